@@ -1,0 +1,42 @@
+# The same few commands here and in CI. `make` alone says what there is.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+
+.PHONY: help install demo test check unit render online lab-down format
+
+help:  ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+install:  ## Make .venv, with the fleet command in it
+	@scripts/install
+
+demo:  ## A fleet of four virtual machines, deployed and at work
+	@scripts/demo
+
+test: packages check unit render online  ## Everything: checks, unit, rendering, and a lab of its own
+
+check: install  ## Format, lint, types, imports (seconds)
+	@$(BIN)/ruff format --check --quiet . || { echo "make format mends it"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 4
+
+unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server)
+	@$(BIN)/pytest -q tests/unit
+
+render: install  ## Tests of what would be deployed, on machines that are not there (seconds)
+	@$(BIN)/pytest -q tests/render
+
+online: install  ## Tests on real machines: boots a lab of its own and ends it
+	@$(BIN)/pytest -q tests/online
+
+lab-down: install  ## End the lab
+	@$(BIN)/fleet lab down
+
+format: install  ## Format the code
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+.PHONY: packages
+packages:
+	@scripts/packages

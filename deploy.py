@@ -1,0 +1,24 @@
+"""Deploy the whole fleet: pyinfra inventory/prod.py deploy.py
+
+A contents page: which host gets what, in order. What a role wants is in roles/, the settings are in group_data/.
+Run it again at any time: it changes what differs, and nothing else. See first what it would do with --dry.
+"""
+
+from pyinfra.context import host
+
+from roles import apply, broker, machine
+
+fleet, secrets = apply.load()
+me = fleet.hosts[host.name]
+seen = host.get_fact(apply.Probe)
+
+apply.phase(name="Prepare every machine")
+apply.bring(machine.desired(me, seen), seen)
+workers = apply.prepare_workers(fleet, me, secrets, seen)
+
+apply.phase(name="Bring up the broker")
+if host.name == fleet.broker_host:
+    apply.bring(broker.desired(fleet, secrets, seen), seen)
+
+apply.phase(name="Bring up the workers")
+apply.bring(workers, seen)

@@ -1,0 +1,79 @@
+"""`fleet …`: what is done from the control machine besides deploying."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+from lab.cli import app as lab_app
+
+from fleet import inventory, secrets, spec
+from fleet.tunnel import TunnelError, forward
+
+app = typer.Typer(
+    help="Run Celery on plain machines. Deploying is pyinfra's: pyinfra inventory/prod.py deploy.py",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(lab_app, name="lab")
+
+
+@app.callback()
+def _main() -> None:
+    """Keep `fleet` a group of commands."""
+
+
+@app.command("secrets")
+def make_secrets(
+    file: Annotated[Path, typer.Argument(help="The secrets file, e.g. secrets/prod.env.")],
+) -> None:
+    """Add what the broker needs, freshly generated, to a secrets file that only you can read.
+
+    Example: fleet secrets secrets/prod.env
+    """
+    added = secrets.ensure(file)
+    typer.echo(f"{file}: added {', '.join(added)}" if added else f"{file}: has all that the broker needs")
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def connect(
+    file: Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/lab.py.")],
+    command: Annotated[list[str], typer.Argument(help="The command to run, after --.")],
+) -> None:
+    """Run a command on this machine, connected to the fleet's broker through SSH.
+
+    It finds CELERY_BROKER_URL and CELERY_RESULT_BACKEND in its environment, and its exit code is ours.
+
+    Example: fleet connect inventory/lab.py -- celery -A shop.app inspect active
+    """
+    found = inventory.read(file)
+    fleet = spec.load(found)
+    data = found.hosts[fleet.broker_host]
+    path = Path(fleet.hosts[fleet.broker_host].settings.secrets_file)
+    password = secrets.read(path)
+    secrets.require(path, password, [secrets.BROKER_WORKER])
+    with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port) as port:
+        url = f"redis://worker:{quote(password[secrets.BROKER_WORKER], safe='')}@127.0.0.1:{port}"
+        environment = {**os.environ, "CELERY_BROKER_URL": f"{url}/0", "CELERY_RESULT_BACKEND": f"{url}/1"}
+        try:
+            code = subprocess.run(command, env=environment, check=False).returncode
+        except FileNotFoundError:
+            raise spec.SpecError([f"{command[0]}: no such command"]) from None
+    raise typer.Exit(code if code >= 0 else 128 - code)
+
+
+def main() -> None:
+    """The entry point: a user's mistake is a line on stderr and exit 1, never a traceback."""
+    try:
+        app()
+    except (spec.SpecError, secrets.SecretsError, TunnelError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,56 @@
+"""The secrets file: NAME=value lines on the control machine, never in git."""
+
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+BROKER_WORKER = "BROKER_WORKER_PASSWORD"
+BROKER_MONITOR = "BROKER_MONITOR_PASSWORD"
+BROKER_NAMES = (BROKER_WORKER, BROKER_MONITOR)
+
+
+class SecretsError(Exception):
+    """A secret is missing or unreadable. str() says which, where, and how to write it."""
+
+
+def read(path: Path) -> dict[str, str]:
+    """The secrets in `path`. Raises SecretsError where there is no file, or others than its owner can read it."""
+    try:
+        mode, text = path.stat().st_mode, path.read_text()
+    except FileNotFoundError:
+        raise SecretsError(f"{path}: no such file; make one with: fleet secrets {path}") from None
+    if mode & 0o077:
+        raise SecretsError(f"{path}: others can read it (mode {mode & 0o777:04o}); run: chmod 600 {path}")
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        if not separator or not name.strip().isidentifier():
+            raise SecretsError(f"{path}, line {number}: write NAME=value")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def require(path: Path, found: Mapping[str, str], names: Iterable[str]) -> None:
+    """Raises SecretsError that names every one of `names` which `found` lacks, and where to write it."""
+    missing = [name for name in names if not found.get(name)]
+    if missing:
+        hint = f"; or make what the broker needs with: fleet secrets {path}" if set(missing) & set(BROKER_NAMES) else ""
+        raise SecretsError("\n".join(f"{path}: {name} is missing; add the line {name}=…{hint}" for name in missing))
+
+
+def ensure(path: Path) -> list[str]:
+    """Add what the broker needs and `path` lacks, freshly generated, in a file that only its owner reads.
+
+    Returns the names added. What is there stays as it is.
+    """
+    found = read(path) if path.exists() else {}
+    added = [name for name in BROKER_NAMES if not found.get(name)]
+    if added:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a") as file:
+            file.writelines(f"{name}={secrets.token_urlsafe(24)}\n" for name in added)
+    return added

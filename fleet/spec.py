@@ -1,0 +1,178 @@
+"""Group data → typed, validated settings for the whole fleet, once, in one place.
+
+Every mistake of the user is found before the first machine is asked anything, all of them at once, each on one line that
+names the path, what was found and what to write.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from fleet.model import Broker, Model, Settings, Worker
+
+BROKER = "broker"
+_SUFFIX = "_worker"
+M = TypeVar("M", bound=Model)
+# Group data that pyinfra itself reads: global arguments and connector settings.
+_PYINFRA_PREFIXES = ("_", "ssh_", "fake_", "local_")
+
+
+class SpecError(Exception):
+    """The settings are wrong. str() is what the user reads: one mistake a line."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = list(dict.fromkeys(mistakes))
+        super().__init__("\n".join(self.mistakes))
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What an inventory and its group data say, as plain values.
+
+    hosts: name → data merged for that host. groups: name → host names, in the inventory's order. group_data: the groups
+    that have data of their own. The group of all hosts that is named after the inventory file is not among the groups.
+    """
+
+    hosts: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, tuple[str, ...]]
+    group_data: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine: its settings and the worker roles that it runs, by group name."""
+
+    name: str
+    settings: Settings
+    workers: Mapping[str, Worker]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The whole fleet, validated. `broker_host` is a key of `hosts`."""
+
+    hosts: Mapping[str, Host]
+    broker_host: str
+    broker: Broker
+
+    @property
+    def broker_address(self) -> str:
+        """Where workers reach the broker."""
+        address = self.hosts[self.broker_host].settings.lan_address
+        assert address is not None  # noqa: S101 - load() refuses a broker without one
+        return address
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Every pool that some worker uses, sorted."""
+        return tuple(sorted({worker.pool for host in self.hosts.values() for worker in host.workers.values()}))
+
+
+def load(inventory: Inventory) -> Fleet:
+    """Validate the whole fleet.
+
+    Raises SpecError with every mistake found. A host's own data goes before its groups', as pyinfra merges them.
+    """
+    mistakes = [*_group_mistakes(inventory)]
+    hosts: dict[str, Host] = {}
+    broker: Broker | None = None
+    for name, data in inventory.hosts.items():
+        groups = [group for group, members in inventory.groups.items() if name in members]
+        mistakes += _unknown_names(data, inventory.groups)
+        own = {key: value for key, value in data.items() if key in Settings.model_fields}
+        settings = _validate(Settings, own, "", mistakes)
+        workers = {
+            group: worker
+            for group in groups
+            if group + _SUFFIX in data
+            and (worker := _validate(Worker, data[group + _SUFFIX], group + _SUFFIX, mistakes)) is not None
+        }
+        if settings is not None:
+            hosts[name] = Host(name, settings, workers)
+        if BROKER in groups:
+            broker = _validate(Broker, data.get(BROKER, {}), BROKER, mistakes)
+            if not data.get("lan_address"):
+                mistakes.append(
+                    f'{name}.lan_address: missing; workers connect to it: write ("{name}", {{"lan_address": "10.0.0.10"}}) '
+                    "in the inventory"
+                )
+    mistakes += [mistake for host in hosts.values() for mistake in _app_mistakes(host.settings)]
+    if mistakes or broker is None:
+        raise SpecError(mistakes)
+    return Fleet(hosts, inventory.groups[BROKER][0], broker)
+
+
+def _group_mistakes(inventory: Inventory) -> Iterable[str]:
+    brokers = inventory.groups.get(BROKER, ())
+    if len(brokers) != 1:
+        found = f"found {len(brokers)} ({', '.join(brokers)})" if brokers else "found none"
+        yield f"{BROKER}: {found}; the inventory needs exactly one host in the group {BROKER}"
+    for group, hosts in inventory.groups.items():
+        if hosts and group != BROKER and group not in inventory.group_data:
+            close = get_close_matches(group, inventory.group_data, n=1)
+            hint = f"; did you mean the group {close[0]}?" if close else f" with {group}{_SUFFIX} = {{…}} for a worker role"
+            yield f"{group}: the group has {_some(hosts)} and no data; write group_data/{group}.py{hint}"
+    if not any(
+        f"{group}{_SUFFIX}" in inventory.hosts.get(host, {}) for group, hosts in inventory.groups.items() for host in hosts
+    ):
+        yield "no worker: no host is in a group with a setting <group>_worker; see group_data/web.py for one"
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _unknown_names(data: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]]) -> Iterable[str]:
+    known = {*Settings.model_fields, BROKER, *(group + _SUFFIX for group in groups)}
+    for name, value in data.items():
+        if name in known or name.startswith(_PYINFRA_PREFIXES):
+            continue
+        if name.endswith(_SUFFIX):
+            yield f"{name}: there is no group {name.removesuffix(_SUFFIX)} in the inventory"
+        else:
+            yield f"{name}: unknown setting{_did_you_mean(name, known)} (found {value!r})"
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(known))}"
+
+
+def _validate(model: type[M], data: Any, path: str, mistakes: list[str]) -> M | None:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            mistakes.append(_explain(model, path, detail["type"], detail["loc"], detail["msg"], detail["input"]))
+        return None
+
+
+def _explain(model: type[Model], path: str, kind: str, loc: tuple[int | str, ...], message: str, found: Any) -> str:
+    where = ".".join(str(part) for part in ([path] if path else []) + list(loc))
+    field = model.model_fields.get(str(loc[0])) if loc else None
+    about = f" ({field.description})" if field and field.description else ""
+    if kind == "extra_forbidden":
+        return f"{where}: unknown setting{_did_you_mean(str(loc[-1]), model.model_fields)}"
+    if kind == "missing":
+        return f"{where}: missing{about}"
+    if kind == "too_short":
+        return f"{where}: found none, write at least one{about}"
+    if not loc:
+        return f"{where}: write a dict of settings, found {found!r}"
+    return f"{where}: {message.removeprefix('Value error, ')}, found {found!r}{about}"
+
+
+def _app_mistakes(settings: Settings) -> Iterable[str]:
+    source = Path(settings.app_source)
+    if not source.is_dir():
+        yield f"app_source: no such folder: {settings.app_source}; write the path of the app's code on this machine"
+    elif not (source / settings.app_requirements).is_file():
+        yield (
+            f"app_requirements: no such file: {source / settings.app_requirements}; pin the app's requirements there, "
+            "e.g. with `uv pip compile --generate-hashes`"
+        )

@@ -1,0 +1,81 @@
+"""A way from this machine to the fleet's broker: a port on loopback, forwarded over SSH."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+CONNECT_TIMEOUT = 20  # seconds
+
+
+class TunnelError(Exception):
+    """SSH did not get us there. str() is what ssh said."""
+
+
+def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
+    """`ssh …` to a host of the inventory, by the same data that pyinfra's connector reads."""
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": str(CONNECT_TIMEOUT),
+        "ServerAliveInterval": "15",
+        "StrictHostKeyChecking": data.get("ssh_strict_host_key_checking", "accept-new"),
+    }
+    if data.get("ssh_known_hosts_file"):
+        options["UserKnownHostsFile"] = data["ssh_known_hosts_file"]
+    flags = {"-p": "ssh_port", "-l": "ssh_user", "-i": "ssh_key", "-F": "ssh_config_file"}
+    return [
+        "ssh",
+        *(word for flag, name in flags.items() if data.get(name) for word in (flag, str(data[name]))),
+        *(word for name, value in options.items() for word in ("-o", f"{name}={value}")),
+        str(data.get("ssh_hostname") or host),
+    ]
+
+
+@contextmanager
+def forward(host: str, data: Mapping[str, Any], address: str, port: int) -> Iterator[int]:
+    """A port on 127.0.0.1 that leads to `address:port` as seen from `host`, while the context lasts.
+
+    Raises TunnelError where SSH does not connect.
+    """
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        local: int = probe.getsockname()[1]
+    command = ssh_command(host, data)
+    # No shell and no terminal: it ends with us, and Ctrl-C is ours to handle.
+    process = subprocess.Popen(
+        [
+            *command[:-1],
+            "-N",
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-L",
+            f"127.0.0.1:{local}:{address}:{port}",
+            command[-1],
+        ],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _wait_until_open(process, local)
+        yield local
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_open(process: subprocess.Popen[str], port: int) -> None:
+    deadline = time.monotonic() + CONNECT_TIMEOUT + 5
+    while process.poll() is None and time.monotonic() < deadline:
+        with closing(socket.socket()) as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    process.kill()
+    said = process.stderr.read().strip() if process.stderr else ""
+    raise TunnelError(said or "ssh did not connect")

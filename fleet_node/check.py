@@ -1,0 +1,37 @@
+"""`python -m fleet_node.check APP`: does the app import here, and which tasks has it?
+
+Reads the worker's environment as NAME=value lines on stdin. Prints one JSON object {"app": …, "celery": …, "tasks": […]}.
+Exit 1, with the traceback's last line on stderr, where the app does not import.
+"""
+
+import json
+import os
+import sys
+import traceback
+
+
+def main() -> int:
+    app_name = sys.argv[1]
+    for line in sys.stdin:
+        name, _, value = line.rstrip("\n").partition("=")
+        if name:
+            os.environ[name] = value
+    try:
+        import celery
+        from celery.app.utils import find_app
+
+        app = find_app(app_name)
+        app.loader.import_default_modules()
+        app.finalize()
+        tasks = sorted(name for name in app.tasks if not name.startswith("celery."))
+    except BaseException as error:  # the app's own code may raise anything, SystemExit too
+        last = traceback.format_exception_only(error)[-1].strip()
+        sys.stderr.write(f"celery_app {app_name} does not import: {last}\n")
+        return 1
+    json.dump({"app": app_name, "celery": celery.__version__, "tasks": tasks}, sys.stdout)
+    sys.stdout.write("\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

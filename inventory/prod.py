@@ -1,0 +1,9 @@
+"""An example to edit: one broker, three web, two batch and two GPU machines.
+
+Every list here is a group; a group whose group_data/<group>.py has <group>_worker is a worker role. A host may be in several.
+"""
+
+broker = [("broker1.example.com", {"lan_address": "10.0.0.10"})]
+web = ["web1.example.com", "web2.example.com", "web3.example.com"]
+batch = ["batch1.example.com", "batch2.example.com"]
+gpu = ["gpu1.example.com", "gpu2.example.com"]

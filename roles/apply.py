@@ -1,0 +1,142 @@
+"""The edge to pyinfra: one probe a host, and operations only for what differs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+from pyinfra import logger
+from pyinfra.api import FactBase, operation
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import host, inventory
+from pyinfra.operations import server
+
+from fleet import secrets, spec
+from fleet.spec import Fleet, Host
+from roles import archive, broker, machine, probe, release, worker
+from roles.diff import Changes, compare
+from roles.gather import gather
+from roles.state import State
+
+
+class FleetError(PyinfraError):
+    """A mistake of the user's, found before anything changed. pyinfra prints it without a traceback and exits 1."""
+
+
+class Probe(FactBase[probe.Machine]):
+    """All we need to know of a machine, by one command."""
+
+    def command(self) -> str:
+        return "sh -c " + shlex.quote(probe.command((*machine.PACKAGES, *broker.PACKAGES), (machine.USER,)))
+
+    def process(self, output: Iterable[str]) -> probe.Machine:
+        return probe.parse(output)
+
+
+@cache
+def load() -> tuple[Fleet, Mapping[str, str]]:
+    """The whole fleet, validated, and its secrets: once a run, before any machine is asked. Raises FleetError."""
+    try:
+        fleet = spec.load(gather(inventory))
+        path = Path(fleet.hosts[fleet.broker_host].settings.secrets_file)
+        found = secrets.read(path)
+        wanted = [name for one in fleet.hosts.values() for role in one.workers.values() for name in role.secrets]
+        secrets.require(path, found, [*secrets.BROKER_NAMES, *dict.fromkeys(wanted)])
+    except (spec.SpecError, secrets.SecretsError) as error:
+        mistakes = str(error).splitlines()
+        raise FleetError("\n    ".join([f"{len(mistakes)} mistake(s), nothing was changed:", *mistakes])) from None
+    return fleet, found
+
+
+@operation(is_idempotent=False)
+def phase() -> Iterator[str]:
+    """Nothing: an operation that every host has, so that no host enters a phase before all have left the one before.
+
+    pyinfra orders operations by each host's own list alone; those on a subset of the hosts are no barrier.
+    """
+    yield from ()
+
+
+def bring(wanted: State, seen: probe.Machine) -> Changes:
+    """Declare what brings this host from `seen` to `wanted`: at most one operation a kind of change."""
+    changes = compare(wanted, seen)
+    for line in changes.describe():
+        logger.info(f"{host.print_prefix}{line}")
+    if changes.install:
+        server.shell(name="Install Debian packages", commands=[_install(changes.install)])
+    if changes.users:
+        server.shell(name="Create the system user", commands=[_create(user.name, user.home) for user in changes.users])
+    if changes.stop:
+        server.shell(name="Stop workers that are no longer wanted", commands=[f"systemctl disable --now {_words(changes.stop)}"])
+    if changes.remove:
+        server.shell(name="Remove files that are no longer wanted", commands=[f"rm -f {_words(changes.remove)}"])
+    if changes.write:
+        server.shell(name="Write changed files", commands=[archive.UNPACK], _stdin=archive.as_text(archive.pack(changes.write)))
+    if changes.reload:
+        server.shell(name="Reload systemd", commands=["systemctl daemon-reload"])
+    if changes.restart:
+        server.shell(name="Restart what runs another revision", commands=[_activate("restart", changes.restart)])
+    if changes.start:
+        # restart, since the package may have started Redis meanwhile, with its own configuration.
+        server.shell(name="Start services", commands=[_activate("restart", changes.start)])
+    return changes
+
+
+def prepare_workers(fleet: Fleet, me: Host, found: Mapping[str, str], seen: probe.Machine) -> State:
+    """Declare that this host gets its release, and that the app imports there. Returns the state of its workers.
+
+    Nothing that runs is touched: a release that does not build or import stops the run before any worker's unit changes.
+    """
+    if not me.workers:
+        return worker.NONE
+    try:
+        new = release.of(me.settings, fleet.pools, machine.python(seen))
+    except ValueError as error:
+        raise FleetError(f"{me.name}: {error}") from None
+    wanted = worker.desired(fleet, me, new, found)
+    if not new.is_built(seen):
+        logger.info(f"{host.print_prefix}build release {new.id}")
+        server.shell(
+            name="Build the release",
+            commands=[release.build_command(new, me.settings.releases_kept)],
+            _stdin=archive.as_text(new.archive()),
+        )
+    for role in roles_that_change(me, compare(wanted, seen)):
+        variables = worker.environment(fleet, me, role, found)
+        server.shell(
+            name="Check that the app imports",
+            commands=[release.check_command(new)],
+            _stdin="".join(f"{name}={value}\n" for name, value in variables.items()),
+        )
+    return wanted
+
+
+def roles_that_change(me: Host, changes: Changes) -> list[str]:
+    """The roles of this host of which some instance is to be started or restarted."""
+    units = (*changes.start, *changes.restart)
+    return [role for role in me.workers if any(unit.startswith(f"celery-{role}@") for unit in units)]
+
+
+def _words(names: Iterable[str]) -> str:
+    return " ".join(map(shlex.quote, names))
+
+
+def _install(packages: Iterable[str]) -> str:
+    install = f"DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends {_words(packages)}"
+    # The lists may be too old for what the mirror still has: then get them and try once more.
+    return f"{install} || {{ apt-get update -q && {install}; }}"
+
+
+def _create(user: str, home: str) -> str:
+    return f"useradd --system --user-group --home-dir {shlex.quote(home)} --no-create-home --shell /usr/sbin/nologin {user}"
+
+
+def _activate(verb: str, units: Iterable[str]) -> str:
+    names = _words(units)
+    return (
+        f"systemctl enable --quiet {names}; systemctl {verb} {names} || "
+        f"{{ for unit in {names}; do systemctl is-active --quiet $unit || "
+        '{ echo "$unit did not come up; the end of its journal:"; journalctl --no-pager -o cat -n 15 -u $unit; }; done >&2; exit 1; }'
+    )

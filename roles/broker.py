@@ -1,0 +1,46 @@
+"""The Redis broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+from fleet.secrets import BROKER_MONITOR, BROKER_WORKER
+from fleet.spec import Fleet
+from fleet.units import resolve
+from roles.probe import Machine
+from roles.render import render
+from roles.state import Directory, File, State, Unit
+
+UNIT = "redis-server.service"
+PACKAGES = ("redis-server",)
+
+
+def desired(fleet: Fleet, secrets: Mapping[str, str], seen: Machine) -> State:
+    """Redis from the distribution, with our configuration. A change in any of its files changes the revision."""
+    settings = fleet.broker
+    configuration = render(
+        "etc/redis/redis.conf.j2",
+        address=fleet.broker_address,
+        port=settings.port,
+        maxmemory=resolve(settings.maxmemory, seen.memory),
+        maxclients=settings.maxclients,
+    )
+    users = render(
+        "etc/redis/users.acl.j2",
+        worker=sha256(secrets[BROKER_WORKER].encode()).hexdigest(),
+        monitor=sha256(secrets[BROKER_MONITOR].encode()).hexdigest(),
+    )
+    limits = {"memory_max": resolve(settings.memory_max, seen.memory), "open_files": settings.maxclients + 1024}
+    override = "etc/systemd/system/redis-server.service.d/fleet.conf.j2"
+    revision = sha256(b"\0".join((configuration, users, render(override, **limits, revision="")))).hexdigest()[:12]
+    return State(
+        packages=PACKAGES,
+        directories=(Directory("/etc/systemd/system/redis-server.service.d"),),
+        files=(
+            File("/etc/redis/redis.conf", configuration, mode=0o640, owner="redis", group="redis"),
+            File("/etc/redis/users.acl", users, mode=0o640, owner="redis", group="redis"),
+            File("/" + override.removesuffix(".j2"), render(override, **limits, revision=revision)),
+        ),
+        units=(Unit(UNIT, revision),),
+    )

@@ -1,0 +1,159 @@
+"""One shell command that says all we need to know of a machine, and what its output means.
+
+It runs with sh and coreutils alone, as root, on a machine that nothing was installed on yet; Python, systemd and dpkg
+are reported where they are. Lines are `kind<TAB>fields…`; what is not there prints nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+# Every path we manage lies under these; of the first, whose files are few and small, the content is hashed.
+HASHED = (
+    "/etc/fleet",
+    "/etc/redis",
+    "/etc/systemd/system/fleet.slice",
+    "/etc/systemd/system/fleet.target",
+    "/etc/systemd/system/celery-*.service",
+    "/etc/systemd/system/redis-server.service.d",
+)
+LISTED = ("/opt/fleet", "/var/lib/fleet", "/var/lib/celery")  # the directory alone
+RELEASES = "/opt/fleet/releases"
+
+
+@dataclass(frozen=True)
+class Path:
+    """What stands at a path. kind: f (file), d (directory), l (link)…, as in find's %y. digest: of files that are hashed."""
+
+    kind: str
+    owner: str
+    group: str
+    mode: int
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class RunningUnit:
+    """A unit as systemd sees it. revision: FLEET_REVISION in the environment of its main process."""
+
+    active: bool
+    enabled: bool
+    stale: bool  # its file changed since systemd read it
+    pid: int = 0
+    revision: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the probe saw. memory in bytes; python as `3.11`, empty where there is none."""
+
+    memory: int = 0
+    cores: int = 0
+    python: str = ""
+    architecture: str = ""
+    os: str = ""
+    gpus: tuple[str, ...] = ()
+    packages: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    paths: dict[str, Path] = field(default_factory=dict)
+    units: dict[str, RunningUnit] = field(default_factory=dict)
+
+
+def command(packages: Iterable[str], users: Iterable[str], destdir: str = "") -> str:
+    """The probe, as one sh command. With `destdir`, paths are looked for below it."""
+    hashed = " ".join(destdir + path for path in HASHED)  # unquoted: the shell expands the patterns
+    listed = " ".join(shlex.quote(destdir + path) for path in LISTED)
+    return f"""
+export LC_ALL=C
+printf 'memory\\t%s\\n' "$(awk '$1 == "MemTotal:" {{ print $2 }}' /proc/meminfo)"
+printf 'cores\\t%s\\n' "$(nproc)"
+printf 'python\\t%s\\n' "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+printf 'architecture\\t%s\\n' "$(uname -m)"
+printf 'os\\t%s\\n' "$(. /etc/os-release 2>/dev/null && echo "$ID $VERSION_ID")"
+for device in /dev/nvidia[0-9]*; do [ -e "$device" ] && printf 'gpu\\t%s\\n' "$device"; done
+dpkg-query -W -f 'package\\t${{Package}}\\t${{db:Status-Status}}\\n' {" ".join(map(shlex.quote, packages))} 2>/dev/null
+getent passwd {" ".join(map(shlex.quote, users))} | while IFS=: read -r name rest; do printf 'user\\t%s\\n' "$name"; done
+find {hashed} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find {shlex.quote(destdir + RELEASES)} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find {listed} -maxdepth 0 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find {hashed} -maxdepth 2 -type f -exec sha256sum {{}} + 2>/dev/null | while read -r digest path; do printf 'digest\\t%s\\t%s\\n' "$digest" "$path"; done
+if [ -z {shlex.quote(destdir)} ] && [ -d /run/systemd/system ]; then
+  cd /etc/systemd/system
+  set -- redis-server.service fleet.slice fleet.target
+  for file in celery-*@*.service; do [ -e "$file" ] && set -- "$@" "$file"; done
+  systemctl show --property=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,MainPID,Description "$@" |
+  while IFS='=' read -r key value; do
+    case $key in
+      '') printf 'unit-end\\n' ;;
+      MainPID) printf 'unit\\tMainPID\\t%s\\n' "$value"
+        [ "$value" = 0 ] || tr '\\0' '\\n' <"/proc/$value/environ" | sed -n 's/^FLEET_REVISION=/unit\\tRevision\\t/p' ;;
+      *) printf 'unit\\t%s\\t%s\\n' "$key" "$value" ;;
+    esac
+  done
+fi
+printf 'end\\n'
+"""
+
+
+def parse(lines: Iterable[str], destdir: str = "") -> Machine:
+    """What the probe's output says. Raises ValueError where it is cut short."""
+    single: dict[str, str] = {}
+    gpus: list[str] = []
+    packages: set[str] = set()
+    users: set[str] = set()
+    paths: dict[str, Path] = {}
+    units: dict[str, RunningUnit] = {}
+    unit: dict[str, str] = {}
+    complete = False
+    for line in lines:
+        kind, *fields = line.split("\t")
+        if kind == "path":
+            y, owner, group, mode, path = fields
+            paths[path.removeprefix(destdir)] = Path(y, owner, group, int(mode, 8))
+        elif kind == "digest":
+            name = fields[1].removeprefix(destdir)
+            seen = paths[name]
+            paths[name] = Path(seen.kind, seen.owner, seen.group, seen.mode, fields[0])
+        elif kind == "unit":
+            unit[fields[0]] = fields[1]
+        elif kind == "package" and fields[1] == "installed":
+            packages.add(fields[0])
+        elif kind == "user":
+            users.add(fields[0])
+        elif kind == "gpu":
+            gpus.append(fields[0])
+        elif kind in ("unit-end", "end"):
+            if unit.get("LoadState") not in (None, "not-found"):
+                units[unit["Id"]] = _unit(unit)
+            unit = {}
+            complete = kind == "end"
+        elif fields:
+            single[kind] = fields[0]
+    if not complete:
+        raise ValueError("the probe's output is cut short")
+    return Machine(
+        memory=int(single.get("memory") or 0) * 1024,
+        cores=int(single.get("cores") or 0),
+        python=single.get("python", ""),
+        architecture=single.get("architecture", ""),
+        os=single.get("os", ""),
+        gpus=tuple(gpus),
+        packages=frozenset(packages),
+        users=frozenset(users),
+        paths=paths,
+        units=units,
+    )
+
+
+def _unit(properties: dict[str, str]) -> RunningUnit:
+    return RunningUnit(
+        active=properties.get("ActiveState") == "active",
+        enabled=properties.get("UnitFileState") in ("enabled", "static"),
+        stale=properties.get("NeedDaemonReload") == "yes",
+        pid=int(properties.get("MainPID") or 0),
+        revision=properties.get("Revision"),
+        description=properties.get("Description", ""),
+    )

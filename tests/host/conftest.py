@@ -1,0 +1,132 @@
+"""Checks of a deployed fleet that change nothing on it: pytest tests/host --inventory inventory/prod.py
+
+What is asked for is read from the same inventory and group data as the deploy; what is, from the machines over SSH and from
+the broker through a tunnel. All that it sends is a ping, and one message a queue that answers with its own argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import testinfra
+from celery import Celery
+
+from fleet import inventory, secrets, spec, tunnel
+from fleet.model import Worker
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One worker process that should run: `celery-<role>@<number>.service` on `host`."""
+
+    host: str
+    role: str
+    number: int
+    worker: Worker
+
+    @property
+    def unit(self) -> str:
+        return f"celery-{self.role}@{self.number}.service"
+
+    @property
+    def node(self) -> str:
+        """Its name in Celery, but for the machine's host name after the @."""
+        return f"{self.role}-worker-{self.number}@"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--inventory", type=Path, help="the inventory file of the fleet to check")
+
+
+def _fleet(config: pytest.Config) -> tuple[spec.Inventory, spec.Fleet]:
+    path = config.getoption("--inventory")
+    if path is None:
+        raise pytest.UsageError("say which fleet to check: --inventory inventory/prod.py")
+    try:
+        found = inventory.read(path)
+        return found, spec.load(found)
+    except spec.SpecError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not {"machine", "instance"} & set(metafunc.fixturenames):
+        return
+    _, fleet = _fleet(metafunc.config)
+    if "machine" in metafunc.fixturenames:
+        metafunc.parametrize("machine", list(fleet.hosts), scope="session")
+    if "instance" in metafunc.fixturenames:
+        instances = [
+            Instance(host.name, role, number, worker)
+            for host in fleet.hosts.values()
+            for role, worker in host.workers.items()
+            for number in range(1, worker.instances + 1)
+        ]
+        metafunc.parametrize("instance", instances, ids=lambda one: f"{one.host}-{one.role}@{one.number}", scope="session")
+
+
+@pytest.fixture(scope="session")
+def fleet(request: pytest.FixtureRequest) -> spec.Fleet:
+    return _fleet(request.config)[1]
+
+
+@pytest.fixture(scope="session")
+def found_secrets(fleet: spec.Fleet) -> dict[str, str]:
+    return secrets.read(Path(fleet.hosts[fleet.broker_host].settings.secrets_file))
+
+
+@pytest.fixture(scope="session")
+def connect(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """connect(host name) → a testinfra host. One SSH connection a host, ended with the session."""
+    found, _ = _fleet(request.config)
+    folder = tmp_path_factory.mktemp("ssh")
+    hosts: dict[str, Any] = {}
+
+    def _connect(name: str) -> Any:
+        if name not in hosts:
+            _, *options, address = tunnel.ssh_command(name, found.hosts[name])
+            control = f"-o ControlMaster=auto -o ControlPath={folder}/%C -o ControlPersist=60s"
+            hosts[name] = testinfra.get_host(
+                f"ssh://{address}", ssh_extra_args=f"{' '.join(options)} {control}", sudo=found.hosts[name].get("_sudo", False)
+            )
+        return hosts[name]
+
+    yield _connect
+    for name in hosts:
+        command = tunnel.ssh_command(name, found.hosts[name])
+        tunnel.subprocess.run([*command[:-1], "-o", f"ControlPath={folder}/%C", "-O", "exit", command[-1]], capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def broker_port(request: pytest.FixtureRequest, fleet: spec.Fleet) -> Iterator[int]:
+    """A port on loopback that leads to the broker."""
+    found, _ = _fleet(request.config)
+    host = fleet.broker_host
+    with tunnel.forward(host, found.hosts[host], fleet.broker_address, fleet.broker.port) as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def celery_app(broker_port: int, found_secrets: dict[str, str]) -> Iterator[Celery]:
+    """A client of the fleet's broker that knows none of the app's tasks."""
+    base = f"redis://worker:{quote(found_secrets[secrets.BROKER_WORKER], safe='')}@127.0.0.1:{broker_port}"
+    with Celery("check", broker=f"{base}/0", backend=f"{base}/1", set_as_current=False) as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def node_name(connect: Any) -> Any:
+    """node_name(instance) → its whole name in Celery."""
+    names: dict[str, str] = {}
+
+    def _node_name(one: Instance) -> str:
+        if one.host not in names:
+            names[one.host] = connect(one.host).check_output("hostname")
+        return one.node + names[one.host]
+
+    return _node_name

@@ -1,0 +1,85 @@
+"""The broker keeps what it is given, and opens to nobody without a password."""
+
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from fleet.secrets import BROKER_MONITOR, BROKER_WORKER
+from fleet.spec import Fleet
+from fleet.units import resolve
+
+
+def _client(port: int, **credentials: str) -> redis.Redis:
+    return redis.Redis(port=port, socket_timeout=20, **credentials)
+
+
+def test_nobody_without_a_password(broker_port: int) -> None:
+    with pytest.raises(redis.AuthenticationError), _client(broker_port) as client:
+        client.ping()
+
+
+@pytest.mark.parametrize("user", ["worker", "monitor", "default"])
+def test_nobody_with_a_wrong_password(broker_port: int, user: str) -> None:
+    with pytest.raises(redis.AuthenticationError), _client(broker_port, username=user, password="wrong") as client:
+        client.ping()
+
+
+def test_settings(broker_port: int, connect: Any, fleet: Fleet, found_secrets: dict[str, str]) -> None:
+    with _client(broker_port, username="monitor", password=found_secrets[BROKER_MONITOR], decode_responses=True) as client:
+        found = client.config_get("*")
+    total = int(connect(fleet.broker_host).check_output("awk '$1 == \"MemTotal:\" { print $2 }' /proc/meminfo")) * 1024
+    wanted = {
+        "appendonly": "yes",
+        "maxmemory-policy": "noeviction",
+        "maxmemory": str(resolve(fleet.broker.maxmemory, total)),
+        "maxclients": str(fleet.broker.maxclients),
+        "bind": f"{fleet.broker_address} 127.0.0.1",
+        "port": str(fleet.broker.port),
+    }
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def test_listens_on_the_lan_and_loopback_only(connect: Any, fleet: Fleet) -> None:
+    listening = connect(fleet.broker_host).check_output("ss -Hltn 'sport = :%s'", fleet.broker.port)
+    addresses = {line.split()[3].rsplit(":", 1)[0] for line in listening.splitlines()}
+    assert addresses == {fleet.broker_address, "127.0.0.1"}
+
+
+def test_the_monitor_reads_and_changes_nothing(broker_port: int, found_secrets: dict[str, str]) -> None:
+    with _client(broker_port, username="monitor", password=found_secrets[BROKER_MONITOR]) as client:
+        assert client.llen("default") >= 0
+        assert client.info()["redis_version"]
+        for forbidden in (("SET", "fleet:check", "1"), ("LPUSH", "default", "x"), ("CONFIG", "SET", "maxclients", "1")):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*forbidden)
+
+
+def test_a_worker_administers_nothing(broker_port: int, found_secrets: dict[str, str]) -> None:
+    with _client(broker_port, username="worker", password=found_secrets[BROKER_WORKER]) as client:
+        assert client.ping()
+        for forbidden in (("CONFIG", "GET", "*"), ("FLUSHALL",), ("ACL", "LIST"), ("SHUTDOWN",), ("KEYS", "*")):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*forbidden)
+
+
+def test_service_is_limited_and_comes_back(connect: Any, fleet: Fleet) -> None:
+    host = connect(fleet.broker_host)
+    shown = host.check_output("systemctl show redis-server --property=MemoryMax,LimitNOFILE,Restart,ActiveState")
+    found = dict(line.split("=", 1) for line in shown.splitlines())
+    assert found["ActiveState"] == "active"
+    assert found["Restart"] == "always"
+    assert int(found["MemoryMax"]) > 0
+    assert int(found["LimitNOFILE"]) > fleet.broker.maxclients
+
+
+def test_one_task_a_queue_comes_back(celery_app: Celery, fleet: Fleet) -> None:
+    queues = {queue for host in fleet.hosts.values() for worker in host.workers.values() for queue in worker.queues}
+    # Every Celery app has this task: it answers with its arguments.
+    sent = {queue: celery_app.send_task("celery.accumulate", args=[f"check of {queue}"], queue=queue) for queue in queues}
+    try:
+        assert {queue: result.get(timeout=60) for queue, result in sent.items()} == {q: [f"check of {q}"] for q in queues}
+    finally:
+        for result in sent.values():
+            result.forget()

@@ -1,0 +1,38 @@
+"""Each machine: its slice, its target, and no secret where it could be seen."""
+
+from typing import Any
+
+from fleet.spec import Fleet
+from fleet.units import resolve
+
+
+def test_fleet_target_is_active_and_enabled(connect: Any, machine: str) -> None:
+    host = connect(machine)
+    assert host.service("fleet.target").is_running
+    assert host.service("fleet.target").is_enabled
+
+
+def test_fleet_slice_leaves_memory_to_the_system(connect: Any, machine: str, fleet: Fleet) -> None:
+    host = connect(machine)
+    limit = host.check_output("systemctl show --value --property=MemoryMax fleet.slice")
+    total = int(host.check_output("awk '$1 == \"MemTotal:\" { print $2 }' /proc/meminfo")) * 1024
+    assert int(limit) == total - resolve(fleet.hosts[machine].settings.machine_reserve, total)
+
+
+def test_no_secret_in_any_argument(connect: Any, machine: str, found_secrets: dict[str, str]) -> None:
+    # Looked for here and not there: a grep for a secret would itself put it in an argument.
+    arguments = connect(machine).check_output("ps -ww -eo args")
+    assert "fleet.slice" in arguments or "/sbin/init" in arguments or "systemd" in arguments
+    assert [name for name, value in found_secrets.items() if value in arguments] == []
+
+
+def test_no_secret_in_the_journal(connect: Any, machine: str, found_secrets: dict[str, str]) -> None:
+    journal = connect(machine).check_output("journalctl --boot --no-pager --output=cat --lines=20000")
+    assert journal.strip()
+    assert [name for name, value in found_secrets.items() if value in journal] == []
+
+
+def test_no_secret_in_any_unit(connect: Any, machine: str, found_secrets: dict[str, str]) -> None:
+    units = connect(machine).check_output("cat /etc/systemd/system/fleet.* $(find /etc/systemd/system -name 'celery-*.service')")
+    assert "[Slice]" in units
+    assert [name for name, value in found_secrets.items() if value in units] == []

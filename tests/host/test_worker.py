@@ -1,0 +1,76 @@
+"""Each worker is what was asked for, as its machine and the broker see it."""
+
+from typing import Any
+
+from celery import Celery
+
+from fleet.spec import Fleet
+from roles import worker as role
+from tests.host.conftest import Instance
+
+CGROUP = "/sys/fs/cgroup"
+
+
+def _property(host: Any, unit: str, name: str) -> str:
+    return str(host.check_output("systemctl show --value --property=%s %s", name, unit))
+
+
+def test_unit_is_active_and_enabled(connect: Any, instance: Instance) -> None:
+    host = connect(instance.host)
+    assert host.service(instance.unit).is_running
+    assert host.service(instance.unit).is_enabled
+
+
+def test_process_has_the_flags_that_were_asked_for(connect: Any, instance: Instance, node_name: Any, fleet: Fleet) -> None:
+    host = connect(instance.host)
+    pid = _property(host, instance.unit, "MainPID")
+    running = host.check_output("tr '\\0' '\\n' </proc/%s/cmdline", pid).splitlines()
+    hostname = node_name(instance).split("@")[1]
+    wanted = [word.replace("%H", hostname) for word in role.arguments(instance.role, instance.worker, instance.number)]
+    app = fleet.hosts[instance.host].settings.celery_app
+    assert running[running.index("-A") :] == ["-A", app, "worker", *wanted]
+
+
+def test_process_runs_as_a_user_without_a_shell(connect: Any, instance: Instance) -> None:
+    host = connect(instance.host)
+    assert _property(host, instance.unit, "User") == "celery"
+    assert host.user("celery").shell == "/usr/sbin/nologin"
+
+
+def test_cgroup_has_the_memory_limits_that_were_asked_for(connect: Any, instance: Instance) -> None:
+    host = connect(instance.host)
+    group = _property(host, instance.unit, "ControlGroup")
+    assert group.startswith("/fleet.slice/")
+    for name, wanted in (("memory.high", instance.worker.memory_high), ("memory.max", instance.worker.memory_max)):
+        found = host.file(f"{CGROUP}{group}/{name}").content_string.strip()
+        assert found == ("max" if wanted is None else str(wanted)), name
+
+
+def test_a_stop_has_more_time_than_the_longest_task(connect: Any, instance: Instance) -> None:
+    host = connect(instance.host)
+    assert _property(host, instance.unit, "KillMode") == "mixed"
+    timeout = host.check_output("systemctl show --property=TimeoutStopUSec --timestamp=unix %s", instance.unit)
+    assert _seconds(timeout.removeprefix("TimeoutStopUSec=")) > instance.worker.time_limit
+
+
+def _seconds(span: str) -> float:
+    """Seconds in a time span as systemd prints it, e.g. `11min 30s`."""
+    factors = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+    total = 0.0
+    for part in span.split():
+        unit = part.lstrip("0123456789.")
+        total += float(part.removesuffix(unit)) * factors[unit]
+    return total
+
+
+def test_environment_file_is_closed_to_others(connect: Any, instance: Instance) -> None:
+    file = connect(instance.host).file(f"/etc/fleet/{instance.role}.env")
+    assert (file.user, file.group, file.mode) == ("root", "celery", 0o640)
+
+
+def test_worker_answers_and_consumes_its_queues(celery_app: Celery, instance: Instance, node_name: Any) -> None:
+    name = node_name(instance)
+    inspect = celery_app.control.inspect(destination=[name], timeout=15, limit=1)
+    assert inspect.ping() == {name: {"ok": "pong"}}
+    queues = {queue["name"] for queue in inspect.active_queues()[name]}
+    assert queues == set(instance.worker.queues)
