@@ -37,7 +37,7 @@ def read(path: Path, group_data: Path | None = None) -> Inventory:
         host: _merged([data.get("all", {}), *(data.get(g, {}) for g in order if host in members.get(g, everybody)), own[host]])
         for host in everybody
     }
-    return Inventory(hosts_data, members, frozenset(name for name, values in data.items() if values))
+    return Inventory(hosts_data, members, frozenset(name for name, values in data.items() if values and name != "all"))
 
 
 def _is_group(name: str, value: Any) -> bool:

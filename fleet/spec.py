@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from fleet.model import Broker, Model, Settings, Worker
+from fleet.requirements import unpinned
 
 BROKER = "broker"
 _SUFFIX = "_worker"
@@ -171,8 +172,12 @@ def _app_mistakes(settings: Settings) -> Iterable[str]:
     source = Path(settings.app_source)
     if not source.is_dir():
         yield f"app_source: no such folder: {settings.app_source}; write the path of the app's code on this machine"
-    elif not (source / settings.app_requirements).is_file():
+        return
+    requirements = source / settings.app_requirements
+    if not requirements.is_file():
         yield (
-            f"app_requirements: no such file: {source / settings.app_requirements}; pin the app's requirements there, "
+            f"app_requirements: no such file: {requirements}; pin the app's requirements there, "
             "e.g. with `uv pip compile --generate-hashes`"
         )
+    elif names := unpinned(requirements.read_text()):
+        yield f"{requirements}: not pinned with ==: {_some(names)}; the same release must be the same everywhere"

@@ -19,7 +19,7 @@ HASHED = (
     "/etc/systemd/system/celery-*.service",
     "/etc/systemd/system/redis-server.service.d",
 )
-LISTED = ("/opt/fleet", "/var/lib/fleet", "/var/lib/celery")  # the directory alone
+LISTED = ("/opt/fleet", "/var/lib/fleet", "/var/lib/celery")  # the directories, one level deep
 RELEASES = "/opt/fleet/releases"
 
 
@@ -78,7 +78,7 @@ dpkg-query -W -f 'package\\t${{Package}}\\t${{db:Status-Status}}\\n' {" ".join(m
 getent passwd {" ".join(map(shlex.quote, users))} | while IFS=: read -r name rest; do printf 'user\\t%s\\n' "$name"; done
 find {hashed} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
 find {shlex.quote(destdir + RELEASES)} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
-find {listed} -maxdepth 0 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find {listed} -maxdepth 1 -type d -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
 find {hashed} -maxdepth 2 -type f -exec sha256sum {{}} + 2>/dev/null | while read -r digest path; do printf 'digest\\t%s\\t%s\\n' "$digest" "$path"; done
 if [ -z {shlex.quote(destdir)} ] && [ -d /run/systemd/system ]; then
   cd /etc/systemd/system

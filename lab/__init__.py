@@ -1,0 +1,1 @@
+"""A local fleet of real virtual machines: QEMU, user networking, no root service, no bridge."""

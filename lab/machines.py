@@ -1,0 +1,82 @@
+"""The machines of a lab: who is in it, with how much memory, at which address."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab.errors import LabError
+
+DEFAULT_HOSTS = "broker1 web1 batch1 gpu1"
+DEFAULT_MEMORY_MB = 1024
+MIN_MEMORY_MB = 256
+FIRST_ADDRESS = 11
+MAX_MACHINES = 240
+
+_HOST = re.compile(r"(?P<role>[a-z](?:[a-z-]{0,30}[a-z])?)(?P<number>[1-9][0-9]{0,3})")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine. `memory_mb` in MiB; `address` on the LAN between the machines, 10.77.0.0/24."""
+
+    name: str
+    roles: tuple[str, ...]
+    memory_mb: int
+    address: str
+
+
+def lan_address(index: int) -> str:
+    """The LAN address of the machine at `index` (from 0) of the lab's list: 10.77.0.11, .12 …"""
+    if index >= MAX_MACHINES:
+        raise LabError(f"a lab has at most {MAX_MACHINES} machines")
+    return f"10.77.0.{FIRST_ADDRESS + index}"
+
+
+def parse_host(word: str) -> tuple[str, str, int | None]:
+    """ "web2=1536" → ("web2", "web", 1536); "web2" → ("web2", "web", None). Memory in MiB. `LabError` otherwise."""
+    name, equals, memory = word.partition("=")
+    match = _HOST.fullmatch(name)
+    if not match:
+        raise LabError(f"host {name!r}: write a role and a number, as in web1 or batch2 (memory: web1=1536)")
+    if not equals:
+        return name, match["role"], None
+    if not memory.isdecimal() or int(memory) < MIN_MEMORY_MB:
+        raise LabError(f"host {name!r}: memory {memory!r} is not a number of MB from {MIN_MEMORY_MB}, as in {name}=1536")
+    return name, match["role"], int(memory)
+
+
+def parse_hosts(text: str, known: Sequence[Machine] = ()) -> list[Machine]:
+    """The machines that `--hosts` asks for, in its order.
+
+    `known`: the machines that the lab has already; one of them keeps its address and memory, a new one gets the next
+    address. Raises `LabError` for a bad or doubled name, or when a known machine is asked for with other memory.
+    """
+    have = {machine.name: machine for machine in known}
+    wanted: dict[str, Machine] = {}
+    for word in text.replace(",", " ").split():
+        name, role, memory = parse_host(word)
+        if name in wanted:
+            raise LabError(f"host {name!r} is named twice")
+        if name in have:
+            if memory not in (None, have[name].memory_mb):
+                raise LabError(f"{name} has {have[name].memory_mb} MB in this lab: take the lab down to change that")
+            wanted[name] = have[name]
+        else:
+            new = len(known) + sum(n not in have for n in wanted)
+            wanted[name] = Machine(name, (role,), memory or DEFAULT_MEMORY_MB, lan_address(new))
+    if not wanted:
+        raise LabError(f'no hosts: write them as in --hosts "{DEFAULT_HOSTS}"')
+    return list(wanted.values())
+
+
+def default_machines() -> list[Machine]:
+    """The lab of the demo: a broker and one worker of each kind, 1024 MB each."""
+    return parse_hosts(DEFAULT_HOSTS)
+
+
+def check_lab_name(name: str) -> str:
+    """`name` if it can name a lab (and so a directory): small letters, digits, hyphens. `LabError` otherwise."""
+    if not _NAME.fullmatch(name):
+        raise LabError(f"lab name {name!r}: write small letters, digits and hyphens, at most 31, as in lab or try-2")
+    return name

@@ -1,0 +1,96 @@
+"""One virtual machine: the command line that is it, and whether it runs."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.seed import lan_mac
+
+
+@dataclass(frozen=True)
+class Vm:
+    """All that QEMU has to know. `memory_mb` in MiB; `multicast` is "group:port"; `directory` holds the VM's files."""
+
+    name: str
+    memory_mb: int
+    ssh_port: int
+    lan_address: str
+    multicast: str
+    directory: Path
+    image: Path
+    accel: str
+
+    @property
+    def pidfile(self) -> Path:
+        """Absolute: as an argument of QEMU it is the sign by which the process is known as this VM."""
+        return self.directory / f"{self.name}.pid"
+
+
+def accelerator(cpuinfo: str, kvm_usable: bool) -> str:
+    """QEMU's `-accel`: kvm where the CPU can (`cpuinfo`: /proc/cpuinfo) and /dev/kvm may be used, else emulation.
+
+    /dev/kvm alone proves nothing: inside a VM it can exist and still not run a guest.
+    """
+    return "kvm" if kvm_usable and re.search(r"^flags\s*:.*\b(vmx|svm)\b", cpuinfo, re.M) else "tcg,thread=multi"
+
+
+def accelerator_here() -> str:
+    """The accelerator of this machine."""
+    return accelerator(Path("/proc/cpuinfo").read_text(), os.access("/dev/kvm", os.R_OK | os.W_OK))
+
+
+def kernel_command_line(vm: Vm) -> str:
+    """The guest kernel's parameters. The machine-id is given, so that a boot need not find one."""
+    machine_id = hashlib.md5(f"{vm.directory}/{vm.name}".encode(), usedforsecurity=False).hexdigest()
+    return (
+        "console=ttyS0 root=/dev/vda rw loglevel=5 systemd.show_status=true mitigations=off net.ifnames=0 audit=0 "
+        f"systemd.hostname={vm.name} systemd.machine_id={machine_id}"
+    )
+
+
+def argv(vm: Vm) -> list[str]:
+    """QEMU's command line. Paths but the image's and the pidfile are relative to `vm.directory`: run it there.
+
+    (A Unix socket's path has at most 107 bytes, which a deep directory exceeds.)
+    """
+    octet = int(vm.lan_address.rsplit(".", 1)[1])
+    return [
+        "qemu-system-x86_64",
+        *("-name", vm.name, "-pidfile", str(vm.pidfile)),
+        *("-machine", "q35", "-accel", vm.accel, "-cpu", "max", "-smp", "1", "-m", str(vm.memory_mb)),
+        *("-nodefaults", "-display", "none", "-serial", f"file:{vm.name}.console.log"),
+        *("-qmp", f"unix:{vm.name}.qmp,server=on,wait=off"),
+        *("-kernel", str(vm.image / "vmlinuz"), "-initrd", str(vm.image / "initrd.img")),
+        *("-append", kernel_command_line(vm)),
+        *("-drive", f"file={vm.name}.qcow2,if=virtio,cache=unsafe,discard=unmap"),
+        *("-drive", f"file={vm.name}.seed,if=virtio,format=raw,readonly=on"),
+        *("-device", "virtio-rng-pci"),
+        *("-netdev", f"user,id=nat,hostfwd=tcp:127.0.0.1:{vm.ssh_port}-:22"),
+        *("-device", f"virtio-net-pci,netdev=nat,romfile=,mac=52:54:00:00:00:{octet:02x}"),
+        *("-netdev", f"socket,id=lan,mcast={vm.multicast},localaddr=127.0.0.1"),
+        *("-device", f"virtio-net-pci,netdev=lan,romfile=,mac={lan_mac(vm.lan_address)}"),
+    ]
+
+
+def is_vm(cmdline: bytes, pidfile: Path) -> bool:
+    """Whether /proc/PID/cmdline is that of the VM with this pidfile: a QEMU, and the pidfile among its arguments."""
+    words = cmdline.split(b"\0")
+    return Path(os.fsdecode(words[0])).name.startswith("qemu-system-") and os.fsencode(pidfile) in words
+
+
+def pid_of(pidfile: Path) -> int | None:
+    """The PID of the running VM with this pidfile, or None.
+
+    Looked up in /proc, not in the pidfile: that misses a VM which has not written it yet, and outlives one.
+    """
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                cmdline = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if is_vm(cmdline, pidfile):
+                return int(entry.name)
+    return None

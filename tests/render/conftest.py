@@ -1,0 +1,98 @@
+"""The example fleet, resolved for machines that are not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fleet import inventory, secrets, spec
+from roles import release, worker
+from roles.probe import Machine
+from roles.state import File, State
+
+ROOT = Path(__file__).parents[2]
+SECRETS = {secrets.BROKER_WORKER: "worker/password", secrets.BROKER_MONITOR: "monitor-password"}
+MACHINE = Machine(memory=4 << 30, cores=4, python="3.11", os="debian 12")
+
+Pyinfra = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def fleet() -> spec.Fleet:
+    return spec.load(inventory.read(ROOT / "inventory" / "prod.py"))
+
+
+def state_of(fleet: spec.Fleet, host: str) -> State:
+    """What the workers of `host` should be."""
+    me = fleet.hosts[host]
+    return worker.desired(fleet, me, release.of(me.settings, fleet.pools, MACHINE.python), SECRETS)
+
+
+def content(state: State, path: str) -> str:
+    (file,) = [file for file in state.files if file.path == path]
+    return file.content.decode()
+
+
+def file_of(state: State, path: str) -> File:
+    return next(file for file in state.files if file.path == path)
+
+
+FAKE = """
+import runpy
+
+_fake = {{
+    "fake_delay": 0,
+    "fake_delay_jitter": 0,
+    "fake_responses": {{"MemTotal": "memory\\t4194304\\ncores\\t4\\npython\\t3.11\\nos\\tdebian 12\\nend"}},
+}}
+_ours = {{"secrets_file": {secrets!r}, "app_source": {source!r}, **_fake}}
+for _group, _hosts in runpy.run_path({inventory!r}).items():
+    if isinstance(_hosts, list) and not _group.startswith("_"):
+        _pairs = [(_host, {{}}) if isinstance(_host, str) else _host for _host in _hosts]
+        globals()[_group] = [("@fake/" + _host, {{**_ours, **_data}}) for _host, _data in _pairs]
+{more}
+"""
+
+
+@pytest.fixture
+def pyinfra(tmp_path: Path) -> Pyinfra:
+    """pyinfra(*arguments, more="", group_data=…) runs deploy.py against inventory/prod.py with every host a fake.
+
+    more: Python appended to the inventory. group_data: file name → text, in place of the project's own.
+    """
+    found = tmp_path / "secrets.env"
+    secrets.ensure(found)
+
+    def run(
+        *arguments: str, more: str = "", group_data: dict[str, str] | None = None, source: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "fleet.py"
+        path.write_text(
+            FAKE.format(
+                secrets=str(found),
+                source=source or str(ROOT / "examples" / "shop"),
+                inventory=str(ROOT / "inventory" / "prod.py"),
+                more=more,
+            )
+        )
+        cwd = ROOT
+        if group_data is not None:
+            cwd = tmp_path / "project"
+            cwd.mkdir()
+            for name in ("deploy.py", "config.py", "roles", "fleet", "fleet_node", "templates", "requirements"):
+                (cwd / name).symlink_to(ROOT / name)
+            (cwd / "group_data").mkdir()
+            for file in (ROOT / "group_data").glob("*.py"):
+                (cwd / "group_data" / file.name).write_text(file.read_text())
+            for name, text in group_data.items():
+                (cwd / "group_data" / name).write_text(text)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+        command = [str(Path(sys.executable).parent / "pyinfra"), str(path), "deploy.py", *arguments]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+
+    return run

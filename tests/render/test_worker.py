@@ -1,0 +1,137 @@
+"""What a worker's unit and environment say."""
+
+import configparser
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fleet import spec
+from roles import release, worker
+from tests.render.conftest import MACHINE, SECRETS, content, file_of, state_of
+
+WEB, BATCH, GPU = "web1.example.com", "batch1.example.com", "gpu1.example.com"
+
+
+def unit(fleet: spec.Fleet, host: str, role: str) -> Mapping[str, Any]:
+    parser = configparser.RawConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(content(state_of(fleet, host), f"/etc/systemd/system/celery-{role}@1.service"))
+    return parser["Service"]
+
+
+def with_web(fleet: spec.Fleet, **change: Any) -> spec.Fleet:
+    """The fleet with web1's worker changed."""
+    host = fleet.hosts[WEB]
+    web = host.workers["web"].model_copy(update=change)
+    return replace(fleet, hosts={**fleet.hosts, WEB: replace(host, workers={"web": web})})
+
+
+@pytest.mark.parametrize(
+    ("host", "role", "flags"),
+    [
+        (WEB, "web", "--hostname=web-worker-1@%H --queues=default,priority"),
+        (BATCH, "batch", "--hostname=batch-worker-1@%H --queues=batch"),
+        (GPU, "gpu", "--hostname=gpu-worker-1@%H --queues=ml"),
+    ],
+)
+def test_roles_have_their_names_and_queues(fleet: spec.Fleet, host: str, role: str, flags: str) -> None:
+    command = unit(fleet, host, role)["ExecStart"]
+    assert "/venv/bin/celery -A shop.app worker -P " in command
+    assert flags in command
+
+
+def test_every_flag_of_the_batch_role(fleet: spec.Fleet) -> None:
+    words = unit(fleet, BATCH, "batch")["ExecStart"].split()
+    asked = fleet.hosts[BATCH].workers["batch"]
+    assert words[words.index("-c") + 1] == str(asked.concurrency)
+    assert words[words.index("-P") + 1] == "prefork"
+    for flag in (
+        f"--prefetch-multiplier={asked.prefetch_multiplier}",
+        f"--max-tasks-per-child={asked.max_tasks_per_child}",
+        f"--soft-time-limit={asked.soft_time_limit}",
+        f"--time-limit={asked.time_limit}",
+    ):
+        assert flag in words
+
+
+def test_a_stop_kills_nobody_early(fleet: spec.Fleet) -> None:
+    for host, role in ((WEB, "web"), (BATCH, "batch"), (GPU, "gpu")):
+        service = unit(fleet, host, role)
+        assert service["KillMode"] == "mixed"
+        assert int(service["TimeoutStopSec"]) > fleet.hosts[host].workers[role].time_limit
+        assert service["Restart"] == "always"
+        assert service["OOMPolicy"] == "continue"
+        assert service["Slice"] == "fleet.slice"
+
+
+def test_memory_limits_are_bytes_and_left_out_where_none_is_set(fleet: spec.Fleet) -> None:
+    limited = unit(with_web(fleet, memory_high=450 << 20, memory_max=500 << 20), WEB, "web")
+    assert (limited["MemoryHigh"], limited["MemoryMax"]) == (str(450 << 20), str(500 << 20))
+    free = unit(with_web(fleet, memory_high=None, memory_max=None), WEB, "web")
+    assert "MemoryMax" not in free
+    assert "MemoryHigh" not in free
+
+
+def test_secrets_are_in_the_environment_file_alone(fleet: spec.Fleet) -> None:
+    state = state_of(fleet, WEB)
+    holding = [file.path for file in state.files if b"password" in file.content]
+    assert holding == ["/etc/fleet/web.env"]
+    env = file_of(state, "/etc/fleet/web.env")
+    assert (env.mode, env.owner, env.group) == (0o640, "root", "celery")
+    # A slash in a password is no part of the address.
+    assert 'CELERY_BROKER_URL="redis://worker:worker%2Fpassword@10.0.0.10:6379/0"' in env.content.decode()
+
+
+def test_an_environment_value_is_what_the_process_sees(fleet: spec.Fleet) -> None:
+    env = content(state_of(with_web(fleet, environment={"MOTTO": 'say "5 $" \\ `now`'}), WEB), "/etc/fleet/web.env")
+    assert 'MOTTO="say \\"5 \\$\\" \\\\ \\`now\\`"\n' in env
+
+
+def revision(fleet: spec.Fleet, secrets: Mapping[str, str] = SECRETS) -> str | None:
+    me = fleet.hosts[WEB]
+    new = release.of(me.settings, ("gevent",), MACHINE.python)
+    return worker.desired(fleet, me, new, secrets).units[0].revision
+
+
+def test_the_revision_follows_unit_environment_and_release(fleet: spec.Fleet) -> None:
+    first = revision(fleet)
+    assert first == revision(fleet)
+    others = {
+        revision(with_web(fleet, concurrency=7)),
+        revision(with_web(fleet, environment={"A": "1"})),
+        revision(fleet, {**SECRETS, "BROKER_WORKER_PASSWORD": "another"}),
+    }
+    assert len(others) == 3
+    assert first not in others
+
+
+def test_instances_have_units_and_names_of_their_own(fleet: spec.Fleet) -> None:
+    state = state_of(with_web(fleet, instances=2), WEB)
+    assert [one.name for one in state.units] == ["celery-web@1.service", "celery-web@2.service"]
+    assert "--hostname=web-worker-2@%H" in content(state, "/etc/systemd/system/celery-web@2.service")
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_a_pool_brings_its_packages_and_only_when_chosen(fleet: spec.Fleet, pool: str) -> None:
+    settings = fleet.hosts[WEB].settings
+
+    def pinned(pools: tuple[str, ...]) -> str:
+        files = release.of(settings, pools, "3.11").files
+        return next(file for file in files if file.path == "/requirements.txt").content.decode()
+
+    assert f"\n{pool}==" in pinned((pool,))
+    assert f"\n{pool}==" not in pinned(("prefork",))
+
+
+def test_a_release_is_named_by_what_goes_in(fleet: spec.Fleet) -> None:
+    settings = fleet.hosts[WEB].settings
+    first = release.of(settings, ("prefork",), "3.11")
+    assert release.of(settings, ("prefork",), "3.11").id == first.id
+    assert release.of(settings, ("gevent",), "3.11").id != first.id
+    assert release.of(settings, ("prefork",), "3.13").id != first.id
+    paths = {file.path for file in first.files}
+    assert "/src/shop/app.py" in paths
+    assert "/node/fleet_node/check.py" in paths
+    assert not [path for path in paths if "__pycache__" in path]

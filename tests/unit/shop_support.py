@@ -1,0 +1,123 @@
+"""A Redis server and a worker of the shop, both real, both gone with the `with` block."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+SHOP = Path(__file__).parents[2] / "examples" / "shop"
+WORKER = "shop@test"
+PATIENCE = 30  # seconds for a server to come up on a busy machine; never waited for when it is quicker
+
+# The exercise is also tested in this process.
+sys.path.insert(0, str(SHOP))
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A running shop: its environment, a client of its broker, and where its database is."""
+
+    environment: dict[str, str]
+    client: Celery
+    database: Path
+
+    def command(self, *options: str) -> list[str]:
+        """The exercise's command line."""
+        return [sys.executable, "-m", "shop.exercise", *options]
+
+    def exercise(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run the exercise to its end."""
+        command = self.command(*options)
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def ask(self, task: str, queue: str, *args: object) -> Any:
+        """A task's answer; raises what the task raised."""
+        return self.client.send_task(task, args, queue=queue).get(timeout=PATIENCE)
+
+    def consume(self, queue: str, wanted: bool) -> None:
+        """Have the worker take, or no longer take, tasks from a queue."""
+        control = self.client.control
+        change = control.add_consumer if wanted else control.cancel_consumer
+        assert change(queue, destination=[WORKER], reply=True, timeout=PATIENCE), "the worker did not answer"
+
+
+@contextmanager
+def running_shop(directory: Path) -> Iterator[Shop]:
+    """Start Redis and a prefork worker of two processes, which share a new SQLite file."""
+    port = free_port()
+    environment = environment_for(port, directory / "shop.db")
+    redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
+    celery = [sys.executable, "-m", "celery", "-A", "shop.app", "worker", "--pool=prefork", "--concurrency=2"]
+    celery += [f"--hostname={WORKER}", "--without-gossip", "--without-mingle", "--loglevel=WARNING"]
+    with pytest.MonkeyPatch.context() as here, process(redis, directory / "redis.log"):
+        # Celery lets these win over what a client is made with, so a developer's own would mislead the one below.
+        for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+            here.setenv(name, environment[name])
+        answering(port)
+        with process(celery, directory / "worker.log", environment, directory) as worker:
+            client = Celery()
+            try:
+                until_it_answers(client, worker, directory / "worker.log")
+                yield Shop(environment, client, directory / "shop.db")
+            finally:
+                client.close()
+                client.backend.client.close()
+
+
+def environment_for(port: int, database: Path) -> dict[str, str]:
+    """The variables the shop reads, on top of this process's own."""
+    return os.environ | {
+        "CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0",
+        "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{port}/1",
+        "DATABASE_URL": f"sqlite:///{database}",
+        "PYTHONPATH": str(SHOP),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@contextmanager
+def process(
+    command: Sequence[str], log: Path, environment: dict[str, str] | None = None, directory: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command beside the tests; end it with TERM."""
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env=environment, cwd=directory, stdout=output, stderr=subprocess.STDOUT) as started,
+    ):
+        try:
+            yield started
+        finally:
+            started.terminate()
+
+
+def answering(port: int) -> None:
+    """Wait until Redis accepts commands."""
+    every_50_ms = Retry(ConstantBackoff(0.05), retries=PATIENCE * 20, supported_errors=(RedisConnectionError,))
+    with Redis(port=port, retry=every_50_ms) as redis:
+        redis.ping()
+
+
+def until_it_answers(client: Celery, worker: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the worker replies to a ping."""
+    deadline = monotonic() + PATIENCE
+    while not client.control.ping(destination=[WORKER], timeout=0.5):
+        assert worker.poll() is None and monotonic() < deadline, log.read_text()
