@@ -10,10 +10,10 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from lab.cli import app as lab_app
 
 from fleet import inventory, secrets, spec
 from fleet.tunnel import TunnelError, forward
+from lab.cli import app as lab_app
 
 app = typer.Typer(
     help="Run Celery on plain machines. Deploying is pyinfra's: pyinfra inventory/prod.py deploy.py",

@@ -14,7 +14,14 @@ class SecretsError(Exception):
     """A secret is missing or unreadable. str() says which, where, and how to write it."""
 
 
-def read(path: Path) -> dict[str, str]:
+class Secrets(dict[str, str]):
+    """Name → value. Its repr hides the values: tracebacks and test reports print local variables."""
+
+    def __repr__(self) -> str:
+        return f"<secrets {', '.join(sorted(self))}>"
+
+
+def read(path: Path) -> Secrets:
     """The secrets in `path`. Raises SecretsError where there is no file, or others than its owner can read it."""
     try:
         mode, text = path.stat().st_mode, path.read_text()
@@ -22,7 +29,7 @@ def read(path: Path) -> dict[str, str]:
         raise SecretsError(f"{path}: no such file; make one with: fleet secrets {path}") from None
     if mode & 0o077:
         raise SecretsError(f"{path}: others can read it (mode {mode & 0o777:04o}); run: chmod 600 {path}")
-    found: dict[str, str] = {}
+    found = Secrets()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -46,7 +53,7 @@ def ensure(path: Path) -> list[str]:
 
     Returns the names added. What is there stays as it is.
     """
-    found = read(path) if path.exists() else {}
+    found = read(path) if path.exists() else Secrets()
     added = [name for name in BROKER_NAMES if not found.get(name)]
     if added:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,12 +61,12 @@ def forward(host: str, data: Mapping[str, Any], address: str, port: int) -> Iter
         text=True,
         start_new_session=True,
     )
-    try:
-        _wait_until_open(process, local)
-        yield local
-    finally:
-        process.terminate()
-        process.wait()
+    with process:
+        try:
+            _wait_until_open(process, local)
+            yield local
+        finally:
+            process.terminate()
 
 
 def _wait_until_open(process: subprocess.Popen[str], port: int) -> None:

@@ -23,7 +23,7 @@ def main() -> int:
         app = find_app(app_name)
         app.loader.import_default_modules()
         app.finalize()
-        tasks = sorted(name for name in app.tasks if not name.startswith("celery."))
+        tasks = sorted(name for name in app.tasks if not name.startswith(("celery.", "fleet.")))
     except BaseException as error:  # the app's own code may raise anything, SystemExit too
         last = traceback.format_exception_only(error)[-1].strip()
         sys.stderr.write(f"celery_app {app_name} does not import: {last}\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 from pyinfra import logger
-from pyinfra.api import FactBase, operation
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
 from pyinfra.context import host, inventory
 from pyinfra.operations import server
 
@@ -51,7 +52,7 @@ def load() -> tuple[Fleet, Mapping[str, str]]:
 
 
 @operation(is_idempotent=False)
-def phase() -> Iterator[str]:
+def phase() -> Generator[str, None, None]:
     """Nothing: an operation that every host has, so that no host enters a phase before all have left the one before.
 
     pyinfra orders operations by each host's own list alone; those on a subset of the hosts are no barrier.
@@ -130,13 +131,13 @@ def _install(packages: Iterable[str]) -> str:
 
 
 def _create(user: str, home: str) -> str:
-    return f"useradd --system --user-group --home-dir {shlex.quote(home)} --no-create-home --shell /usr/sbin/nologin {user}"
+    return f"useradd --system --user-group --home-dir {home} --no-create-home --shell /usr/sbin/nologin {user}"
 
 
 def _activate(verb: str, units: Iterable[str]) -> str:
     names = _words(units)
     return (
-        f"systemctl enable --quiet {names}; systemctl {verb} {names} || "
-        f"{{ for unit in {names}; do systemctl is-active --quiet $unit || "
-        '{ echo "$unit did not come up; the end of its journal:"; journalctl --no-pager -o cat -n 15 -u $unit; }; done >&2; exit 1; }'
+        f"systemctl enable --quiet {names}; systemctl {verb} {names} || {{ for unit in {names}; do "
+        'systemctl is-active --quiet $unit || { echo "$unit did not come up; the end of its journal:"; '
+        "journalctl --no-pager -o cat -n 15 -u $unit; }; done >&2; exit 1; }"
     )

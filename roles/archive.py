@@ -8,10 +8,10 @@ import tarfile
 from base64 import b64encode
 from collections.abc import Iterable
 
-from roles.state import Directory, File
+from roles.state import Directory, Entry
 
 
-def pack(entries: Iterable[Directory | File], destdir: str = "") -> bytes:
+def pack(entries: Iterable[Entry], destdir: str = "") -> bytes:
     """A gzipped tar of `entries`, with owners by name, to be unpacked in `/`. Directories come before what is in them."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:

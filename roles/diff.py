@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from posixpath import basename
 
 from roles.probe import Machine, Path
-from roles.state import Directory, File, State, User
+from roles.state import Directory, Entry, State, User
 
 UNIT_FOLDER = "/etc/systemd/system/"
 
@@ -20,7 +20,7 @@ class Changes:
     users: tuple[User, ...] = ()
     stop: tuple[str, ...] = ()  # units that are no longer wanted
     remove: tuple[str, ...] = ()  # paths
-    write: tuple[Directory | File, ...] = ()
+    write: tuple[Entry, ...] = ()
     reload: bool = False  # systemd's unit files changed
     start: tuple[str, ...] = ()  # units to enable and start
     restart: tuple[str, ...] = ()  # units that run another revision than they should
@@ -44,11 +44,11 @@ class Changes:
 
 def compare(wanted: State, seen: Machine) -> Changes:
     """The changes that bring a machine from what was `seen` to what is `wanted`."""
-    known = {entry.path for entry in (*wanted.files, *wanted.directories)}
+    known = {entry.path for entry in wanted.entries}
     remove = sorted(
         path for path in seen.paths if path not in known and any(fnmatchcase(path, pattern) for pattern in wanted.only)
     )
-    write = tuple(entry for entry in (*wanted.directories, *wanted.files) if not _is_as_wanted(entry, seen.paths.get(entry.path)))
+    write = tuple(entry for entry in wanted.entries if not _is_as_wanted(entry, seen.paths.get(entry.path)))
     units = {unit.name: seen.units.get(unit.name) for unit in wanted.units}
     revisions = {unit.name: unit.revision for unit in wanted.units}
     changed = [path for path in (*remove, *(entry.path for entry in write)) if path.startswith(UNIT_FOLDER)]
@@ -74,7 +74,7 @@ def compare(wanted: State, seen: Machine) -> Changes:
     )
 
 
-def _is_as_wanted(wanted: Directory | File, seen: Path | None) -> bool:
+def _is_as_wanted(wanted: Entry, seen: Path | None) -> bool:
     if seen is None or (seen.owner, seen.group, seen.mode) != (wanted.owner, wanted.group, wanted.mode):
         return False
     if isinstance(wanted, Directory):

@@ -79,7 +79,7 @@ getent passwd {" ".join(map(shlex.quote, users))} | while IFS=: read -r name res
 find {hashed} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
 find {shlex.quote(destdir + RELEASES)} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
 find {listed} -maxdepth 1 -type d -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
-find {hashed} -maxdepth 2 -type f -exec sha256sum {{}} + 2>/dev/null | while read -r digest path; do printf 'digest\\t%s\\t%s\\n' "$digest" "$path"; done
+find {hashed} -maxdepth 2 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^\\([0-9a-f]*\\)  /digest\\t\\1\\t/'
 if [ -z {shlex.quote(destdir)} ] && [ -d /run/systemd/system ]; then
   cd /etc/systemd/system
   set -- redis-server.service fleet.slice fleet.target

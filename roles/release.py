@@ -1,4 +1,4 @@
-"""A release: the app's source, its requirements and `fleet_node`, in a directory of its own that is built once and never changed."""
+"""A release: the app's source, its requirements and `fleet_node`, in a directory that is built once and never changed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,8 @@ export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt UV_CACHE_DIR=/opt/fleet/
 [ -x {uv_home}/bin/uv ] || python3 -m pip install --quiet --no-deps --require-hashes --target {uv_home} -r uv.txt
 {uv_home}/bin/uv venv --quiet --python /usr/bin/python3 venv
 {uv_home}/bin/uv pip sync --quiet --python venv/bin/python --compile-bytecode requirements.txt
-venv/bin/python -m compileall -q src node >/dev/null || true  # a file that does not compile is the app's own affair until it is imported
+# A file that does not compile is the app's own affair until it is imported.
+venv/bin/python -m compileall -q src node >/dev/null || true
 printf '%s\\n' {shlex.quote(about)} >release.json
 cd {RELEASES}
 ls -1t | tail -n +{kept + 1} | while read -r old; do

@@ -32,6 +32,9 @@ class Directory:
     group: str = "root"
 
 
+Entry = Directory | File
+
+
 @dataclass(frozen=True)
 class User:
     """A system user without a shell, with a group of the same name."""
@@ -61,6 +64,11 @@ class State:
     files: tuple[File, ...] = ()
     units: tuple[Unit, ...] = ()
     only: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All that has a path, directories first."""
+        return (*self.directories, *self.files)
 
     def __add__(self, other: State) -> State:
         return State(

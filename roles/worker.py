@@ -61,7 +61,7 @@ def arguments(role: str, worker: Worker, instance: int) -> list[str]:
         f"--loglevel={worker.log_level}",
         # Their chatter grows with the square of the fleet: ten idle workers cost 42.8 kB/s with it, 1.35 kB/s without.
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-        *("-I", "fleet_node.notify"),
+        *("-I", "fleet_node.worker"),
     ]
 
 

@@ -6,6 +6,8 @@ the broker through a tunnel. All that it sends is a ping, and one message a queu
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +101,9 @@ def connect(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     yield _connect
     for name in hosts:
         command = tunnel.ssh_command(name, found.hosts[name])
-        tunnel.subprocess.run([*command[:-1], "-o", f"ControlPath={folder}/%C", "-O", "exit", command[-1]], capture_output=True)
+        subprocess.run(
+            [*command[:-1], "-o", f"ControlPath={folder}/%C", "-O", "exit", command[-1]], capture_output=True, check=False
+        )
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +118,8 @@ def broker_port(request: pytest.FixtureRequest, fleet: spec.Fleet) -> Iterator[i
 @pytest.fixture(scope="session")
 def celery_app(broker_port: int, found_secrets: dict[str, str]) -> Iterator[Celery]:
     """A client of the fleet's broker that knows none of the app's tasks."""
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        os.environ.pop(name, None)  # they would go before the addresses given here
     base = f"redis://worker:{quote(found_secrets[secrets.BROKER_WORKER], safe='')}@127.0.0.1:{broker_port}"
     with Celery("check", broker=f"{base}/0", backend=f"{base}/1", set_as_current=False) as app:
         yield app

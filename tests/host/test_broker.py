@@ -11,8 +11,8 @@ from fleet.spec import Fleet
 from fleet.units import resolve
 
 
-def _client(port: int, **credentials: str) -> redis.Redis:
-    return redis.Redis(port=port, socket_timeout=20, **credentials)
+def _client(port: int, username: str | None = None, password: str | None = None) -> redis.Redis:
+    return redis.Redis(port=port, username=username, password=password, socket_timeout=20, decode_responses=True)
 
 
 def test_nobody_without_a_password(broker_port: int) -> None:
@@ -27,7 +27,7 @@ def test_nobody_with_a_wrong_password(broker_port: int, user: str) -> None:
 
 
 def test_settings(broker_port: int, connect: Any, fleet: Fleet, found_secrets: dict[str, str]) -> None:
-    with _client(broker_port, username="monitor", password=found_secrets[BROKER_MONITOR], decode_responses=True) as client:
+    with _client(broker_port, username="monitor", password=found_secrets[BROKER_MONITOR]) as client:
         found = client.config_get("*")
     total = int(connect(fleet.broker_host).check_output("awk '$1 == \"MemTotal:\" { print $2 }' /proc/meminfo")) * 1024
     wanted = {
@@ -42,7 +42,7 @@ def test_settings(broker_port: int, connect: Any, fleet: Fleet, found_secrets: d
 
 
 def test_listens_on_the_lan_and_loopback_only(connect: Any, fleet: Fleet) -> None:
-    listening = connect(fleet.broker_host).check_output("ss -Hltn 'sport = :%s'", fleet.broker.port)
+    listening = connect(fleet.broker_host).check_output("ss -Hltn 'sport = :%s'", str(fleet.broker.port))
     addresses = {line.split()[3].rsplit(":", 1)[0] for line in listening.splitlines()}
     assert addresses == {fleet.broker_address, "127.0.0.1"}
 
@@ -76,10 +76,10 @@ def test_service_is_limited_and_comes_back(connect: Any, fleet: Fleet) -> None:
 
 def test_one_task_a_queue_comes_back(celery_app: Celery, fleet: Fleet) -> None:
     queues = {queue for host in fleet.hosts.values() for worker in host.workers.values() for queue in worker.queues}
-    # Every Celery app has this task: it answers with its arguments.
-    sent = {queue: celery_app.send_task("celery.accumulate", args=[f"check of {queue}"], queue=queue) for queue in queues}
+    sent = {queue: celery_app.send_task("fleet.probe", args=[f"check of {queue}"], queue=queue) for queue in queues}
     try:
-        assert {queue: result.get(timeout=60) for queue, result in sent.items()} == {q: [f"check of {q}"] for q in queues}
+        answers = {queue: result.get(timeout=60)["token"] for queue, result in sent.items()}
     finally:
         for result in sent.values():
             result.forget()
+    assert answers == {queue: f"check of {queue}" for queue in queues}

@@ -93,6 +93,6 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
                 (cwd / "group_data" / name).write_text(text)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
         command = [str(Path(sys.executable).parent / "pyinfra"), str(path), "deploy.py", *arguments]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     return run

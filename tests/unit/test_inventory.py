@@ -64,7 +64,7 @@ def test_precedence_is_pyinfras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_such_file() -> None:
-    with pytest.raises(SpecError, match="nowhere.py: no such inventory file"):
+    with pytest.raises(SpecError, match=r"nowhere\.py: no such inventory file"):
         read(Path("nowhere.py"))
 
 

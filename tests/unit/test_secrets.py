@@ -53,3 +53,12 @@ def test_a_missing_secret_says_where_to_put_it(tmp_path: Path) -> None:
         f"{path}: B is missing; add the line B=…",
         f"{path}: C is missing; add the line C=…",
     ]
+
+
+def test_secrets_are_not_shown_where_variables_are_printed(tmp_path: Path) -> None:
+    path = tmp_path / "prod.env"
+    ensure(path)
+    found = read(path)
+    shown = f"{found} {found!r} {[found]}"
+    assert "BROKER_WORKER_PASSWORD" in shown
+    assert not [value for value in found.values() if value in shown]

@@ -17,7 +17,6 @@ class TimedTask(Task):  # type: ignore[misc]  # celery ships no types
 
 app = Celery(
     "shop",
-    task_cls=TimedTask,
     include=["shop.tasks.ml", "shop.tasks.orders", "shop.tasks.prices", "shop.tasks.reports"],
 )
 app.config_from_object("shop.settings")

@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.schema import CreateTable
 
-from shop.app import app
+from shop.app import TimedTask, app
 from shop.resources import engine
 
 orders = Table(
@@ -25,7 +25,7 @@ class OrderConflictError(ValueError):
 
 
 # An IntegrityError is two workers making the table at the same moment on PostgreSQL: the second finds it made.
-@app.task(autoretry_for=(OperationalError, IntegrityError), retry_backoff=2, max_retries=5)  # type: ignore[untyped-decorator]
+@app.task(base=TimedTask, autoretry_for=(OperationalError, IntegrityError), retry_backoff=2, max_retries=5)  # type: ignore[untyped-decorator]
 def place_order(order_id: str, sku: str, quantity: int, unit_cents: int) -> dict[str, Any]:
     """Store an order and answer with what is stored. Run again with the same arguments it changes nothing.
 

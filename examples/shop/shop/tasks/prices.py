@@ -4,11 +4,11 @@ from typing import Any
 
 import requests
 
-from shop.app import app
+from shop.app import TimedTask, app
 from shop.resources import http
 
 
-@app.task(autoretry_for=(requests.ConnectionError, requests.Timeout), retry_backoff=2, max_retries=3)  # type: ignore[untyped-decorator]
+@app.task(base=TimedTask, autoretry_for=(requests.ConnectionError, requests.Timeout), retry_backoff=2, max_retries=3)  # type: ignore[untyped-decorator]
 def fetch_price(supplier: str, sku: str) -> dict[str, Any]:
     """The price of one article, in cents, from `supplier` (its base URL).
 
