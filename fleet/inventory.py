@@ -50,6 +50,8 @@ def _is_group(name: str, value: Any) -> bool:
 def _run(path: Path) -> dict[str, Any]:
     try:
         return runpy.run_path(str(path))
+    except SystemExit as said:  # as inventory/lab.py says that there is no lab
+        raise SpecError([str(said)]) from None
     except Exception as error:
         raise SpecError([f"{path}: {type(error).__name__}: {error}"]) from error
 

@@ -1,3 +1,30 @@
+"""Settings of the whole fleet. What is commented out shows the default; `fleet/model.py` has each with its reason.
+
+group_data/<group>.py of a group with <group>_worker makes that group a worker role: a new role is a new file and no code.
+pyinfra replaces values whole and merges no dicts: what a group sets goes before what is here.
+"""
+
+# The app: what follows `celery -A`, and where its code is on this machine (a path from here, or an absolute one).
 celery_app = "shop.app"
 app_source = "examples/shop"
+
+# Its pinned requirements, relative to app_source. What a pool needs besides (gevent, eventlet) is added when it is chosen.
+# app_requirements = "requirements.txt"
+
+# Names in app_source that are not shipped (shell patterns).
+# app_exclude = [".git", ".venv", "venv", "__pycache__", "*.pyc", "node_modules", ".env"]
+
+# Passwords, as NAME=value lines that never leave this machine for git: `fleet secrets secrets/prod.env` makes the file.
+# secrets_file = "secrets/prod.env"
+
+# Environment of every worker. No secrets: name those in a role's `secrets`, and their values go in the secrets file.
+# environment = {}
+
+# Memory of each machine that fleet.slice leaves to the system: "10%", or "512M".
+# machine_reserve = "10%"
+
+# Releases kept on each machine, to go back to.
+# releases_kept = 5
+
+# pyinfra's: log in as any user that may sudo. (_use_sudo_password, _su_user… work too.)
 _sudo = True

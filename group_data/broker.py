@@ -1,1 +1,10 @@
-broker = {"maxmemory": "40%"}
+"""The Redis broker. Commented out: the defaults."""
+
+broker = {
+    # "port": 6379,
+    # Of the machine's memory. Redis then refuses to take more; it never evicts a task.
+    # "maxmemory": "40%",
+    # Of the machine's memory, for the service as a whole: an AOF rewrite needs up to as much again.
+    # "memory_max": "85%",
+    # "maxclients": 10000,
+}

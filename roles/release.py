@@ -105,7 +105,11 @@ base64 -d | tar -xzpf - -C /
 cd {release.path}
 # The distribution's certificates, so that a company's own index works too.
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt UV_CACHE_DIR=/opt/fleet/cache UV_PYTHON_DOWNLOADS=never
-[ -x {uv_home}/bin/uv ] || python3 -m pip install --quiet --no-deps --require-hashes --target {uv_home} -r uv.txt
+if [ ! -d {uv_home} ]; then
+  rm -rf {uv_home}.part
+  python3 -m pip install --quiet --root-user-action=ignore --no-deps --require-hashes --target {uv_home}.part -r uv.txt
+  mv {uv_home}.part {uv_home}
+fi
 {uv_home}/bin/uv venv --quiet --python /usr/bin/python3 venv
 {uv_home}/bin/uv pip sync --quiet --python venv/bin/python --compile-bytecode requirements.txt
 # A file that does not compile is the app's own affair until it is imported.

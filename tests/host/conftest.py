@@ -43,6 +43,7 @@ class Instance:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--inventory", type=Path, help="the inventory file of the fleet to check")
+    parser.addoption("--group-data", type=Path, help="more group data, as pyinfra's --group-data")
 
 
 def _fleet(config: pytest.Config) -> tuple[spec.Inventory, spec.Fleet]:
@@ -50,7 +51,7 @@ def _fleet(config: pytest.Config) -> tuple[spec.Inventory, spec.Fleet]:
     if path is None:
         raise pytest.UsageError("say which fleet to check: --inventory inventory/prod.py")
     try:
-        found = inventory.read(path)
+        found = inventory.read(path, config.getoption("--group-data"))
         return found, spec.load(found)
     except spec.SpecError as error:
         raise pytest.UsageError(str(error)) from None

@@ -1,0 +1,75 @@
+"""A lab of the tests' own, booted once for all files that need it, and ended with the session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+NAME = "test"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab that is up, and the project's commands on it, as a user types them."""
+
+    environment: dict[str, str] = field(
+        default_factory=lambda: {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CELERY_")},
+            "FLEET_LAB": NAME,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT / "examples" / "shop"),
+            "NO_COLOR": "1",
+        }
+    )
+
+    def run(self, *command: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+        """A command in the repository, with this lab as the lab. Its output, both streams together, is in `stdout`."""
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def deploy(self, *more: str, inventory: str = "inventory/lab.py") -> subprocess.CompletedProcess[str]:
+        """`pyinfra inventory/lab.py deploy.py -y`."""
+        return self.run("pyinfra", inventory, "deploy.py", "-y", *more)
+
+    def verify(self, *more: str) -> subprocess.CompletedProcess[str]:
+        """`pytest tests/host --inventory inventory/lab.py`."""
+        return self.run("pytest", "-q", "--tb=short", "tests/host", "--inventory", "inventory/lab.py", *more)
+
+    def exercise(self, tasks: int) -> subprocess.CompletedProcess[str]:
+        """The demo app's real work, each result checked. 10.0.2.2 is this machine, as the lab's machines see it."""
+        work = ("python", "-m", "shop.exercise", "--tasks", str(tasks), "--supplier-host", "10.0.2.2", "--json")
+        return self.run("fleet", "connect", "inventory/lab.py", "--", *work)
+
+    def ask(self, host: str, command: str) -> str:
+        """What a shell command, as root, prints on a machine. Raises where it fails."""
+        done = self.run("fleet", "lab", "ssh", host, "--", "sudo", "sh", "-c", f"'{command}'", timeout=60)
+        assert done.returncode == 0, done.stdout
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    lab = Lab()
+    lab.run("fleet", "lab", "down")  # of a run that was cut off
+    done = lab.run("fleet", "lab", "up")
+    assert done.returncode == 0, done.stdout
+    yield lab
+    done = lab.run("fleet", "lab", "down")
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,124 @@
+"""From four bare machines to a fleet at work, by the commands that a user types. The tests build on each other, in this order."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.online.conftest import ROOT, Lab
+
+pytestmark = pytest.mark.lab
+
+WORKERS = {"web1": "celery-web@1", "batch1": "celery-batch@1", "gpu1": "celery-gpu@1"}
+
+
+def pids(lab: Lab) -> dict[str, str]:
+    """The main process of every worker and of the broker."""
+    units = {**WORKERS, "broker1": "redis-server"}
+    return {host: lab.ask(host, f"systemctl show --value --property=MainPID {unit}") for host, unit in units.items()}
+
+
+def everything(lab: Lab) -> dict[str, str]:
+    """What the deploy manages on each machine: every path with its time of change, every unit with its process."""
+    look = (
+        'find /etc/fleet /etc/systemd/system /etc/redis /opt/fleet/releases -maxdepth 1 -printf "%p %T@ %u %m\\n" | sort; '
+        'systemctl show --property=Id,MainPID,NRestarts "celery-*" redis-server; getent passwd celery'
+    )
+    return {host: lab.ask(host, look) for host in (*WORKERS, "broker1")}
+
+
+def assert_all_answered(done: object, tasks: int) -> None:
+    output: str = done.stdout  # type: ignore[attr-defined]
+    assert done.returncode == 0, output  # type: ignore[attr-defined]
+    report = json.loads(output[output.index("{") :])
+    assert (report["sent"], report["finished"], report["wrong"], report["lost"]) == (tasks, tasks, 0, 0)
+    assert set(report["queues"]) == {"default", "priority", "batch", "ml"}
+    assert len(report["workers"]) >= 3
+
+
+def test_the_first_deploy_brings_up_the_fleet(lab: Lab) -> None:
+    done = lab.deploy()
+    assert done.returncode == 0, done.stdout
+    assert all(pid != "0" for pid in pids(lab).values())
+
+
+def test_a_second_deploy_changes_and_restarts_nothing(lab: Lab) -> None:
+    before = everything(lab)
+    done = lab.deploy()
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"Grand total\s+12\s+-\s+-\s+12\s", done.stdout), done.stdout
+    assert everything(lab) == before
+
+
+def test_the_machines_are_what_was_asked_for(lab: Lab) -> None:
+    done = lab.verify()
+    assert done.returncode == 0, done.stdout
+
+
+def test_real_work_is_done_on_every_queue(lab: Lab) -> None:
+    assert_all_answered(lab.exercise(240), 240)
+
+
+def test_an_app_that_does_not_import_leaves_the_old_workers_alone(lab: Lab, tmp_path: Path) -> None:
+    before = pids(lab)
+    done = lab.deploy("--data", "celery_app=shop.nowhere")
+    assert done.returncode == 1, done.stdout
+    assert "celery_app shop.nowhere does not import: " in done.stdout
+    assert "No module named 'shop.nowhere'" in done.stdout
+    assert "Starting operation: Bring up the workers" not in done.stdout
+    broken = tmp_path / "shop"
+    shutil.copytree(ROOT / "examples" / "shop", broken)
+    (broken / "shop" / "app.py").write_text("raise RuntimeError('half an edit')\n")
+    done = lab.deploy("--data", f"app_source={broken}", "--limit", "web1")
+    assert done.returncode == 1, done.stdout
+    assert "celery_app shop.app does not import: RuntimeError: half an edit" in done.stdout
+    assert pids(lab) == before
+    done = lab.deploy()
+    assert done.returncode == 0, done.stdout
+    assert pids(lab) == before
+
+
+def test_an_unreachable_host_stops_the_run_before_any_change(lab: Lab, tmp_path: Path) -> None:
+    before = everything(lab)
+    inventory = tmp_path / "lab.py"
+    inventory.write_text(
+        f"import runpy\nglobals().update(runpy.run_path({str(ROOT / 'inventory' / 'lab.py')!r}))\n"
+        "all.append(('web9', {**dict(all)['web1'], 'ssh_port': 9}))\nweb.append('web9')\n"
+    )
+    # A changed flag, so that there is something it could do elsewhere.
+    done = lab.deploy("--group-data", str(ROOT / "tests" / "online" / "pools"), inventory=str(inventory))
+    assert done.returncode == 1, done.stdout
+    assert "web9" in done.stdout
+    assert "Beginning operation run" not in done.stdout
+    assert everything(lab) == before
+
+
+def test_the_other_pools_deploy_and_work_too(lab: Lab) -> None:
+    """gevent, prefork and prefork with spawn are what ran so far; here are eventlet, threads and solo, and a second instance."""
+    pools = ("--group-data", str(ROOT / "tests" / "online" / "pools"))
+    done = lab.deploy(*pools)
+    assert done.returncode == 0, done.stdout
+    done = lab.verify(*pools)
+    assert done.returncode == 0, done.stdout
+    assert_all_answered(lab.exercise(120), 120)
+    environment = lab.ask("web1", 'tr "\\0" "\\n" </proc/$(systemctl show --value -p MainPID celery-web@2)/environ')
+    assert 'MOTTO=a "quoted" $word, 100% \\ of it' in environment.splitlines()
+
+
+def test_any_other_app_deploys_the_same_way(lab: Lab) -> None:
+    other = ("--data", "app_source=tests/online/other_app", "--data", "celery_app=jobs:celery")
+    done = lab.deploy(*other)
+    assert done.returncode == 0, done.stdout
+    # The second web instance was asked for by the pools above alone.
+    assert "Stop workers that are no longer wanted" in done.stdout
+    assert "celery-web@2" not in lab.ask("web1", 'systemctl list-units --all --plain --no-legend "celery-*"')
+    send = (
+        "from celery import Celery; app = Celery(); queues = ['default', 'batch', 'ml'];"
+        "print([app.send_task('jobs.double', [n], queue=q).get(timeout=60) for n, q in enumerate(queues)])"
+    )
+    done = lab.run("fleet", "connect", "inventory/lab.py", "--", "python", "-W", "ignore", "-c", send)
+    assert done.stdout.splitlines()[-1] == "[0, 2, 4]", done.stdout

@@ -1,0 +1,35 @@
+"""The example's group data says of the defaults what the model says."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.model import Broker, Model, Settings
+
+GROUP_DATA = Path(__file__).parents[2] / "group_data"
+
+
+def commented(file: str) -> dict[str, Any]:
+    """name → value of the lines that are commented out."""
+    found = {}
+    for line in (GROUP_DATA / file).read_text().splitlines():
+        text = line.strip().removeprefix("# ").rstrip(",")
+        for pattern in (" = ", ": "):
+            name, separator, value = text.partition(pattern)
+            if line.strip().startswith("# ") and separator and name.strip('"').isidentifier():
+                try:
+                    found[name.strip('"')] = ast.literal_eval(value)
+                except (SyntaxError, ValueError):
+                    continue  # a sentence
+    return found
+
+
+@pytest.mark.parametrize(("file", "model"), [("all.py", Settings), ("broker.py", Broker)])
+def test_what_is_commented_out_is_the_default(file: str, model: type[Model]) -> None:
+    shown = commented(file)
+    optional = {name for name, field in model.model_fields.items() if not field.is_required()}
+    assert set(shown) == optional - {"lan_address"}  # a host's own
+    for name, value in shown.items():
+        assert model.model_fields[name].get_default() == value, name
