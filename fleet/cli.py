@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,8 @@ def connect(
 
 def main() -> None:
     """The entry point: a user's mistake is a line on stderr and exit 1, never a traceback."""
+    # As an exception, so that a tunnel is closed on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except (spec.SpecError, secrets.SecretsError, TunnelError) as error:

@@ -28,7 +28,9 @@ def test_every_command_is_in_the_guide() -> None:
 def test_every_command_has_an_example() -> None:
     def callbacks(application: typer.Typer) -> list[str]:
         own = [command.callback.__doc__ or "" for command in application.registered_commands if command.callback]
-        return own + [doc for group in application.registered_groups if group.typer_instance for doc in callbacks(group.typer_instance)]
+        return own + [
+            doc for group in application.registered_groups if group.typer_instance for doc in callbacks(group.typer_instance)
+        ]
 
     assert [doc for doc in callbacks(app) if "Example" not in doc and "fleet " not in doc] == []
 

@@ -1,0 +1,67 @@
+"""The `fleet` command answers a mistake with a line that helps, and exit 1."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def fleet(cwd: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(Path(sys.executable).parent / "fleet"), *words]
+    environment = {**os.environ, "FLEET_LAB": "no-such-lab"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The smallest fleet there is: a broker on this machine's loopback, where nothing listens for SSH, and one worker."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "requirements.txt").touch()
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data" / "all.py").write_text("celery_app = 'app'\napp_source = 'app'\nsecrets_file = 's.env'\n")
+    (tmp_path / "group_data" / "web.py").write_text("web_worker = {'queues': ['default'], 'concurrency': 1}\n")
+    (tmp_path / "prod.py").write_text("broker = [('127.0.0.1', {'lan_address': '10.0.0.10', 'ssh_port': 9})]\nweb = ['web1']\n")
+    return tmp_path
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    done = fleet(tmp_path, "secrets", "secrets/prod.env")
+    assert done.returncode == 0
+    assert done.stdout == "secrets/prod.env: added BROKER_WORKER_PASSWORD, BROKER_MONITOR_PASSWORD\n"
+    done = fleet(tmp_path, "secrets", "secrets/prod.env")
+    assert done.stdout == "secrets/prod.env: has all that the broker needs\n"
+
+
+def test_connect_without_secrets_says_how_to_make_them(project: Path) -> None:
+    done = fleet(project, "connect", "prod.py", "--", "true")
+    assert (done.returncode, done.stderr) == (1, "s.env: no such file; make one with: fleet secrets s.env\n")
+
+
+def test_connect_without_ssh_says_what_ssh_said(project: Path) -> None:
+    fleet(project, "secrets", "s.env")
+    done = fleet(project, "connect", "prod.py", "--", "true")
+    assert done.returncode == 1
+    assert "127.0.0.1 port 9: Connection refused" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_connect_without_an_inventory(project: Path) -> None:
+    done = fleet(project, "connect", "stage.py", "--", "true")
+    assert (done.returncode, done.stderr) == (1, "stage.py: no such inventory file\n")
+
+
+def test_connect_without_a_lab_says_how_to_start_one(project: Path) -> None:
+    done = fleet(project, "connect", str(ROOT / "inventory" / "lab.py"), "--", "true")
+    assert done.returncode == 1
+    assert done.stderr == "no lab 'no-such-lab' is running; start it with: fleet lab up --name no-such-lab\n"
+
+
+def test_connect_with_a_mistake_in_the_settings(project: Path) -> None:
+    (project / "group_data" / "web.py").write_text("web_worker = {'queues': [], 'concurrency': 1}\n")
+    done = fleet(project, "connect", "prod.py", "--", "true")
+    assert done.returncode == 1
+    assert done.stderr.startswith("web_worker.queues: found none, write at least one")
