@@ -112,6 +112,12 @@ if [ ! -d {uv_home} ]; then
 fi
 {uv_home}/bin/uv venv --quiet --python /usr/bin/python3 venv
 {uv_home}/bin/uv pip sync --quiet --python venv/bin/python --compile-bytecode requirements.txt
+# Pins that leave out what they need would be found task by task. (Other conflicts may be meant: the app's own affair.)
+problems=$({uv_home}/bin/uv pip check --python venv/bin/python 2>&1) ||
+  if printf '%s\\n' "$problems" | grep -E 'not installed|package `({"|".join(POOL_PACKAGES)})`' >&2; then
+    echo 'requirements.txt does not pin all that is needed: make it with `uv pip compile --generate-hashes`' >&2
+    exit 1
+  fi
 # A file that does not compile is the app's own affair until it is imported.
 venv/bin/python -m compileall -q src node >/dev/null || true
 printf '%s\\n' {shlex.quote(about)} >release.json

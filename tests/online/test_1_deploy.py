@@ -109,6 +109,17 @@ def test_the_other_pools_deploy_and_work_too(lab: Lab) -> None:
     assert 'MOTTO=a "quoted" $word, 100% \\ of it' in environment.splitlines()
 
 
+def test_requirements_that_leave_something_out_are_refused(lab: Lab, tmp_path: Path) -> None:
+    before = pids(lab)
+    shutil.copytree(ROOT / "tests" / "online" / "other_app", tmp_path / "app")
+    (tmp_path / "app" / "requirements.txt").write_text("celery==5.7.0\n")
+    done = lab.deploy("--data", f"app_source={tmp_path / 'app'}", "--data", "celery_app=jobs:celery", "--limit", "gpu1")
+    assert done.returncode == 1, done.stdout
+    assert "The package `celery` requires `kombu" in done.stdout
+    assert "requirements.txt does not pin all that is needed" in done.stdout
+    assert pids(lab) == before
+
+
 def test_any_other_app_deploys_the_same_way(lab: Lab) -> None:
     other = ("--data", "app_source=tests/online/other_app", "--data", "celery_app=jobs:celery")
     done = lab.deploy(*other)
