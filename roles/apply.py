@@ -11,7 +11,7 @@ from pyinfra import logger
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
-from pyinfra.context import host, inventory
+from pyinfra.context import host, inventory, state
 from pyinfra.operations import server
 
 from fleet import secrets, spec
@@ -19,6 +19,7 @@ from fleet.spec import Fleet, Host
 from roles import archive, broker, machine, probe, release, worker
 from roles.diff import Changes, compare
 from roles.gather import gather
+from roles.progress import Progress
 from roles.state import State
 
 
@@ -48,6 +49,7 @@ def load() -> tuple[Fleet, Mapping[str, str]]:
     except (spec.SpecError, secrets.SecretsError) as error:
         mistakes = str(error).splitlines()
         raise FleetError("\n    ".join([f"{len(mistakes)} mistake(s), nothing was changed:", *mistakes])) from None
+    state.add_callback_handler(Progress())  # type: ignore[no-untyped-call]
     return fleet, found
 
 
