@@ -58,7 +58,7 @@ def compare(wanted: State, seen: Machine) -> Changes:
         stop=tuple(basename(path) for path in remove if basename(path) in seen.units),
         remove=tuple(remove),
         write=write,
-        reload=bool(changed) or any(unit is not None and unit.stale for unit in units.values()),
+        reload=bool(changed) or any(unit.stale for unit in seen.units.values()),
         start=tuple(sorted(name for name, unit in units.items() if unit is None or not (unit.active and unit.enabled))),
         restart=tuple(
             sorted(
