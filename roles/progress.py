@@ -25,7 +25,8 @@ class Progress(BaseStateCallback):
         self._heartbeat = gevent.spawn(self._beat, ", ".join(sorted(state.get_op_meta(op_hash).names)))
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]
-        self._busy[host.name] = None
+        if op_hash in state.ops[host]:  # else it is skipped, and no end is told
+            self._busy[host.name] = None
 
     def operation_host_success(self, state: State, host: Host, op_hash: str, retry_count: int = 0) -> None:  # type: ignore[override]
         self._busy.pop(host.name, None)
