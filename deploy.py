@@ -12,7 +12,7 @@ fleet, secrets = apply.load()
 me = fleet.hosts[host.name]
 seen = host.get_fact(apply.Probe)
 
-apply.phase(name="Prepare every machine")
+# Prepare: nothing that runs is touched.
 apply.bring(machine.desired(me, seen), seen)
 workers = apply.prepare_workers(fleet, me, secrets, seen)
 

@@ -1,0 +1,52 @@
+"""What deploy.py does for a worker machine, below a directory of its own: see benchmarks/README.md for what is left out.
+
+pyinfra runs this for benchmarks/deploy.py. FLEET_BENCH names the folder that holds a directory a host.
+"""
+
+import os
+import shlex
+from dataclasses import replace
+from getpass import getuser
+from grp import getgrgid
+
+from pyinfra.context import host
+
+from roles import apply, broker, machine, probe, release, worker
+from roles.state import State
+
+OWNER, GROUP = getuser(), getgrgid(os.getgid()).gr_name
+DESTDIR = f"{os.environ['FLEET_BENCH']}/{host.name}"
+
+
+class Probe(apply.Probe):
+    """apply's own, of a machine that lies below DESTDIR."""
+
+    def command(self) -> str:
+        return "sh -c " + shlex.quote(probe.command((*machine.PACKAGES, *broker.PACKAGES), (OWNER,), DESTDIR))
+
+
+def below(state: State) -> State:
+    """`state` below DESTDIR, owned by whoever runs this, without the user and the units."""
+
+    return replace(
+        state,
+        users=(),
+        units=(),
+        directories=tuple(replace(entry, path=DESTDIR + entry.path, owner=OWNER, group=GROUP) for entry in state.directories),
+        files=tuple(replace(entry, path=DESTDIR + entry.path, owner=OWNER, group=GROUP) for entry in state.files),
+        only=tuple(DESTDIR + pattern for pattern in state.only),
+    )
+
+
+fleet, secrets = apply.load()
+me = fleet.hosts[host.name]
+seen = host.get_fact(Probe)
+
+apply.bring(below(machine.desired(me, seen)), seen)
+new = release.of(me.settings, fleet.pools, machine.python(seen))
+workers = worker.desired(fleet, me, new, secrets)
+
+apply.phase(name="Bring up the broker")
+
+apply.phase(name="Bring up the workers")
+apply.bring(below(workers), seen)
