@@ -6,7 +6,7 @@ Run it again at any time: it changes what differs, and nothing else. See first w
 
 from pyinfra.context import host
 
-from roles import apply, broker, machine
+from roles import apply, machine
 
 fleet, secrets = apply.load()
 me = fleet.hosts[host.name]
@@ -18,7 +18,7 @@ workers = apply.prepare_workers(fleet, me, secrets, seen)
 
 apply.phase(name="Bring up the broker")
 if host.name == fleet.broker_host:
-    apply.bring(broker.desired(fleet, secrets, seen), seen)
+    apply.bring_broker(fleet, me, secrets, seen)
 
 apply.phase(name="Bring up the workers")
 apply.bring(workers, seen)

@@ -7,10 +7,10 @@ its groups', later groups before earlier ones, all groups before `all`; a value 
 
 from __future__ import annotations
 
+import ast
 import runpy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from fleet.spec import Inventory, SpecError
@@ -59,9 +59,14 @@ def _run(path: Path) -> dict[str, Any]:
 def _group_data(folders: list[Path]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for file in _distinct(folders):
-        values = {
-            name: value for name, value in _run(file).items() if not name.startswith("__") and not isinstance(value, ModuleType)
+        # What a file imports is no data of its own (pyinfra leaves it out too).
+        imported = {
+            alias.asname or alias.name.split(".")[0]
+            for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
         }
+        values = {k: value for k, value in _run(file).items() if not k.startswith("__") and k not in imported}
         found.setdefault(file.stem, {}).update(values)
     return found
 

@@ -1,15 +1,33 @@
 """The settings a fleet has: every name, type, unit and default, with the reason beside it."""
 
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, StringConstraints
 
 from fleet.units import Size, SizeOrShare
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
-Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r\x00]*$")]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
 DottedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*(:\w+)?$")]
+RESERVED = ("FLEET_RELEASE", "FLEET_REVISION", "HOME", "NOTIFY_SOCKET", "PYTHONPATH", "SPT_NOENV", "WATCHDOG_USEC")
+
+
+def _is_ours_to_set(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError(f"{name} is set by the deploy itself; leave it out")
+    return name
+
+
+def _is_address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError('write an IP address such as "10.0.0.10"') from None
+
+
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_is_ours_to_set)]
+Address = Annotated[str, AfterValidator(_is_address)]
 Pool = Literal["prefork", "gevent", "eventlet", "threads", "solo"]
 
 STOP_MARGIN = 60
@@ -46,7 +64,7 @@ class Worker(Model):
     )
     time_limit: PositiveInt = Field(
         600,
-        description=f"Seconds until the task is killed. TimeoutStopSec is this + {STOP_MARGIN}, so that a stop loses no task.",
+        description=f"Seconds a task may take (threads and solo do not enforce it); a stop waits for that + {STOP_MARGIN}.",
     )
     memory_high: Size | None = Field(None, description="Above it the kernel slows the instance down (MemoryHigh).")
     memory_max: Size | None = Field(None, description="Above it the kernel kills in the instance (MemoryMax).")
@@ -80,7 +98,7 @@ class Settings(Model):
     app_source: str = Field(description="Folder on the control machine that holds the app's code.")
     app_requirements: str = Field("requirements.txt", description="Pinned requirements, relative to app_source.")
     app_exclude: list[str] = Field(
-        [".git", ".venv", "venv", "__pycache__", "*.pyc", "node_modules", ".env"],
+        [".git", ".venv", "__pycache__", "*.pyc", ".*_cache", "node_modules", ".env*", "secrets", ".lab"],
         description="Names in app_source (shell patterns) that are not shipped.",
     )
     environment: dict[Variable, Line] = Field({}, description="Environment of every worker. No secrets here.")
@@ -89,4 +107,6 @@ class Settings(Model):
     )
     machine_reserve: SizeOrShare = Field("10%", description="Memory that fleet.slice leaves to the system.")
     releases_kept: PositiveInt = Field(5, description="Releases kept on each machine.")
-    lan_address: str | None = Field(None, description="A host's address on the LAN. The broker needs one: workers connect to it.")
+    lan_address: Address | None = Field(
+        None, description="A host's address on the LAN. The broker needs one: workers connect to it."
+    )

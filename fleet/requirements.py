@@ -20,8 +20,10 @@ def entries(text: str) -> dict[str, str]:
 
 
 def unpinned(text: str) -> list[str]:
-    """Names in `text` with neither `==` nor an address: with them the same release would not be the same twice."""
-    return [name for name, line in entries(text).items() if (match := _NAME.match(line)) is None or match[3] is None]
+    """What in `text` would not be the same twice, or not be there on a machine: no `==`, `==1.*`, options, local paths."""
+    loose = [name for name, line in entries(text).items() if not (match := _NAME.match(line)) or not match[3] or ".*" in line]
+    lines = (line.strip() for line in text.splitlines())
+    return loose + [line for line in lines if line.startswith(("-", ".", "/")) and not line.startswith("--hash=")]
 
 
 def merge(app: str, extras: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ names the path, what was found and what to write.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,6 +67,12 @@ class Fleet:
         address = self.hosts[self.broker_host].settings.lan_address
         assert address is not None  # noqa: S101 - load() refuses a broker without one
         return address
+
+    @property
+    def broker_netloc(self) -> str:
+        """Address and port of the broker, as they stand in a URL."""
+        address = self.broker_address
+        return f"[{address}]:{self.broker.port}" if ":" in address else f"{address}:{self.broker.port}"
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -130,13 +137,13 @@ def _some(names: Iterable[str]) -> str:
 
 def _unknown_names(data: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]]) -> Iterable[str]:
     known = {*Settings.model_fields, BROKER, *(group + _SUFFIX for group in groups)}
-    for name, value in data.items():
+    for name in data:
         if name in known or name.startswith(_PYINFRA_PREFIXES):
             continue
         if name.endswith(_SUFFIX):
             yield f"{name}: there is no group {name.removesuffix(_SUFFIX)} in the inventory"
         else:
-            yield f"{name}: unknown setting{_did_you_mean(name, known)} (found {value!r})"
+            yield f"{name}: unknown setting{_did_you_mean(name, known)}"
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -168,11 +175,20 @@ def _explain(model: type[Model], path: str, kind: str, loc: tuple[int | str, ...
     return f"{where}: {message.removeprefix('Value error, ')}, found {found!r}{about}"
 
 
+def _is_shipped(file: Path, source: Path, exclude: Iterable[str]) -> bool:
+    inside, top = file.resolve(), source.resolve()
+    if not inside.is_relative_to(top):
+        return False
+    return not any(fnmatch(part, pattern) for part in inside.relative_to(top).parts for pattern in exclude)
+
+
 def _app_mistakes(settings: Settings) -> Iterable[str]:
     source = Path(settings.app_source)
     if not source.is_dir():
         yield f"app_source: no such folder: {settings.app_source}; write the path of the app's code on this machine"
         return
+    if _is_shipped(Path(settings.secrets_file), source, settings.app_exclude):
+        yield f"secrets_file: {settings.secrets_file} is inside app_source and would be shipped to every machine; move it"
     requirements = source / settings.app_requirements
     if not requirements.is_file():
         yield (

@@ -12,10 +12,11 @@ import traceback
 
 def main() -> int:
     app_name = sys.argv[1]
+    given: dict[str, str] = {}
     for line in sys.stdin:
         name, _, value = line.rstrip("\n").partition("=")
         if name:
-            os.environ[name] = value
+            os.environ[name] = given[name] = value
     try:
         import celery
         from celery.app.utils import find_app
@@ -26,6 +27,9 @@ def main() -> int:
         tasks = sorted(name for name in app.tasks if not name.startswith(("celery.", "fleet.")))
     except BaseException as error:  # the app's own code may raise anything, SystemExit too
         last = traceback.format_exception_only(error)[-1].strip()
+        for name, value in given.items():
+            if len(value) >= 6:  # it may be a secret, and this is shown and logged
+                last = last.replace(value, f"<{name}>")
         sys.stderr.write(f"celery_app {app_name} does not import: {last}\n")
         return 1
     json.dump({"app": app_name, "celery": celery.__version__, "tasks": tasks}, sys.stdout)

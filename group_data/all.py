@@ -12,7 +12,7 @@ app_source = "examples/shop"
 # app_requirements = "requirements.txt"
 
 # Names in app_source that are not shipped (shell patterns).
-# app_exclude = [".git", ".venv", "venv", "__pycache__", "*.pyc", "node_modules", ".env"]
+# app_exclude = [".git", ".venv", "__pycache__", "*.pyc", ".*_cache", "node_modules", ".env*", "secrets", ".lab"]
 
 # Passwords, as NAME=value lines that never leave this machine for git: `fleet secrets secrets/prod.env` makes the file.
 # secrets_file = "secrets/prod.env"

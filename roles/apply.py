@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +25,27 @@ from roles.state import State
 
 class FleetError(PyinfraError):
     """A mistake of the user's, found before anything changed. pyinfra prints it without a traceback and exits 1."""
+
+
+class Hidden:
+    """A command's stdin that pyinfra shows nothing of (--debug-operations prints every argument)."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def readlines(self) -> list[str]:
+        """What pyinfra writes to the command."""
+        return [self._text]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.readlines())
+
+    def to_json(self) -> str:
+        """What pyinfra shows."""
+        return repr(self)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._text)} characters, hidden>"
 
 
 class Probe(FactBase[probe.Machine]):
@@ -76,14 +97,20 @@ def bring(wanted: State, seen: probe.Machine) -> Changes:
     if changes.remove:
         server.shell(name="Remove files that are no longer wanted", commands=[f"rm -f {_words(changes.remove)}"])
     if changes.write:
-        server.shell(name="Write changed files", commands=[archive.UNPACK], _stdin=archive.as_text(archive.pack(changes.write)))
+        server.shell(
+            name="Write changed files", commands=[archive.UNPACK], _stdin=Hidden(archive.as_text(archive.pack(changes.write)))
+        )
     if changes.reload:
         server.shell(name="Reload systemd", commands=["systemctl daemon-reload"])
     if changes.restart:
         server.shell(name="Restart what runs another revision", commands=[_activate("restart", changes.restart)])
     if changes.start:
-        # restart, since the package may have started Redis meanwhile, with its own configuration.
-        server.shell(name="Start services", commands=[_activate("restart", changes.start)])
+        # A service is restarted, since the package may have started Redis meanwhile, with its own configuration. A target is
+        # not: that would restart all that is part of it.
+        services = [name for name in changes.start if name.endswith(".service")]
+        targets = [name for name in changes.start if name not in services]
+        commands = [*([_activate("restart", services)] if services else []), *([_activate("start", targets)] if targets else [])]
+        server.shell(name="Start services", commands=commands)
     return changes
 
 
@@ -104,16 +131,27 @@ def prepare_workers(fleet: Fleet, me: Host, found: Mapping[str, str], seen: prob
         server.shell(
             name="Build the release",
             commands=[release.build_command(new, me.settings.releases_kept)],
-            _stdin=archive.as_text(new.archive()),
+            _stdin=Hidden(archive.as_text(new.archive())),
         )
     for role in roles_that_change(me, compare(wanted, seen)):
         variables = worker.environment(fleet, me, role, found)
         server.shell(
             name="Check that the app imports",
             commands=[release.check_command(new)],
-            _stdin="".join(f"{name}={value}\n" for name, value in variables.items()),
+            _stdin=Hidden("".join(f"{name}={value}\n" for name, value in variables.items())),
         )
     return wanted
+
+
+def bring_broker(fleet: Fleet, me: Host, found: Mapping[str, str], seen: probe.Machine) -> None:
+    """Declare the broker. Raises FleetError where the machine has not the address that workers are told."""
+    if seen.addresses and fleet.broker_address not in seen.addresses:
+        raise FleetError(
+            f"{me.name}.lan_address: {fleet.broker_address} is no address of this machine ({' '.join(seen.addresses)})"
+        )
+    if not broker.is_ours(seen):
+        server.shell(name="Check that no other Redis has data here", commands=[broker.REFUSE_OTHERS_DATA])
+    bring(broker.desired(fleet, found, seen), seen)
 
 
 def roles_that_change(me: Host, changes: Changes) -> list[str]:
@@ -127,9 +165,11 @@ def _words(names: Iterable[str]) -> str:
 
 
 def _install(packages: Iterable[str]) -> str:
-    install = f"DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends {_words(packages)}"
+    # A fresh machine may be at its own upgrades: wait for the lock.
+    apt = "DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300"
+    install = f"{apt} install -y --no-install-recommends -o Dpkg::Options::=--force-confold {_words(packages)}"
     # The lists may be too old for what the mirror still has: then get them and try once more.
-    return f"{install} || {{ apt-get update -q && {install}; }}"
+    return f"{install} || {{ {apt} update && {install}; }}"
 
 
 def _create(user: str, home: str) -> str:

@@ -32,5 +32,9 @@ def as_text(archive: bytes) -> str:
     return b64encode(archive).decode()
 
 
-UNPACK = "base64 -d | tar -xzpf - -C /"
-"""Reads what as_text() made on stdin. tar makes each file anew, so a reader sees the old file or the new one."""
+UNPACK = "base64 -d | tar -xzpmf - -C / --keep-directory-symlink"
+"""Reads what as_text() made on stdin. tar makes each file anew, so a reader sees the old file or the new one.
+
+With the time of unpacking (-m), or systemd would not notice that a unit file changed. A directory that somebody moved to
+another disk and linked stays where it is.
+"""

@@ -16,6 +16,23 @@ UNIT = "redis-server.service"
 PACKAGES = ("redis-server",)
 
 
+REFUSE_OTHERS_DATA = """
+cd /var/lib/redis 2>/dev/null || exit 0
+keys=$(redis-cli dbsize 2>/dev/null | tr -dc 0-9)
+# An empty snapshot has some 90 bytes.
+if [ "${keys:-0}" -gt 0 ] || { [ ! -d appendonlydir ] && [ "$(stat -c %s dump.rdb 2>/dev/null || echo 0)" -gt 200 ]; }; then
+  echo 'this machine has a Redis with data that our configuration (append-only file) would not load; move it away first' >&2
+  exit 1
+fi
+"""
+"""sh that fails where another Redis has data here. To be run before our configuration is written for the first time."""
+
+
+def is_ours(seen: Machine) -> bool:
+    """Whether an earlier deploy configured this machine's Redis."""
+    return "/etc/redis/users.acl" in seen.paths
+
+
 def desired(fleet: Fleet, secrets: Mapping[str, str], seen: Machine) -> State:
     """Redis from the distribution, with our configuration. A change in any of its files changes the revision."""
     settings = fleet.broker

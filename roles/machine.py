@@ -6,7 +6,7 @@ from fleet.spec import Host
 from fleet.units import resolve
 from roles.probe import Machine
 from roles.render import render
-from roles.state import Directory, File, State, Unit, User
+from roles.state import Directory, File, State, User
 
 USER = "celery"
 HOME = "/var/lib/celery"
@@ -45,5 +45,4 @@ def desired(host: Host, seen: Machine) -> State:
             File("/etc/systemd/system/fleet.slice", render("etc/systemd/system/fleet.slice.j2", memory_max=cap)),
             File("/etc/systemd/system/fleet.target", render("etc/systemd/system/fleet.target.j2")),
         ),
-        units=(Unit("fleet.target"),),
     )

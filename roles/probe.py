@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Every path we manage lies under these; of the first, whose files are few and small, the content is hashed.
 HASHED = (
@@ -56,6 +56,7 @@ class Machine:
     architecture: str = ""
     os: str = ""
     gpus: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     packages: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
     paths: dict[str, Path] = field(default_factory=dict)
@@ -79,12 +80,13 @@ case ${{python##*/}} in
 esac
 printf 'architecture\\t%s\\n' "$(uname -m)"
 printf 'os\\t%s\\n' "$(. /etc/os-release 2>/dev/null && echo "$ID $VERSION_ID")"
+printf 'addresses\\t%s\\n' "$(hostname -I 2>/dev/null)"
 for device in /dev/nvidia[0-9]*; do [ -e "$device" ] && printf 'gpu\\t%s\\n' "$device"; done
 dpkg-query -W -f 'package\\t${{Package}}\\t${{db:Status-Status}}\\n' {" ".join(map(shlex.quote, packages))} 2>/dev/null
 getent passwd {" ".join(map(shlex.quote, users))} | while IFS=: read -r name rest; do printf 'user\\t%s\\n' "$name"; done
-find {hashed} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
-find {shlex.quote(destdir + RELEASES)} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
-find {listed} -maxdepth 1 -type d -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find -H {hashed} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find -H {shlex.quote(destdir + RELEASES)} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find -H {listed} -maxdepth 1 -type d -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
 find {hashed} -maxdepth 2 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^\\([0-9a-f]*\\)  /digest\\t\\1\\t/'
 if [ -z {shlex.quote(destdir)} ] && [ -d /run/systemd/system ]; then
   cd /etc/systemd/system
@@ -117,12 +119,12 @@ def parse(lines: Iterable[str], destdir: str = "") -> Machine:
     for line in lines:
         kind, *fields = line.split("\t")
         if kind == "path":
-            y, owner, group, mode, path = fields
+            y, owner, group, mode, path = line.split("\t", 5)[1:]
             paths[path.removeprefix(destdir)] = Path(y, owner, group, int(mode, 8))
         elif kind == "digest":
             name = fields[1].removeprefix(destdir)
-            seen = paths[name]
-            paths[name] = Path(seen.kind, seen.owner, seen.group, seen.mode, fields[0])
+            if name in paths:
+                paths[name] = replace(paths[name], digest=fields[0])
         elif kind == "unit":
             unit[fields[0]] = fields[1]
         elif kind == "package" and fields[1] == "installed":
@@ -147,6 +149,7 @@ def parse(lines: Iterable[str], destdir: str = "") -> Machine:
         architecture=single.get("architecture", ""),
         os=single.get("os", ""),
         gpus=tuple(gpus),
+        addresses=tuple(single.get("addresses", "").split()),
         packages=frozenset(packages),
         users=frozenset(users),
         paths=paths,

@@ -79,12 +79,14 @@ def _of(app: str, source: Path, app_requirements: str, exclude: tuple[str, ...],
     return Release(digest.hexdigest()[:12], app, tuple(files))
 
 
-def _tree(top: Path, prefix: str, exclude: Iterable[str]) -> Iterator[File]:
+def _tree(top: Path, prefix: str, exclude: Iterable[str], above: frozenset[Path] = frozenset()) -> Iterator[File]:
+    inside = above | {top.resolve()}
     for path in sorted(top.iterdir()):
         if any(fnmatch(path.name, pattern) for pattern in exclude):
             continue
         if path.is_dir():
-            yield from _tree(path, f"{prefix}/{path.name}", exclude)
+            if path.resolve() not in inside:  # a link to where we are would never end
+                yield from _tree(path, f"{prefix}/{path.name}", exclude, inside)
         elif path.is_file():
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
             yield File(f"{prefix}/{path.name}", path.read_bytes(), mode)
@@ -100,6 +102,7 @@ def build_command(release: Release, kept: int) -> str:
     uv_home = f"/opt/fleet/uv-{uv_version[1].decode()}"
     about = json.dumps({"id": release.id, "app": release.app})
     return f"""set -eu
+umask 022
 rm -rf {release.path}
 base64 -d | tar -xzpf - -C /
 cd {release.path}

@@ -15,8 +15,9 @@ from roles.render import render
 from roles.state import Directory, File, State, Unit
 
 PATTERN = "/etc/systemd/system/celery-*@*.service"
-NONE = State(only=(PATTERN, f"{ETC}/*.env"))
-"""A host without workers: what an earlier role left there goes."""
+NONE = State(units=(Unit("fleet.target"),), only=(PATTERN, f"{ETC}/*.env"))
+"""A host without workers: what an earlier role left there goes. The target comes with the workers and not before: to start
+it starts them too, which must not happen on the units of the release before."""
 BROKER_DB, RESULT_DB = 0, 1
 
 
@@ -31,7 +32,7 @@ def desired(fleet: Fleet, host: Host, release: Release, secrets: Mapping[str, st
 def environment(fleet: Fleet, host: Host, role: str, secrets: Mapping[str, str]) -> dict[str, str]:
     """What a worker of `role` gets in its environment. It holds secrets."""
     worker = host.workers[role]
-    base = f"redis://worker:{quote(secrets[BROKER_WORKER], safe='')}@{fleet.broker_address}:{fleet.broker.port}"
+    base = f"redis://worker:{quote(secrets[BROKER_WORKER], safe='')}@{fleet.broker_netloc}"
     return {
         "CELERY_BROKER_URL": f"{base}/{BROKER_DB}",
         "CELERY_RESULT_BACKEND": f"{base}/{RESULT_DB}",

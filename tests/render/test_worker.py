@@ -92,7 +92,7 @@ def test_an_environment_value_is_what_the_process_sees(fleet: spec.Fleet) -> Non
 def revision(fleet: spec.Fleet, secrets: Mapping[str, str] = SECRETS) -> str | None:
     me = fleet.hosts[WEB]
     new = release.of(me.settings, ("gevent",), MACHINE.python)
-    return worker.desired(fleet, me, new, secrets).units[0].revision
+    return worker.desired(fleet, me, new, secrets).units[-1].revision
 
 
 def test_the_revision_follows_unit_environment_and_release(fleet: spec.Fleet) -> None:
@@ -109,7 +109,7 @@ def test_the_revision_follows_unit_environment_and_release(fleet: spec.Fleet) ->
 
 def test_instances_have_units_and_names_of_their_own(fleet: spec.Fleet) -> None:
     state = state_of(with_web(fleet, instances=2), WEB)
-    assert [one.name for one in state.units] == ["celery-web@1.service", "celery-web@2.service"]
+    assert [one.name for one in state.units] == ["fleet.target", "celery-web@1.service", "celery-web@2.service"]
     assert "--hostname=web-worker-2@%H" in content(state, "/etc/systemd/system/celery-web@2.service")
 
 

@@ -50,7 +50,9 @@ def test_the_example_is_read_as_pyinfra_reads_it(monkeypatch: pytest.MonkeyPatch
 def test_precedence_is_pyinfras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "inventory").mkdir()
     (tmp_path / "group_data").mkdir()
-    (tmp_path / "group_data" / "all.py").write_text("import os\na = 'all'\nb = 'all'\nc = 'all'\n_sudo = True\n")
+    (tmp_path / "group_data" / "all.py").write_text(
+        "import os\nfrom os import environ as e\nfrom pathlib import Path\na = 'all'\nb = 'all'\nc = 'all'\n_sudo = True\n"
+    )
     (tmp_path / "group_data" / "web.py").write_text("b = 'web'\nc = 'web'\nd = {'x': 1}\n")
     (tmp_path / "group_data" / "batch.py").write_text("b = 'batch'\nd = {'y': 2}\n")
     (tmp_path / "group_data" / "prod.py").write_text("e = 'the file group comes last'\nc = 'prod'\n")

@@ -52,3 +52,9 @@ def test_a_module_that_fails_to_import_is_found_too(folder: Path) -> None:
     done = check("jobs", folder, "LEVEL=3\n")
     assert done.returncode == 1
     assert "No module named 'no_such_package'" in done.stderr
+
+
+def test_a_value_that_may_be_a_secret_is_not_shown(folder: Path) -> None:
+    done = check("jobs", folder, "LEVEL=correct-horse\n")
+    assert "<LEVEL>" in done.stderr
+    assert "correct-horse" not in done.stderr

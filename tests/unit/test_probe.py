@@ -58,6 +58,23 @@ def test_what_the_archive_brought_is_what_was_wanted(tmp_path: LocalPath) -> Non
     assert [entry.path for entry in compare(wanted(), run(destdir)).write] == ["/etc/fleet/web.env"]
 
 
+def test_a_directory_that_was_moved_and_linked_stays_linked(tmp_path: LocalPath) -> None:
+    (tmp_path / "disk").mkdir(mode=0o755)
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt/fleet").symlink_to(tmp_path / "disk")
+    assert run(str(tmp_path)).paths["/opt/fleet"].kind == "d"
+    packed = archive.as_text(archive.pack(wanted().entries, str(tmp_path)))
+    subprocess.run(["sh", "-c", archive.UNPACK], input=packed, text=True, check=True)
+    assert (tmp_path / "opt/fleet").is_symlink()
+
+
+def test_a_file_has_the_time_at_which_it_came(tmp_path: LocalPath) -> None:
+    packed = archive.as_text(archive.pack(wanted().files, str(tmp_path)))
+    subprocess.run(["sh", "-c", archive.UNPACK], input=packed, text=True, check=True)
+    # systemd tells by it that a unit file changed.
+    assert (tmp_path / "etc/fleet/web.env").stat().st_mtime > 1e9
+
+
 def test_the_same_content_makes_the_same_archive() -> None:
     entries = wanted().entries
     assert archive.pack(entries) == archive.pack(entries[::-1])

@@ -39,4 +39,8 @@ def test_nothing_chosen_adds_nothing() -> None:
 
 
 def test_what_is_not_pinned_is_named() -> None:
-    assert unpinned("a==1\nb>=2\nc\nd @ file:///srv/d.whl\n-r other.txt\n# e\nf[x]==1 # why\n") == ["b", "c"]
+    assert unpinned("a==1\nb>=2\nc\nd @ https://host/d.whl\n# e\nf[x]==1 # why\ng==2.*\n") == ["b", "c", "g"]
+
+
+def test_what_would_not_be_there_on_a_machine_is_named() -> None:
+    assert unpinned("-r base.txt\n-e .\n./wheels/x.whl\n" + APP) == ["-r base.txt", "-e .", "./wheels/x.whl"]
