@@ -49,19 +49,27 @@ def connect(
 ) -> None:
     """Run a command on this machine, connected to the fleet's broker through SSH.
 
-    It finds CELERY_BROKER_URL and CELERY_RESULT_BACKEND in its environment, and its exit code is ours.
+    It finds CELERY_BROKER_URL and CELERY_RESULT_BACKEND in its environment, and the app's source on PYTHONPATH (what the app
+    imports has to be installed here). Its exit code is ours.
 
     Example: fleet connect inventory/lab.py -- celery -A shop.app inspect active
     """
     found = inventory.read(file)
     fleet = spec.load(found)
     data = found.hosts[fleet.broker_host]
-    path = Path(fleet.hosts[fleet.broker_host].settings.secrets_file)
+    settings = fleet.hosts[fleet.broker_host].settings
+    path = Path(settings.secrets_file)
     password = secrets.read(path)
     secrets.require(path, password, [secrets.BROKER_WORKER])
     with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port) as port:
         url = f"redis://worker:{quote(password[secrets.BROKER_WORKER], safe='')}@127.0.0.1:{port}"
-        environment = {**os.environ, "CELERY_BROKER_URL": f"{url}/0", "CELERY_RESULT_BACKEND": f"{url}/1"}
+        sources = os.pathsep.join(filter(None, [str(Path(settings.app_source).resolve()), os.environ.get("PYTHONPATH")]))
+        environment = {
+            **os.environ,
+            "CELERY_BROKER_URL": f"{url}/0",
+            "CELERY_RESULT_BACKEND": f"{url}/1",
+            "PYTHONPATH": sources,
+        }
         try:
             code = subprocess.run(command, env=environment, check=False).returncode
         except FileNotFoundError:

@@ -193,7 +193,7 @@ def _app_mistakes(settings: Settings) -> Iterable[str]:
     if not requirements.is_file():
         yield (
             f"app_requirements: no such file: {requirements}; pin the app's requirements there, "
-            "e.g. with `uv pip compile --generate-hashes`"
+            "e.g. with `uv pip compile --universal --generate-hashes`"
         )
     elif names := unpinned(requirements.read_text()):
         yield f"{requirements}: not pinned with ==: {_some(names)}; the same release must be the same everywhere"

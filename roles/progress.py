@@ -43,4 +43,6 @@ class Progress(BaseStateCallback):
     def _beat(self, name: str) -> None:
         while True:
             gevent.sleep(EVERY)
-            logger.info(f"    … {name}: {' '.join(self._busy)} still at it, {time.monotonic() - self._started:.0f} s so far")
+            logger.info(
+                f"    … {name}: {' '.join(self._busy)} still at it, {time.monotonic() - self._started:.0f} s since the start"
+            )

@@ -118,7 +118,8 @@ fi
 # Pins that leave out what they need would be found task by task. (Other conflicts may be meant: the app's own affair.)
 problems=$({uv_home}/bin/uv pip check --python venv/bin/python 2>&1) ||
   if printf '%s\\n' "$problems" | grep -E 'not installed|package `({"|".join(POOL_PACKAGES)})`' >&2; then
-    echo 'requirements.txt does not pin all that is needed: make it with `uv pip compile --generate-hashes`' >&2
+    echo "requirements.txt does not pin all that is needed with this machine's $(python3 -V): make it with" \
+      'uv pip compile --universal --generate-hashes requirements.in' >&2
     exit 1
   fi
 # A file that does not compile is the app's own affair until it is imported.

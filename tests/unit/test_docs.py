@@ -7,6 +7,7 @@ import typer
 import typer.main
 
 from fleet.cli import app
+from fleet.model import Worker
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,3 +41,13 @@ def test_every_make_target_is_documented() -> None:
     documents = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
     assert len(targets) >= 8
     assert [target for target in targets if f"make {target}" not in documents] == []
+
+
+def test_every_setting_of_a_role_is_in_the_guide() -> None:
+    guide = (ROOT / "docs" / "operate.md").read_text()
+    missing = [
+        name
+        for name, field in Worker.model_fields.items()
+        if f"| `{name}` |" not in guide or (field.description or "?") not in guide
+    ]
+    assert missing == []
