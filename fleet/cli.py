@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from fleet import inventory, secrets, spec
 from fleet.tunnel import TunnelError, forward
+from fleet.urls import celery_variables
 from lab.cli import app as lab_app
 
 app = typer.Typer(
@@ -62,12 +62,10 @@ def connect(
     password = secrets.read(path)
     secrets.require(path, password, [secrets.BROKER_WORKER])
     with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port) as port:
-        url = f"redis://worker:{quote(password[secrets.BROKER_WORKER], safe='')}@127.0.0.1:{port}"
         sources = os.pathsep.join(filter(None, [str(Path(settings.app_source).resolve()), os.environ.get("PYTHONPATH")]))
         environment = {
             **os.environ,
-            "CELERY_BROKER_URL": f"{url}/0",
-            "CELERY_RESULT_BACKEND": f"{url}/1",
+            **celery_variables(password[secrets.BROKER_WORKER], f"127.0.0.1:{port}"),
             "PYTHONPATH": sources,
         }
         try:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from fleet.spec import Host
 from fleet.units import resolve
-from roles.probe import Machine
+from roles.probe import RELEASES, Machine
 from roles.render import render
 from roles.state import Directory, File, State, User
 
 USER = "celery"
 HOME = "/var/lib/celery"
 ETC = "/etc/fleet"
-RELEASES = "/opt/fleet/releases"
 PACKAGES = ("ca-certificates", "python3", "python3-pip", "python3-venv")
 _DISTRIBUTION_PYTHON = {"debian 12": "3.11", "debian 13": "3.13", "ubuntu 24.04": "3.12"}
 

@@ -117,9 +117,9 @@ def parse(lines: Iterable[str], destdir: str = "") -> Machine:
     unit: dict[str, str] = {}
     complete = False
     for line in lines:
-        kind, *fields = line.split("\t")
+        kind, *fields = line.split("\t", 5)  # a path, the last of a line, may hold tabs
         if kind == "path":
-            y, owner, group, mode, path = line.split("\t", 5)[1:]
+            y, owner, group, mode, path = fields
             paths[path.removeprefix(destdir)] = Path(y, owner, group, int(mode, 8))
         elif kind == "digest":
             name = fields[1].removeprefix(destdir)

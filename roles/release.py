@@ -15,8 +15,8 @@ from pathlib import Path
 from fleet.model import Settings
 from fleet.requirements import merge
 from roles.archive import pack
-from roles.machine import HOME, RELEASES, USER
-from roles.probe import Machine
+from roles.machine import HOME, USER
+from roles.probe import RELEASES, Machine
 from roles.state import Directory, File
 
 ROOT = Path(__file__).parent.parent

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from urllib.parse import quote
 
 from fleet.model import Worker
 from fleet.secrets import BROKER_WORKER
 from fleet.spec import Fleet, Host
+from fleet.urls import celery_variables
 from roles.machine import ETC, HOME, USER
 from roles.release import Release
 from roles.render import render
@@ -18,7 +18,6 @@ PATTERN = "/etc/systemd/system/celery-*@*.service"
 NONE = State(units=(Unit("fleet.target"),), only=(PATTERN, f"{ETC}/*.env"))
 """A host without workers: what an earlier role left there goes. The target comes with the workers and not before: to start
 it starts them too, which must not happen on the units of the release before."""
-BROKER_DB, RESULT_DB = 0, 1
 
 
 def desired(fleet: Fleet, host: Host, release: Release, secrets: Mapping[str, str]) -> State:
@@ -32,10 +31,8 @@ def desired(fleet: Fleet, host: Host, release: Release, secrets: Mapping[str, st
 def environment(fleet: Fleet, host: Host, role: str, secrets: Mapping[str, str]) -> dict[str, str]:
     """What a worker of `role` gets in its environment. It holds secrets."""
     worker = host.workers[role]
-    base = f"redis://worker:{quote(secrets[BROKER_WORKER], safe='')}@{fleet.broker_netloc}"
     return {
-        "CELERY_BROKER_URL": f"{base}/{BROKER_DB}",
-        "CELERY_RESULT_BACKEND": f"{base}/{RESULT_DB}",
+        **celery_variables(secrets[BROKER_WORKER], fleet.broker_netloc),
         **host.settings.environment,
         **worker.environment,
         **{name: secrets[name] for name in worker.secrets},

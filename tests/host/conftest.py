@@ -6,13 +6,11 @@ the broker through a tunnel. All that it sends is a ping, and one message a queu
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import testinfra
@@ -20,6 +18,7 @@ from celery import Celery
 
 from fleet import inventory, secrets, spec, tunnel
 from fleet.model import Worker
+from fleet.urls import celery_variables
 
 
 @dataclass(frozen=True)
@@ -119,11 +118,12 @@ def broker_port(request: pytest.FixtureRequest, fleet: spec.Fleet) -> Iterator[i
 @pytest.fixture(scope="session")
 def celery_app(broker_port: int, found_secrets: dict[str, str]) -> Iterator[Celery]:
     """A client of the fleet's broker that knows none of the app's tasks."""
-    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
-        os.environ.pop(name, None)  # they would go before the addresses given here
-    base = f"redis://worker:{quote(found_secrets[secrets.BROKER_WORKER], safe='')}@127.0.0.1:{broker_port}"
-    with Celery("check", broker=f"{base}/0", backend=f"{base}/1", set_as_current=False) as app:
-        yield app
+    with pytest.MonkeyPatch.context() as here:
+        # By these, and not by arguments: Celery lets those of whoever runs this go before any argument.
+        for name, url in celery_variables(found_secrets[secrets.BROKER_WORKER], f"127.0.0.1:{broker_port}").items():
+            here.setenv(name, url)
+        with Celery("check", set_as_current=False) as app:
+            yield app
 
 
 @pytest.fixture(scope="session")

@@ -34,12 +34,12 @@ def state_of(fleet: spec.Fleet, host: str) -> State:
 
 
 def content(state: State, path: str) -> str:
-    (file,) = [file for file in state.files if file.path == path]
-    return file.content.decode()
+    return file_of(state, path).content.decode()
 
 
 def file_of(state: State, path: str) -> File:
-    return next(file for file in state.files if file.path == path)
+    (file,) = [file for file in state.files if file.path == path]
+    return file
 
 
 FAKE = """
