@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help install demo test check unit render online lab-down format
+.PHONY: help install demo test check unit render online lab-down docs format
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ online: install  ## Tests on real machines: boots a lab of its own and ends it
 
 lab-down: install  ## End the lab
 	@$(BIN)/fleet lab down
+
+docs: install  ## Make docs/settings.md from the model
+	@$(BIN)/python -m fleet.settings_doc >docs/settings.md
 
 format: install  ## Format the code
 	@$(BIN)/ruff format --quiet .

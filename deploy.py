@@ -10,11 +10,11 @@ from roles import apply, machine
 
 fleet, secrets = apply.load()
 me = fleet.hosts[host.name]
-seen = host.get_fact(apply.Probe)
+seen, plan = apply.survey()
 
 # Prepare: nothing that runs is touched.
-apply.bring(machine.desired(me, seen), seen)
-workers = apply.prepare_workers(fleet, me, secrets, seen)
+apply.bring(machine.desired(plan, me, seen), seen)
+workers = apply.prepare_workers(plan, me, secrets, seen)
 
 apply.phase(name="Bring up the broker")
 if host.name == fleet.broker_host:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from fleet import inventory, secrets, spec
+from fleet import inventory, linting, secrets, spec
+from fleet.lint import report
 from fleet.tunnel import TunnelError, forward
 from fleet.urls import celery_variables
 from lab.cli import app as lab_app
@@ -73,6 +76,42 @@ def connect(
         except FileNotFoundError:
             raise spec.SpecError([f"{command[0]}: no such command"]) from None
     raise typer.Exit(code if code >= 0 else 128 - code)
+
+
+@app.command("lint")
+def lint_fleet(
+    file: Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/prod.py.")],
+    assume: Annotated[
+        str | None,
+        typer.Option(help="Ask no machine: take every one for this, e.g. cores=8,memory=16G,gpus=1.", metavar="FACTS"),
+    ] = None,
+    python: Annotated[
+        Path | None, typer.Option(help="A Python that has what the app imports. Without, a venv is built (once, and kept).")
+    ] = None,
+    no_app: Annotated[bool, typer.Option("--no-app", help="Leave out the rules that look at the app: it is not loaded.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Size every worker to its machine, and check all settings against each other, before anything changes.
+
+    Machines are asked over SSH; with --assume, none is. Exit code: 0, 1 where it found something (notes apart), 2 where it could
+    not look.
+
+    Example: fleet lint inventory/prod.py --assume cores=8,memory=16G,gpus=1
+    """
+    try:
+        plan, findings = linting.run(file, assume=assume, python=python, load_app=not no_app, say=_say)
+    except (spec.SpecError, secrets.SecretsError, linting.FactsError, linting.AppError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        typer.echo(json.dumps(report.as_json(plan, findings), indent=1))
+    else:
+        report.show(plan, findings, Console())
+    raise typer.Exit(1 if any(finding.counts for finding in findings) else 0)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def main() -> None:

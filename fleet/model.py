@@ -1,112 +1,405 @@
-"""The settings a fleet has: every name, type, unit and default, with the reason beside it."""
+"""The settings a fleet has: every name, type, unit and default, with the reason beside it. `docs/settings.md` is made from this.
 
-from ipaddress import ip_address
-from typing import Annotated, Literal
+Above 300 lines, since it is a list: a setting and all that is said of it stand in one place.
+"""
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, StringConstraints
+from __future__ import annotations
 
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from fleet.fields import (
+    Address,
+    Concurrency,
+    DottedName,
+    Instances,
+    Line,
+    Model,
+    Name,
+    Pool,
+    Prefetch,
+    Quota,
+    Seconds,
+    Variable,
+    VisibilityTimeout,
+    Workload,
+    setting,
+)
 from fleet.units import Size, SizeOrShare
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
-DottedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*(:\w+)?$")]
-RESERVED = ("FLEET_RELEASE", "FLEET_REVISION", "HOME", "NOTIFY_SOCKET", "PYTHONPATH", "SPT_NOENV", "WATCHDOG_USEC")
-
-
-def _is_ours_to_set(name: str) -> str:
-    if name in RESERVED:
-        raise ValueError(f"{name} is set by the deploy itself; leave it out")
-    return name
-
-
-def _is_address(text: str) -> str:
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        raise ValueError('write an IP address such as "10.0.0.10"') from None
-
-
-Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_is_ours_to_set)]
-Address = Annotated[str, AfterValidator(_is_address)]
-Pool = Literal["prefork", "gevent", "eventlet", "threads", "solo"]
 
 STOP_MARGIN = 60
 """Seconds between a task's hard limit and systemd's SIGKILL: time to acknowledge, flush and close."""
 
+GREEN = ("gevent", "eventlet")
+PER_CORE = (*GREEN, "threads", "solo")
+"""Pools of one process: it is the limit for short tasks, so `auto` makes one instance a core."""
 
-class Model(BaseModel):
-    """Unknown names are errors: a misspelt setting that is ignored is found in production."""
+WORKLOADS: dict[str, dict[str, Any]] = {
+    "io": {"pool": "gevent", "prefetch": 1},
+    "cpu": {"pool": "prefork", "prefetch": "disabled"},
+    "gpu": {"pool": "prefork", "prefetch": "disabled", "start_method": "spawn"},
+}
+"""What a workload picks. Every one can be set for itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+POOLS: dict[str, dict[str, Any]] = {
+    "prefork": {"max_tasks_per_child": 1000},
+    "gevent": {"polling_interval": 3},
+    "eventlet": {"polling_interval": 3},
+    "threads": {},
+    "solo": {},
+}
+"""What a pool picks."""
+
+CELERY = "docs.celeryq.dev, User Guide"
+MEASURED = "measured (celery 5.7.0, Redis 7.0)"
+SYSTEMD = "systemd.resource-control(5)"
+OURS = "this project"
 
 
 class Worker(Model):
     """One worker role: `<group>_worker` in `group_data/<group>.py`."""
 
-    queues: list[Name] = Field(min_length=1, description="Queues to consume, e.g. default, priority.")
-    pool: Pool = Field(
-        "prefork", description="gevent, eventlet or threads for I/O; prefork for CPU; solo for one task at a time."
+    queues: list[Name] = setting(
+        "Queues to consume, e.g. default, priority.",
+        why="A worker without a queue of its own would take everybody's tasks.",
+        source=f"{CELERY}: Routing Tasks",
+        min_length=1,
     )
-    concurrency: PositiveInt = Field(description="Tasks at once in one instance (-c).")
-    instances: PositiveInt = Field(1, description="Worker processes of this role on each machine.")
-    prefetch_multiplier: PositiveInt = Field(
-        1, description="Tasks reserved ahead, a slot. More hoards tasks that another worker could run."
+    workload: Workload = setting(
+        "What the tasks mostly wait for: io (network, database), cpu, or gpu. It picks the defaults below.",
+        why="prefork, which cpu picks, runs any app; gevent needs libraries that yield.",
+        source=f"{CELERY}: Workers, Concurrency",
+        default="cpu",
     )
-    max_tasks_per_child: PositiveInt | None = Field(
-        None, description="Recycle a prefork child after so many tasks. Under 1000 costs throughput (100: 0.41 x)."
+    pool: Pool = setting(
+        "gevent, eventlet or threads for I/O; prefork for CPU; solo for one task at a time.",
+        why="I/O tasks of 50 ms: gevent -c 100 ran 802 a second in 47 MB, prefork -c 8 ran 156 in 228 MB.",
+        source=MEASURED,
+        default="prefork",
+        shown="by workload",
     )
-    max_memory_per_child: Size | None = Field(
-        None, description="Recycle a prefork child whose peak RSS is above, after its task."
+    concurrency: Concurrency = setting(
+        'Tasks at once in one instance (-c): a number, a number a core ("4x"), or "auto".',
+        why="auto is 1 a core for cpu, 4 a core for io in prefork, 100 in gevent, eventlet and threads, 1 for gpu and solo; "
+        "less where the memory is too little.",
+        source=f"{CELERY}: Workers, Concurrency; {MEASURED}",
+        default="auto",
+        unit="tasks",
     )
-    start_method: Literal["fork", "spawn"] = Field("fork", description="How prefork makes children; spawn for CUDA.")
-    soft_time_limit: PositiveInt | None = Field(
-        None, description="Seconds until SoftTimeLimitExceeded is raised in the task (prefork only)."
+    instances: Instances = setting(
+        "Worker processes of this role on each machine.",
+        why="auto is one a core for gevent, eventlet, threads and solo, whose one process is the limit for short tasks (two "
+        "gave 1.9 to 2.5 times one); one a device for gpu; else one.",
+        source=MEASURED,
+        unit="processes",
+        default="auto",
     )
-    time_limit: PositiveInt = Field(
-        600,
-        description=f"Seconds a task may take (threads and solo do not enforce it); a stop waits for that + {STOP_MARGIN}.",
+    prefetch: Prefetch = setting(
+        'Tasks reserved ahead, a slot (--prefetch-multiplier), or "disabled" (--disable-prefetch).',
+        why="Flags made no difference to throughput (0.95 to 1.08), and what is reserved waits while another worker is idle: a "
+        "worker that joined late doubled the makespan at 64.",
+        source=MEASURED,
+        default=1,
+        unit="tasks a slot",
+        shown="by workload",
     )
-    memory_high: Size | None = Field(None, description="Above it the kernel slows the instance down (MemoryHigh).")
-    memory_max: Size | None = Field(None, description="Above it the kernel kills in the instance (MemoryMax).")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Celery's --loglevel.")
-    environment: dict[Variable, Line] = Field({}, description="Environment of this role's workers. No secrets here.")
-    secrets: list[Variable] = Field([], description="Names in the secrets file that this role's workers get as environment.")
+    max_tasks_per_child: int | None = setting(
+        "Recycle a prefork child after so many tasks.",
+        why="It bounds leaks. Under 1000 costs throughput (100: 0.41 times, with tasks that do nothing).",
+        source=MEASURED,
+        default=None,
+        unit="tasks",
+        shown="1000 in prefork",
+        gt=0,
+    )
+    max_memory_per_child: Size | None = setting(
+        "Recycle a prefork child whose peak memory (RSS) is above, after its task.",
+        why="auto is 0.8 of memory_max, shared by the children: a leak is recycled before the kernel kills.",
+        source=f"{CELERY}: Workers, Max memory per child",
+        default=None,
+        unit="bytes",
+        shown="auto in prefork",
+    )
+    memory_per_slot: Size | None = setting(
+        "Memory that one task at once takes, the libraries of its process included; measure yours with `systemctl status`.",
+        why="Without it a worker is sized as if its tasks took next to nothing: 26 MB a slot in prefork, 0.5 MB elsewhere.",
+        source=MEASURED,
+        default=None,
+        unit="bytes",
+        shown="a measured table",
+    )
+    start_method: Literal["fork", "spawn"] = setting(
+        "How prefork makes children; spawn for CUDA.",
+        why="CUDA cannot be initialised again in a forked child; fork starts faster and shares memory.",
+        source=f"{CELERY}: Workers (worker_pool start method)",
+        default="fork",
+        shown="by workload",
+    )
+    soft_time_limit: Seconds | None = setting(
+        "Seconds until SoftTimeLimitExceeded is raised in the task (prefork only).",
+        why="Only tasks that handle it gain from it.",
+        source=f"{CELERY}: Workers, Time Limits",
+        default=None,
+        unit="seconds",
+    )
+    time_limit: Seconds = setting(
+        "Seconds a task may take (threads and solo do not enforce it).",
+        why="A task that hangs holds a slot for ever without it.",
+        source=f"{CELERY}: Workers, Time Limits",
+        default=600,
+        unit="seconds",
+    )
+    stop_timeout: Seconds | None = setting(
+        "Seconds that a stop may take before systemd kills what still runs (TimeoutStopSec).",
+        why=f"auto is time_limit and {STOP_MARGIN}: time to acknowledge, flush and close. systemd's own 90 s kill tasks.",
+        source="systemd.service(5); celery#6541",
+        default=None,
+        unit="seconds",
+        shown="auto",
+    )
+    longest_eta: int = setting(
+        "The longest countdown or ETA that tasks in these queues are sent with.",
+        why="A worker holds such a message all that time, and the visibility timeout has to be longer.",
+        source=f"{CELERY}: Redis, Visibility timeout",
+        default=0,
+        unit="seconds",
+        ge=0,
+    )
+    retry_delay: int = setting(
+        "The longest delay before a retry.",
+        why="A retry is an ETA. 180 is Celery's own default_retry_delay.",
+        source=f"{CELERY}: Tasks, Retrying",
+        default=180,
+        unit="seconds",
+        ge=0,
+    )
+    polling_interval: float | None = setting(
+        "Seconds that one look for a message may take.",
+        why="gevent and eventlet workers give back what a crashed worker held only with it: without, 11 of 11 messages stayed "
+        "for good. It has to be above the 2 seconds of a drain.",
+        source=f"{MEASURED}; kombu#1025, #4968, #4976",
+        default=None,
+        unit="seconds",
+        shown="3 in gevent and eventlet",
+        gt=0,
+    )
+    memory_high: Size | None = setting(
+        "Above it the kernel slows the instance down (MemoryHigh).",
+        why="auto is 0.9 of memory_max: slow, and seen, before anything is killed.",
+        source=SYSTEMD,
+        default=None,
+        unit="bytes",
+        shown="auto",
+    )
+    memory_max: Size | None = setting(
+        "Above it the kernel kills in the instance (MemoryMax).",
+        why="auto shares the machine's memory, less machine_reserve, among its instances by what they are expected to need.",
+        source=SYSTEMD,
+        default=None,
+        unit="bytes",
+        shown="auto",
+    )
+    cpu_weight: int = setting(
+        "Share of the processor against the machine's other services (CPUWeight).",
+        why="100 is everybody's.",
+        source=SYSTEMD,
+        default=100,
+        ge=1,
+        le=10000,
+    )
+    cpu_quota: Quota | None = setting(
+        'The most processor time that one instance gets (CPUQuota), e.g. "150%" of one core.',
+        why="None: idle cores are there to be used. Sizing counts the cores that it leaves.",
+        source=SYSTEMD,
+        default=None,
+    )
+    min_consumers: int = setting(
+        "Workers that every queue of this role keeps while others restart.",
+        why="0 allows that a queue waits during a deploy.",
+        source=OURS,
+        default=1,
+        ge=0,
+        unit="instances",
+    )
+    database_connections: int = setting(
+        "Database connections that one process opens at most (pool size and overflow).",
+        why="0: the app has no database, or its connections are not to be counted.",
+        source=OURS,
+        unit="connections",
+        default=0,
+        ge=0,
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
+        "Celery's --loglevel.", why="INFO has a line a task, begun and done.", source=f"{CELERY}: Workers", default="INFO"
+    )
+    environment: dict[Variable, Line] = setting(
+        "Environment of this role's workers. No secrets here.",
+        why="They would be in git, and readable for every user of the machine.",
+        source=OURS,
+        default={},
+    )
+    secrets: list[Variable] = setting(
+        "Names in the secrets file that this role's workers get as environment.",
+        why="A role gets what it needs, and no more.",
+        source=OURS,
+        default=[],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pick_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        workload = given.get("workload", cls.model_fields["workload"].default)
+        picked = {**WORKLOADS.get(workload, {}), **given} if isinstance(workload, str) else given
+        pool = picked.get("pool", "prefork")
+        if pool != "prefork" and "start_method" not in given:
+            picked = {name: value for name, value in picked.items() if name != "start_method"}
+        return {**POOLS.get(pool, {}), **picked} if isinstance(pool, str) else picked
 
     @property
-    def stop_timeout(self) -> int:
+    def stop_seconds(self) -> int:
         """Seconds that a stop may take before systemd kills."""
-        return self.time_limit + STOP_MARGIN
+        return self.stop_timeout or self.time_limit + STOP_MARGIN
+
+    @property
+    def reserved_per_slot(self) -> int:
+        """Messages that a slot holds unacknowledged at most, the one that it works on included."""
+        return 1 if self.prefetch == "disabled" else int(self.prefetch)
+
+    @property
+    def longest_unacknowledged(self) -> int:
+        """Seconds that a worker may hold a message: its own run, the wait behind those before it, its ETA, its retry's delay."""
+        return self.reserved_per_slot * self.time_limit + self.longest_eta + self.retry_delay
 
 
 class Broker(Model):
     """The Redis broker: `broker` in `group_data/broker.py`."""
 
-    port: Annotated[int, Field(ge=1, le=65535)] = Field(6379, description="TCP port on the LAN and loopback addresses.")
-    maxmemory: SizeOrShare = Field(
-        "40%", description="Redis refuses writes above it. An AOF rewrite can need as much again, so stay under half."
+    port: Annotated[int, Field(ge=1, le=65535)] = setting(
+        "TCP port on the LAN and loopback addresses.", why="Redis' own.", source="redis.conf", default=6379
     )
-    memory_max: SizeOrShare = Field("85%", description="MemoryMax of the Redis service.")
-    maxclients: PositiveInt = Field(
-        10000, description="Connections; a worker takes 4 to 16, gevent with results about one a slot."
+    maxmemory: SizeOrShare = setting(
+        "Redis refuses writes above it; it never evicts a task.",
+        why="While its append-only file is rewritten Redis can need as much again, so stay under half of memory_max.",
+        source="redis.io: Persistence, Log rewriting",
+        default="40%",
+        unit="bytes, or a share of the machine's memory",
+    )
+    memory_max: SizeOrShare = setting(
+        "MemoryMax of the Redis service.",
+        why="The rest is the system's: a machine that swaps is slower than one that refuses.",
+        source=SYSTEMD,
+        default="85%",
+        unit="bytes, or a share of the machine's memory",
+    )
+    maxclients: int = setting(
+        "Connections that Redis accepts.",
+        why="Redis' own. A worker takes some, gevent with results about one a slot; `fleet lint` adds them up.",
+        source="redis.conf; measured",
+        unit="connections",
+        default=10000,
+        gt=0,
+    )
+    other_clients: int = setting(
+        "Connections to keep for whoever is no worker of this fleet: producers, monitoring, you.",
+        why="A producer that finds no connection loses its task before it was ever queued.",
+        source=OURS,
+        unit="connections",
+        default=200,
+        ge=0,
+    )
+    maxmemory_policy: Literal["noeviction", "allkeys-lru", "allkeys-lfu", "volatile-lru", "volatile-lfu", "volatile-ttl"] = (
+        setting(
+            "What Redis does when its memory is full.",
+            why="Anything but noeviction throws tasks away, without a word (kombu#1063).",
+            source="redis.io: Key eviction",
+            default="noeviction",
+        )
+    )
+    appendonly: bool = setting(
+        "Whether Redis keeps every change in a file (AOF).",
+        why="A restart without it lost 20 to 35 of 60 tasks.",
+        source=MEASURED,
+        default=True,
     )
 
 
 class Settings(Model):
     """What holds for the whole fleet: plain names in `group_data/all.py`."""
 
-    celery_app: DottedName = Field(description="What follows `celery -A`, e.g. shop.app.")
-    app_source: str = Field(description="Folder on the control machine that holds the app's code.")
-    app_requirements: str = Field("requirements.txt", description="Pinned requirements, relative to app_source.")
-    app_exclude: list[str] = Field(
-        [".git", ".venv", "__pycache__", "*.pyc", ".*_cache", "node_modules", ".env*", "secrets", ".lab"],
-        description="Names in app_source (shell patterns) that are not shipped.",
+    celery_app: DottedName = setting("What follows `celery -A`, e.g. shop.app.", why="The app's own.", source=OURS)
+    app_source: str = setting("Folder on the control machine that holds the app's code.", why="The app's own.", source=OURS)
+    app_requirements: str = setting(
+        "Pinned requirements, relative to app_source.",
+        why="The same release has to be the same on every machine.",
+        source=OURS,
+        default="requirements.txt",
     )
-    environment: dict[Variable, Line] = Field({}, description="Environment of every worker. No secrets here.")
-    secrets_file: str = Field(
-        "secrets/prod.env", description="NAME=value lines on the control machine; `fleet secrets FILE` makes one."
+    app_exclude: list[str] = setting(
+        "Names in app_source (shell patterns) that are not shipped.",
+        why="Caches would make a new release of every run, and secrets have no place in one.",
+        source=OURS,
+        default=[".git", ".venv", "__pycache__", "*.pyc", ".*_cache", "node_modules", ".env*", "secrets", ".lab"],
     )
-    machine_reserve: SizeOrShare = Field("10%", description="Memory that fleet.slice leaves to the system.")
-    releases_kept: PositiveInt = Field(5, description="Releases kept on each machine.")
-    lan_address: Address | None = Field(
-        None, description="A host's address on the LAN. The broker needs one: workers connect to it."
+    environment: dict[Variable, Line] = setting(
+        "Environment of every worker. No secrets here.", why="They would be in git.", source=OURS, default={}
+    )
+    secrets_file: str = setting(
+        "NAME=value lines on the control machine; `fleet secrets FILE` makes one.",
+        why="Passwords never leave the control machine for git.",
+        source=OURS,
+        default="secrets/prod.env",
+    )
+    machine_reserve: SizeOrShare = setting(
+        "Memory that fleet.slice leaves to the system.",
+        why="SSH and the journal have to survive a worker that eats memory.",
+        source=SYSTEMD,
+        default="10%",
+        unit="bytes, or a share of the machine's memory",
+    )
+    releases_kept: int = setting(
+        "Releases kept on each machine.",
+        why="To go back to; each has a venv of its own.",
+        source=OURS,
+        unit="releases",
+        default=5,
+        gt=0,
+    )
+    visibility_timeout: VisibilityTimeout = setting(
+        'After so long Redis hands an unacknowledged task to another worker. "app" leaves it to the app.',
+        why="Shorter than a worker may hold a task, and it runs twice; longer, and what a dead worker held waits. auto is the "
+        "longest that any role may hold one, and a minute. Workers get it in all three places that Celery wants it in.",
+        source=f"{CELERY}: Redis, Visibility timeout; 5 s with a multiplier of 4 ran 6 of 10 tasks twice ({MEASURED})",
+        default="auto",
+        unit="seconds",
+    )
+    database_max_connections: int | None = setting(
+        "Connections that the app's database accepts.",
+        why="Given, `fleet lint` counts processes × database_connections against it.",
+        source=OURS,
+        unit="connections",
+        default=None,
+        gt=0,
+    )
+    lint_ignore: dict[str, str] = setting(
+        'Rules of `fleet lint` to be silent about, each with the reason, e.g. {"single-consumer": "one device is all we have"}.',
+        why="The reason is printed with every run.",
+        source=OURS,
+        default={},
+    )
+    gpus: int | None = setting(
+        "Devices of a machine, in place of those that are found on it.",
+        why="None: they are counted.",
+        source=OURS,
+        unit="devices",
+        default=None,
+        ge=0,
+    )
+    lan_address: Address | None = setting(
+        "A host's address on the LAN. The broker needs one: workers connect to it.",
+        why="A machine may have several addresses, and Redis must not listen on all.",
+        source=OURS,
+        default=None,
     )

@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from fleet.model import Broker, Model, Settings, Worker
+from fleet.fields import Model
+from fleet.model import Broker, Settings, Worker
 from fleet.requirements import unpinned
 
 BROKER = "broker"
 _SUFFIX = "_worker"
 M = TypeVar("M", bound=Model)
+FLEET_WIDE = ("visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file")
 # Group data that pyinfra itself reads: global arguments and connector settings.
 _PYINFRA_PREFIXES = ("_", "ssh_", "fake_", "local_")
 
@@ -55,11 +57,12 @@ class Host:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The whole fleet, validated. `broker_host` is a key of `hosts`."""
+    """The whole fleet, validated. broker_host: a key of `hosts`. unused_group_data: names of files that no group has."""
 
     hosts: Mapping[str, Host]
     broker_host: str
     broker: Broker
+    unused_group_data: tuple[str, ...] = ()
 
     @property
     def broker_address(self) -> str:
@@ -86,19 +89,26 @@ def load(inventory: Inventory) -> Fleet:
     Raises SpecError with every mistake found. A host's own data goes before its groups', as pyinfra merges them.
     """
     mistakes = [*_group_mistakes(inventory)]
+    members = {group: frozenset(hosts) for group, hosts in inventory.groups.items()}
+    known: dict[str, Worker | None] = {}
     hosts: dict[str, Host] = {}
     broker: Broker | None = None
     for name, data in inventory.hosts.items():
-        groups = [group for group, members in inventory.groups.items() if name in members]
+        groups = [group for group in inventory.groups if name in members[group]]
         mistakes += _unknown_names(data, inventory.groups)
         own = {key: value for key, value in data.items() if key in Settings.model_fields}
         settings = _validate(Settings, own, "", mistakes)
-        workers = {
-            group: worker
-            for group in groups
-            if group + _SUFFIX in data
-            and (worker := _validate(Worker, data[group + _SUFFIX], group + _SUFFIX, mistakes)) is not None
-        }
+        workers = {}
+        for group in groups:
+            path = group + _SUFFIX
+            if path not in data:
+                continue
+            # The same text is the same worker, once: most machines of a large fleet are alike.
+            key = f"{path}{data[path]!r}"
+            if key not in known:
+                known[key] = _validate(Worker, data[path], path, mistakes)
+            if (worker := known[key]) is not None:
+                workers[group] = worker
         if settings is not None:
             hosts[name] = Host(name, settings, workers)
         if BROKER in groups:
@@ -108,10 +118,25 @@ def load(inventory: Inventory) -> Fleet:
                     f'{name}.lan_address: missing; workers connect to it: write ("{name}", {{"lan_address": "10.0.0.10"}}) '
                     "in the inventory"
                 )
-    mistakes += [mistake for host in hosts.values() for mistake in _app_mistakes(host.settings)]
+    mistakes += _differing(hosts.values())
+    mistakes += [
+        mistake for app in dict.fromkeys(_app_of(host.settings) for host in hosts.values()) for mistake in _app_mistakes(*app)
+    ]
     if mistakes or broker is None:
         raise SpecError(mistakes)
-    return Fleet(hosts, inventory.groups[BROKER][0], broker)
+    unused = tuple(sorted(inventory.group_data - set(inventory.groups) - {"all"}))
+    return Fleet(hosts, inventory.groups[BROKER][0], broker, unused)
+
+
+def _differing(hosts: Iterable[Host]) -> Iterable[str]:
+    """Settings that hold for the whole fleet and are not the same on every host."""
+    for name in FLEET_WIDE:
+        by_value: dict[str, str] = {}
+        for host in hosts:
+            by_value.setdefault(repr(getattr(host.settings, name)), host.name)
+        if len(by_value) > 1:
+            (one, here), (other, there) = list(by_value.items())[:2]
+            yield f"{name}: {one} on {here}, {other} on {there}; it holds for the whole fleet: write it in group_data/all.py"
 
 
 def _group_mistakes(inventory: Inventory) -> Iterable[str]:
@@ -141,9 +166,16 @@ def _unknown_names(data: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]
         if name in known or name.startswith(_PYINFRA_PREFIXES):
             continue
         if name.endswith(_SUFFIX):
-            yield f"{name}: there is no group {name.removesuffix(_SUFFIX)} in the inventory"
+            yield f"{name}: there is no group {name.removesuffix(_SUFFIX)} in the inventory{_did_you_mean_role(name, groups)}"
+        elif name == "worker":
+            yield "worker: unknown setting; a role's workers are <group>_worker, e.g. web_worker in group_data/web.py"
         else:
             yield f"{name}: unknown setting{_did_you_mean(name, known)}"
+
+
+def _did_you_mean_role(name: str, groups: Iterable[str]) -> str:
+    close = get_close_matches(name, [group + _SUFFIX for group in groups], n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -155,8 +187,12 @@ def _validate(model: type[M], data: Any, path: str, mistakes: list[str]) -> M | 
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            mistakes.append(_explain(model, path, detail["type"], detail["loc"], detail["msg"], detail["input"]))
+        details = error.errors(include_url=False)
+        unknown = [str(detail["loc"][-1]) for detail in details if detail["type"] == "extra_forbidden"]
+        for detail in details:
+            # A required setting whose name is misspelt is one mistake, and the other line says it.
+            if detail["type"] != "missing" or not get_close_matches(str(detail["loc"][-1]), unknown, n=1):
+                mistakes.append(_explain(model, path, detail["type"], detail["loc"], detail["msg"], detail["input"]))
         return None
 
 
@@ -182,14 +218,18 @@ def _is_shipped(file: Path, source: Path, exclude: Iterable[str]) -> bool:
     return not any(fnmatch(part, pattern) for part in inside.relative_to(top).parts for pattern in exclude)
 
 
-def _app_mistakes(settings: Settings) -> Iterable[str]:
-    source = Path(settings.app_source)
+def _app_of(settings: Settings) -> tuple[str, str, str, tuple[str, ...]]:
+    return settings.app_source, settings.app_requirements, settings.secrets_file, tuple(settings.app_exclude)
+
+
+def _app_mistakes(app_source: str, app_requirements: str, secrets_file: str, exclude: Iterable[str]) -> Iterable[str]:
+    source = Path(app_source)
     if not source.is_dir():
-        yield f"app_source: no such folder: {settings.app_source}; write the path of the app's code on this machine"
+        yield f"app_source: no such folder: {app_source}; write the path of the app's code on this machine"
         return
-    if _is_shipped(Path(settings.secrets_file), source, settings.app_exclude):
-        yield f"secrets_file: {settings.secrets_file} is inside app_source and would be shipped to every machine; move it"
-    requirements = source / settings.app_requirements
+    if _is_shipped(Path(secrets_file), source, exclude):
+        yield f"secrets_file: {secrets_file} is inside app_source and would be shipped to every machine; move it"
+    requirements = source / app_requirements
     if not requirements.is_file():
         yield (
             f"app_requirements: no such file: {requirements}; pin the app's requirements there, "

@@ -1,7 +1,7 @@
-"""`python -m fleet_node.check APP`: does the app import here, and which tasks has it?
+"""`python -m fleet_node.check APP`: does the app import here, and what does it say of itself?
 
-Reads the worker's environment as NAME=value lines on stdin. Prints one JSON object {"app": …, "celery": …, "tasks": […]}.
-Exit 1, with the traceback's last line on stderr, where the app does not import.
+Reads the worker's environment as NAME=value lines on stdin. Prints one JSON object on a line of its own: {"app": …} and what
+`fleet_node.describe` finds. Exit 1, with the traceback's last line on stderr, where the app does not import.
 """
 
 import json
@@ -18,13 +18,14 @@ def main() -> int:
         if name:
             os.environ[name] = given[name] = value
     try:
-        import celery
         from celery.app.utils import find_app
+
+        from fleet_node.describe import describe
 
         app = find_app(app_name)
         app.loader.import_default_modules()
         app.finalize()
-        tasks = sorted(name for name in app.tasks if not name.startswith(("celery.", "fleet.")))
+        found = describe(app)
     except BaseException as error:  # the app's own code may raise anything, SystemExit too
         last = traceback.format_exception_only(error)[-1].strip()
         for name, value in given.items():
@@ -32,8 +33,8 @@ def main() -> int:
                 last = last.replace(value, f"<{name}>")
         sys.stderr.write(f"celery_app {app_name} does not import: {last}\n")
         return 1
-    json.dump({"app": app_name, "celery": celery.__version__, "tasks": tasks}, sys.stdout)
-    sys.stdout.write("\n")
+    # A line of its own, whatever the app has printed.
+    sys.stdout.write(f"\n{json.dumps({'app': app_name, **found})}\n")
     return 0
 
 

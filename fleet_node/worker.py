@@ -9,7 +9,9 @@ import socket
 from typing import Any
 
 from celery import Task, shared_task
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
+
+from fleet_node import settings
 
 
 def notify(state: str) -> None:
@@ -19,6 +21,11 @@ def notify(state: str) -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+@celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def _complete_settings(instance: Any, **_: Any) -> None:
+    settings.apply(instance.app)  # nothing is connected yet
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -26,5 +26,14 @@ app_source = "examples/shop"
 # Releases kept on each machine, to go back to.
 # releases_kept = 5
 
+# Seconds after which Redis hands an unacknowledged task to another worker. "auto": what the roles need; "app": as the app has it.
+# visibility_timeout = "auto"
+
+# Connections that the app's database accepts: given, `fleet lint` counts the processes against it.
+# database_max_connections = None
+
+# Rules of `fleet lint` to be silent about, each with the reason: {"single-consumer": "one device is all we have"}.
+# lint_ignore = {}
+
 # pyinfra's: log in as any user that may sudo. (_use_sudo_password, _su_user… work too.)
 _sudo = True

@@ -1,13 +1,10 @@
-"""CPU tasks: one process a task, recycled before what it leaks adds up."""
+"""CPU tasks: one process a task, as many as there are cores, recycled before what it leaks adds up."""
 
 batch_worker = {
     "queues": ["batch"],
-    "pool": "prefork",
-    "concurrency": 4,
-    "prefetch_multiplier": 1,
-    "max_tasks_per_child": 1000,
+    "workload": "cpu",
     "soft_time_limit": 240,
     "time_limit": 300,
-    "memory_high": "450M",
-    "memory_max": "500M",
+    # What one task at once takes, the libraries of its process included.
+    "memory_per_slot": "100M",
 }

@@ -7,4 +7,9 @@ broker = {
     # Of the machine's memory, for the service as a whole: an AOF rewrite needs up to as much again.
     # "memory_max": "85%",
     # "maxclients": 10000,
+    # Of those, for producers, monitoring and you.
+    # "other_clients": 200,
+    # Anything but noeviction throws tasks away, and without the append-only file a restart forgets them: `fleet lint` objects.
+    # "maxmemory_policy": "noeviction",
+    # "appendonly": True,
 }

@@ -26,5 +26,7 @@ for _host, _at in _lab["hosts"].items():
         "lan_address": _at["lan_address"],
         "secrets_file": str(_folder / "secrets.env"),
     }
+    if _host.startswith("gpu"):
+        _data["gpus"] = 1  # a stand-in: there is no device in a virtual machine, and the demo's GPU task computes without
     all.append((_host, _data))
     globals().setdefault(re.sub(r"\d+$", "", _host), []).append(_host)

@@ -6,15 +6,20 @@ import shlex
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from gevent.lock import Semaphore
+from gevent.pool import Pool
 from pyinfra import logger
 from pyinfra.api.exceptions import PyinfraError
-from pyinfra.api.facts import FactBase
+from pyinfra.api.facts import FactBase, get_fact
 from pyinfra.api.operation import operation
-from pyinfra.context import host, inventory, state
-from pyinfra.operations import server
+from pyinfra.context import ctx_host, host, inventory, state
+from pyinfra.operations import python, server
 
-from fleet import secrets, spec
+from fleet import app, secrets, spec
+from fleet.lint import Finding, lint
+from fleet.plan import Plan, resolved
 from fleet.spec import Fleet, Host
 from roles import archive, broker, machine, probe, release, worker
 from roles.diff import Changes, compare
@@ -74,6 +79,50 @@ def load() -> tuple[Fleet, Mapping[str, str]]:
     return fleet, found
 
 
+_one_at_a_time = Semaphore()
+_seen: dict[str, probe.Machine] = {}
+_plan: list[Plan] = []
+
+
+def survey() -> tuple[probe.Machine, Plan]:
+    """What this host's probe saw, and the plan of the whole fleet. Raises FleetError where a rule across settings is broken.
+
+    Whoever comes first probes every host, at once: a rule needs them all. (To wait for each host's own turn would lock up where
+    there are more hosts than pyinfra works on at a time.)
+    """
+    with _one_at_a_time:
+        if not _plan:
+            hosts = inventory.get_active_hosts()
+            for name, machine_seen in Pool(max(1, len(hosts))).imap_unordered(_ask, hosts):
+                _seen[name] = machine_seen
+            _plan.append(_resolve(load()[0]))
+    return _seen[host.name], _plan[0]
+
+
+def _ask(one: Any) -> tuple[str, probe.Machine]:
+    with ctx_host.use(one):
+        return one.name, get_fact(state, one, Probe)
+
+
+def _resolve(fleet: Fleet) -> Plan:
+    plan = resolved(fleet, {name: seen.facts for name, seen in _seen.items() if seen.cores})
+    findings = lint(plan)
+    errors = [finding for finding in findings if finding.level == "error" and finding.counts]
+    if errors:
+        raise FleetError(
+            "\n    ".join([f"{len(errors)} mistake(s) across the settings, nothing was changed:", *map(str, errors)])
+        )
+    _tell(findings)
+    return plan
+
+
+def _tell(findings: Iterable[Finding]) -> None:
+    """What is no error, in lines of its own."""
+    for finding in findings:
+        said = f"silenced, since {finding.silenced}" if finding.silenced else finding.level
+        logger.info(f"--> {said}: {finding}")
+
+
 @operation(is_idempotent=False)
 def phase() -> Generator[str, None, None]:
     """Nothing: an operation that every host has, so that no host enters a phase before all have left the one before.
@@ -114,18 +163,18 @@ def bring(wanted: State, seen: probe.Machine) -> Changes:
     return changes
 
 
-def prepare_workers(fleet: Fleet, me: Host, found: Mapping[str, str], seen: probe.Machine) -> State:
-    """Declare that this host gets its release, and that the app imports there. Returns the state of its workers.
+def prepare_workers(plan: Plan, me: Host, found: Mapping[str, str], seen: probe.Machine) -> State:
+    """Declare that this host gets its release, and that the app imports there and fits. Returns the state of its workers.
 
     Nothing that runs is touched: a release that does not build or import stops the run before any worker's unit changes.
     """
     if not me.workers:
         return worker.NONE
     try:
-        new = release.of(me.settings, fleet.pools, machine.python(seen))
+        new = release.of(me.settings, plan.fleet.pools, machine.python(seen))
     except ValueError as error:
         raise FleetError(f"{me.name}: {error}") from None
-    wanted = worker.desired(fleet, me, new, found)
+    wanted = worker.desired(plan, me, new, found)
     if not new.is_built(seen):
         logger.info(f"{host.print_prefix}build release {new.id}")
         server.shell(
@@ -134,13 +183,35 @@ def prepare_workers(fleet: Fleet, me: Host, found: Mapping[str, str], seen: prob
             _stdin=Hidden(archive.as_text(new.archive())),
         )
     for role in roles_that_change(me, compare(wanted, seen)):
-        variables = worker.environment(fleet, me, role, found)
-        server.shell(
+        variables = worker.environment(plan, me, role, found)
+        described = server.shell(
             name="Check that the app imports",
             commands=[release.check_command(new)],
             _stdin=Hidden("".join(f"{name}={value}\n" for name, value in variables.items())),
         )
+        python.call(name="Check the app's settings against the fleet's", function=_judge, plan=plan, described=described)
     return wanted
+
+
+_told: set[str] = set()
+
+
+def _judge(state: Any, host: Any, plan: Plan, described: Any) -> bool:
+    """Whether the app, as it described itself on this host, keeps to the rules. Nothing that runs has been touched yet."""
+    try:
+        said = app.parse(described.stdout)
+    except app.AppError as error:
+        logger.error(f"{host.print_prefix}{error}")
+        return False
+    known = {(finding.rule, finding.path, finding.message) for finding in lint(plan)}
+    new = [finding for finding in lint(plan, (said,)) if (finding.rule, finding.path, finding.message) not in known]
+    errors = [finding for finding in new if finding.level == "error" and finding.counts]
+    for error_found in errors:
+        logger.error(f"{host.print_prefix}{error_found}")
+    # One host speaks for all that say the same.
+    _tell(finding for finding in new if finding not in errors and str(finding) not in _told)
+    _told.update(map(str, new))
+    return not errors
 
 
 def bring_broker(fleet: Fleet, me: Host, found: Mapping[str, str], seen: probe.Machine) -> None:

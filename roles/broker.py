@@ -42,6 +42,8 @@ def desired(fleet: Fleet, secrets: Mapping[str, str], seen: Machine) -> State:
         port=settings.port,
         maxmemory=resolve(settings.maxmemory, seen.memory),
         maxclients=settings.maxclients,
+        maxmemory_policy=settings.maxmemory_policy,
+        appendonly="yes" if settings.appendonly else "no",
     )
     users = render(
         "etc/redis/users.acl.j2",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fleet.plan import Plan, reserve_of
 from fleet.spec import Host
-from fleet.units import resolve
 from roles.probe import RELEASES, Machine
 from roles.render import render
 from roles.state import Directory, File, State, User
@@ -26,9 +26,9 @@ def python(seen: Machine) -> str:
     return found
 
 
-def desired(host: Host, seen: Machine) -> State:
+def desired(plan: Plan, host: Host, seen: Machine) -> State:
     """The state of any machine of the fleet, with or without workers."""
-    cap = seen.memory - resolve(host.settings.machine_reserve, seen.memory)
+    cap = seen.memory - reserve_of(plan.fleet, host, seen.facts)
     return State(
         packages=PACKAGES,
         users=(User(USER, HOME),),

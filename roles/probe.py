@@ -10,6 +10,8 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from fleet import facts
+
 # Every path we manage lies under these; of the first, whose files are few and small, the content is hashed.
 HASHED = (
     "/etc/fleet",
@@ -62,6 +64,11 @@ class Machine:
     paths: dict[str, Path] = field(default_factory=dict)
     units: dict[str, RunningUnit] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> facts.Machine:
+        """What sizing has to know."""
+        return facts.Machine(self.cores, self.memory, len(self.gpus))
+
 
 def command(packages: Iterable[str], users: Iterable[str], destdir: str = "") -> str:
     """The probe, as one sh command. With `destdir`, paths are looked for below it."""
@@ -70,10 +77,7 @@ def command(packages: Iterable[str], users: Iterable[str], destdir: str = "") ->
     # /usr/bin/python3 is what releases are built with; where its link says the version it is not started: 11 of 28 ms of CPU.
     return f"""
 export LC_ALL=C
-read -r MemTotal memory unit </proc/meminfo
-printf 'memory\\t%s\\n' "$memory"
-printf 'cores\\t%s\\n' "$(nproc)"
-python=$(readlink -f /usr/bin/python3)
+{facts.SHELL}python=$(readlink -f /usr/bin/python3)
 case ${{python##*/}} in
   python3.[0-9] | python3.[0-9][0-9]) printf 'python\\t%s\\n' "${{python##*/python}}" ;;
   *) printf 'python\\t%s\\n' "$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ;;
@@ -81,7 +85,6 @@ esac
 printf 'architecture\\t%s\\n' "$(uname -m)"
 printf 'os\\t%s\\n' "$(. /etc/os-release 2>/dev/null && echo "$ID $VERSION_ID")"
 printf 'addresses\\t%s\\n' "$(hostname -I 2>/dev/null)"
-for device in /dev/nvidia[0-9]*; do [ -e "$device" ] && printf 'gpu\\t%s\\n' "$device"; done
 dpkg-query -W -f 'package\\t${{Package}}\\t${{db:Status-Status}}\\n' {" ".join(map(shlex.quote, packages))} 2>/dev/null
 getent passwd {" ".join(map(shlex.quote, users))} | while IFS=: read -r name rest; do printf 'user\\t%s\\n' "$name"; done
 find -H {hashed} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from hashlib import sha256
 
-from fleet.model import Worker
+from fleet.plan import Plan
 from fleet.secrets import BROKER_WORKER
-from fleet.spec import Fleet, Host
+from fleet.sizing import Sized
+from fleet.spec import Host
 from fleet.urls import celery_variables
 from roles.machine import ETC, HOME, USER
 from roles.release import Release
@@ -20,40 +22,43 @@ NONE = State(units=(Unit("fleet.target"),), only=(PATTERN, f"{ETC}/*.env"))
 it starts them too, which must not happen on the units of the release before."""
 
 
-def desired(fleet: Fleet, host: Host, release: Release, secrets: Mapping[str, str]) -> State:
+def desired(plan: Plan, host: Host, release: Release, secrets: Mapping[str, str]) -> State:
     """The units and environments of every worker on this host. Units of workers that are no longer wanted go."""
     state = NONE
-    for role, worker in host.workers.items():
-        state += _role(role, worker, environment(fleet, host, role, secrets), release)
+    for role, sized in plan.workers[host.name].items():
+        state += _role(role, sized, environment(plan, host, role, secrets), release)
     return state
 
 
-def environment(fleet: Fleet, host: Host, role: str, secrets: Mapping[str, str]) -> dict[str, str]:
+def environment(plan: Plan, host: Host, role: str, secrets: Mapping[str, str]) -> dict[str, str]:
     """What a worker of `role` gets in its environment. It holds secrets."""
     worker = host.workers[role]
     return {
-        **celery_variables(secrets[BROKER_WORKER], fleet.broker_netloc),
+        **celery_variables(secrets[BROKER_WORKER], plan.fleet.broker_netloc),
+        "FLEET_CELERY": json.dumps(plan.celery_settings(plan.workers[host.name][role]), sort_keys=True),
         **host.settings.environment,
         **worker.environment,
         **{name: secrets[name] for name in worker.secrets},
     }
 
 
-def arguments(role: str, worker: Worker, instance: int) -> list[str]:
+def arguments(role: str, sized: Sized, instance: int) -> list[str]:
     """The flags of `celery worker` for one instance. %H is systemd's host name."""
+    worker = sized.worker
     optional = {
         "--max-tasks-per-child": worker.max_tasks_per_child,
-        "--max-memory-per-child": worker.max_memory_per_child and worker.max_memory_per_child // 1024,  # KiB
+        "--max-memory-per-child": sized.max_memory_per_child and sized.max_memory_per_child // 1024,  # KiB
         "--soft-time-limit": worker.soft_time_limit,
         "--time-limit": worker.time_limit,
     }
+    disabled = worker.prefetch == "disabled"
     return [
         # Celery patches for gevent and eventlet only where it sees the pool in its arguments.
         *("-P", worker.pool),
-        *("-c", str(worker.concurrency)),
+        *("-c", str(sized.concurrency)),
         f"--hostname={role}-worker-{instance}@%H",
         f"--queues={','.join(worker.queues)}",
-        f"--prefetch-multiplier={worker.prefetch_multiplier}",
+        *(["--prefetch-multiplier=1", "--disable-prefetch"] if disabled else [f"--prefetch-multiplier={worker.prefetch}"]),
         *(f"{flag}={value}" for flag, value in optional.items() if value is not None),
         *(["--pool-start-method=spawn"] if worker.start_method == "spawn" else []),
         f"--loglevel={worker.log_level}",
@@ -63,18 +68,19 @@ def arguments(role: str, worker: Worker, instance: int) -> list[str]:
     ]
 
 
-def _role(role: str, worker: Worker, variables: Mapping[str, str], release: Release) -> State:
+def _role(role: str, sized: Sized, variables: Mapping[str, str], release: Release) -> State:
     env_path = f"{ETC}/{role}.env"
     env = "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(variables.items())).encode()
     files, units = [File(env_path, env, mode=0o640, group=USER)], []
-    for instance in range(1, worker.instances + 1):
+    for instance in range(1, sized.instances + 1):
         values = {
             "role": role,
             "instance": instance,
-            "worker": worker,
+            "worker": sized.worker,
+            "sized": sized,
             "app": release.app,
             "release": release,
-            "arguments": arguments(role, worker, instance),
+            "arguments": arguments(role, sized, instance),
             "env_path": env_path,
             "home": HOME,
             "state_path": f"{HOME}/{role}",

@@ -19,10 +19,14 @@ DESTDIR = f"{os.environ['FLEET_BENCH']}/{host.name}"
 
 
 class Probe(apply.Probe):
-    """apply's own, of a machine that lies below DESTDIR."""
+    """apply's own, of a machine that lies below a directory."""
 
     def command(self) -> str:
-        return "sh -c " + shlex.quote(probe.command((*machine.PACKAGES, *broker.PACKAGES), (OWNER,), DESTDIR))
+        destdir = f"{os.environ['FLEET_BENCH']}/{host.name}"
+        return "sh -c " + shlex.quote(probe.command((*machine.PACKAGES, *broker.PACKAGES), (OWNER,), destdir))
+
+
+apply.Probe = Probe  # type: ignore[misc]
 
 
 def below(state: State) -> State:
@@ -40,11 +44,11 @@ def below(state: State) -> State:
 
 fleet, secrets = apply.load()
 me = fleet.hosts[host.name]
-seen = host.get_fact(Probe)
+seen, plan = apply.survey()
 
-apply.bring(below(machine.desired(me, seen)), seen)
+apply.bring(below(machine.desired(plan, me, seen)), seen)
 new = release.of(me.settings, fleet.pools, machine.python(seen))
-workers = worker.desired(fleet, me, new, secrets)
+workers = worker.desired(plan, me, new, secrets)
 
 apply.phase(name="Bring up the broker")
 

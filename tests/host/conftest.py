@@ -16,9 +16,13 @@ import pytest
 import testinfra
 from celery import Celery
 
-from fleet import inventory, secrets, spec, tunnel
-from fleet.model import Worker
+from fleet import facts, inventory, secrets, spec, tunnel
+from fleet import plan as planning
+from fleet.plan import Plan, resolved
+from fleet.sizing import Sized
 from fleet.urls import celery_variables
+
+_PLAN = pytest.StashKey[Plan]()
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Instance:
     host: str
     role: str
     number: int
-    worker: Worker
+    sized: Sized
 
     @property
     def unit(self) -> str:
@@ -56,6 +60,17 @@ def _fleet(config: pytest.Config) -> tuple[spec.Inventory, spec.Fleet]:
         raise pytest.UsageError(str(error)) from None
 
 
+def _plan(config: pytest.Config) -> Plan:
+    """The fleet, sized to its machines, which are asked once."""
+    if _PLAN not in config.stash:
+        found, fleet = _fleet(config)
+        try:
+            config.stash[_PLAN] = resolved(fleet, facts.ask(found.hosts))
+        except facts.FactsError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_PLAN]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not {"machine", "instance"} & set(metafunc.fixturenames):
         return
@@ -64,10 +79,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("machine", list(fleet.hosts), scope="session")
     if "instance" in metafunc.fixturenames:
         instances = [
-            Instance(host.name, role, number, worker)
-            for host in fleet.hosts.values()
-            for role, worker in host.workers.items()
-            for number in range(1, worker.instances + 1)
+            Instance(one.host, one.role, number, one.sized) for one, number in planning.instances(_plan(metafunc.config))
         ]
         metafunc.parametrize("instance", instances, ids=lambda one: f"{one.host}-{one.role}@{one.number}", scope="session")
 

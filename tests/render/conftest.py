@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleet import inventory, secrets, spec
+from fleet.plan import Plan, resolved
 from roles import release, worker
 from roles.probe import Machine
 from roles.state import File, State
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {secrets.BROKER_WORKER: "worker/password", secrets.BROKER_MONITOR: "monitor-password"}
-MACHINE = Machine(memory=4 << 30, cores=4, python="3.11", os="debian 12")
+MACHINE = Machine(memory=4 << 30, cores=4, python="3.11", os="debian 12", gpus=("/dev/nvidia0",))
 
 Pyinfra = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -30,7 +33,12 @@ def fleet() -> spec.Fleet:
 def state_of(fleet: spec.Fleet, host: str) -> State:
     """What the workers of `host` should be."""
     me = fleet.hosts[host]
-    return worker.desired(fleet, me, release.of(me.settings, fleet.pools, MACHINE.python), SECRETS)
+    return worker.desired(plan_of(fleet), me, release.of(me.settings, fleet.pools, MACHINE.python), SECRETS)
+
+
+def plan_of(fleet: spec.Fleet) -> Plan:
+    """The fleet on machines that are all alike."""
+    return resolved(fleet, dict.fromkeys(fleet.hosts, MACHINE.facts))
 
 
 def content(state: State, path: str) -> str:
@@ -42,13 +50,18 @@ def file_of(state: State, path: str) -> File:
     return file
 
 
+DESCRIBED = {"app": "shop.app", "celery": "5.7.0", "kombu": "5.7.0"}
+
 FAKE = """
 import runpy
 
 _fake = {{
     "fake_delay": 0,
     "fake_delay_jitter": 0,
-    "fake_responses": {{"MemTotal": "memory\\t4194304\\ncores\\t4\\npython\\t3.11\\nos\\tdebian 12\\nend"}},
+    "fake_responses": {{
+        "MemTotal": "memory\\t4194304\\ncores\\t4\\ngpu\\t/dev/nvidia0\\npython\\t3.11\\nos\\tdebian 12\\nend",
+        "fleet_node.check": {described!r},
+    }},
 }}
 _ours = {{"secrets_file": {secrets!r}, "app_source": {source!r}, **_fake}}
 for _group, _hosts in runpy.run_path({inventory!r}).items():
@@ -63,18 +76,24 @@ for _group, _hosts in runpy.run_path({inventory!r}).items():
 def pyinfra(tmp_path: Path) -> Pyinfra:
     """pyinfra(*arguments, more="", group_data=…) runs deploy.py against inventory/prod.py with every host a fake.
 
-    more: Python appended to the inventory. group_data: file name → text, in place of the project's own.
+    more: Python appended to the inventory. group_data: file name → text, in place of the project's own. described: what the app
+    says of itself on every host.
     """
     found = tmp_path / "secrets.env"
     secrets.ensure(found)
 
     def run(
-        *arguments: str, more: str = "", group_data: dict[str, str] | None = None, source: str | None = None
+        *arguments: str,
+        more: str = "",
+        group_data: dict[str, str] | None = None,
+        source: str | None = None,
+        described: dict[str, Any] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "fleet.py"
         path.write_text(
             FAKE.format(
                 secrets=str(found),
+                described=json.dumps(described or DESCRIBED),
                 source=source or str(ROOT / "examples" / "shop"),
                 inventory=str(ROOT / "inventory" / "prod.py"),
                 more=more,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.render.conftest import Pyinfra
+from tests.render.conftest import DESCRIBED, ROOT, Pyinfra
 
 WEB = 'web_worker = {{"queues": ["default"], "concurrency": 4{more}}}\n'
 
@@ -66,6 +66,41 @@ def test_an_unreachable_host(pyinfra: Pyinfra) -> None:
     assert "web9" in output
     assert "Beginning operation run" not in output
     assert "Traceback" not in output
+
+
+def test_settings_that_lose_tasks_together(pyinfra: Pyinfra) -> None:
+    done = pyinfra(
+        "-y", group_data={"web.py": WEB.format(more=', "time_limit": 120, "soft_time_limit": 120, "stop_timeout": 90')}
+    )
+    assert_refused(
+        done,
+        "2 mistake(s) across the settings",
+        "web_worker.soft_time_limit: 120 is not below time_limit 120; write less [soft-limit]",
+        "web_worker.stop_timeout: 90 is not above time_limit 120; leave it out, for 120 + 60 [stop-timeout]",
+    )
+
+
+def test_more_memory_than_the_machines_have(pyinfra: Pyinfra) -> None:
+    done = pyinfra("-y", group_data={"web.py": WEB.format(more=', "memory_max": "6G"')})
+    assert_refused(done, "memory_max: web 1 × 6144M + reserve 410M: 6554M, more than the machine's 4096M", "[memory-machine]")
+
+
+def test_a_rule_that_is_silenced_is_told_with_its_reason(pyinfra: Pyinfra) -> None:
+    all_data = (ROOT / "group_data" / "all.py").read_text() + '\nlint_ignore = {"stop-timeout": "it is only a test"}\n'
+    done = pyinfra("-y", group_data={"all.py": all_data, "web.py": WEB.format(more=', "stop_timeout": 90')})
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "--> silenced, since it is only a test: web_worker.stop_timeout: 90 is not above time_limit 600" in output
+
+
+def test_an_app_that_does_not_fit_ends_the_run_before_anything_that_runs_is_touched(pyinfra: Pyinfra) -> None:
+    task = {"name": "shop.mail", "queue": "mail", "acks_late": True, "reject_on_worker_lost": True}
+    done = pyinfra("-y", described={**DESCRIBED, "tasks": [task]})
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    assert "shop.app: queue mail: no worker consumes it, and shop.mail is routed there" in output
+    assert "Traceback" not in output
+    assert "Starting operation: Bring up the broker" not in output
 
 
 @pytest.mark.parametrize("value", ["8", '"8"'])

@@ -1,6 +1,7 @@
 """What a worker's unit and environment say."""
 
 import configparser
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from fleet import spec
 from roles import release, worker
-from tests.render.conftest import MACHINE, SECRETS, content, file_of, state_of
+from tests.render.conftest import MACHINE, SECRETS, content, file_of, plan_of, state_of
 
 WEB, BATCH, GPU = "web1.example.com", "batch1.example.com", "gpu1.example.com"
 
@@ -43,12 +44,14 @@ def test_roles_have_their_names_and_queues(fleet: spec.Fleet, host: str, role: s
 
 
 def test_every_flag_of_the_batch_role(fleet: spec.Fleet) -> None:
-    words = unit(fleet, BATCH, "batch")["ExecStart"].split()
+    service = unit(fleet, BATCH, "batch")
+    words = service["ExecStart"].split()
     asked = fleet.hosts[BATCH].workers["batch"]
-    assert words[words.index("-c") + 1] == str(asked.concurrency)
+    assert words[words.index("-c") + 1] == str(MACHINE.cores)
     assert words[words.index("-P") + 1] == "prefork"
     for flag in (
-        f"--prefetch-multiplier={asked.prefetch_multiplier}",
+        "--disable-prefetch",
+        f"--max-memory-per-child={int(int(service['MemoryMax']) * 0.8) // MACHINE.cores // 1024}",
         f"--max-tasks-per-child={asked.max_tasks_per_child}",
         f"--soft-time-limit={asked.soft_time_limit}",
         f"--time-limit={asked.time_limit}",
@@ -66,12 +69,25 @@ def test_a_stop_kills_nobody_early(fleet: spec.Fleet) -> None:
         assert service["Slice"] == "fleet.slice"
 
 
-def test_memory_limits_are_bytes_and_left_out_where_none_is_set(fleet: spec.Fleet) -> None:
+def test_memory_limits_are_bytes(fleet: spec.Fleet) -> None:
     limited = unit(with_web(fleet, memory_high=450 << 20, memory_max=500 << 20), WEB, "web")
     assert (limited["MemoryHigh"], limited["MemoryMax"]) == (str(450 << 20), str(500 << 20))
-    free = unit(with_web(fleet, memory_high=None, memory_max=None), WEB, "web")
-    assert "MemoryMax" not in free
-    assert "MemoryHigh" not in free
+
+
+def test_processor_time_is_shared_as_asked_for(fleet: spec.Fleet) -> None:
+    plain = unit(fleet, WEB, "web")
+    assert plain["CPUWeight"] == "100"
+    assert "CPUQuota" not in plain
+    quota = unit(with_web(fleet, cpu_weight=20, cpu_quota="150%"), WEB, "web")
+    assert (quota["CPUWeight"], quota["CPUQuota"]) == ("20", "150%")
+
+
+def test_a_worker_is_told_what_its_transports_need(fleet: spec.Fleet) -> None:
+    line = next(line for line in content(state_of(fleet, WEB), "/etc/fleet/web.env").splitlines() if "FLEET_CELERY" in line)
+    told = json.loads(line.removeprefix("FLEET_CELERY=")[1:-1].replace('\\"', '"'))
+    wanted = plan_of(fleet).visibility_timeout
+    assert told["broker_transport_options"] == {"visibility_timeout": wanted, "polling_interval": 3, "max_connections": 110}
+    assert told["result_backend_transport_options"] == {"visibility_timeout": wanted}
 
 
 def test_secrets_are_in_the_environment_file_alone(fleet: spec.Fleet) -> None:
@@ -92,7 +108,7 @@ def test_an_environment_value_is_what_the_process_sees(fleet: spec.Fleet) -> Non
 def revision(fleet: spec.Fleet, secrets: Mapping[str, str] = SECRETS) -> str | None:
     me = fleet.hosts[WEB]
     new = release.of(me.settings, ("gevent",), MACHINE.python)
-    return worker.desired(fleet, me, new, secrets).units[-1].revision
+    return worker.desired(plan_of(fleet), me, new, secrets).units[-1].revision
 
 
 def test_the_revision_follows_unit_environment_and_release(fleet: spec.Fleet) -> None:

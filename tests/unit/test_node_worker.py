@@ -1,5 +1,6 @@
 """What a worker loads of us, in a real worker on a real Redis, with a socket in systemd's place."""
 
+import json
 import signal
 import socket
 import sys
@@ -22,6 +23,9 @@ def test_systemd_hears_when_it_consumes_and_when_it_stops(
     environment["PYTHONPATH"] += f":{ROOT}"
     environment |= {"FLEET_RELEASE": "r1", "FLEET_REVISION": "v1"}
     address = f"@fleet-{tmp_path.name}-{port}" if abstract else str(tmp_path / "notify")
+    environment["FLEET_CELERY"] = json.dumps(
+        {"broker_transport_options": {"visibility_timeout": 840}, "result_backend_transport_options": {"visibility_timeout": 840}}
+    )
     environment["NOTIFY_SOCKET"] = address
     redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     celery = [sys.executable, "-m", "celery", "-A", "shop.app", "worker", "-P", "solo", "--hostname=w@test", "--queues=ml"]
@@ -37,7 +41,12 @@ def test_systemd_hears_when_it_consumes_and_when_it_stops(
             with Celery() as client:
                 answer = client.send_task("fleet.probe", ["hello"], queue="ml").get(timeout=PATIENCE)
                 client.backend.client.close()
+                told = client.control.inspect(destination=["w@test"], timeout=PATIENCE, limit=1).conf()["w@test"]
             assert answer == {"token": "hello", "release": "r1", "revision": "v1"}
+            # In all three places that Celery reads it from, and what the app sets besides is still there.
+            assert told["broker_transport_options"] == {"visibility_timeout": 840, "max_connections": 200}
+            assert told["result_backend_transport_options"] == {"visibility_timeout": 840}
+            assert told["visibility_timeout"] == 840
             worker.send_signal(signal.SIGTERM)
             assert systemd.recv(1000) == b"STOPPING=1\nSTATUS=draining (Warm)"
             assert worker.wait(PATIENCE) == 0

@@ -1,0 +1,127 @@
+"""The app as it describes itself (`fleet_node.check`), and a way to ask it on this machine, in a venv of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fleet.model import GREEN
+from fleet.requirements import merge
+
+ROOT = Path(__file__).parent.parent
+_BUILD_PATIENCE, _LOAD_PATIENCE = 900, 120  # seconds
+
+
+class AppError(Exception):
+    """The app could not be asked. str() is what the user reads."""
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class AppTask(_Said):
+    """A task of the app. queue: where its router sends it, None where that failed (route_error says how). Seconds."""
+
+    name: str
+    queue: str | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    acks_late: bool = False
+    reject_on_worker_lost: bool = False
+    retry_delay: float | None = None
+    route_error: str | None = None
+
+
+class App(_Said):
+    """What the app says of itself. settings: those of interest here that differ from Celery's own. queues: declared ones."""
+
+    app: str
+    celery: str
+    kombu: str
+    tasks: tuple[AppTask, ...] = ()
+    queues: tuple[str, ...] = ()
+    settings: dict[str, Any] = {}
+    broker: str | None = None
+
+
+def parse(output: str) -> App:
+    """The app from what the check printed: its last line. Raises AppError where that is something else."""
+    try:
+        return App.model_validate(json.loads(output.strip().splitlines()[-1]))
+    except (IndexError, json.JSONDecodeError, ValidationError):
+        raise AppError(f"the app's description is not readable: {output.strip()[-200:]!r}") from None
+
+
+def load(name: str, source: Path, python: Path, environment: Mapping[str, str]) -> App:
+    """Import the app with this Python and let it describe itself. Raises AppError with the traceback's last line.
+
+    environment: what its workers get besides. Nothing else of ours reaches it but PATH and HOME.
+    """
+    node = _cache() / "node"
+    node.mkdir(parents=True, exist_ok=True)
+    link = node / "fleet_node"
+    if not link.exists() or link.resolve() != (ROOT / "fleet_node").resolve():
+        fresh = node / f"fleet_node.{os.getpid()}"
+        fresh.symlink_to(ROOT / "fleet_node")
+        fresh.replace(link)
+    inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    try:
+        done = subprocess.run(
+            [str(python), "-m", "fleet_node.check", name],
+            input="".join(f"{key}={value}\n" for key, value in environment.items()),
+            env={**inherited, "PYTHONPATH": f"{source.resolve()}:{node}"},
+            cwd=node,
+            capture_output=True,
+            text=True,
+            timeout=_LOAD_PATIENCE,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise AppError(f"{python}: no such Python") from None
+    except subprocess.TimeoutExpired:
+        raise AppError(f"celery_app {name} was not imported in {_LOAD_PATIENCE} s") from None
+    if done.returncode != 0:
+        raise AppError((done.stderr.strip().splitlines() or ["celery_app does not import"])[-1])
+    return parse(done.stdout)
+
+
+def venv(requirements: Path, pools: tuple[str, ...], say: Callable[[str], None]) -> Path:
+    """The Python of a venv with the app's pinned requirements, built where it is not there yet. Raises AppError."""
+    more = [(ROOT / "requirements" / f"{pool}.txt").read_text() for pool in GREEN if pool in pools]
+    wanted = merge(requirements.read_text(), more)
+    digest = sha256(f"{sys.version_info[:2]}\0{wanted}".encode()).hexdigest()[:16]
+    place = _cache() / digest
+    if (place / "done").exists():
+        return place / "bin" / "python"
+    say(f"building a venv with {requirements}, to read the app's settings (once; --python names one that you have)")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    uv = Path(sys.executable).parent / "uv"
+    listed = place.with_suffix(".txt")
+    listed.write_text(wanted)
+    for command in (
+        [str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(place)],
+        [str(uv), "pip", "sync", "--quiet", "--python", str(place / "bin" / "python"), str(listed)],
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_PATIENCE, check=False)
+        except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+            raise AppError(f"no venv for the app: {error}") from None
+        if done.returncode != 0:
+            raise AppError(
+                f"no venv for the app: {done.stderr.strip()}\nname one that you have with --python, or leave it: --no-app"
+            )
+    (place / "done").touch()
+    return place / "bin" / "python"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "celery-fleet" / "apps"

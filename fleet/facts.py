@@ -1,0 +1,90 @@
+"""What sizing has to know of a machine: cores, memory and GPUs, assumed, or asked of the machine over SSH."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.tunnel import ssh_command
+from fleet.units import parse_size
+
+SHELL = """read -r MemTotal memory unit </proc/meminfo
+printf 'memory\\t%s\\n' "$memory"
+printf 'cores\\t%s\\n' "$(nproc)"
+for device in /dev/nvidia[0-9]*; do [ -e "$device" ] && printf 'gpu\\t%s\\n' "$device"; done
+"""
+"""sh that prints them, as lines of `kind<TAB>value`; memory in KiB. The deploy's probe has the same lines."""
+
+_AT_ONCE = 32
+_PATIENCE = 60  # seconds, a machine
+
+
+class FactsError(Exception):
+    """Machines did not answer, or an assumption is no assumption. str() has a line for each."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as sizing sees it. memory in bytes."""
+
+    cores: int
+    memory: int
+    gpus: int = 0
+
+
+def assume(text: str) -> Machine:
+    """A machine from `cores=8,memory=16G,gpus=1` (gpus may be left out). Raises FactsError that says what to write."""
+    fields = dict(re.findall(r"([a-z]+)=([^,\s]+)", text))
+    try:
+        if re.sub(r"[a-z]+=[^,\s]+,?", "", text).strip() or not {"cores", "memory"} <= set(fields) <= {"cores", "memory", "gpus"}:
+            raise ValueError
+        machine = Machine(int(fields["cores"]), parse_size(fields["memory"]), int(fields.get("gpus", "0")))
+    except ValueError:
+        raise FactsError(f"--assume {text}: write e.g. cores=8,memory=16G,gpus=1") from None
+    if machine.cores < 1 or machine.gpus < 0:
+        raise FactsError(f"--assume {text}: write e.g. cores=8,memory=16G,gpus=1")
+    return machine
+
+
+def parse(output: Iterable[str]) -> Machine:
+    """What SHELL printed. Raises ValueError where something is missing."""
+    lines = [line.rstrip("\n").split("\t", 1) for line in output]
+    single = dict(line for line in lines if len(line) == 2)
+    if not {"memory", "cores"} <= set(single):
+        raise ValueError("no memory, or no cores")
+    gpus = sum(kind == "gpu" for kind, *_ in lines)
+    return Machine(int(single["cores"]), int(single["memory"]) * 1024, gpus)
+
+
+def ask(hosts: Mapping[str, Mapping[str, Any]], on_answer: Callable[[str], None] = lambda host: None) -> dict[str, Machine]:
+    """The facts of every host (name → its inventory data), by one SSH command each, many at once.
+
+    Raises FactsError with a line for every machine that did not answer.
+    """
+
+    def one(host: str) -> Machine | str:
+        command = [*ssh_command(host, hosts[host]), SHELL]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"{host}: no answer over SSH in {_PATIENCE} s"
+        finally:
+            on_answer(host)
+        try:
+            return parse(done.stdout.splitlines())
+        except ValueError as error:
+            said = done.stderr.strip().splitlines()
+            return f"{host}: {said[-1] if said else error}"
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = dict(zip(hosts, pool.map(one, hosts), strict=True))
+    failures = [answer for answer in answers.values() if isinstance(answer, str)]
+    if failures:
+        raise FactsError("\n".join([*failures, "offline, say what the machines are: --assume cores=8,memory=16G,gpus=1"]))
+    return {host: answer for host, answer in answers.items() if isinstance(answer, Machine)}

@@ -1,0 +1,122 @@
+"""What settings are made of: the types that they share, and `setting()`, which takes all that there is to say of one."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, StringConstraints
+from pydantic_core import PydanticUndefined
+
+RESERVED = (
+    "FLEET_CELERY",
+    "FLEET_RELEASE",
+    "FLEET_REVISION",
+    "HOME",
+    "NOTIFY_SOCKET",
+    "PYTHONPATH",
+    "SPT_NOENV",
+    "WATCHDOG_USEC",
+)
+_PER_CORE = re.compile(r"(\d+(?:\.\d+)?)x")
+_PERCENT = re.compile(r"(\d{1,5})%")
+
+
+def _is_ours_to_set(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError(f"{name} is set by the deploy itself; leave it out")
+    return name
+
+
+def _is_address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError('write an IP address such as "10.0.0.10"') from None
+
+
+def _number(value: object) -> int | None:
+    """A whole number above 0, also as text (as pyinfra's --data has it); None for anything else."""
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _is_concurrency(value: object) -> object:
+    if number := _number(value):
+        return number
+    per_core = _PER_CORE.fullmatch(value) if isinstance(value, str) else None
+    if value == "auto" or (per_core and float(per_core[1]) > 0):
+        return value
+    raise ValueError('write a number such as 8, a number a core such as "4x", or "auto"')
+
+
+def _is_instances(value: object) -> object:
+    if value == "auto" or _number(value):
+        return _number(value) or value
+    raise ValueError('write a number such as 2, or "auto"')
+
+
+def _is_prefetch(value: object) -> object:
+    if value == "disabled" or _number(value):
+        return _number(value) or value
+    raise ValueError('write how many tasks a slot reserves, such as 1 or 4, or "disabled"')
+
+
+def _is_quota(value: object) -> object:
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if match and int(match[1]) > 0:
+        return value
+    raise ValueError('write a share of one core\'s time such as "150%"')
+
+
+def _is_visibility(value: object) -> object:
+    if value in ("auto", "app") or _number(value):
+        return _number(value) or value
+    raise ValueError('write seconds such as 3600, "auto", or "app" to leave it to the app')
+
+
+def per_core(value: str) -> float:
+    """How many a core: "4x" → 4.0."""
+    match = _PER_CORE.fullmatch(value)
+    assert match is not None  # noqa: S101 - validated
+    return float(match[1])
+
+
+def cores_of(quota: str) -> int:
+    """Whole cores that a CPU quota amounts to, at least 1: "150%" → 2."""
+    return max(1, -(-int(quota.rstrip("%")) // 100))
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+DottedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*(:\w+)?$")]
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_is_ours_to_set)]
+Address = Annotated[str, AfterValidator(_is_address)]
+Pool = Literal["prefork", "gevent", "eventlet", "threads", "solo"]
+Workload = Literal["io", "cpu", "gpu"]
+Concurrency = Annotated[int | str, BeforeValidator(_is_concurrency)]
+Instances = Annotated[int | Literal["auto"], BeforeValidator(_is_instances)]
+Prefetch = Annotated[int | Literal["disabled"], BeforeValidator(_is_prefetch)]
+Quota = Annotated[str, BeforeValidator(_is_quota)]
+VisibilityTimeout = Annotated[int | Literal["auto", "app"], BeforeValidator(_is_visibility)]
+Seconds = PositiveInt
+
+
+class Model(BaseModel):
+    """Unknown names are errors: a misspelt setting that is ignored is found in production."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def setting(
+    what: str, *, why: str, source: str, default: Any = PydanticUndefined, unit: str = "", shown: str = "", **constraints: Any
+) -> Any:
+    """A field that says of itself what `docs/settings.md` has.
+
+    what: one sentence. why: the reason for this default, or for the setting itself. source: where that reason comes from.
+    unit: of the value. shown: the default in words, where it depends on others.
+    """
+    more: dict[str, Any] = {"why": why, "source": source, "unit": unit, "shown": shown}
+    return Field(default, description=what, json_schema_extra=more, **constraints)

@@ -1,0 +1,86 @@
+"""Connections: all workers' against what Redis accepts, one worker's against its files, all processes' against a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fleet.app import App
+from fleet.lint.finding import At, rule
+from fleet.model import GREEN
+from fleet.plan import CHANNEL_CONNECTIONS, Plan
+from fleet.sizing import Sized
+
+IDLE = 4
+"""Connections of a worker without gossip, mingle and heartbeat that has nothing to do."""
+
+WORKER_FILES = 65536
+"""LimitNOFILE of a worker's unit."""
+
+REDIS_FILES = 1 << 20
+"""The most files that the kernel lets a process open unless it is told otherwise (fs.nr_open)."""
+
+
+def broker_connections(sized: Sized) -> int:
+    """Connections to Redis that one instance opens at most, results included (benchmarks/footprint.py): 4, and one a slot that
+    stores a result; in gevent and eventlet one more a slot, to acknowledge."""
+    green = sized.concurrency + CHANNEL_CONNECTIONS if sized.worker.pool in GREEN else 0
+    return IDLE + sized.concurrency + green
+
+
+def processes(sized: Sized) -> int:
+    """Processes of one instance that run the app's code."""
+    return sized.concurrency if sized.worker.pool == "prefork" else 1
+
+
+@rule("connections-broker", "error")
+def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Redis turns away who comes after maxclients: a worker that reconnects, or a producer."""
+    broker = plan.fleet.broker
+    by_role = {
+        role: sum(one.sized.instances * broker_connections(one.sized) for one in places) for role, places in plan.roles.items()
+    }
+    total = sum(by_role.values()) + broker.other_clients
+    if total > broker.maxclients:
+        parts = [f"{role} {count}" for role, count in by_role.items()]
+        yield At(
+            "broker.maxclients",
+            f"{broker.maxclients}, and the fleet may open {total} ({' + '.join(parts)} + other_clients {broker.other_clients}); "
+            f"write at least {total}",
+        )
+
+
+@rule("connections-files", "error")
+def connections_files(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A process that is out of files fails in whatever it opens next."""
+    for one in plan.placed:
+        # Beside a connection to the broker, a task has one or two of its own.
+        opened = broker_connections(one.sized) + 2 * one.sized.concurrency
+        if opened > WORKER_FILES:
+            yield At(
+                f"{one.path}.concurrency",
+                f"{one.sized.concurrency} tasks at once may open {opened} connections, and a worker {WORKER_FILES} files; write "
+                "less, and more instances",
+                (one.host,),
+            )
+    if plan.fleet.broker.maxclients + 1024 > REDIS_FILES:
+        yield At("broker.maxclients", f"{plan.fleet.broker.maxclients} is more than the {REDIS_FILES} files that Redis may open")
+
+
+@rule("connections-database", "error")
+def connections_database(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Every process has a pool of its own, and a database that has no connection left fails every task that needs one."""
+    limit = plan.settings.settings.database_max_connections
+    if limit is None:
+        return
+    by_role: dict[str, int] = {}
+    for one in plan.placed:
+        each = one.sized.worker.database_connections
+        if each:
+            by_role[one.role] = by_role.get(one.role, 0) + one.sized.instances * processes(one.sized) * each
+    total = sum(by_role.values())
+    if total > limit:
+        parts = [f"{role} {count}" for role, count in by_role.items()]
+        yield At(
+            "database_max_connections",
+            f"{limit}, and the fleet may open {total} ({' + '.join(parts)}); lower database_connections, or put a pooler between",
+        )

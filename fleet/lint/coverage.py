@@ -1,0 +1,95 @@
+"""Coverage: every queue that the app sends to has a consumer, and keeps enough of them while workers restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from fleet.app import App
+from fleet.lint.finding import At, each_role, rule
+from fleet.plan import Plan
+
+
+@rule("queue-without-consumer", "error")
+def queue_without_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Tasks in a queue that nobody consumes wait for ever, and nothing reports it."""
+    for app in apps:
+        by_queue: dict[str, list[str]] = {}
+        for task in app.tasks:
+            if task.queue is not None and not plan.consumers.get(task.queue):
+                by_queue.setdefault(task.queue, []).append(task.name)
+        for queue, names in by_queue.items():
+            close = get_close_matches(queue, plan.consumers, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"add {queue} to a role's queues"
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            yield At(f"{app.app}: queue {queue}", f"no worker consumes it, and {names[0]}{more} is routed there; {hint}")
+
+
+@rule("queue-without-task", "warning")
+def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A queue that no task is routed to may be a misspelt one. (One that is named only where a task is sent is not seen.)"""
+    if not apps:
+        return
+    routed = {task.queue for app in apps for task in app.tasks} | {queue for app in apps for queue in app.queues}
+    for one in each_role(plan):
+        for queue in one.sized.worker.queues:
+            if queue not in routed:
+                close = get_close_matches(queue, [name for name in routed if name], n=1)
+                yield At(
+                    f"{one.path}.queues",
+                    f"no task is routed to {queue}" + (f"; did you mean {close[0]}?" if close else ""),
+                )
+
+
+@rule("queue-not-declared", "error")
+def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """With task_create_missing_queues off, a worker does not start on a queue that task_queues does not have."""
+    for app in apps:
+        if app.settings.get("task_create_missing_queues", True):
+            continue
+        for one in each_role(plan):
+            missing = [queue for queue in one.sized.worker.queues if queue not in app.queues]
+            if missing:
+                yield At(
+                    f"{one.path}.queues",
+                    f"{', '.join(missing)} not in the app's task_queues ({', '.join(app.queues) or 'empty'}), and it sets "
+                    "task_create_missing_queues = False: no worker would start; declare them",
+                )
+
+
+@rule("route-fails", "error")
+def route_fails(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A router that fails for a task fails whoever sends it."""
+    for app in apps:
+        for task in app.tasks:
+            if task.route_error:
+                yield At(f"{app.app}: task_routes", f"{task.name} cannot be routed: {task.route_error}")
+
+
+@rule("min-consumers", "error")
+def min_consumers(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A queue that never has as many consumers as it is to keep stops every rollout."""
+    for one in each_role(plan):
+        for queue in one.sized.worker.queues:
+            found, wanted = plan.consumers[queue], one.sized.worker.min_consumers
+            if found < wanted:
+                yield At(f"{one.path}.min_consumers", f"{wanted}, and queue {queue} has {found} in all; write at most {found}")
+
+
+@rule("single-consumer", "warning")
+def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """One worker process is one crash away from none, and one machine from a queue that waits until it is back."""
+    for queue, found in plan.consumers.items():
+        if found == 1:
+            roles = [one for one in plan.placed if queue in one.sized.worker.queues]
+            yield At(f"{roles[0].path}.queues", f"{queue} has one consumer in the whole fleet", (roles[0].host,))
+
+
+@rule("unused-group-data", "warning")
+def unused_group_data(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A file of group data that no group is named as may be a misspelt one. An empty group (mail = []) says that it is not."""
+    groups = {role for host in plan.fleet.hosts.values() for role in host.workers}
+    for name in plan.fleet.unused_group_data:
+        close = get_close_matches(name, groups, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        yield At(f"group_data/{name}.py", f"the inventory has no group {name}{hint}")

@@ -1,0 +1,116 @@
+"""Delivery: what a crash, a restart or a full prefetch buffer does to a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fleet.app import App
+from fleet.lint.finding import At, each_role, rule
+from fleet.model import GREEN
+from fleet.plan import Plan
+
+LONG = 60
+"""Seconds: a task that may take longer is better not reserved by a worker that is busy."""
+
+DRAIN = 2
+"""Seconds that kombu drains for at a time. A polling_interval has to be longer to have an effect."""
+
+
+def _names(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+@rule("early-ack", "warning")
+def early_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A task that is acknowledged before it runs is lost with the worker that runs it."""
+    for app in apps:
+        early = [task.name for task in app.tasks if not task.acks_late]
+        if early:
+            yield At(
+                f"{app.app}: task_acks_late",
+                f"not for {_names(early)}: a worker that is killed loses them; set it where a task may run twice",
+            )
+
+
+@rule("reject-on-worker-lost", "error")
+def reject_on_worker_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """acks_late alone does not help when a prefork child is killed (for memory, say): its task is acknowledged as failed.
+    Killing one child lost its task; with reject_on_worker_lost it did not."""
+    prefork = {queue for one in each_role(plan) if one.sized.worker.pool == "prefork" for queue in one.sized.worker.queues}
+    for app in apps:
+        late = [task.name for task in app.tasks if task.acks_late and not task.reject_on_worker_lost and task.queue in prefork]
+        if late:
+            yield At(
+                f"{app.app}: task_reject_on_worker_lost",
+                f"not for {_names(late)}, which have acks_late: a child that is killed loses its task; set it to True",
+            )
+
+
+@rule("long-prefetch", "warning")
+def long_prefetch(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """What a busy worker has reserved waits for it, while another worker is idle."""
+    for one in each_role(plan):
+        worker = one.sized.worker
+        if worker.reserved_per_slot > 1 and worker.time_limit > LONG:
+            wait = (worker.reserved_per_slot - 1) * worker.time_limit
+            yield At(
+                f"{one.path}.prefetch",
+                f"{worker.prefetch}: a task may wait {wait} s behind {worker.reserved_per_slot - 1} × {worker.time_limit} s "
+                'while another worker is idle; write 1, or "disabled"',
+            )
+
+
+@rule("polling-interval", "error")
+def polling_interval(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """gevent and eventlet workers never look for what a crashed worker held unless their polling ends without an error: 11 of
+    11 messages stayed for good."""
+    for one in each_role(plan):
+        worker = one.sized.worker
+        if worker.pool in GREEN and (worker.polling_interval is None or worker.polling_interval <= DRAIN):
+            yield At(
+                f"{one.path}.polling_interval",
+                f"{worker.polling_interval or 'none'} in {worker.pool}: it has to be above {DRAIN}; leave it out, for 3",
+            )
+
+
+@rule("soft-limit-pool", "error")
+def soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Only prefork raises SoftTimeLimitExceeded: elsewhere code that waits for it waits in vain."""
+    for one in each_role(plan):
+        worker = one.sized.worker
+        if worker.pool != "prefork" and worker.soft_time_limit is not None:
+            yield At(
+                f"{one.path}.soft_time_limit",
+                f"{worker.soft_time_limit} is never raised in {worker.pool}; leave it out, or choose prefork",
+            )
+
+
+@rule("setting-of-prefork", "warning")
+def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Some settings are about child processes, and only prefork has any."""
+    for one in each_role(plan):
+        worker = one.sized.worker
+        if worker.pool == "prefork":
+            continue
+        useless = {
+            "max_tasks_per_child": worker.max_tasks_per_child,
+            "max_memory_per_child": worker.max_memory_per_child,
+            "start_method": None if worker.start_method == "fork" else worker.start_method,
+        }
+        for name, value in useless.items():
+            if value is not None:
+                yield At(f"{one.path}.{name}", f"{value} does nothing in {worker.pool}; leave it out")
+
+
+@rule("cold-stop", "error")
+def cold_stop(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """REMAP_SIGTERM makes of every stop a cold one: gevent and solo lost what they ran, prefork 4 of 60 tasks."""
+    for one in each_role(plan):
+        settings = plan.fleet.hosts[one.host].settings
+        value = {**settings.environment, **one.sized.worker.environment}.get("REMAP_SIGTERM")
+        if value:
+            yield At(
+                f"{one.path}.environment.REMAP_SIGTERM",
+                f"{value}: a stop of {one.sized.worker.pool} would drop what it runs; leave it out, tasks have stop_timeout",
+            )

@@ -1,0 +1,141 @@
+"""Memory: children in their worker, workers in their machine, Redis in its own, and room for one more during a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fleet.app import App
+from fleet.lint.finding import At, rule
+from fleet.plan import Plan, reserve_of
+from fleet.sizing import CHILD_RSS, PARENT, mega
+from fleet.units import resolve
+
+
+@rule("memory-fit", "error")
+def memory_fit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """What runs at once has to fit in memory_max, or the kernel kills one of it, again and again."""
+    for one in plan.placed:
+        if one.sized.problem:
+            yield At(one.path, f"{one.sized.problem}; lower concurrency, or give it more", (one.host,))
+
+
+@rule("memory-lowered", "note")
+def memory_lowered(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """An automatic concurrency gave way to too little memory."""
+    for one in plan.placed:
+        if one.sized.lowered:
+            yield At(f"{one.path}.concurrency", one.sized.lowered, (one.host,))
+
+
+@rule("memory-high", "error")
+def memory_high(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """memory_high slows down before memory_max kills; at or above it, it never does."""
+    for one in plan.placed:
+        high, top = one.sized.memory_high, one.sized.memory_max
+        if top and high >= top:
+            yield At(f"{one.path}.memory_high", f"{mega(high)} is not below memory_max {mega(top)}", (one.host,))
+
+
+@rule("memory-recycling", "error")
+def memory_recycling(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A child is recycled after its task, so all of them may be at their limit at once."""
+    for one in plan.placed:
+        sized = one.sized
+        if sized.worker.max_memory_per_child is None or sized.worker.pool != "prefork":
+            continue
+        each = sized.worker.max_memory_per_child
+        total = sized.concurrency * each + PARENT["prefork"]
+        if total > sized.memory_max:
+            yield At(
+                f"{one.path}.max_memory_per_child",
+                f"{sized.concurrency} children of {mega(each)} and the parent are {mega(total)}, more than memory_max "
+                f"{mega(sized.memory_max)}; write at most {mega(int(sized.memory_max * 0.8) // sized.concurrency)}",
+                (one.host,),
+            )
+
+
+@rule("recycled-at-once", "error")
+def recycled_at_once(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A limit below what a child takes before its first task makes every task start a process."""
+    for one in plan.placed:
+        limit = one.sized.max_memory_per_child
+        floor = max(CHILD_RSS, one.sized.worker.memory_per_slot or 0)
+        if limit is not None and limit < floor and not one.sized.problem:
+            yield At(
+                f"{one.path}.max_memory_per_child",
+                f"{mega(limit)} is less than a child takes to begin with ({mega(floor)}): every task would start a process",
+                (one.host,),
+            )
+
+
+@rule("memory-machine", "error")
+def memory_machine(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Caps that add up to more than the machine has are no caps: its own services are killed in the workers' place."""
+    for host, roles in plan.workers.items():
+        machine = plan.machines[host]
+        reserve = reserve_of(plan.fleet, plan.fleet.hosts[host], machine)
+        parts = [f"{role} {one.instances} × {mega(one.memory_max)}" for role, one in roles.items()]
+        total = sum(one.instances * one.memory_max for one in roles.values()) + reserve
+        if roles and total > machine.memory:
+            yield At(
+                "memory_max",
+                f"{' + '.join(parts)} + reserve {mega(reserve)}: {mega(total)}, more than the machine's {mega(machine.memory)}",
+                (host,),
+            )
+
+
+@rule("memory-surge", "warning")
+def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Where a queue has no consumer to spare, a rollout starts the new worker beside the old one, and for that there has to be
+    memory. fleet.slice caps them together."""
+    for one in plan.placed:
+        if all(plan.consumers[queue] > one.sized.worker.min_consumers for queue in one.sized.worker.queues):
+            continue
+        if one.sized.worker.min_consumers == 0 or one.sized.problem:
+            continue
+        machine = plan.machines[one.host]
+        room = machine.memory - reserve_of(plan.fleet, plan.fleet.hosts[one.host], machine)
+        expected = sum(each.instances * each.expected for each in plan.workers[one.host].values())
+        if expected + one.sized.expected > room:
+            yield At(
+                one.path,
+                f"a rollout has to start one more worker beside these: {mega(expected)} + {mega(one.sized.expected)} expected, "
+                f"and there are {mega(room)}; more memory, one more machine, or min_consumers 0",
+                (one.host,),
+            )
+
+
+@rule("broker-memory", "error")
+def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Redis refuses writes at maxmemory, which has to come before the kernel kills it at memory_max, and that before the
+    machine is out of memory."""
+    machine = plan.machines.get(plan.fleet.broker_host)
+    if machine is None:
+        return
+    top = resolve(plan.fleet.broker.memory_max, machine.memory)
+    data = resolve(plan.fleet.broker.maxmemory, machine.memory)
+    reserve = resolve(plan.settings.settings.machine_reserve, machine.memory)
+    if data >= top:
+        yield At("broker.maxmemory", f"{mega(data)} is not below memory_max {mega(top)}")
+    if top + reserve > machine.memory:
+        yield At(
+            "broker.memory_max",
+            f"{mega(top)} + reserve {mega(reserve)} are more than the machine's {mega(machine.memory)}",
+            (plan.fleet.broker_host,),
+        )
+
+
+@rule("broker-rewrite", "warning")
+def broker_rewrite(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """While Redis rewrites its append-only file, a copy of all that changes meanwhile is in memory too: up to all of it."""
+    machine = plan.machines.get(plan.fleet.broker_host)
+    if machine is None or not plan.fleet.broker.appendonly:
+        return
+    data = resolve(plan.fleet.broker.maxmemory, machine.memory)
+    top = resolve(plan.fleet.broker.memory_max, machine.memory)
+    if 2 * data > top:
+        yield At(
+            "broker.maxmemory",
+            f"2 × {mega(data)} while the append-only file is rewritten is more than memory_max {mega(top)}; write at most "
+            f"{mega(top // 2)}",
+        )

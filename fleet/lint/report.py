@@ -1,0 +1,109 @@
+"""What `fleet lint` prints: a table of every resolved flag, then what it found; or the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+
+from fleet.lint.finding import Finding
+from fleet.plan import Placed, Plan
+from fleet.sizing import mega
+
+_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
+
+
+def flags(plan: Plan, one: Placed) -> dict[str, Any]:
+    """Every resolved flag of a role on a host. Memory in bytes, time in seconds; None where there is none."""
+    sized, worker = one.sized, one.sized.worker
+    return {
+        "pool": worker.pool,
+        "instances": sized.instances,
+        "concurrency": sized.concurrency,
+        "prefetch": worker.prefetch,
+        "queues": list(worker.queues),
+        "soft_time_limit": worker.soft_time_limit,
+        "time_limit": worker.time_limit,
+        "stop_timeout": worker.stop_seconds,
+        "max_tasks_per_child": worker.max_tasks_per_child,
+        "max_memory_per_child": sized.max_memory_per_child,
+        "memory_high": sized.memory_high,
+        "memory_max": sized.memory_max,
+        "cpu_weight": worker.cpu_weight,
+        "cpu_quota": worker.cpu_quota,
+        "start_method": worker.start_method,
+        "polling_interval": worker.polling_interval,
+        "min_consumers": worker.min_consumers,
+    }
+
+
+def as_json(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
+    """Everything, as plain values. exit code: 1 where a finding counts."""
+    return {
+        "visibility_timeout": plan.visibility_timeout,
+        "workers": [{"host": one.host, "role": one.role, **flags(plan, one)} for one in plan.placed],
+        "consumers": plan.consumers,
+        "findings": [
+            {
+                "rule": one.rule,
+                "level": one.level,
+                "path": one.path,
+                "message": one.message,
+                "hosts": list(one.hosts),
+                "silenced": one.silenced,
+            }
+            for one in findings
+        ],
+    }
+
+
+def show(plan: Plan, findings: tuple[Finding, ...], console: Console) -> None:
+    """The table, the findings, and a last line that counts them."""
+    console.print(_table(plan), markup=False, highlight=False, soft_wrap=True)
+    limit = plan.visibility_timeout
+    console.print(f"visibility timeout: {f'{limit} s' if limit is not None else 'as the app sets it'}", highlight=False)
+    for finding in findings:
+        style = "dim" if finding.silenced else _STYLES[finding.level]
+        said = "silenced" if finding.silenced else finding.level
+        console.print(f"[{style}]{said:>8}[/] ", end="")
+        console.print(str(finding), markup=False, highlight=False, soft_wrap=True)
+        if finding.silenced:
+            console.print(f"           since {finding.silenced}", markup=False, highlight=False, soft_wrap=True)
+    counted = [finding for finding in findings if finding.counts]
+    errors = sum(finding.level == "error" for finding in counted)
+    slots = sum(one.sized.slots for one in plan.placed)
+    console.print(
+        f"{len(plan.fleet.hosts)} hosts, {slots} tasks at once: {errors} errors, {len(counted) - errors} warnings",
+        highlight=False,
+    )
+
+
+def _table(plan: Plan) -> str:
+    """A line for every role and sizing of it: hosts that come out alike share one. It is as wide as it has to be: folded cells
+    are unreadable."""
+    heads = ("ROLE", "HOSTS", "POOL", "-c", "INST", "PREFETCH", "SOFT/HARD/STOP", "CHILD TASKS/MEM", "HIGH/MAX", "CPU", "QUEUES")
+    hosts: dict[tuple[str, ...], list[str]] = {}
+    for one in plan.placed:
+        hosts.setdefault((one.role, *_cells(plan, one)), []).append(one.host)
+    lines: list[tuple[str, ...]] = [heads]
+    for (role, *cells), names in hosts.items():
+        lines.append((role, names[0] + (f" +{len(names) - 1}" if len(names) > 1 else ""), *cells))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _cells(plan: Plan, one: Placed) -> tuple[str, ...]:
+    found = flags(plan, one)
+    per_child = found["max_memory_per_child"]
+    return (
+        found["pool"] + (" spawn" if found["start_method"] == "spawn" else ""),
+        str(found["concurrency"]),
+        str(found["instances"]),
+        str(found["prefetch"]),
+        f"{found['soft_time_limit'] or '-'}/{found['time_limit']}/{found['stop_timeout']}s",
+        f"{found['max_tasks_per_child'] or '-'}/{mega(per_child) if per_child else '-'}",
+        f"{mega(found['memory_high'])}/{mega(found['memory_max'])}",
+        found["cpu_quota"] or str(found["cpu_weight"]),
+        ",".join(found["queues"]),
+    )

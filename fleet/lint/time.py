@@ -1,0 +1,149 @@
+"""Time: limits in their order, and a visibility timeout above all that a worker may hold a task for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from fleet.app import App, AppTask
+from fleet.lint.finding import At, each_role, rule
+from fleet.plan import Placed, Plan
+
+REDIS_DEFAULT = 3600
+"""Seconds: kombu's own visibility timeout on Redis."""
+
+
+@rule("soft-limit", "error")
+def soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A soft limit at or above the hard one is never raised: the task is killed with no chance to clean up."""
+    for one in each_role(plan):
+        soft, hard = one.sized.worker.soft_time_limit, one.sized.worker.time_limit
+        if soft is not None and soft >= hard:
+            yield At(f"{one.path}.soft_time_limit", f"{soft} is not below time_limit {hard}; write less")
+
+
+@rule("stop-timeout", "error")
+def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """systemd kills what still runs at the end of stop_timeout. Below the hard limit, that may be a task within its time."""
+    for one in each_role(plan):
+        stop, hard = one.sized.worker.stop_seconds, one.sized.worker.time_limit
+        if stop <= hard:
+            yield At(f"{one.path}.stop_timeout", f"{stop} is not above time_limit {hard}; leave it out, for {hard} + 60")
+
+
+@rule("limit-not-enforced", "note")
+def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """threads and solo never interrupt a task: one that takes longer than time_limit runs on, and is killed by a restart."""
+    for one in each_role(plan):
+        worker = one.sized.worker
+        if worker.pool in ("threads", "solo"):
+            yield At(
+                f"{one.path}.time_limit", f"{worker.pool} does not enforce {worker.time_limit}; the tasks have to keep to it"
+            )
+
+
+@rule("visibility-timeout", "error")
+def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Redis gives an unacknowledged task to another worker after the visibility timeout: too short, and tasks run twice."""
+    limit: float | None = plan.visibility_timeout
+    path = "visibility_timeout"
+    if limit is None:
+        limit = min((_in_app(app, "broker_transport_options") for app in apps), default=REDIS_DEFAULT)
+        path = "broker_transport_options.visibility_timeout (the app's)"
+    for one in each_role(plan):
+        worker = one.sized.worker
+        needed = worker.longest_unacknowledged
+        if limit <= needed:
+            held = "" if worker.reserved_per_slot == 1 else f"prefetch {worker.reserved_per_slot} × "
+            yield At(
+                path,
+                f"{limit:g} is not above the {needed} s that a worker of {one.role} may hold a task ({held}time_limit "
+                f"{worker.time_limit} + longest_eta {worker.longest_eta} + retry_delay {worker.retry_delay}); write more, "
+                'or "auto"',
+            )
+
+
+@rule("visibility-places", "error")
+def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Celery wants the visibility timeout in three places. With "app" all three are the app's to set, to the same."""
+    if plan.visibility_timeout is not None:
+        return
+    for app in apps:
+        broker = _in_app(app, "broker_transport_options")
+        for name, value in (
+            ("result_backend_transport_options.visibility_timeout", _in_app(app, "result_backend_transport_options")),
+            ("visibility_timeout", app.settings.get("visibility_timeout", REDIS_DEFAULT)),
+        ):
+            if value != broker:
+                yield At(
+                    f"{app.app}: {name}",
+                    f"{value:g}, and {broker:g} in broker_transport_options; set all three in the app, or leave out "
+                    'visibility_timeout = "app"',
+                )
+
+
+@rule("task-time-limit", "error")
+def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """The time limit that the app gives a task (or, in Celery 5.7, all of them by task_time_limit) travels in its message and
+    goes before the worker's: stop_timeout and the visibility timeout, which are made from the role's, are then too short."""
+    for role, queue_tasks in _tasks_of_roles(plan, apps):
+        worker = role.sized.worker
+        for limit, names in _grouped(queue_tasks, lambda task: task.time_limit).items():
+            if limit > worker.time_limit:
+                yield At(
+                    f"{role.path}.time_limit",
+                    f"{worker.time_limit} is less than the {limit:g} that the app gives {names}, which goes before it: a restart "
+                    f"would kill such a task after {worker.stop_seconds} s; write {limit:g}",
+                )
+
+
+@rule("task-soft-limit", "error")
+def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A task's soft limit may come from the app and its hard one from the role, or the other way round: the soft one has to be
+    lower all the same."""
+    for role, queue_tasks in _tasks_of_roles(plan, apps):
+        worker = role.sized.worker
+        if worker.pool != "prefork":
+            continue
+        for task in queue_tasks:
+            soft = task.soft_time_limit or worker.soft_time_limit
+            hard = task.time_limit or worker.time_limit
+            # Where the role has both, the rule soft-limit has said it.
+            if soft and soft >= hard and (task.soft_time_limit or task.time_limit):
+                yield At(
+                    f"{role.path}.soft_time_limit",
+                    f"{task.name} has {soft:g} ({'the app' if task.soft_time_limit else 'the role'}'s), not below its time_limit "
+                    f"{hard:g} ({'the app' if task.time_limit else 'the role'}'s)",
+                )
+
+
+@rule("task-retry-delay", "error")
+def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A retry waits in a worker's hands, and the visibility timeout has to be longer than that."""
+    for role, queue_tasks in _tasks_of_roles(plan, apps):
+        worker = role.sized.worker
+        for delay, names in _grouped(queue_tasks, lambda task: task.retry_delay).items():
+            if delay > worker.retry_delay:
+                yield At(
+                    f"{role.path}.retry_delay", f"{worker.retry_delay} is less than the {delay:g} of {names}; write {delay:g}"
+                )
+
+
+def _tasks_of_roles(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[Placed, list[AppTask]]]:
+    """Every role, with the tasks that are routed to its queues."""
+    for one in each_role(plan):
+        yield one, [task for app in apps for task in app.tasks if task.queue in one.sized.worker.queues]
+
+
+def _grouped(tasks: Iterable[AppTask], value_of: Callable[[AppTask], float | None]) -> dict[float, str]:
+    """Value → the tasks that have it, in words."""
+    found: dict[float, list[str]] = {}
+    for task in tasks:
+        if value := value_of(task):
+            found.setdefault(value, []).append(task.name)
+    return {value: names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") for value, names in found.items()}
+
+
+def _in_app(app: App, options: str) -> float:
+    found = app.settings.get(options)
+    value = found.get("visibility_timeout") if isinstance(found, dict) else None
+    return float(value) if isinstance(value, int | float) else REDIS_DEFAULT

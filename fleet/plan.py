@@ -1,0 +1,131 @@
+"""Fleet + machine facts → the whole fleet resolved, every flag of every worker a number: what `fleet.lint` looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from fleet.facts import Machine
+from fleet.model import GREEN
+from fleet.sizing import Sized, size
+from fleet.spec import Fleet, Host
+from fleet.units import resolve
+
+VISIBILITY_MARGIN = 60
+"""Seconds that an automatic visibility timeout is above the longest that a worker may hold a task."""
+
+CHANNEL_CONNECTIONS = 10
+"""kombu's own limit of connections a channel. More tasks than that ending in one moment fail to be acknowledged."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A role on one host, sized."""
+
+    host: str
+    role: str
+    sized: Sized
+
+    @property
+    def path(self) -> str:
+        """Where its settings are, as messages name it."""
+        return f"{self.role}_worker"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The fleet, resolved. machines: facts by host; hosts without are not in it. workers: host → role → sized."""
+
+    fleet: Fleet
+    machines: Mapping[str, Machine]
+    workers: Mapping[str, Mapping[str, Sized]]
+    assumed: frozenset[str] = field(default_factory=frozenset)
+
+    @cached_property
+    def placed(self) -> tuple[Placed, ...]:
+        """Every role on every host, in the inventory's order."""
+        return tuple(Placed(host, role, one) for host, roles in self.workers.items() for role, one in roles.items())
+
+    @cached_property
+    def roles(self) -> dict[str, tuple[Placed, ...]]:
+        """Role → where it is."""
+        found: dict[str, list[Placed]] = {}
+        for one in self.placed:
+            found.setdefault(one.role, []).append(one)
+        return {role: tuple(places) for role, places in found.items()}
+
+    @cached_property
+    def consumers(self) -> dict[str, int]:
+        """Queue → how many worker instances consume it."""
+        found: dict[str, int] = {}
+        for one in self.placed:
+            for queue in dict.fromkeys(one.sized.worker.queues):
+                found[queue] = found.get(queue, 0) + one.sized.instances
+        return found
+
+    @property
+    def settings(self) -> Host:
+        """The host whose settings stand for the whole fleet: the broker's."""
+        return self.fleet.hosts[self.fleet.broker_host]
+
+    @cached_property
+    def longest_unacknowledged(self) -> int:
+        """Seconds that some worker may hold a message. What is held is in one list for the whole fleet, and so is the limit."""
+        return max((one.sized.worker.longest_unacknowledged for one in self.placed), default=0)
+
+    @property
+    def visibility_timeout(self) -> int | None:
+        """Seconds; None where it is the app's own affair."""
+        given = self.settings.settings.visibility_timeout
+        if given == "app":
+            return None
+        return self.longest_unacknowledged + VISIBILITY_MARGIN if given == "auto" else int(given)
+
+    def celery_settings(self, sized: Sized) -> dict[str, dict[str, object]]:
+        """What a worker's Celery is told besides its flags (by `fleet_node.settings`): options of its two transports."""
+        broker: dict[str, object] = {}
+        results: dict[str, object] = {}
+        if self.visibility_timeout is not None:
+            broker["visibility_timeout"] = results["visibility_timeout"] = self.visibility_timeout
+        if sized.worker.polling_interval is not None:
+            broker["polling_interval"] = sized.worker.polling_interval
+        if sized.worker.pool in (*GREEN, "threads"):
+            broker["max_connections"] = sized.concurrency + CHANNEL_CONNECTIONS
+        return {"broker_transport_options": broker, "result_backend_transport_options": results}
+
+
+def reserve_of(fleet: Fleet, host: Host, machine: Machine) -> int:
+    """Bytes of a machine that are not its workers': the system's, and the broker's where it runs here."""
+    broker = resolve(fleet.broker.memory_max, machine.memory) if host.name == fleet.broker_host and host.workers else 0
+    return resolve(host.settings.machine_reserve, machine.memory) + broker
+
+
+def resolved(fleet: Fleet, machines: Mapping[str, Machine]) -> Plan:
+    """Size every host. One without facts of its own is taken for a machine like the last known with the same roles, or, where
+    there is none, left out; it is then in `assumed`."""
+    like = {tuple(fleet.hosts[name].workers): machine for name, machine in machines.items() if name in fleet.hosts}
+    known: dict[str, Machine] = {}
+    workers: dict[str, Mapping[str, Sized]] = {}
+    done: dict[tuple[object, ...], Mapping[str, Sized]] = {}
+    for host in fleet.hosts.values():
+        machine = machines.get(host.name) or like.get(tuple(host.workers))
+        if machine is None:
+            continue
+        if host.settings.gpus is not None:
+            machine = replace(machine, gpus=host.settings.gpus)
+        known[host.name] = machine
+        reserve = reserve_of(fleet, host, machine)
+        # Most machines of a large fleet are alike.
+        key = (machine, reserve, *((role, id(worker)) for role, worker in host.workers.items()))
+        if key not in done:
+            done[key] = size(host.workers, machine, reserve)
+        workers[host.name] = done[key]
+    return Plan(fleet, known, workers, frozenset(known) - frozenset(machines))
+
+
+def instances(plan: Plan) -> Iterator[tuple[Placed, int]]:
+    """Every worker process: its role on its host, and its number from 1."""
+    for one in plan.placed:
+        for number in range(1, one.sized.instances + 1):
+            yield one, number

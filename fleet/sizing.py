@@ -1,0 +1,147 @@
+"""Machine facts and settings → every number of every worker on a machine. A pure function, and the table that it works from.
+
+Memory is the frame: `children × what one takes + the parent ≤ memory_max`, and all of a machine's workers and its reserve
+within its memory. Where that does not hold, `auto` gives way and says so; a number of the user's does not, and is a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fleet.facts import Machine
+from fleet.fields import cores_of, per_core
+from fleet.model import PER_CORE, Worker
+
+MB = 1 << 20
+GREEN_SLOTS = 100
+IO_CHILDREN_A_CORE = 4
+"""Children that wait leave the core to others: the field's advice is 2 to 4 a core."""
+
+PARENT = {"prefork": 38 * MB, "gevent": 50 * MB, "eventlet": 63 * MB, "threads": 47 * MB, "solo": 46 * MB}
+"""A worker before its slots, PSS of an app that imports Celery alone (benchmarks/footprint.py: what 1 and 16 children, or 10 and
+100 slots, leave when the slots are taken off)."""
+
+SLOT = {"prefork": 26 * MB, "gevent": MB // 2, "eventlet": MB * 6 // 10, "threads": MB // 2, "solo": 0}
+"""What a slot adds, PSS, for tasks that hold next to nothing. Measured are 25 MB in prefork and 0.1 MB elsewhere; a task that
+talks to something holds buffers, hence half a MB."""
+
+SPAWNED_SLOT = 40 * MB
+"""A spawned child shares nothing with its parent: 36 MB, measured."""
+
+CHILD_RSS = 70 * MB
+"""RSS of a prefork child that has done nothing yet: 46 MB with Celery alone, 65 MB with requests and SQLAlchemy. It is what
+--max-memory-per-child counts, pages shared with the parent too."""
+
+HIGH_SHARE = 0.9
+RECYCLE_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A worker role on one machine, every flag a number. Memory in bytes; memory_max 0 where there is none to give.
+
+    expected: what one instance should need. lowered: what `auto` had to give up. problem: why it does not fit.
+    """
+
+    worker: Worker
+    instances: int
+    concurrency: int
+    memory_max: int
+    memory_high: int
+    max_memory_per_child: int | None
+    expected: int
+    lowered: str | None = None
+    problem: str | None = None
+
+    @property
+    def slots(self) -> int:
+        """Tasks at once on this machine."""
+        return self.instances * self.concurrency
+
+
+def slot_memory(worker: Worker) -> int:
+    """Bytes that one task at once takes."""
+    if worker.memory_per_slot is not None:
+        return worker.memory_per_slot
+    return SPAWNED_SLOT if worker.start_method == "spawn" else SLOT[worker.pool]
+
+
+def expected(worker: Worker, concurrency: int) -> int:
+    """Bytes that one instance should need with so many tasks at once."""
+    return PARENT[worker.pool] + concurrency * slot_memory(worker)
+
+
+def size(workers: Mapping[str, Worker], machine: Machine, reserve: int) -> dict[str, Sized]:
+    """Every worker of a machine, by role. reserve: bytes that are not the workers' (the system's, a broker's)."""
+    available = machine.memory - reserve
+    wanted = {role: _before_memory(worker, machine) for role, worker in workers.items()}
+    given = sum(one.instances * one.worker.memory_max for one in wanted.values() if one.worker.memory_max)
+    shared = max(0, available - given)
+    needed = sum(one.instances * one.expected for one in wanted.values() if not one.worker.memory_max)
+    return {role: _in_memory(one, shared * one.expected // needed if needed else 0) for role, one in wanted.items()}
+
+
+def _before_memory(worker: Worker, machine: Machine) -> Sized:
+    cores = min(machine.cores, cores_of(worker.cpu_quota)) if worker.cpu_quota else machine.cores
+    if isinstance(worker.concurrency, int):
+        concurrency = worker.concurrency
+    elif worker.concurrency != "auto":
+        concurrency = max(1, int(per_core(worker.concurrency) * cores))
+    elif worker.pool == "solo" or worker.workload == "gpu":
+        concurrency = 1
+    elif worker.pool != "prefork":
+        concurrency = GREEN_SLOTS
+    else:
+        concurrency = cores * (IO_CHILDREN_A_CORE if worker.workload == "io" else 1)
+    if isinstance(worker.instances, int):
+        instances = worker.instances
+    elif worker.workload == "gpu":
+        instances = machine.gpus
+    else:
+        instances = machine.cores if worker.pool in PER_CORE else 1
+    return Sized(worker, instances, concurrency, 0, 0, None, expected(worker, concurrency))
+
+
+def _in_memory(one: Sized, share: int) -> Sized:
+    """`one`, fitted into its memory_max, or into `share` bytes an instance where it has none of its own."""
+    worker = one.worker
+    limit = worker.memory_max or share // MB * MB
+    fits = _slots_that_fit(worker, limit)
+    fitted = replace(one, memory_max=limit, memory_high=worker.memory_high or int(limit * HIGH_SHARE))
+    if one.instances == 0:
+        problem = "no GPU found (/dev/nvidia*): install its driver, or write instances, or gpus for the host"
+        return replace(fitted, problem=problem)
+    if one.concurrency > fits:
+        needs = f"{one.concurrency} × {mega(slot_memory(worker))} + {mega(PARENT[worker.pool])} is more than"
+        room = f"memory_max {mega(limit)}" if worker.memory_max else f"the {mega(limit)} that the machine has for it"
+        # In prefork the recycling limit may be what does not fit.
+        if expected(worker, one.concurrency) <= limit:
+            needs = f"{one.concurrency} children of at least {mega(CHILD_RSS)} (RSS) are more than {RECYCLE_SHARE} of"
+        if worker.concurrency != "auto" or fits == 0:
+            return replace(_with_recycling(fitted), problem=f"{needs} {room}")
+        lowered = f"concurrency {one.concurrency} → {fits}: {needs} {room}"
+        fitted = replace(fitted, concurrency=fits, expected=expected(worker, fits), lowered=lowered)
+    return _with_recycling(fitted)
+
+
+def _slots_that_fit(worker: Worker, limit: int) -> int:
+    """The most tasks at once within `limit` bytes: by what they take, and, in prefork, by what a child must be allowed."""
+    slot = slot_memory(worker)
+    room = limit - PARENT[worker.pool]
+    slots = room // slot if slot else (1 << 20 if room >= 0 else 0)
+    if worker.pool == "prefork" and worker.max_memory_per_child is None:
+        slots = min(slots, int(limit * RECYCLE_SHARE) // max(CHILD_RSS, worker.memory_per_slot or 0))
+    return max(0, slots)
+
+
+def _with_recycling(one: Sized) -> Sized:
+    if one.worker.pool != "prefork":
+        return one
+    own = one.worker.max_memory_per_child
+    return replace(one, max_memory_per_child=own or int(one.memory_max * RECYCLE_SHARE) // one.concurrency)
+
+
+def mega(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / MB:.0f}M" if size >= 10 * MB else f"{size / MB:.1f}M"

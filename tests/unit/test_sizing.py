@@ -1,0 +1,118 @@
+"""Facts and settings in, every number out."""
+
+from typing import Any
+
+import pytest
+
+from fleet.facts import Machine
+from fleet.model import Worker
+from fleet.sizing import CHILD_RSS, MB, PARENT, SLOT, Sized, size
+
+GB = 1 << 30
+RESERVE = GB // 2
+
+
+def sized(machine: Machine, reserve: int = RESERVE, **settings: Any) -> Sized:
+    worker = Worker.model_validate({"queues": ["q"], **settings})
+    return size({"one": worker}, machine, reserve)["one"]
+
+
+BIG = Machine(cores=8, memory=16 * GB, gpus=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "instances", "concurrency"),
+    [
+        ({"workload": "cpu"}, 1, 8),
+        ({"workload": "io"}, 8, 100),
+        ({"workload": "io", "pool": "eventlet"}, 8, 100),
+        ({"workload": "io", "pool": "threads"}, 8, 100),
+        ({"workload": "io", "pool": "prefork"}, 1, 32),
+        ({"workload": "gpu"}, 2, 1),
+        ({"workload": "gpu", "pool": "solo"}, 2, 1),
+        ({"workload": "cpu", "pool": "solo"}, 8, 1),
+        ({"workload": "cpu", "concurrency": "2x"}, 1, 16),
+        ({"workload": "cpu", "concurrency": "0.5x"}, 1, 4),
+        ({"workload": "cpu", "concurrency": 3}, 1, 3),
+        ({"workload": "io", "instances": 2, "concurrency": 1000}, 2, 1000),
+        # The cores that a quota leaves, rounded up.
+        ({"workload": "cpu", "cpu_quota": "250%"}, 1, 3),
+        ({"workload": "cpu", "cpu_quota": "50%"}, 1, 1),
+        ({"workload": "cpu", "cpu_quota": "6400%"}, 1, 8),
+        ({"workload": "io", "pool": "prefork", "cpu_quota": "200%"}, 1, 8),
+    ],
+)
+def test_concurrency_and_instances(settings: dict[str, Any], instances: int, concurrency: int) -> None:
+    one = sized(BIG, **settings)
+    assert (one.instances, one.concurrency, one.lowered, one.problem) == (instances, concurrency, None, None)
+
+
+def test_memory_is_what_the_machine_has_for_its_instances() -> None:
+    one = sized(Machine(4, 4 * GB), workload="cpu")
+    assert one.memory_max == 4 * GB - RESERVE
+    assert one.memory_high == int(one.memory_max * 0.9)
+    assert one.max_memory_per_child == int(one.memory_max * 0.8) // 4
+    several = sized(Machine(4, 4 * GB), workload="io")
+    assert several.instances * several.memory_max <= 4 * GB - RESERVE
+    assert several.instances * several.memory_max > 4 * GB - RESERVE - 4 * MB
+    assert several.max_memory_per_child is None
+
+
+def test_roles_of_one_machine_share_by_what_they_need() -> None:
+    workers = {
+        "web": Worker.model_validate({"queues": ["a"], "workload": "io"}),
+        "batch": Worker.model_validate({"queues": ["b"], "memory_per_slot": "200M"}),
+        "mail": Worker.model_validate({"queues": ["c"], "memory_max": "500M"}),
+    }
+    found = size(workers, BIG, RESERVE)
+    assert found["mail"].memory_max == 500 * MB
+    assert sum(one.instances * one.memory_max for one in found.values()) <= BIG.memory - RESERVE
+    assert found["batch"].memory_max > found["web"].memory_max
+
+
+def test_what_is_given_stays() -> None:
+    one = sized(BIG, memory_max="1G", memory_high="700M", max_memory_per_child="90M", concurrency=4)
+    assert (one.memory_max, one.memory_high, one.max_memory_per_child) == (GB, 700 * MB, 90 * MB)
+
+
+def test_too_little_memory_lowers_an_automatic_concurrency_and_says_so() -> None:
+    one = sized(BIG, memory_per_slot="400M", memory_max="2G")
+    # 8 × 400 MB do not fit in 2 GB; nor does what a child is allowed (0.8 × 2 GB / c) below 400 MB.
+    assert one.concurrency == 4
+    assert one.lowered == "concurrency 8 → 4: 8 × 400M + 38M is more than memory_max 2048M"
+    assert one.problem is None
+    assert one.expected <= one.memory_max
+    assert one.max_memory_per_child is not None
+    assert one.max_memory_per_child >= 400 * MB
+
+
+def test_too_little_memory_for_a_fixed_concurrency_is_a_problem() -> None:
+    one = sized(BIG, memory_per_slot="400M", memory_max="2G", concurrency=8)
+    assert one.concurrency == 8
+    assert one.lowered is None
+    assert one.problem == "8 × 400M + 38M is more than memory_max 2048M"
+
+
+def test_children_that_would_be_recycled_at_once_are_too_many() -> None:
+    limit = 8 * SLOT["prefork"] + PARENT["prefork"] + MB
+    one = sized(BIG, memory_max=limit)
+    assert one.concurrency == int(limit * 0.8) // CHILD_RSS
+    assert one.lowered is not None
+    assert one.max_memory_per_child is not None
+    assert one.max_memory_per_child >= CHILD_RSS
+
+
+def test_a_machine_too_small_for_one_task_is_a_problem() -> None:
+    one = sized(Machine(1, 600 * MB), workload="cpu", memory_per_slot="300M")
+    assert one.problem == "1 × 300M + 38M is more than the 88M that the machine has for it"
+
+
+def test_no_device_is_a_problem() -> None:
+    one = sized(Machine(4, 4 * GB, 0), workload="gpu")
+    assert one.instances == 0
+    assert one.problem is not None
+    assert one.problem.startswith("no GPU found (/dev/nvidia*)")
+
+
+def test_sizing_is_the_same_twice() -> None:
+    assert sized(BIG, workload="io") == sized(BIG, workload="io")
