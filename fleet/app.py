@@ -29,10 +29,10 @@ class _Said(BaseModel):
 
 
 class AppTask(_Said):
-    """A task of the app. queue: where its router sends it, None where that failed (route_error says how). Seconds."""
+    """A task of the app. queues: where its router sends it, none where that failed (route_error says how). Seconds."""
 
     name: str
-    queue: str | None = None
+    queues: tuple[str, ...] = ()
     time_limit: float | None = None
     soft_time_limit: float | None = None
     acks_late: bool = False
@@ -49,6 +49,7 @@ class App(_Said):
     kombu: str
     tasks: tuple[AppTask, ...] = ()
     queues: tuple[str, ...] = ()
+    default_queue: str = "celery"
     settings: dict[str, Any] = {}
     broker: str | None = None
 

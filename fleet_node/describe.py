@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -28,17 +29,18 @@ SETTINGS = (
 
 
 def describe(app: Any) -> dict[str, Any]:
-    """The app, loaded and finalized, as {"celery", "kombu", "tasks", "queues", "settings", "broker"}.
+    """The app, loaded and finalized, as {"celery", "kombu", "tasks", "queues", "default_queue", "settings", "broker"}.
 
-    A task has "name", "queue", "time_limit", "soft_time_limit", "acks_late", "reject_on_worker_lost", "retry_delay"; its queue is
-    what the app's own router answers, None where that fails (with the reason as "route_error"). broker: the URL that the app
-    fixes, without user and password. Of options (a dict) only numbers are told.
+    A task has "name", "queues", "time_limit", "soft_time_limit", "acks_late", "reject_on_worker_lost", "retry_delay"; its queues
+    are where the app's own router sends it, none where that fails (with the reason as "route_error"). broker: the URL that the
+    app fixes, without user and password. Of options (a dict) only numbers are told.
     """
     return {
         "celery": celery.__version__,
         "kombu": kombu.__version__,
         "tasks": [_task(app, name) for name in sorted(app.tasks) if not name.startswith(("celery.", "fleet."))],
-        "queues": sorted(queue.name for queue in app.conf.task_queues or ()),
+        "queues": sorted(_declared(app)),
+        "default_queue": app.conf.task_default_queue,
         "settings": _settings(app),
         "broker": _broker(app),
     }
@@ -48,7 +50,7 @@ def _task(app: Any, name: str) -> dict[str, Any]:
     task = app.tasks[name]
     found: dict[str, Any] = {
         "name": name,
-        "queue": None,
+        "queues": [],
         # Of its own, or from task_time_limit (Celery 5.7): it travels in the message, and goes before the worker's flag.
         "time_limit": _seconds(task.time_limit),
         "soft_time_limit": _seconds(task.soft_time_limit),
@@ -59,11 +61,35 @@ def _task(app: Any, name: str) -> dict[str, Any]:
     try:
         # As apply_async does: what the task itself says of its queue goes before the routes.
         options = app.amqp.router.route({**task._get_exec_options()}, name, (), {}, task)
-        queue = options.get("queue") or app.conf.task_default_queue
-        found["queue"] = getattr(queue, "name", queue)
+        found["queues"] = _destinations(app, options)
     except Exception as error:  # a router is the app's own code
         found["route_error"] = f"{type(error).__name__}: {error}"
     return found
+
+
+def _declared(app: Any) -> list[str]:
+    """Names in task_queues, which may be a dict, or hold kombu's Queues or plain names."""
+    return [getattr(queue, "name", queue) for queue in app.conf.task_queues or ()]
+
+
+def _destinations(app: Any, options: dict[str, Any]) -> list[str]:
+    """The queues that a message with these options lands in: the one named, or those bound to its exchange by its routing key."""
+    queue = options.get("queue")
+    if queue:
+        return [getattr(queue, "name", queue)]
+    exchange = options.get("exchange") or app.conf.task_default_exchange or app.conf.task_default_queue
+    name = getattr(exchange, "name", exchange)
+    key = options.get("routing_key") or app.conf.task_default_routing_key or app.conf.task_default_queue
+    bound = [one for one in app.amqp.queues.values() if one.exchange is not None and one.exchange.name == name]
+    return [one.name for one in bound if _is_bound(one.exchange.type, one.routing_key or "", key)]
+
+
+def _is_bound(kind: str, binding: str, key: str) -> bool:
+    if kind == "topic":
+        words = {"*": r"[^.]+", "#": r".*"}
+        pattern = r"\.".join(words.get(word, re.escape(word)) for word in binding.split("."))
+        return re.fullmatch(pattern.replace(r"\..*", r"(\..*)?"), key) is not None
+    return kind == "fanout" or binding == key
 
 
 def _settings(app: Any) -> dict[str, Any]:

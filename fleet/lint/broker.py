@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from fleet.app import App
 from fleet.lint.finding import At, each_role, rule
+from fleet.model import GREEN
 from fleet.plan import Plan
 
 OURS = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
@@ -53,28 +54,20 @@ def _why_not(url: str) -> str:
     return f"{scheme}://{hosts} goes before the fleet's own broker, which is then deployed for nobody; leave it out"
 
 
-KNOWN_DEFECTS = (
-    (
-        "celery",
-        "5.7.0",
-        "a broker outage can end a worker whose slots are all busy (AttributeError 'hostname', #10242)",
-        "systemd starts it again after 2 s, and with acks_late its tasks run again",
-    ),
-    (
-        "kombu",
-        "5.",
-        "gevent and eventlet workers do not give back what a crashed worker held (kombu#1025, #4968, #4976)",
-        "they get a polling_interval of 3 s, with which they do",
-    ),
-)
-"""Package, how its version begins, what is wrong, and what is done about it here."""
-
-
 @rule("known-defect", "note")
 def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """Some versions are known to lose or repeat tasks; better to know what is done about it."""
+    green = {one.sized.worker.pool for one in plan.placed} & set(GREEN)
     for app in apps:
-        for package, version, defect, answer in KNOWN_DEFECTS:
-            found = getattr(app, package)
-            if found.startswith(version):
-                yield At(f"{app.app}: {package} {found}", f"{defect}; {answer}")
+        if app.celery == "5.7.0":
+            yield At(
+                f"{app.app}: celery {app.celery}",
+                "a broker outage can end a worker whose slots are all busy (AttributeError 'hostname', celery#10242); systemd "
+                "starts it again after 2 s, and with acks_late its tasks run again",
+            )
+        if app.kombu.startswith("5.") and green:
+            yield At(
+                f"{app.app}: kombu {app.kombu}",
+                f"{' and '.join(sorted(green))} workers do not give back what a crashed worker held (kombu#1025, #4968, #4976); "
+                "they get a polling_interval, with which they do",
+            )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from fleet.app import App
-from fleet.lint.finding import At, each_role, rule
+from fleet.lint.finding import At, each_role, rule, some
 from fleet.plan import Plan
 
 
@@ -16,13 +16,13 @@ def queue_without_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     for app in apps:
         by_queue: dict[str, list[str]] = {}
         for task in app.tasks:
-            if task.queue is not None and not plan.consumers.get(task.queue):
-                by_queue.setdefault(task.queue, []).append(task.name)
+            for queue in task.queues:
+                if not plan.consumers.get(queue):
+                    by_queue.setdefault(queue, []).append(task.name)
         for queue, names in by_queue.items():
             close = get_close_matches(queue, plan.consumers, n=1)
             hint = f"did you mean {close[0]}?" if close else f"add {queue} to a role's queues"
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            yield At(f"{app.app}: queue {queue}", f"no worker consumes it, and {names[0]}{more} is routed there; {hint}")
+            yield At(f"{app.app}: queue {queue}", f"no worker consumes it, and this is routed there: {some(names)}; {hint}")
 
 
 @rule("queue-without-task", "warning")
@@ -30,15 +30,29 @@ def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A queue that no task is routed to may be a misspelt one. (One that is named only where a task is sent is not seen.)"""
     if not apps:
         return
-    routed = {task.queue for app in apps for task in app.tasks} | {queue for app in apps for queue in app.queues}
+    routed = {queue for app in apps for task in app.tasks for queue in task.queues} | {
+        queue for app in apps for queue in app.queues
+    }
     for one in each_role(plan):
         for queue in one.sized.worker.queues:
             if queue not in routed:
-                close = get_close_matches(queue, [name for name in routed if name], n=1)
+                close = get_close_matches(queue, routed, n=1)
                 yield At(
                     f"{one.path}.queues",
                     f"no task is routed to {queue}" + (f"; did you mean {close[0]}?" if close else ""),
                 )
+
+
+@rule("default-queue", "warning")
+def default_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """What has no route goes to the app's default queue: a task that is sent by name alone, a chord that is to be unlocked."""
+    for app in apps:
+        routed = {queue for task in app.tasks for queue in task.queues}
+        if app.default_queue not in routed and not plan.consumers.get(app.default_queue):
+            yield At(
+                f"{app.app}: task_default_queue",
+                f"nobody consumes {app.default_queue}, where all goes that has no route; set it to a queue that is consumed",
+            )
 
 
 @rule("queue-not-declared", "error")
@@ -59,11 +73,12 @@ def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 @rule("route-fails", "error")
 def route_fails(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """A router that fails for a task fails whoever sends it."""
+    """A router that fails for a task fails whoever sends it; a message that no queue is bound for is dropped."""
     for app in apps:
         for task in app.tasks:
-            if task.route_error:
-                yield At(f"{app.app}: task_routes", f"{task.name} cannot be routed: {task.route_error}")
+            if task.route_error or not task.queues:
+                why = task.route_error or "no queue is bound to its exchange by its routing key"
+                yield At(f"{app.app}: task_routes", f"{task.name} cannot be routed: {why}")
 
 
 @rule("min-consumers", "error")

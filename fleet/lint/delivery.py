@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from fleet.app import App
-from fleet.lint.finding import At, each_role, rule
+from fleet.lint.finding import At, each_role, rule, some
 from fleet.model import GREEN
 from fleet.plan import Plan
 
@@ -16,11 +16,6 @@ DRAIN = 2
 """Seconds that kombu drains for at a time. A polling_interval has to be longer to have an effect."""
 
 
-def _names(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 @rule("early-ack", "warning")
 def early_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A task that is acknowledged before it runs is lost with the worker that runs it."""
@@ -29,7 +24,7 @@ def early_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         if early:
             yield At(
                 f"{app.app}: task_acks_late",
-                f"not for {_names(early)}: a worker that is killed loses them; set it where a task may run twice",
+                f"not for {some(early)}: a worker that is killed loses them; set it where a task may run twice",
             )
 
 
@@ -39,11 +34,13 @@ def reject_on_worker_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     Killing one child lost its task; with reject_on_worker_lost it did not."""
     prefork = {queue for one in each_role(plan) if one.sized.worker.pool == "prefork" for queue in one.sized.worker.queues}
     for app in apps:
-        late = [task.name for task in app.tasks if task.acks_late and not task.reject_on_worker_lost and task.queue in prefork]
+        late = [
+            task.name for task in app.tasks if task.acks_late and not task.reject_on_worker_lost and prefork & set(task.queues)
+        ]
         if late:
             yield At(
                 f"{app.app}: task_reject_on_worker_lost",
-                f"not for {_names(late)}, which have acks_late: a child that is killed loses its task; set it to True",
+                f"not for {some(late)}, which have acks_late: a child that is killed loses its task; set it to True",
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,6 +18,11 @@ class At(NamedTuple):
     path: str
     message: str
     hosts: tuple[str, ...] = ()
+
+
+def some(names: Sequence[str]) -> str:
+    """The first three, and how many more."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,7 @@ class Finding:
         return self.level != "note" and self.silenced is None
 
     def __str__(self) -> str:
-        shown = ", ".join(self.hosts[:3]) + (f" and {len(self.hosts) - 3} more" if len(self.hosts) > 3 else "")
-        return f"{self.path}: {self.message}" + (f" ({shown})" if shown else "") + f" [{self.rule}]"
+        return f"{self.path}: {self.message}" + (f" ({some(self.hosts)})" if self.hosts else "") + f" [{self.rule}]"
 
 
 Check = Callable[[Plan, tuple[App, ...]], Iterable[At]]

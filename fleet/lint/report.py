@@ -74,7 +74,7 @@ def show(plan: Plan, findings: tuple[Finding, ...], console: Console) -> None:
     errors = sum(finding.level == "error" for finding in counted)
     slots = sum(one.sized.slots for one in plan.placed)
     console.print(
-        f"{len(plan.fleet.hosts)} hosts, {slots} tasks at once: {errors} errors, {len(counted) - errors} warnings",
+        f"{len(plan.fleet.hosts)} hosts, tasks at once: {slots}, errors: {errors}, warnings: {len(counted) - errors}",
         highlight=False,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from fleet.app import App, AppTask
-from fleet.lint.finding import At, each_role, rule
+from fleet.lint.finding import At, each_role, rule, some
 from fleet.plan import Placed, Plan
 
 REDIS_DEFAULT = 3600
@@ -104,16 +104,18 @@ def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         worker = role.sized.worker
         if worker.pool != "prefork":
             continue
+        by_limits: dict[tuple[float, float, str, str], list[str]] = {}
         for task in queue_tasks:
-            soft = task.soft_time_limit or worker.soft_time_limit
-            hard = task.time_limit or worker.time_limit
-            # Where the role has both, the rule soft-limit has said it.
-            if soft and soft >= hard and (task.soft_time_limit or task.time_limit):
-                yield At(
-                    f"{role.path}.soft_time_limit",
-                    f"{task.name} has {soft:g} ({'the app' if task.soft_time_limit else 'the role'}'s), not below its time_limit "
-                    f"{hard:g} ({'the app' if task.time_limit else 'the role'}'s)",
-                )
+            soft, whose = (task.soft_time_limit, "the app's") if task.soft_time_limit else (worker.soft_time_limit, "the role's")
+            hard, whose_hard = (task.time_limit, "the app's") if task.time_limit else (worker.time_limit, "the role's")
+            # Where both are the role's, the rule soft-limit has said it.
+            if soft and soft >= hard and "the app's" in (whose, whose_hard):
+                by_limits.setdefault((soft, hard, whose, whose_hard), []).append(task.name)
+        for (soft, hard, whose, whose_hard), names in by_limits.items():
+            yield At(
+                f"{role.path}.soft_time_limit",
+                f"{soft:g} ({whose}) is not below time_limit {hard:g} ({whose_hard}), for {some(names)}",
+            )
 
 
 @rule("task-retry-delay", "error")
@@ -131,7 +133,7 @@ def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 def _tasks_of_roles(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[Placed, list[AppTask]]]:
     """Every role, with the tasks that are routed to its queues."""
     for one in each_role(plan):
-        yield one, [task for app in apps for task in app.tasks if task.queue in one.sized.worker.queues]
+        yield one, [task for app in apps for task in app.tasks if set(task.queues) & set(one.sized.worker.queues)]
 
 
 def _grouped(tasks: Iterable[AppTask], value_of: Callable[[AppTask], float | None]) -> dict[float, str]:
@@ -140,7 +142,7 @@ def _grouped(tasks: Iterable[AppTask], value_of: Callable[[AppTask], float | Non
     for task in tasks:
         if value := value_of(task):
             found.setdefault(value, []).append(task.name)
-    return {value: names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") for value, names in found.items()}
+    return {value: some(names) for value, names in found.items()}
 
 
 def _in_app(app: App, options: str) -> float:

@@ -94,11 +94,11 @@ def test_a_rule_that_is_silenced_is_told_with_its_reason(pyinfra: Pyinfra) -> No
 
 
 def test_an_app_that_does_not_fit_ends_the_run_before_anything_that_runs_is_touched(pyinfra: Pyinfra) -> None:
-    task = {"name": "shop.mail", "queue": "mail", "acks_late": True, "reject_on_worker_lost": True}
+    task = {"name": "shop.mail", "queues": ["mail"], "acks_late": True, "reject_on_worker_lost": True}
     done = pyinfra("-y", described={**DESCRIBED, "tasks": [task]})
     output = done.stdout + done.stderr
     assert done.returncode == 1, output
-    assert "shop.app: queue mail: no worker consumes it, and shop.mail is routed there" in output
+    assert "shop.app: queue mail: no worker consumes it, and this is routed there: shop.mail" in output
     assert "Traceback" not in output
     assert "Starting operation: Bring up the broker" not in output
 

@@ -31,7 +31,7 @@ def test_an_app_with_a_namespace_as_django_has_it(tmp_path: Path) -> None:
         "@app.task(name='mail.send')\ndef send(): pass\n@app.task(name='report', time_limit=60)\ndef report(): pass\n"
     )
     app = describe(tmp_path, "site_app")
-    assert (task(app, "mail.send").queue, task(app, "report").queue) == ("mail", "main")
+    assert (task(app, "mail.send").queues, task(app, "report").queues) == (("mail",), ("main",))
     assert task(app, "mail.send").time_limit == 1800
     assert task(app, "report").time_limit == 60
     assert task(app, "report").acks_late
@@ -59,11 +59,48 @@ def test_an_app_with_declared_queues_and_a_router_of_its_own(tmp_path: Path) -> 
     )
     app = describe(tmp_path, "jobs")
     assert app.queues == ("fast", "slow")
-    assert (task(app, "slow.one").queue, task(app, "two").queue, task(app, "three").queue) == ("slow", "fast", "slow")
+    assert [task(app, name).queues for name in ("slow.one", "two", "three")] == [("slow",), ("fast",), ("slow",)]
     assert task(app, "slow.one").retry_delay == 600
-    assert task(app, "four").queue is None
+    assert task(app, "four").queues == ()
     assert task(app, "four").route_error == "QueueNotFound: \"Queue 'nowhere' missing from task_queues\""
     assert app.settings == {"task_create_missing_queues": False, "worker_concurrency": 16}
+
+
+def test_queues_by_exchange_and_routing_key_and_the_old_names_of_settings(tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text(
+        "from celery import Celery\nfrom kombu import Exchange, Queue\n"
+        "topic, direct = Exchange('events', 'topic'), Exchange('work', 'direct')\n"
+        "app = Celery('old')\napp.conf.update(CELERY_ACKS_LATE=True, CELERYD_PREFETCH_MULTIPLIER=8, BROKER_URL='amqp://u:p@mq//',\n"
+        "    CELERY_QUEUES=(Queue('audit', topic, routing_key='user.#'), Queue('mail', topic, routing_key='*.signup'),\n"
+        "        Queue('work', direct, routing_key='w')), CELERY_DEFAULT_QUEUE='work', CELERY_DEFAULT_EXCHANGE='work',\n"
+        "    CELERY_DEFAULT_ROUTING_KEY='w',\n"
+        "    CELERY_ROUTES={'signup': {'exchange': 'events', 'routing_key': 'user.signup'},\n"
+        "        'login': {'exchange': 'events', 'routing_key': 'user.login'},\n"
+        "        'lost': {'exchange': 'events', 'routing_key': 'x'}})\n"
+        "def run(): pass\nfor name in ('signup', 'login', 'plain', 'lost'): app.task(run, name=name)\n"
+    )
+    app = describe(tmp_path, "old")
+    assert [task(app, name).queues for name in ("signup", "login", "plain", "lost")] == [
+        ("audit", "mail"),
+        ("audit",),
+        ("work",),
+        (),
+    ]
+    assert (app.queues, app.default_queue) == (("audit", "mail", "work"), "work")
+    assert app.settings["worker_prefetch_multiplier"] == 8
+    assert task(app, "plain").acks_late
+    assert app.broker == "amqp://mq"
+
+
+def test_queues_that_are_declared_as_a_dict(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(
+        "from celery import Celery\napp = Celery('plain')\n"
+        "app.conf.task_queues = {'high': {'exchange': 'high', 'routing_key': 'high'}, 'bulk': {'exchange': 'bulk'}}\n"
+        "app.conf.task_default_queue = 'bulk'\n@app.task(name='one')\ndef one(): pass\n"
+    )
+    app = describe(tmp_path, "plain")
+    assert app.queues == ("bulk", "high")
+    assert task(app, "one").queues == ("bulk",)
 
 
 def test_what_an_app_prints_is_not_its_description(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_lint_shows_every_flag_and_what_it_found(project: Path) -> None:
         "default",
     ]
     assert "warning web_worker.queues: default has one consumer in the whole fleet (web1) [single-consumer]" in done.stdout
-    assert done.stdout.splitlines()[-1] == "2 hosts, 1 tasks at once: 0 errors, 1 warnings"
+    assert done.stdout.splitlines()[-1] == "2 hosts, tasks at once: 1, errors: 0, warnings: 1"
 
 
 def test_lint_that_finds_nothing_exits_0(project: Path) -> None:
@@ -116,7 +116,9 @@ def test_lint_looks_at_the_app(project: Path) -> None:
     )
     done = lint(project, "--python", sys.executable)
     assert done.returncode == 1
-    assert "error app: queue mail: no worker consumes it, and mail is routed there; add mail to a role's queues" in done.stdout
+    assert (
+        "error app: queue mail: no worker consumes it, and this is routed there: mail; add mail to a role's queues" in done.stdout
+    )
     assert "warning app: task_acks_late: not for mail: a worker that is killed loses them" in done.stdout
 
 

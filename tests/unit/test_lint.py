@@ -15,10 +15,10 @@ from tests.unit.fleet_support import GB, MACHINE, fleet_of, make_app, plan_of
 WEB: dict[str, Any] = {"queues": ["default"], "workload": "io"}
 BATCH: dict[str, Any] = {"queues": ["batch"], "workload": "cpu", "soft_time_limit": 240, "time_limit": 300}
 TASKS = (
-    AppTask(name="shop.order", queue="default", acks_late=True, reject_on_worker_lost=True, retry_delay=180),
-    AppTask(name="shop.report", queue="batch", acks_late=True, reject_on_worker_lost=True, retry_delay=180),
+    AppTask(name="shop.order", queues=("default",), acks_late=True, reject_on_worker_lost=True, retry_delay=180),
+    AppTask(name="shop.report", queues=("batch",), acks_late=True, reject_on_worker_lost=True, retry_delay=180),
 )
-APP = App(app="shop.app", celery="5.6.3", kombu="6.0.0", tasks=TASKS, queues=("default", "batch"))
+APP = App(app="shop.app", celery="5.6.3", kombu="6.0.0", tasks=TASKS, queues=("default", "batch"), default_queue="default")
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
     "task-soft-limit": (
         plan,
         app_with({"soft_time_limit": 300}),
-        "batch_worker.soft_time_limit: shop.report has 300 (the app's), not below its time_limit 300 (the role's)",
+        "batch_worker.soft_time_limit: 300 (the app's) is not below time_limit 300 (the role's), for shop.report",
     ),
     "task-retry-delay": (
         plan,
@@ -200,13 +200,18 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
     ),
     "queue-without-consumer": (
         plan,
-        app_with({"queue": "reports"}),
-        "shop.app: queue reports: no worker consumes it, and shop.report is routed there; add reports to a role's queues",
+        app_with({"queues": ("reports",)}),
+        "shop.app: queue reports: no worker consumes it, and this is routed there: shop.report; add reports to a role's queues",
     ),
     "queue-without-task": (
         lambda: plan(batch={"queues": ["batch", "bacth"]}),
         APP,
         "batch_worker.queues: no task is routed to bacth; did you mean batch?",
+    ),
+    "default-queue": (
+        plan,
+        app_with(default_queue="celery"),
+        "shop.app: task_default_queue: nobody consumes celery, where all goes that has no route",
     ),
     "queue-not-declared": (
         lambda: plan(batch={"queues": ["batch", "later"]}),
@@ -215,7 +220,7 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
     ),
     "route-fails": (
         plan,
-        app_with({"queue": None, "route_error": "KeyError: 'x'"}),
+        app_with({"queues": (), "route_error": "KeyError: 'x'"}),
         "shop.app: task_routes: shop.report cannot be routed: KeyError: 'x'",
     ),
     "min-consumers": (
