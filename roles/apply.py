@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shlex
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import cache
@@ -116,9 +117,18 @@ def _resolve(fleet: Fleet) -> Plan:
     return plan
 
 
+_told: dict[Finding, None] = {}
+
+
 def _tell(findings: Iterable[Finding]) -> None:
-    """What is no error, in lines of its own."""
-    for finding in findings:
+    """Keep what is no error for the end of the run, where it is read; said once, whatever number of hosts finds it."""
+    if not _told:
+        atexit.register(_list)
+    _told.update(dict.fromkeys(findings))
+
+
+def _list() -> None:
+    for finding in _told:
         said = f"silenced, since {finding.silenced}" if finding.silenced else finding.level
         logger.info(f"--> {said}: {finding}")
 
@@ -193,9 +203,6 @@ def prepare_workers(plan: Plan, me: Host, found: Mapping[str, str], seen: probe.
     return wanted
 
 
-_told: set[str] = set()
-
-
 def _judge(state: Any, host: Any, plan: Plan, described: Any) -> bool:
     """Whether the app, as it described itself on this host, keeps to the rules. Nothing that runs has been touched yet."""
     try:
@@ -203,14 +210,11 @@ def _judge(state: Any, host: Any, plan: Plan, described: Any) -> bool:
     except app.AppError as error:
         logger.error(f"{host.print_prefix}{error}")
         return False
-    known = {(finding.rule, finding.path, finding.message) for finding in lint(plan)}
-    new = [finding for finding in lint(plan, (said,)) if (finding.rule, finding.path, finding.message) not in known]
-    errors = [finding for finding in new if finding.level == "error" and finding.counts]
+    findings = lint(plan, (said,))
+    errors = [finding for finding in findings if finding.level == "error" and finding.counts]
     for error_found in errors:
         logger.error(f"{host.print_prefix}{error_found}")
-    # One host speaks for all that say the same.
-    _tell(finding for finding in new if finding not in errors and str(finding) not in _told)
-    _told.update(map(str, new))
+    _tell(finding for finding in findings if finding not in errors)
     return not errors
 
 

@@ -94,10 +94,10 @@ def min_consumers(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 @rule("single-consumer", "warning")
 def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """One worker process is one crash away from none, and one machine from a queue that waits until it is back."""
-    for queue, found in plan.consumers.items():
-        if found == 1:
-            roles = [one for one in plan.placed if queue in one.sized.worker.queues]
-            yield At(f"{roles[0].path}.queues", f"{queue} has one consumer in the whole fleet", (roles[0].host,))
+    for one in plan.placed:
+        alone = [queue for queue in dict.fromkeys(one.sized.worker.queues) if plan.consumers[queue] == 1 and one.sized.instances]
+        if alone:
+            yield At(f"{one.path}.queues", f"one consumer in the whole fleet for {', '.join(alone)}", (one.host,))
 
 
 @rule("unused-group-data", "warning")

@@ -90,6 +90,11 @@ def fleet(request: pytest.FixtureRequest) -> spec.Fleet:
 
 
 @pytest.fixture(scope="session")
+def plan(request: pytest.FixtureRequest) -> Plan:
+    return _plan(request.config)
+
+
+@pytest.fixture(scope="session")
 def found_secrets(fleet: spec.Fleet) -> dict[str, str]:
     return secrets.read(Path(fleet.hosts[fleet.broker_host].settings.secrets_file))
 

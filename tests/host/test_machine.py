@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fleet.spec import Fleet
-from fleet.units import resolve
+from fleet.facts import Machine
+from fleet.plan import Plan, reserve_of
 
 
 def test_fleet_target_is_active_and_enabled(connect: Any, machine: str) -> None:
@@ -12,11 +12,11 @@ def test_fleet_target_is_active_and_enabled(connect: Any, machine: str) -> None:
     assert host.service("fleet.target").is_enabled
 
 
-def test_fleet_slice_leaves_memory_to_the_system(connect: Any, machine: str, fleet: Fleet) -> None:
+def test_fleet_slice_leaves_memory_to_the_system(connect: Any, machine: str, plan: Plan) -> None:
     host = connect(machine)
     limit = host.check_output("systemctl show --value --property=MemoryMax fleet.slice")
     total = int(host.check_output("awk '$1 == \"MemTotal:\" { print $2 }' /proc/meminfo")) * 1024
-    assert int(limit) == total - resolve(fleet.hosts[machine].settings.machine_reserve, total)
+    assert int(limit) == total - reserve_of(plan.fleet, plan.fleet.hosts[machine], Machine(cores=1, memory=total))
 
 
 def test_no_secret_in_any_argument(connect: Any, machine: str, found_secrets: dict[str, str]) -> None:

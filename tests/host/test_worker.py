@@ -4,6 +4,7 @@ from typing import Any
 
 from celery import Celery
 
+from fleet.plan import Plan
 from fleet.spec import Fleet
 from roles import worker as role
 from tests.host.conftest import Instance
@@ -75,3 +76,13 @@ def test_worker_answers_and_consumes_its_queues(celery_app: Celery, instance: In
     assert inspect.ping() == {name: {"ok": "pong"}}
     queues = {queue["name"] for queue in inspect.active_queues()[name]}
     assert queues == set(instance.sized.worker.queues)
+
+
+def test_worker_has_the_settings_that_it_was_told(celery_app: Celery, instance: Instance, node_name: Any, plan: Plan) -> None:
+    name = node_name(instance)
+    told = celery_app.control.inspect(destination=[name], timeout=15, limit=1).conf()[name]
+    wanted = plan.celery_settings(instance.sized)
+    for setting in ("broker_transport_options", "result_backend_transport_options"):
+        assert wanted[setting].items() <= told.get(setting, {}).items()
+    if plan.visibility_timeout is not None:  # else it is the app's own affair
+        assert told["visibility_timeout"] == plan.visibility_timeout

@@ -90,7 +90,7 @@ def test_lint_shows_every_flag_and_what_it_found(project: Path) -> None:
         "100",
         "default",
     ]
-    assert "warning web_worker.queues: default has one consumer in the whole fleet (web1) [single-consumer]" in done.stdout
+    assert "warning web_worker.queues: one consumer in the whole fleet for default (web1) [single-consumer]" in done.stdout
     assert done.stdout.splitlines()[-1] == "2 hosts, tasks at once: 1, errors: 0, warnings: 1"
 
 

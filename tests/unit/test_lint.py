@@ -228,7 +228,7 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         APP,
         "batch_worker.min_consumers: 3, and queue batch has 2 in all; write at most 2",
     ),
-    "single-consumer": (lambda: plan(hosts_a_role=1), APP, "batch_worker.queues: batch has one consumer in the whole fleet"),
+    "single-consumer": (lambda: plan(hosts_a_role=1), APP, "batch_worker.queues: one consumer in the whole fleet for batch"),
     "unused-group-data": (
         lambda: replace(plan(), fleet=replace(plan().fleet, unused_group_data=("batsh",))),
         APP,
