@@ -57,7 +57,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The whole fleet, validated. broker_host: a key of `hosts`. unused_group_data: names of files that no group has."""
+    """The whole fleet, validated. broker_host: a key of `hosts`. unused_group_data: names that no group with a host has."""
 
     hosts: Mapping[str, Host]
     broker_host: str
@@ -124,7 +124,7 @@ def load(inventory: Inventory) -> Fleet:
     ]
     if mistakes or broker is None:
         raise SpecError(mistakes)
-    unused = tuple(sorted(inventory.group_data - set(inventory.groups) - {"all"}))
+    unused = tuple(sorted(inventory.group_data - {group for group, names in inventory.groups.items() if names} - {"all"}))
     return Fleet(hosts, inventory.groups[BROKER][0], broker, unused)
 
 

@@ -106,7 +106,10 @@ def _ask(one: Any) -> tuple[str, probe.Machine]:
 
 
 def _resolve(fleet: Fleet) -> Plan:
-    plan = resolved(fleet, {name: seen.facts for name, seen in _seen.items() if seen.cores})
+    silent = [name for name, seen in _seen.items() if not (seen.cores and seen.memory)]
+    if silent:
+        raise FleetError(f"{', '.join(silent)}: does not say how many cores (nproc) or how much memory (/proc/meminfo) it has")
+    plan = resolved(fleet, {name: seen.facts for name, seen in _seen.items()})
     findings = lint(plan)
     errors = [finding for finding in findings if finding.level == "error" and finding.counts]
     if errors:

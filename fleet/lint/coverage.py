@@ -102,9 +102,9 @@ def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 @rule("unused-group-data", "warning")
 def unused_group_data(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """A file of group data that no group is named as may be a misspelt one. An empty group (mail = []) says that it is not."""
+    """A file of group data that no group with a host is named as may be a misspelt one."""
     groups = {role for host in plan.fleet.hosts.values() for role in host.workers}
     for name in plan.fleet.unused_group_data:
         close = get_close_matches(name, groups, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        yield At(f"group_data/{name}.py", f"the inventory has no group {name}{hint}")
+        yield At(f"group_data/{name}.py", f"no host is in a group {name}{hint}")

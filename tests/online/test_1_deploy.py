@@ -82,6 +82,38 @@ def test_an_app_that_does_not_import_leaves_the_old_workers_alone(lab: Lab, tmp_
     assert pids(lab) == before
 
 
+def test_settings_that_lose_tasks_leave_every_machine_untouched(lab: Lab, tmp_path: Path) -> None:
+    before = everything(lab)
+    (tmp_path / "batch.py").write_text(
+        'batch_worker = {"queues": ["batch"], "soft_time_limit": 400, "time_limit": 400, "memory_max": "2G", "concurrency": 2}\n'
+    )
+    done = lab.deploy("--group-data", str(tmp_path))
+    assert done.returncode == 1, done.stdout
+    assert "batch_worker.soft_time_limit: 400 is not below time_limit 400" in done.stdout
+    assert "more than the machine's" in done.stdout
+    assert "Beginning operation run" not in done.stdout
+    # What only the app can tell: its reports would have no consumer. It is known on the machines, before anything is touched.
+    (tmp_path / "batch.py").write_text('batch_worker = {"queues": ["bacth"]}\n')
+    done = lab.deploy("--group-data", str(tmp_path))
+    assert done.returncode == 1, done.stdout
+    assert "shop.app: queue batch: no worker consumes it" in done.stdout
+    assert "did you mean bacth?" in done.stdout
+    assert "Starting operation: Bring up the broker" not in done.stdout
+    assert everything(lab) == before
+
+
+def test_the_machines_facts_and_the_app_are_looked_at(lab: Lab) -> None:
+    done = lab.run("fleet", "lint", "inventory/lab.py", "--json")
+    assert done.returncode == 1, done.stdout
+    said = json.loads(done.stdout[done.stdout.index("{") :])
+    assert {(one["host"], one["instances"], one["concurrency"]) for one in said["workers"]} == {
+        ("web1", 1, 100),
+        ("batch1", 1, 1),
+        ("gpu1", 1, 1),
+    }
+    assert {finding["rule"] for finding in said["findings"] if finding["level"] != "note"} == {"single-consumer"}
+
+
 def test_an_unreachable_host_stops_the_run_before_any_change(lab: Lab, tmp_path: Path) -> None:
     before = everything(lab)
     inventory = tmp_path / "lab.py"

@@ -85,6 +85,16 @@ def test_more_memory_than_the_machines_have(pyinfra: Pyinfra) -> None:
     assert_refused(done, "memory_max: web 1 × 6144M + reserve 410M: 6554M, more than the machine's 4096M", "[memory-machine]")
 
 
+def test_group_data_that_no_group_is_named_as(pyinfra: Pyinfra) -> None:
+    done = pyinfra("--dry", group_data={"batsh.py": 'batsh_worker = {"queues": ["batch"]}\n'})
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    said = "--> warning: group_data/batsh.py: no host is in a group batsh; did you mean batch? [unused-group-data]"
+    assert output.count(said) == 1
+    # At the end, where it is read.
+    assert output.index(said) > output.index("--> Disconnecting")
+
+
 def test_a_rule_that_is_silenced_is_told_with_its_reason(pyinfra: Pyinfra) -> None:
     all_data = (ROOT / "group_data" / "all.py").read_text() + '\nlint_ignore = {"stop-timeout": "it is only a test"}\n'
     done = pyinfra("-y", group_data={"all.py": all_data, "web.py": WEB.format(more=', "stop_timeout": 90')})

@@ -232,7 +232,7 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
     "unused-group-data": (
         lambda: replace(plan(), fleet=replace(plan().fleet, unused_group_data=("batsh",))),
         APP,
-        "group_data/batsh.py: the inventory has no group batsh; did you mean batch?",
+        "group_data/batsh.py: no host is in a group batsh; did you mean batch?",
     ),
     "app-eager": (plan, app_with(settings={"task_always_eager": True}), "shop.app: task_always_eager: True"),
     "app-events": (plan, app_with(settings={"worker_send_task_events": True}), "shop.app: worker_send_task_events: True"),
