@@ -17,7 +17,7 @@ from fleet.model import GREEN
 from fleet.requirements import merge
 
 ROOT = Path(__file__).parent.parent
-_BUILD_PATIENCE, _LOAD_PATIENCE = 900, 120  # seconds
+_BUILD_PATIENCE, _LOAD_PATIENCE, _QUIET = 900, 60, 5  # seconds
 
 
 class AppError(Exception):
@@ -62,7 +62,9 @@ def parse(output: str) -> App:
         raise AppError(f"the app's description is not readable: {output.strip()[-200:]!r}") from None
 
 
-def load(name: str, source: Path, python: Path, environment: Mapping[str, str]) -> App:
+def load(
+    name: str, source: Path, python: Path, environment: Mapping[str, str], say: Callable[[str], None] = lambda _: None
+) -> App:
     """Import the app with this Python and let it describe itself. Raises AppError with the traceback's last line.
 
     environment: what its workers get besides. Nothing else of ours reaches it but PATH and HOME.
@@ -76,23 +78,38 @@ def load(name: str, source: Path, python: Path, environment: Mapping[str, str]) 
         fresh.replace(link)
     inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [str(python), "-m", "fleet_node.check", name],
-            input="".join(f"{key}={value}\n" for key, value in environment.items()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**inherited, "PYTHONPATH": f"{source.resolve()}:{node}"},
             cwd=node,
-            capture_output=True,
             text=True,
-            timeout=_LOAD_PATIENCE,
-            check=False,
         )
-    except FileNotFoundError:
-        raise AppError(f"{python}: no such Python") from None
+    except OSError as error:
+        raise AppError(f"{python}: no such Python ({error.strerror})") from None
+    with process:
+        try:
+            out, err = _communicate(process, "".join(f"{key}={value}\n" for key, value in environment.items()), name, say)
+        finally:
+            process.kill()  # Ctrl-C, or an app that hangs: nothing stays behind
+    if process.returncode != 0:
+        last = (err.strip().splitlines() or [f"celery_app {name} does not import"])[-1]
+        lacks_celery = "No module named 'celery'" in last
+        raise AppError(last + (f" ({python} has none: is celery in the app's requirements?)" if lacks_celery else ""))
+    return parse(out)
+
+
+def _communicate(process: subprocess.Popen[str], stdin: str, name: str, say: Callable[[str], None]) -> tuple[str, str]:
+    try:
+        return process.communicate(stdin, timeout=_QUIET)
     except subprocess.TimeoutExpired:
-        raise AppError(f"celery_app {name} was not imported in {_LOAD_PATIENCE} s") from None
-    if done.returncode != 0:
-        raise AppError((done.stderr.strip().splitlines() or ["celery_app does not import"])[-1])
-    return parse(done.stdout)
+        say(f"celery_app {name} is being imported, for {_QUIET} s so far (at most {_LOAD_PATIENCE})")
+    try:
+        return process.communicate(timeout=_LOAD_PATIENCE - _QUIET)
+    except subprocess.TimeoutExpired:
+        raise AppError(f"celery_app {name} was not imported in {_LOAD_PATIENCE} s: what does it wait for?") from None
 
 
 def venv(requirements: Path, pools: tuple[str, ...], say: Callable[[str], None]) -> Path:

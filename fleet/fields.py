@@ -77,6 +77,12 @@ def _is_visibility(value: object) -> object:
     raise ValueError('write seconds such as 3600, "auto", or "app" to leave it to the app')
 
 
+def _is_reason(text: str) -> str:
+    if not text.strip():
+        raise ValueError("write the reason for which it is silenced")
+    return text
+
+
 def per_core(value: str) -> float:
     """How many a core: "4x" → 4.0."""
     match = _PER_CORE.fullmatch(value)
@@ -102,6 +108,7 @@ Prefetch = Annotated[int | Literal["disabled"], BeforeValidator(_is_prefetch)]
 Quota = Annotated[str, BeforeValidator(_is_quota)]
 VisibilityTimeout = Annotated[int | Literal["auto", "app"], BeforeValidator(_is_visibility)]
 Seconds = PositiveInt
+Reason = Annotated[str, AfterValidator(_is_reason)]
 
 
 class Model(BaseModel):

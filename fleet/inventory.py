@@ -59,6 +59,7 @@ def _run(path: Path) -> dict[str, Any]:
 def _group_data(folders: list[Path]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for file in _distinct(folders):
+        data = _run(file)
         # What a file imports is no data of its own (pyinfra leaves it out too).
         imported = {
             alias.asname or alias.name.split(".")[0]
@@ -66,7 +67,7 @@ def _group_data(folders: list[Path]) -> dict[str, dict[str, Any]]:
             if isinstance(node, ast.Import | ast.ImportFrom)
             for alias in node.names
         }
-        values = {k: value for k, value in _run(file).items() if not k.startswith("__") and k not in imported}
+        values = {k: value for k, value in data.items() if not k.startswith("__") and k not in imported}
         found.setdefault(file.stem, {}).update(values)
     return found
 

@@ -9,6 +9,7 @@ from fleet import app, facts, inventory, secrets, spec
 from fleet.app import App, AppError
 from fleet.facts import FactsError
 from fleet.lint import Finding, lint
+from fleet.model import Settings
 from fleet.plan import Plan, resolved
 
 __all__ = ["AppError", "FactsError", "run"]
@@ -20,6 +21,7 @@ def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, 
     """Lint the fleet of an inventory. Raises SpecError, SecretsError, FactsError or AppError, each with lines for the user."""
     found = inventory.read(file)
     fleet = spec.load(found)
+    check_secrets(fleet)
     if assume is not None:
         machine = facts.assume(assume)
         machines = dict.fromkeys(fleet.hosts, machine)
@@ -30,22 +32,44 @@ def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, 
 
 
 def apps(fleet: spec.Fleet, python: Path | None, say: Say) -> tuple[App, ...]:
-    """Every app of the fleet, loaded here with the environment of a worker that runs it (secrets too, where they are here)."""
-    loaded: dict[tuple[str, str], App] = {}
+    """Every app of the fleet, loaded here with what the workers that run it get as environment.
+
+    Roles of one app may have environments of their own; here they are put together, the first role's before the others'.
+    """
+    environments: dict[tuple[str, str], dict[str, str]] = {}
+    settings_of: dict[tuple[str, str], Settings] = {}
     for host in fleet.hosts.values():
+        if not host.workers:
+            continue
         settings = host.settings
         key = (settings.celery_app, settings.app_source)
-        if not host.workers or key in loaded:
-            continue
-        path = Path(settings.secrets_file)
-        known = secrets.read(path) if path.exists() else {}
-        environment = dict(settings.environment)
+        settings_of.setdefault(key, settings)
+        known = environments.setdefault(key, dict(settings.environment))
         for worker in host.workers.values():
-            environment |= worker.environment | {name: known[name] for name in worker.secrets if name in known}
+            for name, value in worker.environment.items():
+                known.setdefault(name, value)
+            for name in worker.secrets:
+                if name in (secret := _secrets(fleet)):
+                    known.setdefault(name, secret[name])
+    loaded = []
+    for key, settings in settings_of.items():
         source = Path(settings.app_source)
         used = python or app.venv(source / settings.app_requirements, fleet.pools, say)
-        loaded[key] = app.load(settings.celery_app, source, used, environment)
-    return tuple(loaded.values())
+        loaded.append(app.load(settings.celery_app, source, used, environments[key], say))
+    return tuple(loaded)
+
+
+def check_secrets(fleet: spec.Fleet) -> None:
+    """Raise SecretsError for what roles name and the secrets file lacks. Where there is no file, somebody only lints: nothing."""
+    found = _secrets(fleet)
+    names = [name for host in fleet.hosts.values() for worker in host.workers.values() for name in worker.secrets]
+    if found:
+        secrets.require(Path(fleet.hosts[fleet.broker_host].settings.secrets_file), found, dict.fromkeys(names))
+
+
+def _secrets(fleet: spec.Fleet) -> secrets.Secrets:
+    path = Path(fleet.hosts[fleet.broker_host].settings.secrets_file)
+    return secrets.read(path) if path.exists() else secrets.Secrets()
 
 
 def _counted(total: int, say: Say) -> Callable[[str], None]:

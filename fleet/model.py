@@ -20,6 +20,7 @@ from fleet.fields import (
     Pool,
     Prefetch,
     Quota,
+    Reason,
     Seconds,
     Variable,
     VisibilityTimeout,
@@ -383,7 +384,7 @@ class Settings(Model):
         default=None,
         gt=0,
     )
-    lint_ignore: dict[str, str] = setting(
+    lint_ignore: dict[str, Reason] = setting(
         'Rules of `fleet lint` to be silent about, each with the reason, e.g. {"single-consumer": "one device is all we have"}.',
         why="The reason is printed with every run.",
         source=OURS,

@@ -41,7 +41,8 @@ RECYCLE_SHARE = 0.8
 class Sized:
     """A worker role on one machine, every flag a number. Memory in bytes; memory_max 0 where there is none to give.
 
-    expected: what one instance should need. lowered: what `auto` had to give up. problem: why it does not fit.
+    expected: what one instance should need. lowered: what `auto` had to give up. problem: why it does not fit in the memory.
+    instances is 0 for a GPU role on a machine without devices.
     """
 
     worker: Worker
@@ -74,8 +75,8 @@ def expected(worker: Worker, concurrency: int) -> int:
 
 def size(workers: Mapping[str, Worker], machine: Machine, reserve: int) -> dict[str, Sized]:
     """Every worker of a machine, by role. reserve: bytes that are not the workers' (the system's, a broker's)."""
-    available = machine.memory - reserve
-    wanted = {role: _before_memory(worker, machine) for role, worker in workers.items()}
+    available = max(0, machine.memory - reserve)
+    wanted = _fewer_instances({role: _before_memory(worker, machine) for role, worker in workers.items()}, available)
     given = sum(one.instances * one.worker.memory_max for one in wanted.values() if one.worker.memory_max)
     shared = max(0, available - given)
     needed = sum(one.instances * one.expected for one in wanted.values() if not one.worker.memory_max)
@@ -84,6 +85,12 @@ def size(workers: Mapping[str, Worker], machine: Machine, reserve: int) -> dict[
 
 def _before_memory(worker: Worker, machine: Machine) -> Sized:
     cores = min(machine.cores, cores_of(worker.cpu_quota)) if worker.cpu_quota else machine.cores
+    if isinstance(worker.instances, int):
+        instances = worker.instances
+    elif worker.workload == "gpu":
+        instances = machine.gpus
+    else:
+        instances = machine.cores if worker.pool in PER_CORE else 1
     if isinstance(worker.concurrency, int):
         concurrency = worker.concurrency
     elif worker.concurrency != "auto":
@@ -93,14 +100,26 @@ def _before_memory(worker: Worker, machine: Machine) -> Sized:
     elif worker.pool != "prefork":
         concurrency = GREEN_SLOTS
     else:
-        concurrency = cores * (IO_CHILDREN_A_CORE if worker.workload == "io" else 1)
-    if isinstance(worker.instances, int):
-        instances = worker.instances
-    elif worker.workload == "gpu":
-        instances = machine.gpus
-    else:
-        instances = machine.cores if worker.pool in PER_CORE else 1
+        # Several prefork instances share the cores; a quota is each instance's own.
+        children = cores * (IO_CHILDREN_A_CORE if worker.workload == "io" else 1)
+        concurrency = children if worker.cpu_quota else max(1, children // max(1, instances))
     return Sized(worker, instances, concurrency, 0, 0, None, expected(worker, concurrency))
+
+
+def _fewer_instances(wanted: dict[str, Sized], available: int) -> dict[str, Sized]:
+    """Where not all instances find room, an automatic number of them gives way first: each costs a process that does no work."""
+    needed = sum(one.instances * (one.worker.memory_max or one.expected) for one in wanted.values())
+    if needed <= available:
+        return wanted
+    found = {}
+    for role, one in wanted.items():
+        fewer = max(1, one.instances * available // needed)
+        if one.worker.instances == "auto" and one.worker.workload != "gpu" and fewer < one.instances:
+            each = mega(one.worker.memory_max or one.expected)
+            why = f"instances {one.instances} → {fewer}: {one.instances} × {each} is more than the machine's {mega(available)}"
+            one = replace(one, instances=fewer, lowered=why)  # noqa: PLW2901
+        found[role] = one
+    return found
 
 
 def _in_memory(one: Sized, share: int) -> Sized:
@@ -109,18 +128,17 @@ def _in_memory(one: Sized, share: int) -> Sized:
     limit = worker.memory_max or share // MB * MB
     fits = _slots_that_fit(worker, limit)
     fitted = replace(one, memory_max=limit, memory_high=worker.memory_high or int(limit * HIGH_SHARE))
-    if one.instances == 0:
-        problem = "no GPU found (/dev/nvidia*): install its driver, or write instances, or gpus for the host"
-        return replace(fitted, problem=problem)
-    if one.concurrency > fits:
-        needs = f"{one.concurrency} × {mega(slot_memory(worker))} + {mega(PARENT[worker.pool])} is more than"
+    if one.instances and one.concurrency > fits:
         room = f"memory_max {mega(limit)}" if worker.memory_max else f"the {mega(limit)} that the machine has for it"
-        # In prefork the recycling limit may be what does not fit.
-        if expected(worker, one.concurrency) <= limit:
-            needs = f"{one.concurrency} children of at least {mega(CHILD_RSS)} (RSS) are more than {RECYCLE_SHARE} of"
-        if worker.concurrency != "auto" or fits == 0:
-            return replace(_with_recycling(fitted), problem=f"{needs} {room}")
-        lowered = f"concurrency {one.concurrency} → {fits}: {needs} {room}"
+        if expected(worker, one.concurrency) > limit:
+            why = f"{one.concurrency} × {mega(slot_memory(worker))} + {mega(PARENT[worker.pool])} is more than {room}"
+        else:  # what does not fit is what --max-memory-per-child has to allow
+            why = f"{one.concurrency} × {mega(_least_child(worker))} (RSS of a child) is more than {RECYCLE_SHARE} of {room}"
+        if fits == 0 or worker.concurrency != "auto":
+            hint = f"write at most {fits}" if fits else "not one task fits: give it more memory"
+            return replace(_with_recycling(fitted), problem=f"{why}; {hint}")
+        said = f"concurrency {one.concurrency} → {fits}: {why}"
+        lowered = f"{one.lowered}; {said}" if one.lowered else said
         fitted = replace(fitted, concurrency=fits, expected=expected(worker, fits), lowered=lowered)
     return _with_recycling(fitted)
 
@@ -131,8 +149,13 @@ def _slots_that_fit(worker: Worker, limit: int) -> int:
     room = limit - PARENT[worker.pool]
     slots = room // slot if slot else (1 << 20 if room >= 0 else 0)
     if worker.pool == "prefork" and worker.max_memory_per_child is None:
-        slots = min(slots, int(limit * RECYCLE_SHARE) // max(CHILD_RSS, worker.memory_per_slot or 0))
+        slots = min(slots, int(limit * RECYCLE_SHARE) // _least_child(worker))
     return max(0, slots)
+
+
+def _least_child(worker: Worker) -> int:
+    """The least that --max-memory-per-child may be: below it a child is recycled after every task."""
+    return max(CHILD_RSS, worker.memory_per_slot or 0)
 
 
 def _with_recycling(one: Sized) -> Sized:

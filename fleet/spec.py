@@ -109,6 +109,14 @@ def load(inventory: Inventory) -> Fleet:
                 known[key] = _validate(Worker, data[path], path, mistakes)
             if (worker := known[key]) is not None:
                 workers[group] = worker
+        foreign = [key for key in data if key.endswith(_SUFFIX) and key.removesuffix(_SUFFIX) in inventory.groups]
+        if foreign and BROKER not in groups and not any(group + _SUFFIX in data for group in groups):
+            mistakes.append(
+                f"{', '.join(foreign)}: {name} is not in that group, and has no other role; its groups are {', '.join(groups)}: "
+                f"write e.g. {groups[0]}{_SUFFIX}"
+                if groups
+                else f"{', '.join(foreign)}: {name} is in no group"
+            )
         if settings is not None:
             hosts[name] = Host(name, settings, workers)
         if BROKER in groups:
@@ -196,6 +204,20 @@ def _validate(model: type[M], data: Any, path: str, mistakes: list[str]) -> M | 
         return None
 
 
+_WRITE = {
+    "list_type": 'a list such as ["default"]',
+    "dict_type": 'a dict such as {"NAME": "value"}',
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "string_type": "text",
+    "bool_type": "True or False",
+    "bool_parsing": "True or False",
+}
+
+
 def _explain(model: type[Model], path: str, kind: str, loc: tuple[int | str, ...], message: str, found: Any) -> str:
     where = ".".join(str(part) for part in ([path] if path else []) + list(loc))
     field = model.model_fields.get(str(loc[0])) if loc else None
@@ -208,6 +230,8 @@ def _explain(model: type[Model], path: str, kind: str, loc: tuple[int | str, ...
         return f"{where}: found none, write at least one{about}"
     if not loc:
         return f"{where}: write a dict of settings, found {found!r}"
+    if kind in _WRITE:
+        return f"{where}: write {_WRITE[kind]}, found {found!r}{about}"
     return f"{where}: {message.removeprefix('Value error, ')}, found {found!r}{about}"
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+_LEAST = 1 << 20  # bytes: below it somebody has meant megabytes
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)([KMGT]?)B?", re.IGNORECASE)
 _SHARE = re.compile(r"(\d{1,3})%")
@@ -12,12 +13,11 @@ _SHARE = re.compile(r"(\d{1,3})%")
 
 def parse_size(value: object) -> int:
     """Bytes from an int, or from digits with K, M, G or T (powers of 1024). Raises ValueError that says what to write."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or int(match[1]) == 0:
-        raise ValueError('write a size such as "512M" or "2G"')
-    return int(match[1]) * _FACTORS[match[2].upper()]
+    match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    size = int(match[1]) * _FACTORS[match[2].upper()] if match else 0
+    if size < _LEAST:
+        raise ValueError('write a size such as "512M" or "2G"' + (" (a bare number is bytes)" if size else ""))
+    return size
 
 
 def parse_size_or_share(value: object) -> int | str:

@@ -10,6 +10,22 @@ import sys
 import traceback
 
 
+def _where(error: BaseException) -> str:
+    """The line of the app's own that it comes from, where there is one: not Celery's, not of what it imports."""
+    if isinstance(error, SyntaxError):
+        return f" ({error.filename}, line {error.lineno})"
+    own = [
+        frame
+        for one in (error.__cause__, error.__context__, error)
+        if one is not None
+        for frame in traceback.extract_tb(one.__traceback__)
+        if "-packages/" not in frame.filename
+        and not frame.filename.startswith(("<", sys.base_prefix))
+        and frame.filename != __file__
+    ]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+
+
 def main() -> int:
     app_name = sys.argv[1]
     given: dict[str, str] = {}
@@ -27,7 +43,7 @@ def main() -> int:
         app.finalize()
         found = describe(app)
     except BaseException as error:  # the app's own code may raise anything, SystemExit too
-        last = traceback.format_exception_only(error)[-1].strip()
+        last = traceback.format_exception_only(error)[-1].strip() + _where(error)
         for name, value in given.items():
             if len(value) >= 6:  # it may be a secret, and this is shown and logged
                 last = last.replace(value, f"<{name}>")

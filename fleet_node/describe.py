@@ -56,7 +56,7 @@ def _task(app: Any, name: str) -> dict[str, Any]:
         "soft_time_limit": _seconds(task.soft_time_limit),
         "acks_late": bool(task.acks_late),
         "reject_on_worker_lost": bool(task.reject_on_worker_lost),
-        "retry_delay": _seconds(task.default_retry_delay),
+        "retry_delay": _longest_retry_delay(task),
     }
     try:
         # As apply_async does: what the task itself says of its queue goes before the routes.
@@ -65,6 +65,18 @@ def _task(app: Any, name: str) -> dict[str, Any]:
     except Exception as error:  # a router is the app's own code
         found["route_error"] = f"{type(error).__name__}: {error}"
     return found
+
+
+def _longest_retry_delay(task: Any) -> float | None:
+    """Seconds before the last retry: the default delay, or what retry_backoff has grown to by then."""
+    delay = _seconds(task.default_retry_delay)
+    factor = _seconds(getattr(task, "retry_backoff", None))  # True is 1 second
+    if not factor or not getattr(task, "autoretry_for", None):
+        return delay
+    retries = task.max_retries if isinstance(task.max_retries, int) else 60
+    most = _seconds(getattr(task, "retry_backoff_max", None)) or 600  # Celery's own
+    last: float = min(most, float(factor) * 2 ** min(retries, 60))
+    return max(delay or 0, last)
 
 
 def _declared(app: Any) -> list[str]:

@@ -45,7 +45,7 @@ def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         yield At(
             "broker.maxclients",
             f"{broker.maxclients}, and the fleet may open {total} ({' + '.join(parts)} + other_clients {broker.other_clients}); "
-            f"write at least {total}",
+            + (f"write at least {total}" if total + 1024 <= REDIS_FILES else "no Redis takes so many: fewer instances, or slots"),
         )
 
 

@@ -30,9 +30,8 @@ def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A queue that no task is routed to may be a misspelt one. (One that is named only where a task is sent is not seen.)"""
     if not apps:
         return
-    routed = {queue for app in apps for task in app.tasks for queue in task.queues} | {
-        queue for app in apps for queue in app.queues
-    }
+    routed = {queue for app in apps for task in app.tasks for queue in task.queues}
+    routed.update(queue for app in apps for queue in (*app.queues, app.default_queue))
     for one in each_role(plan):
         for queue in one.sized.worker.queues:
             if queue not in routed:
@@ -87,13 +86,13 @@ def min_consumers(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     for one in each_role(plan):
         for queue in one.sized.worker.queues:
             found, wanted = plan.consumers[queue], one.sized.worker.min_consumers
-            if found < wanted:
+            if 0 < found < wanted:
                 yield At(f"{one.path}.min_consumers", f"{wanted}, and queue {queue} has {found} in all; write at most {found}")
 
 
 @rule("single-consumer", "warning")
 def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """One worker process is one crash away from none, and one machine from a queue that waits until it is back."""
+    """One worker process is one crash away from none."""
     for one in plan.placed:
         alone = [queue for queue in dict.fromkeys(one.sized.worker.queues) if plan.consumers[queue] == 1 and one.sized.instances]
         if alone:
@@ -107,4 +106,4 @@ def unused_group_data(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     for name in plan.fleet.unused_group_data:
         close = get_close_matches(name, groups, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        yield At(f"group_data/{name}.py", f"no host is in a group {name}{hint}")
+        yield At(f"group_data/{name}.py", f"no host is in a group {name}{hint or '; rename it, or leave it out'}")

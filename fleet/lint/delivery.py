@@ -83,6 +83,30 @@ def soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             )
 
 
+@rule("task-soft-limit-pool", "note")
+def task_soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """The soft limit that the app gives a task is raised in prefork alone; elsewhere only the hard one ends it."""
+    for one in each_role(plan):
+        worker = one.sized.worker
+        names = [
+            task.name for app in apps for task in app.tasks if task.soft_time_limit and set(task.queues) & set(worker.queues)
+        ]
+        if worker.pool != "prefork" and names:
+            yield At(f"{one.path}.pool", f"{worker.pool} never raises the soft limit of {some(names)}")
+
+
+@rule("cpu-in-one-process", "warning")
+def cpu_in_one_process(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Python computes on one core at a time in a process: a hundred slots of it share that, and wait for each other."""
+    for one in each_role(plan):
+        worker = one.sized.worker
+        if worker.workload == "cpu" and worker.pool in (*GREEN, "threads"):
+            yield At(
+                f"{one.path}.pool",
+                f"{worker.pool} runs {one.sized.concurrency} cpu tasks on one core; write prefork, or workload io",
+            )
+
+
 @rule("setting-of-prefork", "warning")
 def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """Some settings are about child processes, and only prefork has any."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fleet.app import App
-from fleet.lint.finding import At, rule
+from fleet.lint.finding import At, each_role, rule
 from fleet.plan import Plan, reserve_of
-from fleet.sizing import CHILD_RSS, PARENT, mega
+from fleet.sizing import CHILD_RSS, PARENT, mega, slot_memory
 from fleet.units import resolve
 
 
@@ -16,15 +16,27 @@ def memory_fit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """What runs at once has to fit in memory_max, or the kernel kills one of it, again and again."""
     for one in plan.placed:
         if one.sized.problem:
-            yield At(one.path, f"{one.sized.problem}; lower concurrency, or give it more", (one.host,))
+            yield At(f"{one.path}.concurrency", one.sized.problem, (one.host,))
+
+
+@rule("gpu-missing", "error")
+def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A GPU role has a worker a device: where there is none, it has no worker."""
+    for one in plan.placed:
+        if one.sized.instances == 0:
+            yield At(
+                f"{one.path}.instances",
+                "no GPU found (/dev/nvidia*): install its driver, or say gpus for the host, or instances for the role",
+                (one.host,),
+            )
 
 
 @rule("memory-lowered", "note")
 def memory_lowered(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """An automatic concurrency gave way to too little memory."""
+    """What was automatic gave way to too little memory: fewer instances, or fewer tasks at once."""
     for one in plan.placed:
         if one.sized.lowered:
-            yield At(f"{one.path}.concurrency", one.sized.lowered, (one.host,))
+            yield At(one.path, one.sized.lowered, (one.host,))
 
 
 @rule("memory-high", "error")
@@ -34,6 +46,27 @@ def memory_high(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         high, top = one.sized.memory_high, one.sized.memory_max
         if top and high >= top:
             yield At(f"{one.path}.memory_high", f"{mega(high)} is not below memory_max {mega(top)}", (one.host,))
+
+
+@rule("memory-tight", "warning")
+def memory_tight(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Above memory_high the kernel slows a worker down. One that is expected to be there all the time is slow all the time."""
+    for one in plan.placed:
+        if one.sized.memory_high < one.sized.expected <= one.sized.memory_max:
+            yield At(
+                f"{one.path}.memory_max",
+                f"{mega(one.sized.expected)} expected, above memory_high {mega(one.sized.memory_high)}; lower concurrency, or more "
+                f"than the {mega(one.sized.memory_max)} that it has",
+                (one.host,),
+            )
+
+
+@rule("memory-assumed", "note")
+def memory_assumed(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Until memory_per_slot is given, a worker is sized for tasks that hold next to nothing."""
+    for one in each_role(plan):
+        if one.sized.worker.memory_per_slot is None and one.sized.worker.pool == "prefork":
+            yield At(f"{one.path}.memory_per_slot", f"not given: taken for {mega(slot_memory(one.sized.worker))} a task at once")
 
 
 @rule("memory-recycling", "error")

@@ -57,8 +57,8 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             yield At(
                 path,
                 f"{limit:g} is not above the {needed} s that a worker of {one.role} may hold a task ({held}time_limit "
-                f"{worker.time_limit} + longest_eta {worker.longest_eta} + retry_delay {worker.retry_delay}); write more, "
-                'or "auto"',
+                f"{worker.time_limit} + longest_eta {worker.longest_eta} + retry_delay {worker.retry_delay}); write more "
+                f'than {plan.longest_unacknowledged}, or "auto"',
             )
 
 

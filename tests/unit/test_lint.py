@@ -13,7 +13,13 @@ from fleet.plan import Plan
 from tests.unit.fleet_support import GB, MACHINE, fleet_of, make_app, plan_of
 
 WEB: dict[str, Any] = {"queues": ["default"], "workload": "io"}
-BATCH: dict[str, Any] = {"queues": ["batch"], "workload": "cpu", "soft_time_limit": 240, "time_limit": 300}
+BATCH: dict[str, Any] = {
+    "queues": ["batch"],
+    "workload": "cpu",
+    "memory_per_slot": "100M",
+    "soft_time_limit": 240,
+    "time_limit": 300,
+}
 TASKS = (
     AppTask(name="shop.order", queues=("default",), acks_late=True, reject_on_worker_lost=True, retry_delay=180),
     AppTask(name="shop.report", queues=("batch",), acks_late=True, reject_on_worker_lost=True, retry_delay=180),
@@ -71,7 +77,7 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         lambda: plan(batch={"longest_eta": 7200}, visibility_timeout=3600),
         APP,
         "visibility_timeout: 3600 is not above the 7680 s that a worker of batch may hold a task (time_limit 300 + longest_eta "
-        "7200 + retry_delay 180)",
+        "7200 + retry_delay 180); write more than 7680",
     ),
     "visibility-places": (
         lambda: plan(visibility_timeout="app"),
@@ -115,6 +121,21 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         APP,
         "web_worker.soft_time_limit: 60 is never raised in gevent",
     ),
+    "task-soft-limit-pool": (
+        lambda: plan(batch={"pool": "threads", "soft_time_limit": None, "workload": "io"}),
+        app_with({"soft_time_limit": 30}),
+        "batch_worker.pool: threads never raises the soft limit of shop.report",
+    ),
+    "cpu-in-one-process": (
+        lambda: plan(batch={"pool": "threads", "soft_time_limit": None, "memory_per_slot": None}),
+        APP,
+        "batch_worker.pool: threads runs 100 cpu tasks on one core; write prefork, or workload io",
+    ),
+    "unknown-rule": (
+        lambda: plan(lint_ignore={"single-consumr": "x"}),
+        APP,
+        "lint_ignore: no rule is called single-consumr; did you mean single-consumer?",
+    ),
     "setting-of-prefork": (
         lambda: plan(web={"max_tasks_per_child": 500}),
         APP,
@@ -128,12 +149,27 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
     "memory-fit": (
         lambda: plan(batch={"memory_max": "2G", "concurrency": 8, "memory_per_slot": "400M"}),
         APP,
-        "batch_worker: 8 × 400M + 38M is more than memory_max 2048M",
+        "batch_worker.concurrency: 8 × 400M + 38M is more than memory_max 2048M; write at most 4",
+    ),
+    "gpu-missing": (
+        lambda: plan(batch={"workload": "gpu"}, machine=Machine(4, 8 * GB, 0)),
+        APP,
+        "batch_worker.instances: no GPU found (/dev/nvidia*): install its driver, or say gpus for the host",
+    ),
+    "memory-tight": (
+        lambda: plan(batch={"memory_max": "500M", "memory_high": "400M"}),
+        APP,
+        "batch_worker.memory_max: 438M expected, above memory_high 400M",
+    ),
+    "memory-assumed": (
+        lambda: plan(batch={"memory_per_slot": None}),
+        APP,
+        "batch_worker.memory_per_slot: not given: taken for 26M a task at once",
     ),
     "memory-lowered": (
         lambda: plan(batch={"memory_max": "1G", "memory_per_slot": "400M"}),
         APP,
-        "batch_worker.concurrency: concurrency 4 → 2: 4 × 400M + 38M is more than memory_max 1024M",
+        "batch_worker: concurrency 4 → 2: 4 × 400M + 38M is more than memory_max 1024M",
     ),
     "memory-high": (
         lambda: plan(batch={"memory_max": "1G", "memory_high": "2G"}),

@@ -90,7 +90,7 @@ def test_too_little_memory_for_a_fixed_concurrency_is_a_problem() -> None:
     one = sized(BIG, memory_per_slot="400M", memory_max="2G", concurrency=8)
     assert one.concurrency == 8
     assert one.lowered is None
-    assert one.problem == "8 × 400M + 38M is more than memory_max 2048M"
+    assert one.problem == "8 × 400M + 38M is more than memory_max 2048M; write at most 4"
 
 
 def test_children_that_would_be_recycled_at_once_are_too_many() -> None:
@@ -104,14 +104,26 @@ def test_children_that_would_be_recycled_at_once_are_too_many() -> None:
 
 def test_a_machine_too_small_for_one_task_is_a_problem() -> None:
     one = sized(Machine(1, 600 * MB), workload="cpu", memory_per_slot="300M")
-    assert one.problem == "1 × 300M + 38M is more than the 88M that the machine has for it"
+    assert (
+        one.problem == "1 × 300M + 38M is more than the 88M that the machine has for it; not one task fits: give it more memory"
+    )
 
 
-def test_no_device_is_a_problem() -> None:
-    one = sized(Machine(4, 4 * GB, 0), workload="gpu")
-    assert one.instances == 0
-    assert one.problem is not None
-    assert one.problem.startswith("no GPU found (/dev/nvidia*)")
+def test_no_device_is_no_worker() -> None:
+    assert sized(Machine(4, 4 * GB, 0), workload="gpu").instances == 0
+
+
+def test_an_automatic_number_of_instances_gives_way_first() -> None:
+    one = sized(Machine(64, GB), workload="io")
+    assert one.instances == 5
+    assert one.lowered == "instances 64 → 5: 64 × 100M is more than the machine's 512M"
+    assert one.concurrency == 100
+    assert one.problem is None
+
+
+def test_several_prefork_instances_share_the_cores() -> None:
+    assert sized(BIG, workload="cpu", instances=4).concurrency == 2
+    assert sized(BIG, workload="cpu", instances=4, cpu_quota="300%").concurrency == 3
 
 
 def test_sizing_is_the_same_twice() -> None:
