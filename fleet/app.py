@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from fleet.model import GREEN
 from fleet.requirements import merge
 
 ROOT = Path(__file__).parent.parent
+MARK = "fleet-app: "
+"""What the line begins with in which the check describes the app, among all that the app itself prints."""
 _BUILD_PATIENCE, _LOAD_PATIENCE, _QUIET = 900, 60, 5  # seconds
 
 
@@ -55,9 +59,10 @@ class App(_Said):
 
 
 def parse(output: str) -> App:
-    """The app from what the check printed: its last line. Raises AppError where that is something else."""
+    """The app from what the check printed. Raises AppError where it is not in it."""
+    lines = [line.removeprefix(MARK) for line in output.splitlines() if line.startswith(MARK)]
     try:
-        return App.model_validate(json.loads(output.strip().splitlines()[-1]))
+        return App.model_validate(json.loads(lines[-1]))
     except (IndexError, json.JSONDecodeError, ValidationError):
         raise AppError(f"the app's description is not readable: {output.strip()[-200:]!r}") from None
 
@@ -69,13 +74,7 @@ def load(
 
     environment: what its workers get besides. Nothing else of ours reaches it but PATH and HOME.
     """
-    node = _cache() / "node"
-    node.mkdir(parents=True, exist_ok=True)
-    link = node / "fleet_node"
-    if not link.exists() or link.resolve() != (ROOT / "fleet_node").resolve():
-        fresh = node / f"fleet_node.{os.getpid()}"
-        fresh.symlink_to(ROOT / "fleet_node")
-        fresh.replace(link)
+    node = _node()
     inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     try:
         process = subprocess.Popen(
@@ -86,6 +85,7 @@ def load(
             env={**inherited, "PYTHONPATH": f"{source.resolve()}:{node}"},
             cwd=node,
             text=True,
+            errors="replace",
         )
     except OSError as error:
         raise AppError(f"{python}: no such Python ({error.strerror})") from None
@@ -99,6 +99,20 @@ def load(
         lacks_celery = "No module named 'celery'" in last
         raise AppError(last + (f" ({python} has none: is celery in the app's requirements?)" if lacks_celery else ""))
     return parse(out)
+
+
+def _node() -> Path:
+    """A folder for PYTHONPATH in which fleet_node is, and nothing else of ours; one a checkout."""
+    node = _cache() / f"node-{sha256(str(ROOT).encode()).hexdigest()[:8]}"
+    try:
+        node.mkdir(parents=True, exist_ok=True)
+        if not (node / "fleet_node").exists():
+            fresh = node / f"fleet_node.{os.getpid()}"
+            fresh.symlink_to(ROOT / "fleet_node")
+            fresh.replace(node / "fleet_node")
+    except OSError as error:
+        raise AppError(f"{node}: {error.strerror}; XDG_CACHE_HOME says where to keep what is built") from None
+    return node
 
 
 def _communicate(process: subprocess.Popen[str], stdin: str, name: str, say: Callable[[str], None]) -> tuple[str, str]:
@@ -121,13 +135,30 @@ def venv(requirements: Path, pools: tuple[str, ...], say: Callable[[str], None])
     if (place / "done").exists():
         return place / "bin" / "python"
     say(f"building a venv with {requirements}, to read the app's settings (once; --python names one that you have)")
-    place.parent.mkdir(parents=True, exist_ok=True)
     uv = Path(sys.executable).parent / "uv"
-    listed = place.with_suffix(".txt")
-    listed.write_text(wanted)
+    # Built aside and renamed: two may build it at once, and one may be cut off.
+    aside = place.with_suffix(f".{os.getpid()}")
+    listed = aside.with_suffix(".txt")
+    try:
+        _build(uv, aside, listed, wanted)
+        (aside / "done").touch()
+        with suppress(OSError):  # somebody else was first
+            aside.rename(place)
+    finally:
+        listed.unlink(missing_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+    return place / "bin" / "python"
+
+
+def _build(uv: Path, aside: Path, listed: Path, wanted: str) -> None:
+    try:
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        listed.write_text(wanted)
+    except OSError as error:
+        raise AppError(f"{listed.parent}: {error.strerror}; XDG_CACHE_HOME says where to keep what is built") from None
     for command in (
-        [str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(place)],
-        [str(uv), "pip", "sync", "--quiet", "--python", str(place / "bin" / "python"), str(listed)],
+        [str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(aside)],
+        [str(uv), "pip", "sync", "--quiet", "--python", str(aside / "bin" / "python"), str(listed)],
     ):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_PATIENCE, check=False)
@@ -137,8 +168,6 @@ def venv(requirements: Path, pools: tuple[str, ...], say: Callable[[str], None])
             raise AppError(
                 f"no venv for the app: {done.stderr.strip()}\nname one that you have with --python, or leave it: --no-app"
             )
-    (place / "done").touch()
-    return place / "bin" / "python"
 
 
 def _cache() -> Path:

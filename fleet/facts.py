@@ -39,9 +39,12 @@ class Machine:
 def assume(text: str) -> Machine:
     """A machine from `cores=8,memory=16G,gpus=1` (gpus may be left out). Raises FactsError that says what to write."""
     fields = dict(re.findall(r"([a-z]+)=([^,\s]+)", text))
+    unknown = [name for name in fields if name not in ("cores", "memory", "gpus")]
+    missing = [name for name in ("cores", "memory") if name not in fields]
+    if unknown or missing:
+        said = f"{', '.join(unknown)} is unknown" if unknown else f"{' and '.join(missing)} missing"
+        raise FactsError(f"--assume {text}: {said}; write e.g. cores=8,memory=16G,gpus=1")
     try:
-        if re.sub(r"[a-z]+=[^,\s]+,?", "", text).strip() or not {"cores", "memory"} <= set(fields) <= {"cores", "memory", "gpus"}:
-            raise ValueError
         machine = Machine(int(fields["cores"]), parse_size(fields["memory"]), int(fields.get("gpus", "0")))
     except ValueError:
         raise FactsError(f"--assume {text}: write e.g. cores=8,memory=16G,gpus=1") from None
@@ -70,7 +73,13 @@ def ask(hosts: Mapping[str, Mapping[str, Any]], on_answer: Callable[[str], None]
         command = [*ssh_command(host, hosts[host]), SHELL]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_PATIENCE,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             return f"{host}: no answer over SSH in {_PATIENCE} s"
@@ -82,8 +91,11 @@ def ask(hosts: Mapping[str, Mapping[str, Any]], on_answer: Callable[[str], None]
             said = done.stderr.strip().splitlines()
             return f"{host}: {said[-1] if said else error}"
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
         answers = dict(zip(hosts, pool.map(one, hosts), strict=True))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C asks nobody else
     failures = [answer for answer in answers.values() if isinstance(answer, str)]
     if failures:
         raise FactsError("\n".join([*failures, "offline, say what the machines are: --assume cores=8,memory=16G,gpus=1"]))

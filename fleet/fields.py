@@ -19,8 +19,8 @@ RESERVED = (
     "SPT_NOENV",
     "WATCHDOG_USEC",
 )
-_PER_CORE = re.compile(r"(\d+(?:\.\d+)?)x")
-_PERCENT = re.compile(r"(\d{1,5})%")
+_PER_CORE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)x", re.ASCII)
+_PERCENT = re.compile(r"(\d{1,5})%", re.ASCII)
 
 
 def _is_ours_to_set(name: str) -> str:
@@ -29,8 +29,17 @@ def _is_ours_to_set(name: str) -> str:
     return name
 
 
+def _is_list(value: object) -> object:
+    """A set has another order in every run, and would restart the workers with each."""
+    if not isinstance(value, list | tuple):
+        raise ValueError('write a list such as ["default"]')
+    return value
+
+
 def _is_address(text: str) -> str:
     try:
+        if "%" in text:
+            raise ValueError
         return str(ip_address(text))
     except ValueError:
         raise ValueError('write an IP address such as "10.0.0.10"') from None
@@ -38,7 +47,7 @@ def _is_address(text: str) -> str:
 
 def _number(value: object) -> int | None:
     """A whole number above 0, also as text (as pyinfra's --data has it); None for anything else."""
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
@@ -107,7 +116,9 @@ Instances = Annotated[int | Literal["auto"], BeforeValidator(_is_instances)]
 Prefetch = Annotated[int | Literal["disabled"], BeforeValidator(_is_prefetch)]
 Quota = Annotated[str, BeforeValidator(_is_quota)]
 VisibilityTimeout = Annotated[int | Literal["auto", "app"], BeforeValidator(_is_visibility)]
-Seconds = PositiveInt
+Seconds = Annotated[PositiveInt, Field(le=10**8)]
+Names = Annotated[list[Name], BeforeValidator(_is_list)]
+Variables = Annotated[list[Variable], BeforeValidator(_is_list)]
 Reason = Annotated[str, AfterValidator(_is_reason)]
 
 

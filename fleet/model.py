@@ -16,13 +16,14 @@ from fleet.fields import (
     Instances,
     Line,
     Model,
-    Name,
+    Names,
     Pool,
     Prefetch,
     Quota,
     Reason,
     Seconds,
     Variable,
+    Variables,
     VisibilityTimeout,
     Workload,
     setting,
@@ -61,7 +62,7 @@ OURS = "this project"
 class Worker(Model):
     """One worker role: `<group>_worker` in `group_data/<group>.py`."""
 
-    queues: list[Name] = setting(
+    queues: Names = setting(
         "Queues to consume, e.g. default, priority.",
         why="A worker without a queue of its own would take everybody's tasks.",
         source=f"{CELERY}: Routing Tasks",
@@ -184,6 +185,7 @@ class Worker(Model):
         unit="seconds",
         shown="3 in gevent and eventlet",
         gt=0,
+        allow_inf_nan=False,
     )
     memory_high: Size | None = setting(
         "Above it the kernel slows the instance down (MemoryHigh).",
@@ -240,7 +242,7 @@ class Worker(Model):
         source=OURS,
         default={},
     )
-    secrets: list[Variable] = setting(
+    secrets: Variables = setting(
         "Names in the secrets file that this role's workers get as environment.",
         why="A role gets what it needs, and no more.",
         source=OURS,
@@ -331,8 +333,8 @@ class Settings(Model):
     """What holds for the whole fleet: plain names in `group_data/all.py`."""
 
     celery_app: DottedName = setting("What follows `celery -A`, e.g. shop.app.", why="The app's own.", source=OURS)
-    app_source: str = setting("Folder on the control machine that holds the app's code.", why="The app's own.", source=OURS)
-    app_requirements: str = setting(
+    app_source: Line = setting("Folder on the control machine that holds the app's code.", why="The app's own.", source=OURS)
+    app_requirements: Line = setting(
         "Pinned requirements, relative to app_source.",
         why="The same release has to be the same on every machine.",
         source=OURS,
@@ -347,7 +349,7 @@ class Settings(Model):
     environment: dict[Variable, Line] = setting(
         "Environment of every worker. No secrets here.", why="They would be in git.", source=OURS, default={}
     )
-    secrets_file: str = setting(
+    secrets_file: Line = setting(
         "NAME=value lines on the control machine; `fleet secrets FILE` makes one.",
         why="Passwords never leave the control machine for git.",
         source=OURS,

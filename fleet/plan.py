@@ -57,11 +57,14 @@ class Plan:
 
     @cached_property
     def consumers(self) -> dict[str, int]:
-        """Queue → how many worker instances consume it."""
+        """Queue → how many worker instances consume it, in the whole fleet. A machine without facts counts for at least one."""
         found: dict[str, int] = {}
-        for one in self.placed:
-            for queue in dict.fromkeys(one.sized.worker.queues):
-                found[queue] = found.get(queue, 0) + one.sized.instances
+        for host in self.fleet.hosts.values():
+            for role, worker in host.workers.items():
+                known = self.workers.get(host.name, {}).get(role)
+                unknown = worker.instances if isinstance(worker.instances, int) else 1
+                for queue in dict.fromkeys(worker.queues):
+                    found[queue] = found.get(queue, 0) + (known.instances if known else unknown)
         return found
 
     @property
@@ -72,7 +75,8 @@ class Plan:
     @cached_property
     def longest_unacknowledged(self) -> int:
         """Seconds that some worker may hold a message. What is held is in one list for the whole fleet, and so is the limit."""
-        return max((one.sized.worker.longest_unacknowledged for one in self.placed), default=0)
+        workers = [worker for host in self.fleet.hosts.values() for worker in host.workers.values()]
+        return max((worker.longest_unacknowledged for worker in workers), default=0)
 
     @property
     def visibility_timeout(self) -> int | None:
@@ -102,8 +106,8 @@ def reserve_of(fleet: Fleet, host: Host, machine: Machine) -> int:
 
 
 def resolved(fleet: Fleet, machines: Mapping[str, Machine]) -> Plan:
-    """Size every host. One without facts of its own is taken for a machine like the last known with the same roles, or, where
-    there is none, left out; it is then in `assumed`."""
+    """Size every host. One without facts of its own is taken for a machine like the last known with the same roles (it is then in
+    `assumed`), or, where there is none, left out."""
     like = {tuple(fleet.hosts[name].workers): machine for name, machine in machines.items() if name in fleet.hosts}
     known: dict[str, Machine] = {}
     workers: dict[str, Mapping[str, Sized]] = {}

@@ -6,6 +6,7 @@ within its memory. Where that does not hold, `auto` gives way and says so; a num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -77,10 +78,32 @@ def size(workers: Mapping[str, Worker], machine: Machine, reserve: int) -> dict[
     """Every worker of a machine, by role. reserve: bytes that are not the workers' (the system's, a broker's)."""
     available = max(0, machine.memory - reserve)
     wanted = _fewer_instances({role: _before_memory(worker, machine) for role, worker in workers.items()}, available)
-    given = sum(one.instances * one.worker.memory_max for one in wanted.values() if one.worker.memory_max)
-    shared = max(0, available - given)
-    needed = sum(one.instances * one.expected for one in wanted.values() if not one.worker.memory_max)
-    return {role: _in_memory(one, shared * one.expected // needed if needed else 0) for role, one in wanted.items()}
+    shares = _shares(wanted, available)
+    return {role: _in_memory(one, shares.get(role, 0)) for role, one in wanted.items()}
+
+
+def _shares(wanted: Mapping[str, Sized], available: int) -> dict[str, int]:
+    """Bytes for one instance of each role without a memory_max of its own: all there is, by need. Where that is too little, what
+    the user fixed has its need first."""
+    left = max(0, available - sum(one.instances * (one.worker.memory_max or 0) for one in wanted.values()))
+    sharing = {role: one for role, one in wanted.items() if not one.worker.memory_max}
+    shares: dict[str, int] = {}
+    if sum(one.instances * _need(one) for one in sharing.values()) > left:
+        for role in [role for role, one in sharing.items() if isinstance(one.worker.concurrency, int)]:
+            one = sharing.pop(role)
+            shares[role] = min(_need(one), left // max(1, one.instances))
+            left -= one.instances * shares[role]
+    needed = sum(one.instances * _need(one) for one in sharing.values())
+    return shares | {role: left * _need(one) // needed if needed else 0 for role, one in sharing.items()}
+
+
+def _need(one: Sized) -> int:
+    """The least memory_max that one instance does with: what it is expected to take, and what recycling has to allow."""
+    if one.worker.pool != "prefork":
+        return one.expected
+    if one.worker.max_memory_per_child is not None:
+        return max(one.expected, one.concurrency * one.worker.max_memory_per_child + PARENT["prefork"])
+    return max(one.expected, math.ceil(one.concurrency * _least_child(one.worker) / RECYCLE_SHARE) + MB)
 
 
 def _before_memory(worker: Worker, machine: Machine) -> Sized:
@@ -91,11 +114,13 @@ def _before_memory(worker: Worker, machine: Machine) -> Sized:
         instances = machine.gpus
     else:
         instances = machine.cores if worker.pool in PER_CORE else 1
-    if isinstance(worker.concurrency, int):
+    if worker.pool == "solo":
+        concurrency = 1
+    elif isinstance(worker.concurrency, int):
         concurrency = worker.concurrency
     elif worker.concurrency != "auto":
         concurrency = max(1, int(per_core(worker.concurrency) * cores))
-    elif worker.pool == "solo" or worker.workload == "gpu":
+    elif worker.workload == "gpu":
         concurrency = 1
     elif worker.pool != "prefork":
         concurrency = GREEN_SLOTS
@@ -132,6 +157,9 @@ def _in_memory(one: Sized, share: int) -> Sized:
         room = f"memory_max {mega(limit)}" if worker.memory_max else f"the {mega(limit)} that the machine has for it"
         if expected(worker, one.concurrency) > limit:
             why = f"{one.concurrency} × {mega(slot_memory(worker))} + {mega(PARENT[worker.pool])} is more than {room}"
+        elif worker.max_memory_per_child is not None:
+            child = mega(worker.max_memory_per_child)
+            why = f"{one.concurrency} × max_memory_per_child {child} + {mega(PARENT[worker.pool])} is more than {room}"
         else:  # what does not fit is what --max-memory-per-child has to allow
             why = f"{one.concurrency} × {mega(_least_child(worker))} (RSS of a child) is more than {RECYCLE_SHARE} of {room}"
         if fits == 0 or worker.concurrency != "auto":
@@ -148,7 +176,9 @@ def _slots_that_fit(worker: Worker, limit: int) -> int:
     slot = slot_memory(worker)
     room = limit - PARENT[worker.pool]
     slots = room // slot if slot else (1 << 20 if room >= 0 else 0)
-    if worker.pool == "prefork" and worker.max_memory_per_child is None:
+    if worker.pool == "prefork" and worker.max_memory_per_child is not None:
+        slots = min(slots, room // worker.max_memory_per_child)
+    elif worker.pool == "prefork":
         slots = min(slots, int(limit * RECYCLE_SHARE) // _least_child(worker))
     return max(0, slots)
 

@@ -4,6 +4,7 @@ Every mistake of the user is found before the first machine is asked anything, a
 names the path, what was found and what to write.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +22,7 @@ BROKER = "broker"
 _SUFFIX = "_worker"
 M = TypeVar("M", bound=Model)
 FLEET_WIDE = ("visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file")
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 # Group data that pyinfra itself reads: global arguments and connector settings.
 _PYINFRA_PREFIXES = ("_", "ssh_", "fake_", "local_")
 
@@ -103,6 +105,11 @@ def load(inventory: Inventory) -> Fleet:
             path = group + _SUFFIX
             if path not in data:
                 continue
+            if not _ROLE.fullmatch(group):
+                mistakes.append(
+                    f"{group}: no name for a role, which is part of its unit's; write up to 40 of a-z, A-Z, 0-9, _ and -"
+                )
+                continue
             # The same text is the same worker, once: most machines of a large fleet are alike.
             key = f"{path}{data[path]!r}"
             if key not in known:
@@ -127,9 +134,11 @@ def load(inventory: Inventory) -> Fleet:
                     "in the inventory"
                 )
     mistakes += _differing(hosts.values())
-    mistakes += [
-        mistake for app in dict.fromkeys(_app_of(host.settings) for host in hosts.values()) for mistake in _app_mistakes(*app)
-    ]
+    for app in dict.fromkeys(_app_of(host.settings) for host in hosts.values()):
+        try:
+            mistakes += _app_mistakes(*app)
+        except (OSError, UnicodeDecodeError) as error:
+            mistakes.append(f"app_source: {app[0][:80]} is not readable: {error}")
     if mistakes or broker is None:
         raise SpecError(mistakes)
     unused = tuple(sorted(inventory.group_data - {group for group, names in inventory.groups.items() if names} - {"all"}))
@@ -229,10 +238,17 @@ def _explain(model: type[Model], path: str, kind: str, loc: tuple[int | str, ...
     if kind == "too_short":
         return f"{where}: found none, write at least one{about}"
     if not loc:
-        return f"{where}: write a dict of settings, found {found!r}"
+        return f"{where}: write a dict of settings, found {_short(found)}"
     if kind in _WRITE:
-        return f"{where}: write {_WRITE[kind]}, found {found!r}{about}"
-    return f"{where}: {message.removeprefix('Value error, ')}, found {found!r}{about}"
+        return f"{where}: write {_WRITE[kind]}, found {_short(found)}{about}"
+    if kind == "string_pattern_mismatch":
+        message = "write one line of text" if "x00" in message else "write letters, digits and any of _ . : - alone"
+    return f"{where}: {message.removeprefix('Value error, ')}, found {_short(found)}{about}"
+
+
+def _short(found: Any) -> str:
+    text = repr(found)
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _is_shipped(file: Path, source: Path, exclude: Iterable[str]) -> bool:

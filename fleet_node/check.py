@@ -1,13 +1,15 @@
 """`python -m fleet_node.check APP`: does the app import here, and what does it say of itself?
 
-Reads the worker's environment as NAME=value lines on stdin. Prints one JSON object on a line of its own: {"app": …} and what
-`fleet_node.describe` finds. Exit 1, with the traceback's last line on stderr, where the app does not import.
+Reads the worker's environment as NAME=value lines on stdin. Prints one JSON object on a line of its own, after `fleet-app: `:
+{"app": …} and what `fleet_node.describe` finds. Exit 1, with the traceback's last line on stderr, where the app does not import.
 """
 
 import json
 import os
 import sys
 import traceback
+
+MARK = "fleet-app: "
 
 
 def _where(error: BaseException) -> str:
@@ -44,15 +46,27 @@ def main() -> int:
         found = describe(app)
     except BaseException as error:  # the app's own code may raise anything, SystemExit too
         last = traceback.format_exception_only(error)[-1].strip() + _where(error)
-        for name, value in given.items():
-            if len(value) >= 6:  # it may be a secret, and this is shown and logged
-                last = last.replace(value, f"<{name}>")
-        sys.stderr.write(f"celery_app {app_name} does not import: {last}\n")
+        sys.stderr.write(f"celery_app {app_name} does not import: {_masked(last, given)}\n")
         return 1
-    # A line of its own, whatever the app has printed.
-    sys.stdout.write(f"\n{json.dumps({'app': app_name, **found})}\n")
+    for task in found["tasks"]:
+        if "route_error" in task:
+            task["route_error"] = _masked(task["route_error"], given)
+    # A line of its own, told apart from whatever the app prints.
+    sys.stdout.write(f"\n{MARK}{json.dumps({'app': app_name, **found})}\n")
     return 0
 
 
+def _masked(text: str, given: dict[str, str]) -> str:
+    """`text` without the values of the environment: they may be secrets, and this is shown and logged."""
+    for name, value in given.items():
+        for form in (value, repr(value)[1:-1], json.dumps(value)[1:-1]):
+            if len(value) >= 6:
+                text = text.replace(form, f"<{name}>")
+    return text
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a thread that the app has started would keep us

@@ -112,6 +112,9 @@ def _settings(app: Any) -> dict[str, Any]:
         value = app.conf.get(name, None)
         if value not in (None, DEFAULTS.get(name)):
             found[name] = _plain(value)
+    for name in ("broker_read_url", "broker_write_url"):
+        if shown := _shown(app.conf.get(name)):
+            found[name] = shown
     return found
 
 
@@ -128,14 +131,18 @@ def _plain(value: Any) -> Any:
 
 
 def _broker(app: Any) -> str | None:
-    """Scheme and hosts of the URL that the app fixes, `redis://10.0.0.1:6379`."""
+    """Scheme and hosts of the URL that the app fixes, `redis://10.0.0.1:6379`: in any other part there may be a password."""
     try:
-        url = app.conf["broker_url"]
+        return _shown(app.conf["broker_url"])
     except KeyError:
         return None
-    urls = url.split(";") if isinstance(url, str) else [str(one) for one in url or ()]
+
+
+def _shown(url: Any) -> str | None:
     shown = []
-    for one in urls:
+    for one in url.split(";") if isinstance(url, str) else map(str, url or ()):
         scheme, separator, rest = one.partition("://")
-        shown.append(f"{scheme}{separator}{rest.rpartition('@')[2].partition('/')[0]}" if separator else scheme)
+        if separator:
+            hosts = re.split(r"[/?#]", rest.rpartition("@")[2])[0]
+            shown.append(f"{scheme}://{hosts}")
     return ";".join(shown) or None

@@ -12,7 +12,7 @@ from typing import Any
 from gevent.lock import Semaphore
 from gevent.pool import Pool
 from pyinfra import logger
-from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.facts import FactBase, get_fact
 from pyinfra.api.operation import operation
 from pyinfra.context import ctx_host, host, inventory, state
@@ -61,7 +61,10 @@ class Probe(FactBase[probe.Machine]):
         return "sh -c " + shlex.quote(probe.command((*machine.PACKAGES, *broker.PACKAGES), (machine.USER,)))
 
     def process(self, output: Iterable[str]) -> probe.Machine:
-        return probe.parse(output)
+        try:
+            return probe.parse(output)
+        except ValueError as error:
+            raise FactProcessError(str(error)) from error
 
 
 @cache
@@ -106,10 +109,13 @@ def _ask(one: Any) -> tuple[str, probe.Machine]:
 
 
 def _resolve(fleet: Fleet) -> Plan:
-    silent = [name for name, seen in _seen.items() if not (seen.cores and seen.memory)]
+    silent = [name for name, seen in _seen.items() if seen is None or not (seen.cores and seen.memory)]
     if silent:
-        raise FleetError(f"{', '.join(silent)}: does not say how many cores (nproc) or how much memory (/proc/meminfo) it has")
-    plan = resolved(fleet, {name: seen.facts for name, seen in _seen.items()})
+        raise FleetError(
+            f"{', '.join(silent)}: does not say what it has (cores by nproc, memory by /proc/meminfo); nothing was changed"
+        )
+    # In the inventory's order, whoever answered first: what is sized must be the same in every run.
+    plan = resolved(fleet, {name: _seen[name].facts for name in fleet.hosts if name in _seen})
     findings = lint(plan)
     errors = [finding for finding in findings if finding.level == "error" and finding.counts]
     if errors:

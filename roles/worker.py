@@ -78,6 +78,7 @@ def _role(role: str, sized: Sized, variables: Mapping[str, str], release: Releas
             "instance": instance,
             "worker": sized.worker,
             "sized": sized,
+            "device": instance - 1 if sized.worker.workload == "gpu" else None,
             "app": release.app,
             "release": release,
             "arguments": arguments(role, sized, instance),

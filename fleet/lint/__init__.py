@@ -19,8 +19,14 @@ __all__ = ["RULES", "Finding", "Rule", "application", "broker", "connections", "
 def lint(plan: Plan, apps: tuple[App, ...] = ()) -> tuple[Finding, ...]:
     """Everything that is wrong with the fleet, worst first. Without `apps`, the rules that look at the app find nothing."""
     ignored = plan.settings.settings.lint_ignore
-    found = [(one, at) for one in RULES.values() for at in one.check(plan, apps)]
+    found = [(one, asked) for one in RULES.values() for at in one.check(plan, apps) if (asked := _asked(at, plan))]
     return merged(found, ignored)
+
+
+def _asked(at: At, plan: Plan) -> At | None:
+    """What was found, without the machines that nobody asked: what they are like is a guess, and no reason to stop."""
+    hosts = tuple(host for host in at.hosts if host not in plan.assumed)
+    return at._replace(hosts=hosts) if hosts or not at.hosts else None
 
 
 @rule("unknown-rule", "error")

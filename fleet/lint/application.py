@@ -43,6 +43,15 @@ def app_overruled(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
                     yield At(f"{app.app}: {name}", f"{fixed}, and the workers of {one.role} get {value} by flag, which wins")
 
 
+@rule("app-broker-read", "error")
+def app_broker_read(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """broker_read_url and broker_write_url go before CELERY_BROKER_URL: the app's workers would not use the fleet's broker."""
+    for app in apps:
+        for name in ("broker_read_url", "broker_write_url"):
+            if name in app.settings:
+                yield At(f"{app.app}: {name}", f"{app.settings[name]} goes before the fleet's own broker; leave it out")
+
+
 @rule("app-broker", "note")
 def app_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """An address that the app fixes in code is overruled for its workers. Producers elsewhere need the other, too."""

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from fleet.app import App
-from fleet.lint.finding import At, each_role, rule
+from fleet.lint.finding import At, rule
 from fleet.model import GREEN
 from fleet.plan import Plan
 
-OURS = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
+OURS = (
+    "BROKER_URL",  # as celery's -b
+    "CELERY_BROKER_READ_URL",
+    "CELERY_BROKER_URL",
+    "CELERY_BROKER_WRITE_URL",
+    "CELERY_RESULT_BACKEND",
+    "RESULT_BACKEND",  # as celery's --result-backend
+)
+"""Variables from which Celery takes an address before it looks at anything else."""
 
 
 @rule("broker-eviction", "error")
@@ -30,8 +39,7 @@ def broker_persistence(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 @rule("broker-url", "error")
 def broker_url(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """The deploy gives workers the address of the fleet's broker. Another in their environment goes before it."""
-    said: set[tuple[str, str, str]] = set()
-    for one in each_role(plan):
+    for one in plan.placed:
         settings = plan.fleet.hosts[one.host].settings
         layers: tuple[tuple[str, Mapping[str, str]], ...] = (
             ("environment", settings.environment),
@@ -39,14 +47,19 @@ def broker_url(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         )
         for path, environment in layers:
             for name in OURS:
-                if name in environment and (path, name, environment[name]) not in said:
-                    said.add((path, name, environment[name]))
-                    yield At(f"{path}.{name}", _why_not(environment[name]))
+                if name in environment:
+                    yield At(f"{path}.{name}", _why_not(environment[name]), (one.host,))
+        for name in one.sized.worker.secrets:
+            if name in OURS:
+                yield At(f"{one.path}.secrets", f"{name} goes before the fleet's own broker; leave it out", (one.host,))
 
 
 def _why_not(url: str) -> str:
-    scheme = url.partition("://")[0]
-    hosts = url.partition("://")[2].rpartition("@")[2].partition("/")[0]
+    """What is wrong with it. Only scheme and hosts are shown: there may be a password in any other part."""
+    scheme, separator, rest = url.partition("://")
+    hosts = re.split(r"[/?#]", rest.rpartition("@")[2])[0]
+    if not separator:
+        return "goes before the fleet's own broker, which is then deployed for nobody; leave it out"
     if "cluster" in scheme or "," in hosts:
         return f"{scheme}://{hosts}: Redis Cluster is no broker for Celery (keys of one task lie on several nodes); leave it out"
     if scheme in ("valkey", "valkeys"):

@@ -42,6 +42,19 @@ def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
                 )
 
 
+@rule("shared-queue", "error")
+def shared_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Workers of two apps on one queue get each other's tasks, which they do not know and throw away."""
+    of_queue: dict[str, dict[str, str]] = {}
+    for one in plan.placed:
+        for queue in one.sized.worker.queues:
+            of_queue.setdefault(queue, {}).setdefault(plan.fleet.hosts[one.host].settings.celery_app, one.role)
+    for queue, roles in of_queue.items():
+        if len(roles) > 1:
+            who = " and ".join(f"{app} ({role})" for app, role in roles.items())
+            yield At(f"queue {queue}", f"consumed by workers of {who}; either would get the other's tasks")
+
+
 @rule("default-queue", "warning")
 def default_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """What has no route goes to the app's default queue: a task that is sent by name alone, a chord that is to be unlocked."""

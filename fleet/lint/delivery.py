@@ -109,7 +109,7 @@ def cpu_in_one_process(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 @rule("setting-of-prefork", "warning")
 def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """Some settings are about child processes, and only prefork has any."""
+    """Some settings are about child processes, and only prefork has any; solo runs one task at a time, whatever is asked for."""
     for one in each_role(plan):
         worker = one.sized.worker
         if worker.pool == "prefork":
@@ -117,6 +117,7 @@ def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         useless = {
             "max_tasks_per_child": worker.max_tasks_per_child,
             "max_memory_per_child": worker.max_memory_per_child,
+            "concurrency": worker.concurrency if worker.pool == "solo" and worker.concurrency not in ("auto", 1) else None,
             "start_method": None if worker.start_method == "fork" else worker.start_method,
         }
         for name, value in useless.items():
@@ -127,11 +128,12 @@ def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 @rule("cold-stop", "error")
 def cold_stop(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """REMAP_SIGTERM makes of every stop a cold one: gevent and solo lost what they ran, prefork 4 of 60 tasks."""
-    for one in each_role(plan):
+    for one in plan.placed:
         settings = plan.fleet.hosts[one.host].settings
         value = {**settings.environment, **one.sized.worker.environment}.get("REMAP_SIGTERM")
         if value:
             yield At(
                 f"{one.path}.environment.REMAP_SIGTERM",
                 f"{value}: a stop of {one.sized.worker.pool} would drop what it runs; leave it out, tasks have stop_timeout",
+                (one.host,),
             )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fleet.app import App
 from fleet.lint.finding import At, each_role, rule
 from fleet.plan import Plan, reserve_of
-from fleet.sizing import CHILD_RSS, PARENT, mega, slot_memory
+from fleet.sizing import CHILD_RSS, mega, slot_memory
 from fleet.units import resolve
 
 
@@ -55,8 +55,8 @@ def memory_tight(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         if one.sized.memory_high < one.sized.expected <= one.sized.memory_max:
             yield At(
                 f"{one.path}.memory_max",
-                f"{mega(one.sized.expected)} expected, above memory_high {mega(one.sized.memory_high)}; lower concurrency, or more "
-                f"than the {mega(one.sized.memory_max)} that it has",
+                f"{mega(one.sized.expected)} expected, above memory_high {mega(one.sized.memory_high)}; lower concurrency, or "
+                f"give it more than {mega(one.sized.memory_max)}",
                 (one.host,),
             )
 
@@ -67,24 +67,6 @@ def memory_assumed(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     for one in each_role(plan):
         if one.sized.worker.memory_per_slot is None and one.sized.worker.pool == "prefork":
             yield At(f"{one.path}.memory_per_slot", f"not given: taken for {mega(slot_memory(one.sized.worker))} a task at once")
-
-
-@rule("memory-recycling", "error")
-def memory_recycling(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """A child is recycled after its task, so all of them may be at their limit at once."""
-    for one in plan.placed:
-        sized = one.sized
-        if sized.worker.max_memory_per_child is None or sized.worker.pool != "prefork":
-            continue
-        each = sized.worker.max_memory_per_child
-        total = sized.concurrency * each + PARENT["prefork"]
-        if total > sized.memory_max:
-            yield At(
-                f"{one.path}.max_memory_per_child",
-                f"{sized.concurrency} children of {mega(each)} and the parent are {mega(total)}, more than memory_max "
-                f"{mega(sized.memory_max)}; write at most {mega(int(sized.memory_max * 0.8) // sized.concurrency)}",
-                (one.host,),
-            )
 
 
 @rule("recycled-at-once", "error")

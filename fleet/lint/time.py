@@ -46,6 +46,8 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """Redis gives an unacknowledged task to another worker after the visibility timeout: too short, and tasks run twice."""
     limit: float | None = plan.visibility_timeout
     path = "visibility_timeout"
+    if limit is None and not apps:
+        return  # the app is not known (yet)
     if limit is None:
         limit = min((_in_app(app, "broker_transport_options") for app in apps), default=REDIS_DEFAULT)
         path = "broker_transport_options.visibility_timeout (the app's)"
@@ -62,7 +64,7 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             )
 
 
-@rule("visibility-places", "error")
+@rule("visibility-places", "warning")
 def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """Celery wants the visibility timeout in three places. With "app" all three are the app's to set, to the same."""
     if plan.visibility_timeout is not None:
@@ -71,7 +73,7 @@ def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         broker = _in_app(app, "broker_transport_options")
         for name, value in (
             ("result_backend_transport_options.visibility_timeout", _in_app(app, "result_backend_transport_options")),
-            ("visibility_timeout", app.settings.get("visibility_timeout", REDIS_DEFAULT)),
+            ("visibility_timeout", _number(app.settings.get("visibility_timeout"))),
         ):
             if value != broker:
                 yield At(
@@ -91,8 +93,8 @@ def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             if limit > worker.time_limit:
                 yield At(
                     f"{role.path}.time_limit",
-                    f"{worker.time_limit} is less than the {limit:g} that the app gives {names}, which goes before it: a restart "
-                    f"would kill such a task after {worker.stop_seconds} s; write {limit:g}",
+                    f"{worker.time_limit} is less than the {limit:g} that the app gives {names}, which goes before it, and the "
+                    f"stop and visibility timeouts are made from it; write {limit:g}",
                 )
 
 
@@ -147,5 +149,8 @@ def _grouped(tasks: Iterable[AppTask], value_of: Callable[[AppTask], float | Non
 
 def _in_app(app: App, options: str) -> float:
     found = app.settings.get(options)
-    value = found.get("visibility_timeout") if isinstance(found, dict) else None
+    return _number(found.get("visibility_timeout") if isinstance(found, dict) else None)
+
+
+def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else REDIS_DEFAULT

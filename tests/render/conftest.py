@@ -93,7 +93,7 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
         path.write_text(
             FAKE.format(
                 secrets=str(found),
-                described=json.dumps(described or DESCRIBED),
+                described="fleet-app: " + json.dumps(described or DESCRIBED),
                 source=source or str(ROOT / "examples" / "shop"),
                 inventory=str(ROOT / "inventory" / "prod.py"),
                 more=more,

@@ -108,6 +108,36 @@ def test_what_an_app_prints_is_not_its_description(tmp_path: Path) -> None:
     assert describe(tmp_path, "loud").app == "loud"
 
 
+def test_an_app_that_speaks_at_its_end_or_has_threads_that_stay(tmp_path: Path) -> None:
+    (tmp_path / "lively.py").write_text(
+        "import atexit, sys, threading, time\nfrom celery import Celery\natexit.register(print, 'bye')\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\nsys.stdout.buffer.write(b'\\xff')\napp = Celery('lively')\n"
+    )
+    assert describe(tmp_path, "lively").app == "lively"
+
+
+def test_the_longest_retry_is_the_one_that_backed_off_most(tmp_path: Path) -> None:
+    (tmp_path / "retries.py").write_text(
+        "from celery import Celery\napp = Celery('retries')\n"
+        "@app.task(name='patient', autoretry_for=(OSError,), retry_backoff=600, retry_backoff_max=7200, max_retries=10)\n"
+        "def patient(): pass\n"
+        "@app.task(name='quick', autoretry_for=(OSError,), retry_backoff=True, max_retries=2)\ndef quick(): pass\n"
+    )
+    app = describe(tmp_path, "retries")
+    assert (task(app, "patient").retry_delay, task(app, "quick").retry_delay) == (7200, 180)
+
+
+def test_no_secret_in_a_description(tmp_path: Path) -> None:
+    (tmp_path / "leaky.py").write_text(
+        "import os\nfrom celery import Celery\napp = Celery('leaky', broker='redis://h:6379?password=hunter2222')\n"
+        "def route(*args, **kw): raise RuntimeError('cannot connect with ' + os.environ['TOKEN'])\n"
+        "app.conf.task_routes = (route,)\n@app.task(name='one')\ndef one(): pass\n"
+    )
+    app = describe(tmp_path, "leaky", TOKEN="super\\secret")
+    assert task(app, "one").route_error == "RuntimeError: cannot connect with <TOKEN>"
+    assert app.broker == "redis://h:6379"
+
+
 def test_an_app_that_does_not_import_says_why(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import os\nos.environ['NEEDED']\n")
     with pytest.raises(AppError, match=r"celery_app broken does not import: KeyError: 'NEEDED'"):

@@ -106,7 +106,7 @@ def test_lint_as_json(project: Path) -> None:
     assert done.returncode == 1
     assert said["workers"][0]["host"] == "web1"
     assert said["workers"][0]["memory_max"] == 7372 << 20
-    assert [finding["rule"] for finding in said["findings"]] == ["single-consumer"]
+    assert [finding["rule"] for finding in said["findings"]] == ["single-consumer", "memory-assumed"]
     assert said["visibility_timeout"] == 600 + 180 + 60
 
 
@@ -131,7 +131,8 @@ def test_lint_looks_at_the_app(project: Path) -> None:
             "web_worker.concurency: unknown",
         ),
         ({"app/app.py": "import nowhere"}, ["--python", sys.executable], "celery_app app does not import: "),
-        ({}, ["--no-app", "--assume", "cores=x"], "--assume cores=x: write e.g. cores=8,memory=16G,gpus=1"),
+        ({}, ["--no-app", "--assume", "cores=x"], "--assume cores=x: memory missing; write e.g. cores=8,memory=16G,gpus=1"),
+        ({"group_data/web.py": "web_worker = {"}, ["--no-app"], "web.py: SyntaxError: '{' was never closed"),
         ({"app/requirements.txt": "no-such-package-anywhere==1.0"}, [], "no venv for the app: "),
     ],
 )

@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_tasks_of_an_app_that_imports_are_listed(folder: Path) -> None:
     done = check("jobs", folder, "LEVEL=3\nMOTTO=a=b c\n")
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = json.loads(done.stdout.strip().removeprefix("fleet-app: "))
     assert (said["app"], said["celery"]) == ("jobs", "5.7.0")
     assert [task["name"] for task in said["tasks"]] == ["jobs.add", "more.sub"]
 
@@ -37,8 +37,12 @@ def test_the_tasks_of_an_app_that_imports_are_listed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("app", "stdin", "last_line"),
     [
-        ("jobs", "", "KeyError: 'LEVEL'"),
-        ("jobs", "LEVEL=high\n", "ValueError: Couldn't import 'jobs': invalid literal for int() with base 10: 'high'"),
+        ("jobs", "", "KeyError: 'LEVEL' ({folder}/jobs.py, line 6)"),
+        (
+            "jobs",
+            "LEVEL=high\n",
+            "ValueError: Couldn't import 'jobs': invalid literal for int() with base 10: 'high' ({folder}/jobs.py, line 6)",
+        ),
         ("nowhere", "", "ModuleNotFoundError: No module named 'nowhere'"),
         ("jobs:missing", "LEVEL=3\n", "ModuleNotFoundError: No module named 'jobs:missing'"),
     ],
@@ -46,7 +50,7 @@ def test_the_tasks_of_an_app_that_imports_are_listed(folder: Path) -> None:
 def test_the_tracebacks_last_line_is_shown(folder: Path, app: str, stdin: str, last_line: str) -> None:
     done = check(app, folder, stdin)
     assert done.returncode == 1
-    assert done.stderr == f"celery_app {app} does not import: {last_line}\n"
+    assert done.stderr == f"celery_app {app} does not import: {last_line.format(folder=folder)}\n"
 
 
 def test_a_module_that_fails_to_import_is_found_too(folder: Path) -> None:

@@ -126,5 +126,33 @@ def test_several_prefork_instances_share_the_cores() -> None:
     assert sized(BIG, workload="cpu", instances=4, cpu_quota="300%").concurrency == 3
 
 
+def test_what_the_user_fixed_has_its_need_before_what_is_automatic() -> None:
+    workers = {
+        "fixed": Worker.model_validate({"queues": ["a"], "concurrency": 2, "memory_per_slot": "1G"}),
+        "auto": Worker.model_validate({"queues": ["b"], "memory_per_slot": "1G"}),
+    }
+    found = size(workers, Machine(8, 8 * GB), RESERVE)
+    assert found["fixed"].problem is None
+    assert found["fixed"].concurrency == 2
+    assert found["auto"].lowered is not None
+    assert found["auto"].concurrency == 3
+    assert sum(one.memory_max for one in found.values()) <= 8 * GB - RESERVE
+
+
+def test_a_recycling_limit_of_the_users_counts() -> None:
+    one = sized(Machine(8, 8 * GB), max_memory_per_child="1G")
+    assert one.concurrency == 7
+    assert one.problem is None
+
+
+def test_a_recycling_limit_and_a_concurrency_of_the_users_that_do_not_fit_are_a_problem() -> None:
+    one = sized(BIG, memory_max="1G", max_memory_per_child="400M", concurrency=4)
+    assert one.problem == "4 × max_memory_per_child 400M + 38M is more than memory_max 1024M; write at most 2"
+
+
+def test_solo_runs_one_at_a_time() -> None:
+    assert sized(BIG, pool="solo", concurrency=8).concurrency == 1
+
+
 def test_sizing_is_the_same_twice() -> None:
     assert sized(BIG, workload="io") == sized(BIG, workload="io")

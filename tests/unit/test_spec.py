@@ -154,3 +154,42 @@ def test_a_secrets_file_that_would_be_shipped_is_refused() -> None:
     (mistake,) = mistakes(fleet_of(everywhere={**ALL, "secrets_file": "app/prod.env"}))
     assert mistake == "secrets_file: app/prod.env is inside app_source and would be shipped to every machine; move it"
     load(fleet_of(everywhere={**ALL, "secrets_file": "app/secrets/prod.env"}))
+
+
+def test_a_set_of_queues_is_refused() -> None:
+    (mistake,) = mistakes(fleet_of({**WEB, "queues": {"a", "b"}}))
+    assert mistake.startswith('web_worker.queues: write a list such as ["default"], found {')
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("time_limit", None, "write a whole number, found None"),
+        ("time_limit", 10**30, "Input should be less than or equal to 100000000"),
+        ("environment", ["A"], 'write a dict such as {"NAME": "value"}, found [\'A\']'),
+        ("queues", [""], "write letters, digits and any of _ . : - alone, found ''"),
+        ("concurrency", "²", 'write a number such as 8, a number a core such as "4x", or "auto", found'),
+        ("polling_interval", "inf", "Input should be a finite number"),
+        ("cpu_quota", "lots", 'write a share of one core\'s time such as "150%", found'),
+        ("memory_max", 512, 'write a size such as "512M" or "2G" (a bare number is bytes), found 512'),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_to_write(setting: str, value: Any, said: str) -> None:
+    (mistake,) = mistakes(fleet_of({**WEB, setting: value}))
+    assert mistake.startswith(f"web_worker.{setting}")
+    assert said in mistake
+
+
+def test_a_role_of_a_group_that_its_hosts_are_not_in() -> None:
+    inventory = fleet_of()
+    hosts = {**inventory.hosts, "mail1": {**ALL, "web_worker": WEB}}
+    groups = {**inventory.groups, "mail": ("mail1",)}
+    (mistake,) = mistakes(Inventory(hosts, groups, frozenset({"web", "mail"})))
+    assert mistake == "web_worker: mail1 is not in that group, and has no other role; its groups are mail: write e.g. mail_worker"
+
+
+def test_a_role_name_that_no_unit_could_have() -> None:
+    inventory = fleet_of()
+    hosts = {**inventory.hosts, "x1": {**ALL, "wéb x_worker": WEB}}
+    found = mistakes(Inventory(hosts, {**inventory.groups, "wéb x": ("x1",)}, frozenset({"web", "wéb x"})))
+    assert found == ["wéb x: no name for a role, which is part of its unit's; write up to 40 of a-z, A-Z, 0-9, _ and -"]
