@@ -265,7 +265,7 @@ def _app_of(settings: Settings) -> tuple[str, str, str, tuple[str, ...]]:
 def _app_mistakes(app_source: str, app_requirements: str, secrets_file: str, exclude: Iterable[str]) -> Iterable[str]:
     source = Path(app_source)
     if not source.is_dir():
-        yield f"app_source: no such folder: {app_source}; write the path of the app's code on this machine"
+        yield f"app_source: no such folder: {app_source} (seen from {Path.cwd()}); write the path of the app's code"
         return
     if _is_shipped(Path(secrets_file), source, exclude):
         yield f"secrets_file: {secrets_file} is inside app_source and would be shipped to every machine; move it"

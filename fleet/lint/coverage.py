@@ -22,6 +22,8 @@ def queue_without_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         for queue, names in by_queue.items():
             close = get_close_matches(queue, plan.consumers, n=1)
             hint = f"did you mean {close[0]}?" if close else f"add {queue} to a role's queues"
+            if queue == app.default_queue and not close:
+                hint += ", or set task_default_queue in the app"
             yield At(f"{app.app}: queue {queue}", f"no worker consumes it, and this is routed there: {some(names)}; {hint}")
 
 

@@ -42,6 +42,8 @@ def as_json(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
     """Everything, as plain values. exit code: 1 where a finding counts."""
     return {
         "visibility_timeout": plan.visibility_timeout,
+        "machines": {host: {"cores": one.cores, "memory": one.memory, "gpus": one.gpus} for host, one in plan.machines.items()},
+        "broker": {"host": plan.fleet.broker_host, **plan.fleet.broker.model_dump()},
         "workers": [{"host": one.host, "role": one.role, **flags(plan, one)} for one in plan.placed],
         "consumers": plan.consumers,
         "findings": [

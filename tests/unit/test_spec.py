@@ -1,5 +1,6 @@
 """A mistake in the settings is one line that names the path, what was found and what to write."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,7 +118,7 @@ def test_no_worker_at_all() -> None:
 
 def test_a_source_that_is_not_there() -> None:
     assert mistakes(fleet_of(everywhere={**ALL, "app_source": "nowhere"})) == [
-        "app_source: no such folder: nowhere; write the path of the app's code on this machine"
+        f"app_source: no such folder: nowhere (seen from {Path.cwd()}); write the path of the app's code"
     ]
 
 

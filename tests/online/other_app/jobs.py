@@ -3,6 +3,7 @@
 from celery import Celery
 
 celery = Celery("jobs")
+celery.conf.task_default_queue = "default"
 
 
 @celery.task
