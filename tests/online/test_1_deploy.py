@@ -25,7 +25,8 @@ def pids(lab: Lab) -> dict[str, str]:
 def everything(lab: Lab) -> dict[str, str]:
     """What the deploy manages on each machine: every path with its time of change, every unit with its process."""
     look = (
-        'find /etc/fleet /etc/systemd/system /etc/redis /opt/fleet/releases -maxdepth 1 -printf "%p %T@ %u %m\\n" 2>/dev/null | sort; '
+        "find /etc/fleet /etc/systemd/system /etc/redis /opt/fleet/releases "
+        '-maxdepth 1 -printf "%p %T@ %u %m\\n" 2>/dev/null | sort; '
         'systemctl show --property=Id,MainPID,NRestarts "celery-*" redis-server; getent passwd celery'
     )
     return {host: lab.ask(host, look) for host in (*WORKERS, "broker1")}
