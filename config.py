@@ -2,5 +2,9 @@
 
 from pyinfra.context import config
 
+from roles import exits
+
 # One host that cannot be reached, or fails a step, stops the run: a fleet half on one release is found by --limit, not by luck.
 config.FAIL_PERCENT = 0
+
+exits.install()

@@ -21,4 +21,4 @@ if host.name == fleet.broker_host:
     apply.bring_broker(fleet, me, secrets, seen)
 
 apply.phase(name="Bring up the workers")
-apply.bring(workers, seen)
+apply.roll(plan, me, secrets, workers, seen)

@@ -80,6 +80,13 @@ def _is_quota(value: object) -> object:
     raise ValueError('write a share of one core\'s time such as "150%"')
 
 
+def _is_unavailable(value: object) -> object:
+    share = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if _number(value) or (share and 1 <= int(share[1]) <= 100):
+        return _number(value) or value
+    raise ValueError('write a number such as 2, or a share from "1%" to "100%"')
+
+
 def _is_visibility(value: object) -> object:
     if value in ("auto", "app") or _number(value):
         return _number(value) or value
@@ -114,6 +121,7 @@ Workload = Literal["io", "cpu", "gpu"]
 Concurrency = Annotated[int | str, BeforeValidator(_is_concurrency)]
 Instances = Annotated[int | Literal["auto"], BeforeValidator(_is_instances)]
 Prefetch = Annotated[int | Literal["disabled"], BeforeValidator(_is_prefetch)]
+Unavailable = Annotated[int | str, BeforeValidator(_is_unavailable)]
 Quota = Annotated[str, BeforeValidator(_is_quota)]
 VisibilityTimeout = Annotated[int | Literal["auto", "app"], BeforeValidator(_is_visibility)]
 Seconds = Annotated[PositiveInt, Field(le=10**8)]

@@ -22,6 +22,7 @@ from fleet.fields import (
     Quota,
     Reason,
     Seconds,
+    Unavailable,
     Variable,
     Variables,
     VisibilityTimeout,
@@ -223,6 +224,19 @@ class Worker(Model):
         source=OURS,
         default=1,
         ge=0,
+        unit="instances",
+    )
+    canary: bool = setting(
+        "Whether one instance of the role goes first in a rollout, alone.",
+        why="What is wrong with a release is then found by one worker, and put back.",
+        source=OURS,
+        default=True,
+    )
+    max_unavailable: Unavailable = setting(
+        'How many of the role\'s instances may restart at once: a number, or a share such as "25%" (at least one).',
+        why="A quarter keeps three quarters of the throughput, and a rollout of any size takes few steps.",
+        source="the Kubernetes default for a rolling update",
+        default="25%",
         unit="instances",
     )
     database_connections: int = setting(

@@ -68,6 +68,13 @@ class Plan:
         return found
 
     @property
+    def instances(self) -> Iterator[tuple[Placed, int]]:
+        """Every worker process: its role on its host, and its number from 1."""
+        for one in self.placed:
+            for number in range(1, one.sized.instances + 1):
+                yield one, number
+
+    @property
     def settings(self) -> Host:
         """The host whose settings stand for the whole fleet: the broker's."""
         return self.fleet.hosts[self.fleet.broker_host]
@@ -126,10 +133,3 @@ def resolved(fleet: Fleet, machines: Mapping[str, Machine]) -> Plan:
             done[key] = size(host.workers, machine, reserve)
         workers[host.name] = done[key]
     return Plan(fleet, known, workers, frozenset(known) - frozenset(machines))
-
-
-def instances(plan: Plan) -> Iterator[tuple[Placed, int]]:
-    """Every worker process: its role on its host, and its number from 1."""
-    for one in plan.placed:
-        for number in range(1, one.sized.instances + 1):
-            yield one, number

@@ -18,11 +18,14 @@ from pyinfra.api.operation import operation
 from pyinfra.context import ctx_host, host, inventory, state
 from pyinfra.operations import python, server
 
-from fleet import app, secrets, spec
+from fleet import app, rollout, secrets, spec
 from fleet.lint import Finding, lint
+from fleet.lint.finding import some
 from fleet.plan import Plan, resolved
+from fleet.rollout import Instance, Step
 from fleet.spec import Fleet, Host
 from roles import archive, broker, machine, probe, release, worker
+from roles import roll as roll_step
 from roles.diff import Changes, compare
 from roles.gather import gather
 from roles.progress import Progress
@@ -156,6 +159,11 @@ def bring(wanted: State, seen: probe.Machine) -> Changes:
     changes = compare(wanted, seen)
     for line in changes.describe():
         logger.info(f"{host.print_prefix}{line}")
+    _perform(changes)
+    return changes
+
+
+def _perform(changes: Changes) -> None:
     if changes.install:
         server.shell(name="Install Debian packages", commands=[_install(changes.install)])
     if changes.users:
@@ -179,7 +187,84 @@ def bring(wanted: State, seen: probe.Machine) -> Changes:
         targets = [name for name in changes.start if name not in services]
         commands = [*([_activate("restart", services)] if services else []), *([_activate("start", targets)] if targets else [])]
         server.shell(name="Start services", commands=commands)
-    return changes
+
+
+_steps: list[tuple[Step, ...]] = []
+
+
+def roll(plan: Plan, me: Host, found: Mapping[str, str], wanted: State, seen: probe.Machine) -> None:
+    """Declare the rollout: in steps that every host leaves together, so that one that fails leaves those after it untouched.
+
+    Only workers that run something else than they should are restarted, by what runs and not by what was written: a rollout that
+    was cut off is finished by the next.
+    """
+    with _one_at_a_time:
+        if not _steps:
+            _steps.append(rollout.steps(*_waiting(plan, found), plan))
+    steps = _steps[0]
+    mine = [one.unit for step in steps for one in step.instances if one.host == me.name]
+    changes = compare(wanted, seen)
+    for line in changes.describe():
+        logger.info(f"{host.print_prefix}{line}")
+    _perform(roll_step.besides(changes, wanted, mine))
+    for number, step in enumerate(host.loop(steps), 1):  # type: ignore[no-untyped-call]
+        phase(name=f"Step {number} of {len(steps)}: {_described(step)}")
+        units = [one.unit for one in step.instances if one.host == me.name]
+        if units:
+            entries = roll_step.files(wanted, units)
+            server.shell(
+                name="Restart workers",
+                commands=[roll_step.command(units, entries, archive.UNPACK)],
+                _stdin=Hidden(archive.as_text(archive.pack(entries))),
+            )
+    if targets := [name for name in changes.start if not name.endswith(".service")]:
+        server.shell(name="Start services", commands=[_activate("start", targets)])
+
+
+def restart(plan: Plan, me: Host, seen: probe.Machine, role: str | None) -> None:
+    """Declare that every running worker (of `role`, where one is named) is restarted as it is, in steps."""
+    if role is not None and role not in plan.roles:
+        raise FleetError(f"role: no role {role}; the roles are {', '.join(plan.roles)}")
+    with _one_at_a_time:
+        if not _steps:
+            running = [one for one in rollout.instances(plan, _seen) if role in (None, one.role) and _runs(one)]
+            _steps.append(rollout.steps(running, (), plan))
+    for number, step in enumerate(host.loop(_steps[0]), 1):  # type: ignore[no-untyped-call]
+        phase(name=f"Step {number} of {len(_steps[0])}: {_described(step)}")
+        units = [one.unit for one in step.instances if one.host == me.name]
+        if units:
+            server.shell(name="Restart workers", commands=[roll_step.restart_command(units)])
+
+
+def _runs(one: Instance) -> bool:
+    unit = _seen[one.host].units.get(one.unit)
+    return unit is not None and unit.active
+
+
+def _waiting(plan: Plan, found: Mapping[str, str]) -> tuple[list[Instance], list[Instance]]:
+    """Who is to be restarted, and who is to be started, on all the hosts that were asked, in the inventory's order."""
+    changes = {
+        name: compare(worker.desired(plan, one, _release(plan, one), found), _seen[name])
+        for name, one in plan.fleet.hosts.items()
+        if name in _seen and one.workers
+    }
+    everyone = rollout.instances(plan, changes)
+    return (
+        [one for one in everyone if one.unit in changes[one.host].restart],
+        [one for one in everyone if one.unit in changes[one.host].start],
+    )
+
+
+def _release(plan: Plan, one: Host) -> release.Release:
+    try:
+        return release.of(one.settings, plan.fleet.pools, machine.python(_seen[one.name]))
+    except ValueError as error:
+        raise FleetError(f"{one.name}: {error}") from None
+
+
+def _described(step: Step) -> str:
+    waits = f" ({', '.join(step.bare)} wait meanwhile)" if step.bare else ""
+    return ("canary: " if step.canary else "") + some([str(one) for one in step.instances]) + waits
 
 
 def prepare_workers(plan: Plan, me: Host, found: Mapping[str, str], seen: probe.Machine) -> State:
@@ -189,10 +274,7 @@ def prepare_workers(plan: Plan, me: Host, found: Mapping[str, str], seen: probe.
     """
     if not me.workers:
         return worker.NONE
-    try:
-        new = release.of(me.settings, plan.fleet.pools, machine.python(seen))
-    except ValueError as error:
-        raise FleetError(f"{me.name}: {error}") from None
+    new = _release(plan, me)
     wanted = worker.desired(plan, me, new, found)
     if not new.is_built(seen):
         logger.info(f"{host.print_prefix}build release {new.id}")

@@ -17,7 +17,6 @@ import testinfra
 from celery import Celery
 
 from fleet import facts, inventory, secrets, spec, tunnel
-from fleet import plan as planning
 from fleet.plan import Plan, resolved
 from fleet.sizing import Sized
 from fleet.urls import celery_variables
@@ -78,9 +77,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "machine" in metafunc.fixturenames:
         metafunc.parametrize("machine", list(fleet.hosts), scope="session")
     if "instance" in metafunc.fixturenames:
-        instances = [
-            Instance(one.host, one.role, number, one.sized) for one, number in planning.instances(_plan(metafunc.config))
-        ]
+        instances = [Instance(one.host, one.role, number, one.sized) for one, number in _plan(metafunc.config).instances]
         metafunc.parametrize("instance", instances, ids=lambda one: f"{one.host}-{one.role}@{one.number}", scope="session")
 
 

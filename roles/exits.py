@@ -1,0 +1,32 @@
+"""Exit codes that tell the truth, where pyinfra's do not: 0 after Ctrl-C, and 0 where --limit names nobody."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from pyinfra.context import ctx_state, state
+
+
+def install() -> None:
+    """To be called from config.py, which pyinfra runs after it has set its own handler."""
+    signal.signal(signal.SIGINT, _interrupted)
+    atexit.register(_refuse_nobody)
+
+
+def _interrupted(signum: int, frame: Any) -> NoReturn:
+    sys.stderr.write(
+        "\ninterrupted: what a machine was told is finished there, and nothing more is sent; run it again to go on\n"
+    )
+    sys.exit(130)
+
+
+def _refuse_nobody() -> None:
+    if ctx_state.isset() and state.initialised and state.limit_hosts == []:  # type: ignore[no-untyped-call]
+        sys.stderr.write("--limit names no host of the inventory: nothing was done\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # an exit code cannot be changed any more in any other way

@@ -1,0 +1,1 @@
+batch_worker = {"queues": ["batch"], "instances": 2, "memory_per_slot": "100M", "time_limit": 300}

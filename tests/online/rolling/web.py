@@ -1,0 +1,1 @@
+web_worker = {"queues": ["default", "priority"], "workload": "io", "instances": 2, "time_limit": 300}

@@ -1,0 +1,37 @@
+"""Exit codes of runs that were stopped, or did nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.render.conftest import ROOT, Pyinfra
+
+
+def test_a_limit_that_names_nobody_is_a_mistake(pyinfra: Pyinfra) -> None:
+    done = pyinfra("-y", "--limit", "no-such-host")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "--limit names no host of the inventory: nothing was done" in done.stderr
+
+
+def test_an_interrupted_run_has_not_succeeded(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    pyinfra("--limit", "no-such-host")  # writes the inventory of fakes
+    inventory = tmp_path / "fleet.py"
+    inventory.write_text(inventory.read_text().replace('"fake_delay": 0,', '"fake_delay": 3,'))
+    command = [str(Path(sys.executable).parent / "pyinfra"), str(inventory), "deploy.py", "-y"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "Starting operation" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        said += process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said
+    assert "interrupted: what a machine was told is finished there" in said
+    assert "Traceback" not in said
