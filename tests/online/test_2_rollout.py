@@ -63,8 +63,6 @@ def test_a_worker_that_does_not_come_up_stops_the_rollout_and_is_put_back(lab: L
     with (broken / "shop" / "app.py").open("a") as app:  # it imports, and does not start
         app.write("\nimport os\nfrom celery.signals import worker_init\n\n")
         app.write("\n@worker_init.connect\ndef fall(**_):\n    os._exit(3)\n")
-            "\nimport os\nfrom celery.signals import worker_init\n\n\n@worker_init.connect\ndef fall(**_):\n    os._exit(3)\n"
-        )
     done = lab.deploy(*ROLLING, "--data", f"app_source={broken}")
     assert done.returncode == 1, done.stdout
     assert "celery-web@1.service did not come up; the end of its journal:" in done.stdout
