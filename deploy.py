@@ -6,11 +6,11 @@ Run it again at any time: it changes what differs, and nothing else. See first w
 
 from pyinfra.context import host
 
-from roles import apply, machine
+from roles import apply, machine, rolling, survey
 
-fleet, secrets = apply.load()
+fleet, secrets = survey.load()
 me = fleet.hosts[host.name]
-seen, plan = apply.survey()
+seen, plan = survey.look()
 
 # Prepare: nothing that runs is touched.
 apply.bring(machine.desired(plan, me, seen), seen)
@@ -21,4 +21,4 @@ if host.name == fleet.broker_host:
     apply.bring_broker(fleet, me, secrets, seen)
 
 apply.phase(name="Bring up the workers")
-apply.roll(plan, me, secrets, workers, seen)
+rolling.roll(plan, me, secrets, workers, seen)

@@ -5,8 +5,8 @@ Some of them: --data role=web, or --limit web1. --dry shows the steps.
 
 from pyinfra.context import host
 
-from roles import apply
+from roles import rolling, survey
 
-fleet, secrets = apply.load()
-seen, plan = apply.survey()
-apply.restart(plan, fleet.hosts[host.name], seen, host.data.get("role"))
+fleet, secrets = survey.load()
+_, plan = survey.look()
+rolling.restart(plan, fleet.hosts[host.name], host.data.get("role"))

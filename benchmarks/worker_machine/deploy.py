@@ -11,14 +11,14 @@ from grp import getgrgid
 
 from pyinfra.context import host
 
-from roles import apply, broker, machine, probe, release, worker
+from roles import apply, broker, machine, probe, release, survey, worker
 from roles.state import State
 
 OWNER, GROUP = getuser(), getgrgid(os.getgid()).gr_name
 DESTDIR = f"{os.environ['FLEET_BENCH']}/{host.name}"
 
 
-class Probe(apply.Probe):
+class Probe(survey.Probe):
     """apply's own, of a machine that lies below a directory."""
 
     def command(self) -> str:
@@ -26,7 +26,7 @@ class Probe(apply.Probe):
         return "sh -c " + shlex.quote(probe.command((*machine.PACKAGES, *broker.PACKAGES), (OWNER,), destdir))
 
 
-apply.Probe = Probe  # type: ignore[misc]
+survey.Probe = Probe  # type: ignore[misc]
 
 
 def below(state: State) -> State:
@@ -42,9 +42,9 @@ def below(state: State) -> State:
     )
 
 
-fleet, secrets = apply.load()
+fleet, secrets = survey.load()
 me = fleet.hosts[host.name]
-seen, plan = apply.survey()
+seen, plan = survey.look()
 
 apply.bring(below(machine.desired(plan, me, seen)), seen)
 new = release.of(me.settings, fleet.pools, machine.python(seen))

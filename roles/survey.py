@@ -1,0 +1,126 @@
+"""What a run knows before it does anything: the fleet's settings, what every machine has, and whether it all fits together."""
+
+from __future__ import annotations
+
+import atexit
+import shlex
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gevent.lock import Semaphore
+from gevent.pool import Pool
+from pyinfra import logger
+from pyinfra.api.exceptions import FactProcessError, PyinfraError
+from pyinfra.api.facts import FactBase, get_fact
+from pyinfra.context import ctx_host, host, inventory, state
+
+from fleet import secrets, spec
+from fleet.lint import Finding, lint
+from fleet.plan import Plan, resolved
+from fleet.spec import Fleet, Host
+from roles import broker, machine, probe
+from roles.gather import gather
+from roles.progress import Progress
+from roles.release import Release, of
+
+
+class FleetError(PyinfraError):
+    """A mistake of the user's, found before anything changed. pyinfra prints it without a traceback and exits 1."""
+
+
+class Probe(FactBase[probe.Machine]):
+    """All we need to know of a machine, by one command."""
+
+    def command(self) -> str:
+        return "sh -c " + shlex.quote(probe.command((*machine.PACKAGES, *broker.PACKAGES), (machine.USER,)))
+
+    def process(self, output: Iterable[str]) -> probe.Machine:
+        try:
+            return probe.parse(output)
+        except ValueError as error:
+            raise FactProcessError(str(error)) from error
+
+
+@cache
+def load() -> tuple[Fleet, Mapping[str, str]]:
+    """The whole fleet, validated, and its secrets: once a run, before any machine is asked. Raises FleetError."""
+    try:
+        fleet = spec.load(gather(inventory))
+        path = Path(fleet.hosts[fleet.broker_host].settings.secrets_file)
+        found = secrets.read(path)
+        wanted = [name for one in fleet.hosts.values() for role in one.workers.values() for name in role.secrets]
+        secrets.require(path, found, [*secrets.BROKER_NAMES, *dict.fromkeys(wanted)])
+    except (spec.SpecError, secrets.SecretsError) as error:
+        mistakes = str(error).splitlines()
+        raise FleetError("\n    ".join([f"{len(mistakes)} mistake(s), nothing was changed:", *mistakes])) from None
+    state.add_callback_handler(Progress())  # type: ignore[no-untyped-call]
+    return fleet, found
+
+
+one_at_a_time = Semaphore()
+seen_by_host: dict[str, probe.Machine] = {}
+_plan: list[Plan] = []
+
+
+def look() -> tuple[probe.Machine, Plan]:
+    """What this host's probe saw, and the plan of the whole fleet. Raises FleetError where a rule across settings is broken.
+
+    Whoever comes first probes every host, at once: a rule needs them all. (To wait for each host's own turn would lock up where
+    there are more hosts than pyinfra works on at a time.)
+    """
+    with one_at_a_time:
+        if not _plan:
+            hosts = inventory.get_active_hosts()
+            for name, machine_seen in Pool(max(1, len(hosts))).imap_unordered(_ask, hosts):
+                seen_by_host[name] = machine_seen
+            _plan.append(_resolve(load()[0]))
+    return seen_by_host[host.name], _plan[0]
+
+
+def _ask(one: Any) -> tuple[str, probe.Machine]:
+    with ctx_host.use(one):
+        return one.name, get_fact(state, one, Probe)
+
+
+def _resolve(fleet: Fleet) -> Plan:
+    silent = [name for name, seen in seen_by_host.items() if seen is None or not (seen.cores and seen.memory)]
+    if silent:
+        raise FleetError(
+            f"{', '.join(silent)}: does not say what it has (cores by nproc, memory by /proc/meminfo); nothing was changed"
+        )
+    # In the inventory's order, whoever answered first: what is sized must be the same in every run.
+    plan = resolved(fleet, {name: seen_by_host[name].facts for name in fleet.hosts if name in seen_by_host})
+    findings = lint(plan)
+    errors = [finding for finding in findings if finding.level == "error" and finding.counts]
+    if errors:
+        raise FleetError(
+            "\n    ".join([f"{len(errors)} mistake(s) across the settings, nothing was changed:", *map(str, errors)])
+        )
+    tell(findings)
+    return plan
+
+
+_told: dict[Finding, None] = {}
+
+
+def tell(findings: Iterable[Finding]) -> None:
+    """Keep what is no error for the end of the run, where it is read; said once, whatever number of hosts finds it."""
+    if not _told:
+        atexit.register(_list)
+    _told.update(dict.fromkeys(findings))
+
+
+def _list() -> None:
+    for finding in _told:
+        said = f"silenced, since {finding.silenced}" if finding.silenced else finding.level
+        logger.info(f"--> {said}: {finding}")
+
+
+def release_of(plan: Plan, one: Host) -> Release:
+    """The release that a host should have. Raises FleetError where its Python is not known."""
+    try:
+        return of(one.settings, plan.fleet.pools, machine.python(seen_by_host[one.name]))
+    except ValueError as error:
+        raise FleetError(f"{one.name}: {error}") from None
