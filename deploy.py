@@ -6,11 +6,12 @@ Run it again at any time: it changes what differs, and nothing else. See first w
 
 from pyinfra.context import host
 
-from roles import apply, machine, rolling, survey
+from roles import apply, locking, machine, rolling, survey
 
 fleet, secrets = survey.load()
 me = fleet.hosts[host.name]
 seen, plan = survey.look()
+locking.hold(name="Take the lock", plan=plan, what="deploy.py")
 
 # Prepare: nothing that runs is touched.
 apply.bring(machine.desired(plan, me, seen), seen)

@@ -5,8 +5,8 @@ Some of them: --data role=web, or --limit web1. --dry shows the steps.
 
 from pyinfra.context import host
 
-from roles import rolling, survey
+from roles import locking, rolling, survey
 
-fleet, secrets = survey.load()
 _, plan = survey.look()
-rolling.restart(plan, fleet.hosts[host.name], host.data.get("role"))
+locking.hold(name="Take the lock", plan=plan, what="restart.py")
+rolling.restart(plan, host.data.get("role"))

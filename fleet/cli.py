@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from fleet import inventory, linting, secrets, spec
+from fleet import inventory, linting, lock, secrets, spec
 from fleet.lint import report
 from fleet.tunnel import TunnelError, forward
 from fleet.urls import celery_variables
@@ -110,6 +111,47 @@ def lint_fleet(
     raise typer.Exit(1 if any(finding.counts for finding in findings) else 0)
 
 
+@app.command()
+def history(
+    file: Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/prod.py.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> None:
+    """Say who deployed or restarted what, when, and how it ended, oldest first: what the broker's machine has kept.
+
+    Example: fleet history inventory/prod.py
+    """
+    runs = lock.read_history(*_broker(file))
+    for run in runs:
+        if as_json:
+            typer.echo(json.dumps(run))
+            continue
+        restarted = f", restarted {' '.join(run['restarted'])}" if run.get("restarted") else ""
+        typer.echo(
+            f"{run.get('at')}  {run.get('outcome'):<11}  {run.get('what')} by {run.get('who')}, {run.get('seconds')} s{restarted}"
+        )
+    if not runs and not as_json:
+        typer.echo("no run has changed anything yet")
+
+
+@app.command()
+def unlock(
+    file: Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/prod.py.")],
+) -> None:
+    """Remove the lock of a run that is not at work any more (its process was killed, its machine is gone).
+
+    Example: fleet unlock inventory/prod.py
+    """
+    held = lock.break_lock(*_broker(file))
+    typer.echo(f"removed: {held}" if held else "no run holds the lock")
+
+
+def _broker(file: Path) -> tuple[str, Mapping[str, Any]]:
+    """The broker's host, and what the inventory says of it."""
+    found = inventory.read(file)
+    host = spec.load(found).broker_host
+    return host, found.hosts[host]
+
+
 def _say(line: str) -> None:
     typer.echo(line, err=True)
 
@@ -120,7 +162,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
-    except (spec.SpecError, secrets.SecretsError, TunnelError) as error:
+    except (spec.SpecError, secrets.SecretsError, TunnelError, lock.LockError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
     except KeyboardInterrupt:

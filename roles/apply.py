@@ -51,6 +51,10 @@ def phase() -> Generator[str, None, None]:
     yield from ()
 
 
+changing: list[str] = []
+"""Hosts of which something changes in this run."""
+
+
 def bring(wanted: State, seen: probe.Machine) -> Changes:
     """Declare what brings this host from `seen` to `wanted`: at most one operation a kind of change."""
     changes = compare(wanted, seen)
@@ -62,6 +66,8 @@ def bring(wanted: State, seen: probe.Machine) -> Changes:
 
 def perform(changes: Changes) -> None:
     """Declare these changes of this host, in their order."""
+    if changes:
+        changing.append(host.name)
     if changes.install:
         server.shell(name="Install Debian packages", commands=[_install(changes.install)])
     if changes.users:
@@ -97,6 +103,7 @@ def prepare_workers(plan: Plan, me: Host, found: Mapping[str, str], seen: probe.
     new = release_of(plan, me)
     wanted = worker.desired(plan, me, new, found)
     if not new.is_built(seen):
+        changing.append(host.name)
         logger.info(f"{host.print_prefix}build release {new.id}")
         server.shell(
             name="Build the release",

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 from pyinfra.context import ctx_state, state
 
+from roles import locking
+
 
 def install() -> None:
     """To be called from config.py, which pyinfra runs after it has set its own handler."""
@@ -18,6 +20,7 @@ def install() -> None:
 
 
 def _interrupted(signum: int, frame: Any) -> NoReturn:
+    locking.interrupted.append(True)
     sys.stderr.write(
         "\ninterrupted: what a machine was told is finished there, and nothing more is sent; run it again to go on\n"
     )

@@ -13,9 +13,9 @@ from fleet.lint.finding import some
 from fleet.plan import Plan
 from fleet.rollout import Instance, Step
 from fleet.spec import Host
-from roles import archive, probe, worker
+from roles import archive, locking, probe, worker
 from roles import roll as roll_step
-from roles.apply import Hidden, activate, perform, phase
+from roles.apply import Hidden, activate, changing, perform, phase
 from roles.diff import compare
 from roles.state import State
 from roles.survey import FleetError, one_at_a_time, release_of, seen_by_host
@@ -40,7 +40,7 @@ def roll(plan: Plan, me: Host, found: Mapping[str, str], wanted: State, seen: pr
     perform(roll_step.besides(changes, wanted, mine))
     for number, step in enumerate(host.loop(steps), 1):  # type: ignore[no-untyped-call]
         phase(name=f"Step {number} of {len(steps)}: {_described(step)}")
-        units = [one.unit for one in step.instances if one.host == me.name]
+        units = _of_this_host(step)
         if units:
             entries = roll_step.files(wanted, units)
             server.shell(
@@ -52,7 +52,7 @@ def roll(plan: Plan, me: Host, found: Mapping[str, str], wanted: State, seen: pr
         server.shell(name="Start services", commands=[activate("start", targets)])
 
 
-def restart(plan: Plan, me: Host, role: str | None) -> None:
+def restart(plan: Plan, role: str | None) -> None:
     """Declare that every running worker (of `role`, where one is named) is restarted as it is, in steps."""
     if role is not None and role not in plan.roles:
         raise FleetError(f"role: no role {role}; the roles are {', '.join(plan.roles)}")
@@ -62,9 +62,18 @@ def restart(plan: Plan, me: Host, role: str | None) -> None:
             _steps.append(rollout.steps(running, (), plan))
     for number, step in enumerate(host.loop(_steps[0]), 1):  # type: ignore[no-untyped-call]
         phase(name=f"Step {number} of {len(_steps[0])}: {_described(step)}")
-        units = [one.unit for one in step.instances if one.host == me.name]
+        units = _of_this_host(step)
         if units:
             server.shell(name="Restart workers", commands=[roll_step.restart_command(units)])
+
+
+def _of_this_host(step: Step) -> list[str]:
+    """The units that restart here in this step."""
+    mine = [one for one in step.instances if one.host == host.name]
+    for one in mine:
+        changing.append(host.name)
+        locking.restarts(str(one))
+    return [one.unit for one in mine]
 
 
 def _runs(one: Instance) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -92,3 +94,24 @@ def test_restart_as_it_is(lab: Lab) -> None:
     done = lab.run("pyinfra", "inventory/lab.py", "restart.py", "-y", *ROLLING, "--data", "role=btach")
     assert done.returncode == 1
     assert "role: no role btach; the roles are web, batch, gpu" in done.stdout
+
+
+def test_every_run_that_changed_something_is_recorded(lab: Lab) -> None:
+    done = lab.run("fleet", "history", "inventory/lab.py", "--json")
+    assert done.returncode == 0, done.stdout
+    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (runs[-1]["what"], runs[-1]["outcome"]) == ("restart.py", "done")
+    assert runs[-1]["restarted"] == ["batch1:batch@1", "batch1:batch@2"]
+    assert "failed" in {run["outcome"] for run in runs}
+    assert lab.run("fleet", "unlock", "inventory/lab.py").stdout == "no run holds the lock\n"
+
+
+def test_a_second_run_is_told_who_is_at_work(lab: Lab) -> None:
+    before = running(lab)
+    held = '{"who": "somebody@elsewhere", "pid": 1, "at": "2026-11-21T12:00:00Z", "what": "deploy.py"}'
+    lab.ask("broker1", f"echo {b64encode(held.encode()).decode()} | base64 -d >/var/lib/fleet/lock")
+    done = lab.run("pyinfra", "inventory/lab.py", "restart.py", "-y", *ROLLING)
+    assert done.returncode == 1, done.stdout
+    assert "deploy.py by somebody@elsewhere (process 1) holds the lock since 2026-11-21T12:00:00Z" in done.stdout
+    assert running(lab) == before
+    assert "somebody@elsewhere" in lab.run("fleet", "unlock", "inventory/lab.py").stdout

@@ -1,0 +1,117 @@
+"""One run at a time, and a record of each: a lock and a history on the broker's machine, over SSH.
+
+What is told of a run is a JSON object: {"who", "pid", "at", "what"}, and in the history "seconds", "outcome" and "restarted" too.
+Times are UTC, as in 2026-11-21T16:52:07Z.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from fleet.tunnel import ssh_command
+
+FOLDER = "/var/lib/fleet"
+_HELD = 75  # EX_TEMPFAIL
+_PATIENCE = 60  # seconds
+
+
+class LockError(Exception):
+    """Another run holds the lock, or the broker's machine could not be asked. str() is what the user reads."""
+
+
+def about(what: str) -> dict[str, Any]:
+    """This run, as the lock tells it."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"who": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "at": now, "what": what}
+
+
+def take_command(run: Mapping[str, Any], folder: str = FOLDER) -> str:
+    """sh that takes the lock, whole or not at all. Where it is held: who holds it on stdout, and exit 75."""
+    lock = shlex.quote(f"{folder}/lock")
+    return (
+        f"set -C; mkdir -p -m 750 {shlex.quote(folder)}; printf '%s\\n' {shlex.quote(json.dumps(run))} 2>/dev/null >{lock} || "
+        f"{{ cat {lock}; exit {_HELD}; }}"
+    )
+
+
+def give_command(run: Mapping[str, Any], ended: Mapping[str, Any], folder: str = FOLDER) -> str:
+    """sh that records how the run ended, and gives the lock back if it is still this run's."""
+    lock, history = (shlex.quote(f"{folder}/{name}") for name in ("lock", "history.jsonl"))
+    line = shlex.quote(json.dumps({**run, **ended}))
+    mine = shlex.quote(json.dumps(run))
+    return f"printf '%s\\n' {line} >>{history}; [ \"$(cat {lock} 2>/dev/null)\" != {mine} ] || rm -f {lock}"
+
+
+def explain(held: str, inventory: str) -> str:
+    """Who holds the lock, since when, and what to do. held: the lock's content."""
+    try:
+        run = json.loads(held)
+        who, pid, at, what = run["who"], run["pid"], run["at"], run["what"]
+    except (ValueError, KeyError, TypeError):
+        return f"another run holds the lock, which says {held[:100]!r}; if none is at work: fleet unlock {inventory}"
+    gone = who.endswith(f"@{socket.gethostname()}") and not _is_alive(pid)
+    state = "which is not running any more" if gone else "if it is not at work any more"
+    return f"{what} by {who} (process {pid}) holds the lock since {at}, {state}: fleet unlock {inventory}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def ask(host: str, data: Mapping[str, Any], command: str) -> tuple[int, str]:
+    """Run sh on the broker's machine, as root where the inventory says _sudo: (exit code, stdout). Raises LockError."""
+    words = ["sudo", "-n", "sh", "-c", command] if data.get("_sudo") else ["sh", "-c", command]
+    try:
+        done = subprocess.run(
+            [*ssh_command(host, data), shlex.join(words)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LockError(f"{host}: no answer over SSH in {_PATIENCE} s") from None
+    if done.returncode not in (0, _HELD):
+        raise LockError(f"{host}: {(done.stderr.strip().splitlines() or ['no answer over SSH'])[-1]}")
+    return done.returncode, done.stdout
+
+
+def take(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventory: str) -> None:
+    """Take the lock. Raises LockError that says who holds it."""
+    code, said = ask(host, data, take_command(run))
+    if code == _HELD:
+        raise LockError(explain(said, inventory))
+
+
+def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs so far, oldest first. Lines that are none of ours are left out."""
+    _, said = ask(host, data, f"cat {FOLDER}/history.jsonl 2>/dev/null || true")
+    runs = []
+    for line in said.splitlines():
+        try:
+            runs.append(json.loads(line))
+        except ValueError:
+            continue
+    return [run for run in runs if isinstance(run, dict)]
+
+
+def break_lock(host: str, data: Mapping[str, Any]) -> str:
+    """Remove the lock. Returns what it said; empty where there was none."""
+    lock = f"{FOLDER}/lock"
+    return ask(host, data, f"cat {lock} 2>/dev/null; rm -f {lock}")[1].strip()

@@ -1,0 +1,60 @@
+"""The lock, at the edge: taken before the first change of a run, given back however it ends."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from collections.abc import Generator
+from typing import Any
+
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host, inventory, state
+
+from fleet import lock
+from fleet.plan import Plan
+from roles import apply
+
+_restarted: list[str] = []
+interrupted: list[bool] = []
+
+
+def restarts(instance: str) -> None:
+    """Keep for the history that this run restarts an instance (host:role@number)."""
+    if instance not in _restarted:
+        _restarted.append(instance)
+
+
+@operation(is_idempotent=False)
+def hold(plan: Plan, what: str) -> Generator[FunctionCommand, None, None]:
+    """Take the lock, once, before any host changes anything. A run that changes nothing takes none.
+
+    To be declared for every host, first of all: whether anything changes is known when all of them are prepared.
+    """
+    if apply.changing and host.name == next(one.name for one in inventory if one in state.active_hosts):
+        yield FunctionCommand(_take, [], {"plan": plan, "what": what})
+
+
+def _take(state: Any, host: Any, plan: Plan, what: str) -> bool:
+    broker = plan.fleet.broker_host
+    if broker.startswith("@"):
+        return True  # no machine that SSH leads to
+    data = inventory.get_host(broker).data.dict()  # type: ignore[no-untyped-call]
+    run, started = lock.about(what), time.monotonic()
+    try:
+        lock.take(broker, data, run, "INVENTORY")
+    except lock.LockError as error:
+        logger.error(f"{host.print_prefix}{error}")
+        return False
+    atexit.register(_give, broker, data, run, started)
+    return True
+
+
+def _give(broker: str, data: Any, run: dict[str, Any], started: float) -> None:
+    outcome = "interrupted" if interrupted else "failed" if state.failed_hosts else "done"
+    ended = {"outcome": outcome, "seconds": round(time.monotonic() - started, 1), "restarted": _restarted}
+    try:
+        lock.ask(broker, data, lock.give_command(run, ended))
+    except lock.LockError as error:
+        logger.error(f"the lock is still held: {error}")
