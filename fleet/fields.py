@@ -52,6 +52,12 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
+def _is_whole(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("write a whole number")
+    return value
+
+
 def _is_concurrency(value: object) -> object:
     if number := _number(value):
         return number
@@ -124,7 +130,8 @@ Prefetch = Annotated[int | Literal["disabled"], BeforeValidator(_is_prefetch)]
 Unavailable = Annotated[int | str, BeforeValidator(_is_unavailable)]
 Quota = Annotated[str, BeforeValidator(_is_quota)]
 VisibilityTimeout = Annotated[int | Literal["auto", "app"], BeforeValidator(_is_visibility)]
-Seconds = Annotated[PositiveInt, Field(le=10**8)]
+Whole = Annotated[int, BeforeValidator(_is_whole)]
+Seconds = Annotated[PositiveInt, BeforeValidator(_is_whole), Field(le=10**8)]
 Names = Annotated[list[Name], BeforeValidator(_is_list)]
 Variables = Annotated[list[Variable], BeforeValidator(_is_list)]
 Reason = Annotated[str, AfterValidator(_is_reason)]

@@ -26,6 +26,7 @@ from fleet.fields import (
     Variable,
     Variables,
     VisibilityTimeout,
+    Whole,
     Workload,
     setting,
 )
@@ -107,7 +108,7 @@ class Worker(Model):
         unit="tasks a slot",
         shown="by workload",
     )
-    max_tasks_per_child: int | None = setting(
+    max_tasks_per_child: Whole | None = setting(
         "Recycle a prefork child after so many tasks.",
         why="It bounds leaks. Under 1000 costs throughput (100: 0.41 times, with tasks that do nothing).",
         source=MEASURED,
@@ -161,7 +162,7 @@ class Worker(Model):
         unit="seconds",
         shown="auto",
     )
-    longest_eta: int = setting(
+    longest_eta: Whole = setting(
         "The longest countdown or ETA that tasks in these queues are sent with.",
         why="A worker holds such a message all that time, and the visibility timeout has to be longer.",
         source=f"{CELERY}: Redis, Visibility timeout",
@@ -169,7 +170,7 @@ class Worker(Model):
         unit="seconds",
         ge=0,
     )
-    retry_delay: int = setting(
+    retry_delay: Whole = setting(
         "The longest delay before a retry.",
         why="A retry is an ETA. 180 is Celery's own default_retry_delay.",
         source=f"{CELERY}: Tasks, Retrying",
@@ -204,7 +205,7 @@ class Worker(Model):
         unit="bytes",
         shown="auto",
     )
-    cpu_weight: int = setting(
+    cpu_weight: Whole = setting(
         "Share of the processor against the machine's other services (CPUWeight).",
         why="100 is everybody's.",
         source=SYSTEMD,
@@ -218,7 +219,7 @@ class Worker(Model):
         source=SYSTEMD,
         default=None,
     )
-    min_consumers: int = setting(
+    min_consumers: Whole = setting(
         "Workers that every queue of this role keeps while others restart.",
         why="0 allows that a queue waits during a deploy.",
         source=OURS,
@@ -239,7 +240,7 @@ class Worker(Model):
         default="25%",
         unit="instances",
     )
-    database_connections: int = setting(
+    database_connections: Whole = setting(
         "Database connections that one process opens at most (pool size and overflow).",
         why="0: the app has no database, or its connections are not to be counted.",
         source=OURS,
@@ -311,7 +312,7 @@ class Broker(Model):
         default="85%",
         unit="bytes, or a share of the machine's memory",
     )
-    maxclients: int = setting(
+    maxclients: Whole = setting(
         "Connections that Redis accepts.",
         why="Redis' own. A worker takes some, gevent with results about one a slot; `fleet lint` adds them up.",
         source="redis.conf; measured",
@@ -319,7 +320,7 @@ class Broker(Model):
         default=10000,
         gt=0,
     )
-    other_clients: int = setting(
+    other_clients: Whole = setting(
         "Connections to keep for whoever is no worker of this fleet: producers, monitoring, you.",
         why="A producer that finds no connection loses its task before it was ever queued.",
         source=OURS,
@@ -376,7 +377,7 @@ class Settings(Model):
         default="10%",
         unit="bytes, or a share of the machine's memory",
     )
-    releases_kept: int = setting(
+    releases_kept: Whole = setting(
         "Releases kept on each machine.",
         why="To go back to; each has a venv of its own.",
         source=OURS,
@@ -392,7 +393,7 @@ class Settings(Model):
         default="auto",
         unit="seconds",
     )
-    database_max_connections: int | None = setting(
+    database_max_connections: Whole | None = setting(
         "Connections that the app's database accepts.",
         why="Given, `fleet lint` counts processes × database_connections against it.",
         source=OURS,
@@ -406,7 +407,7 @@ class Settings(Model):
         source=OURS,
         default={},
     )
-    gpus: int | None = setting(
+    gpus: Whole | None = setting(
         "Devices of a machine, in place of those that are found on it.",
         why="None: they are counted.",
         source=OURS,

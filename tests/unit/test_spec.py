@@ -166,6 +166,8 @@ def test_a_set_of_queues_is_refused() -> None:
     ("setting", "value", "said"),
     [
         ("time_limit", None, "write a whole number, found None"),
+        ("time_limit", True, "write a whole number, found True"),
+        ("min_consumers", True, "write a whole number, found True"),
         ("time_limit", 10**30, "Input should be less than or equal to 100000000"),
         ("environment", ["A"], 'write a dict such as {"NAME": "value"}, found [\'A\']'),
         ("queues", [""], "write letters, digits and any of _ . : - alone, found ''"),
