@@ -125,9 +125,9 @@ def history(
         if as_json:
             typer.echo(json.dumps(run))
             continue
-        restarted = f", restarted {' '.join(run['restarted'])}" if run.get("restarted") else ""
+        planned = f", to restart {' '.join(run['planned'])}" if run.get("planned") else ""
         typer.echo(
-            f"{run.get('at')}  {run.get('outcome'):<11}  {run.get('what')} by {run.get('who')}, {run.get('seconds')} s{restarted}"
+            f"{run.get('at')}  {run.get('outcome'):<11}  {run.get('what')} by {run.get('who')}, {run.get('seconds')} s{planned}"
         )
     if not runs and not as_json:
         typer.echo("no run has changed anything yet")

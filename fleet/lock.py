@@ -1,6 +1,7 @@
 """One run at a time, and a record of each: a lock and a history on the broker's machine, over SSH.
 
-What is told of a run is a JSON object: {"who", "pid", "at", "what"}, and in the history "seconds", "outcome" and "restarted" too.
+What is told of a run is a JSON object: {"who", "pid", "at", "what"}, and in the history "seconds", "outcome" (done,
+failed or interrupted) and "planned" (the instances that were to restart) too.
 Times are UTC, as in 2026-11-21T16:52:07Z.
 """
 

@@ -16,14 +16,14 @@ from fleet import lock
 from fleet.plan import Plan
 from roles import apply
 
-_restarted: list[str] = []
+_planned: list[str] = []
 interrupted: list[bool] = []
 
 
-def restarts(instance: str) -> None:
-    """Keep for the history that this run restarts an instance (host:role@number)."""
-    if instance not in _restarted:
-        _restarted.append(instance)
+def plans(instance: str) -> None:
+    """Keep for the history that this run is to restart an instance (host:role@number)."""
+    if instance not in _planned:
+        _planned.append(instance)
 
 
 @operation(is_idempotent=False)
@@ -53,7 +53,7 @@ def _take(state: Any, host: Any, plan: Plan, what: str) -> bool:
 
 def _give(broker: str, data: Any, run: dict[str, Any], started: float) -> None:
     outcome = "interrupted" if interrupted else "failed" if state.failed_hosts else "done"
-    ended = {"outcome": outcome, "seconds": round(time.monotonic() - started, 1), "restarted": _restarted}
+    ended = {"outcome": outcome, "seconds": round(time.monotonic() - started, 1), "planned": sorted(_planned)}
     try:
         lock.ask(broker, data, lock.give_command(run, ended))
     except lock.LockError as error:

@@ -72,7 +72,7 @@ def _of_this_host(step: Step) -> list[str]:
     mine = [one for one in step.instances if one.host == host.name]
     for one in mine:
         changing.append(host.name)
-        locking.restarts(str(one))
+        locking.plans(str(one))
     return [one.unit for one in mine]
 
 
