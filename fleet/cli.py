@@ -61,7 +61,7 @@ def connect(
     found = inventory.read(file)
     fleet = spec.load(found)
     data = found.hosts[fleet.broker_host]
-    settings = fleet.hosts[fleet.broker_host].settings
+    settings = fleet.settings
     path = Path(settings.secrets_file)
     password = secrets.read(path)
     secrets.require(path, password, [secrets.BROKER_WORKER])

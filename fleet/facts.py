@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.tunnel import ssh_command
+from fleet import tunnel
 from fleet.units import parse_size
 
 SHELL = """read -r MemTotal memory unit </proc/meminfo
@@ -20,7 +19,6 @@ for device in /dev/nvidia[0-9]*; do [ -e "$device" ] && printf 'gpu\\t%s\\n' "$d
 """sh that prints them, as lines of `kind<TAB>value`; memory in KiB. The deploy's probe has the same lines."""
 
 _AT_ONCE = 32
-_PATIENCE = 60  # seconds, a machine
 
 
 class FactsError(Exception):
@@ -70,19 +68,10 @@ def ask(hosts: Mapping[str, Mapping[str, Any]], on_answer: Callable[[str], None]
     """
 
     def one(host: str) -> Machine | str:
-        command = [*ssh_command(host, hosts[host]), SHELL]
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_PATIENCE,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"{host}: no answer over SSH in {_PATIENCE} s"
+            done = tunnel.run(host, hosts[host], SHELL)
+        except tunnel.TunnelError as error:
+            return str(error)
         finally:
             on_answer(host)
         try:

@@ -21,17 +21,17 @@ def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, 
     """Lint the fleet of an inventory. Raises SpecError, SecretsError, FactsError or AppError, each with lines for the user."""
     found = inventory.read(file)
     fleet = spec.load(found)
-    check_secrets(fleet)
+    known = _secrets(fleet)
     if assume is not None:
         machine = facts.assume(assume)
         machines = dict.fromkeys(fleet.hosts, machine)
     else:
         machines = facts.ask(found.hosts, _counted(len(found.hosts), say))
     plan = resolved(fleet, machines)
-    return plan, lint(plan, apps(fleet, python, say) if load_app else ())
+    return plan, lint(plan, apps(fleet, known, python, say) if load_app else ())
 
 
-def apps(fleet: spec.Fleet, python: Path | None, say: Say) -> tuple[App, ...]:
+def apps(fleet: spec.Fleet, found: secrets.Secrets, python: Path | None, say: Say) -> tuple[App, ...]:
     """Every app of the fleet, loaded here with what the workers that run it get as environment.
 
     Roles of one app may have environments of their own; here they are put together, the first role's before the others'.
@@ -49,8 +49,8 @@ def apps(fleet: spec.Fleet, python: Path | None, say: Say) -> tuple[App, ...]:
             for name, value in worker.environment.items():
                 known.setdefault(name, value)
             for name in worker.secrets:
-                if name in (secret := _secrets(fleet)):
-                    known.setdefault(name, secret[name])
+                if name in found:
+                    known.setdefault(name, found[name])
     loaded = []
     for key, settings in settings_of.items():
         source = Path(settings.app_source)
@@ -59,17 +59,14 @@ def apps(fleet: spec.Fleet, python: Path | None, say: Say) -> tuple[App, ...]:
     return tuple(loaded)
 
 
-def check_secrets(fleet: spec.Fleet) -> None:
-    """Raise SecretsError for what roles name and the secrets file lacks. Where there is no file, somebody only lints: nothing."""
-    found = _secrets(fleet)
-    names = [name for host in fleet.hosts.values() for worker in host.workers.values() for name in worker.secrets]
-    if found:
-        secrets.require(Path(fleet.hosts[fleet.broker_host].settings.secrets_file), found, dict.fromkeys(names))
-
-
 def _secrets(fleet: spec.Fleet) -> secrets.Secrets:
-    path = Path(fleet.hosts[fleet.broker_host].settings.secrets_file)
-    return secrets.read(path) if path.exists() else secrets.Secrets()
+    """The secrets, with all that roles name. Where there is no file, somebody only lints: none. Raises SecretsError."""
+    path = Path(fleet.settings.secrets_file)
+    if not path.exists():
+        return secrets.Secrets()
+    found = secrets.read(path)
+    secrets.require(path, found, fleet.secrets)
+    return found
 
 
 def _counted(total: int, say: Say) -> Callable[[str], None]:

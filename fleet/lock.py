@@ -12,16 +12,14 @@ import json
 import os
 import shlex
 import socket
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from fleet.tunnel import ssh_command
+from fleet import tunnel
 
 FOLDER = "/var/lib/fleet"
 _HELD = 75  # EX_TEMPFAIL
-_PATIENCE = 60  # seconds
 
 
 class LockError(Exception):
@@ -77,17 +75,9 @@ def ask(host: str, data: Mapping[str, Any], command: str) -> tuple[int, str]:
     """Run sh on the broker's machine, as root where the inventory says _sudo: (exit code, stdout). Raises LockError."""
     words = ["sudo", "-n", "sh", "-c", command] if data.get("_sudo") else ["sh", "-c", command]
     try:
-        done = subprocess.run(
-            [*ssh_command(host, data), shlex.join(words)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise LockError(f"{host}: no answer over SSH in {_PATIENCE} s") from None
+        done = tunnel.run(host, data, shlex.join(words))
+    except tunnel.TunnelError as error:
+        raise LockError(str(error)) from None
     if done.returncode not in (0, _HELD):
         raise LockError(f"{host}: {(done.stderr.strip().splitlines() or ['no answer over SSH'])[-1]}")
     return done.returncode, done.stdout

@@ -74,10 +74,9 @@ class Plan:
             for number in range(1, one.sized.instances + 1):
                 yield one, number
 
-    @property
-    def settings(self) -> Host:
-        """The host whose settings stand for the whole fleet: the broker's."""
-        return self.fleet.hosts[self.fleet.broker_host]
+    def reserve(self, host: str) -> int:
+        """Bytes of a machine that are not its workers'."""
+        return reserve_of(self.fleet, self.fleet.hosts[host], self.machines[host])
 
     @cached_property
     def longest_unacknowledged(self) -> int:
@@ -88,7 +87,7 @@ class Plan:
     @property
     def visibility_timeout(self) -> int | None:
         """Seconds; None where it is the app's own affair."""
-        given = self.settings.settings.visibility_timeout
+        given = self.fleet.settings.visibility_timeout
         if given == "app":
             return None
         return self.longest_unacknowledged + VISIBILITY_MARGIN if given == "auto" else int(given)

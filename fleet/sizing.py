@@ -103,7 +103,7 @@ def _need(one: Sized) -> int:
         return one.expected
     if one.worker.max_memory_per_child is not None:
         return max(one.expected, one.concurrency * one.worker.max_memory_per_child + PARENT["prefork"])
-    return max(one.expected, math.ceil(one.concurrency * _least_child(one.worker) / RECYCLE_SHARE) + MB)
+    return max(one.expected, math.ceil(one.concurrency * least_child(one.worker) / RECYCLE_SHARE) + MB)
 
 
 def _before_memory(worker: Worker, machine: Machine) -> Sized:
@@ -155,13 +155,13 @@ def _in_memory(one: Sized, share: int) -> Sized:
     fitted = replace(one, memory_max=limit, memory_high=worker.memory_high or int(limit * HIGH_SHARE))
     if one.instances and one.concurrency > fits:
         room = f"memory_max {mega(limit)}" if worker.memory_max else f"the {mega(limit)} that the machine has for it"
-        if expected(worker, one.concurrency) > limit:
+        if one.expected > limit:
             why = f"{one.concurrency} × {mega(slot_memory(worker))} + {mega(PARENT[worker.pool])} is more than {room}"
         elif worker.max_memory_per_child is not None:
             child = mega(worker.max_memory_per_child)
             why = f"{one.concurrency} × max_memory_per_child {child} + {mega(PARENT[worker.pool])} is more than {room}"
         else:  # what does not fit is what --max-memory-per-child has to allow
-            why = f"{one.concurrency} × {mega(_least_child(worker))} (RSS of a child) is more than {RECYCLE_SHARE} of {room}"
+            why = f"{one.concurrency} × {mega(least_child(worker))} (RSS of a child) is more than {RECYCLE_SHARE} of {room}"
         if fits == 0 or worker.concurrency != "auto":
             hint = f"write at most {fits}" if fits else "not one task fits: give it more memory"
             return replace(_with_recycling(fitted), problem=f"{why}; {hint}")
@@ -179,11 +179,11 @@ def _slots_that_fit(worker: Worker, limit: int) -> int:
     if worker.pool == "prefork" and worker.max_memory_per_child is not None:
         slots = min(slots, room // worker.max_memory_per_child)
     elif worker.pool == "prefork":
-        slots = min(slots, int(limit * RECYCLE_SHARE) // _least_child(worker))
+        slots = min(slots, int(limit * RECYCLE_SHARE) // least_child(worker))
     return max(0, slots)
 
 
-def _least_child(worker: Worker) -> int:
+def least_child(worker: Worker) -> int:
     """The least that --max-memory-per-child may be: below it a child is recycled after every task."""
     return max(CHILD_RSS, worker.memory_per_slot or 0)
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from fleet.fields import Model
 from fleet.model import Broker, Settings, Worker
 from fleet.requirements import unpinned
+from fleet.text import did_you_mean, some
 
 BROKER = "broker"
 _SUFFIX = "_worker"
@@ -68,9 +69,19 @@ class Fleet:
     unused_group_data: tuple[str, ...] = ()
 
     @property
+    def settings(self) -> Settings:
+        """The settings that stand for the whole fleet: the broker's host's."""
+        return self.hosts[self.broker_host].settings
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names in the secrets file that some role's workers get."""
+        return tuple(dict.fromkeys(name for host in self.hosts.values() for one in host.workers.values() for name in one.secrets))
+
+    @property
     def broker_address(self) -> str:
         """Where workers reach the broker."""
-        address = self.hosts[self.broker_host].settings.lan_address
+        address = self.settings.lan_address
         assert address is not None  # noqa: S101 - load() refuses a broker without one
         return address
 
@@ -166,16 +177,11 @@ def _group_mistakes(inventory: Inventory) -> Iterable[str]:
         if hosts and group != BROKER and group not in inventory.group_data:
             close = get_close_matches(group, inventory.group_data, n=1)
             hint = f"; did you mean the group {close[0]}?" if close else f" with {group}{_SUFFIX} = {{…}} for a worker role"
-            yield f"{group}: the group has {_some(hosts)} and no data; write group_data/{group}.py{hint}"
+            yield f"{group}: the group has {some(hosts)} and no data; write group_data/{group}.py{hint}"
     if not any(
         f"{group}{_SUFFIX}" in inventory.hosts.get(host, {}) for group, hosts in inventory.groups.items() for host in hosts
     ):
         yield "no worker: no host is in a group with a setting <group>_worker; see group_data/web.py for one"
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _unknown_names(data: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]]) -> Iterable[str]:
@@ -184,21 +190,16 @@ def _unknown_names(data: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]
         if name in known or name.startswith(_PYINFRA_PREFIXES):
             continue
         if name.endswith(_SUFFIX):
-            yield f"{name}: there is no group {name.removesuffix(_SUFFIX)} in the inventory{_did_you_mean_role(name, groups)}"
+            near = did_you_mean(name, [group + _SUFFIX for group in groups])
+            yield f"{name}: there is no group {name.removesuffix(_SUFFIX)} in the inventory{f'; {near}' if near else ''}"
         elif name == "worker":
             yield "worker: unknown setting; a role's workers are <group>_worker, e.g. web_worker in group_data/web.py"
         else:
-            yield f"{name}: unknown setting{_did_you_mean(name, known)}"
+            yield _unknown(name, name, known)
 
 
-def _did_you_mean_role(name: str, groups: Iterable[str]) -> str:
-    close = get_close_matches(name, [group + _SUFFIX for group in groups], n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(known))}"
+def _unknown(where: str, name: str, known: Iterable[str]) -> str:
+    return f"{where}: unknown setting; " + (did_you_mean(name, known) or f"known here: {', '.join(sorted(known))}")
 
 
 def _validate(model: type[M], data: Any, path: str, mistakes: list[str]) -> M | None:
@@ -233,7 +234,7 @@ def _explain(model: type[Model], path: str, kind: str, loc: tuple[int | str, ...
     field = model.model_fields.get(str(loc[0])) if loc else None
     about = f" ({field.description})" if field and field.description else ""
     if kind == "extra_forbidden":
-        return f"{where}: unknown setting{_did_you_mean(str(loc[-1]), model.model_fields)}"
+        return _unknown(where, str(loc[-1]), model.model_fields)
     if kind == "missing":
         return f"{where}: missing{about}"
     if kind == "too_short":
@@ -277,4 +278,4 @@ def _app_mistakes(app_source: str, app_requirements: str, secrets_file: str, exc
             "e.g. with `uv pip compile --universal --generate-hashes`"
         )
     elif names := unpinned(requirements.read_text()):
-        yield f"{requirements}: not pinned with ==: {_some(names)}; the same release must be the same everywhere"
+        yield f"{requirements}: not pinned with ==: {some(names)}; the same release must be the same everywhere"

@@ -1,4 +1,4 @@
-"""A way from this machine to the fleet's broker: a port on loopback, forwarded over SSH."""
+"""Over SSH, by the inventory's data: a command on a machine, and a port on loopback that leads to the fleet's broker."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 CONNECT_TIMEOUT = 20  # seconds
+PATIENCE = 60  # seconds, a command
 
 
 class TunnelError(Exception):
@@ -33,6 +34,22 @@ def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
         *(word for name, value in options.items() for word in ("-o", f"{name}={value}")),
         str(data.get("ssh_hostname") or host),
     ]
+
+
+def run(host: str, data: Mapping[str, Any], command: str) -> subprocess.CompletedProcess[str]:
+    """What a shell command on a host came to; ssh itself exits with 255. Raises TunnelError where it takes too long."""
+    try:
+        return subprocess.run(
+            [*ssh_command(host, data), command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TunnelError(f"{host}: no answer over SSH in {PATIENCE} s") from None
 
 
 @contextmanager

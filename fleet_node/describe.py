@@ -10,16 +10,12 @@ import celery
 import kombu
 
 SETTINGS = (
-    "broker_connection_max_retries",
-    "broker_connection_retry_on_startup",
     "broker_transport_options",
     "result_backend_transport_options",
     "task_always_eager",
     "task_create_missing_queues",
     "visibility_timeout",
     "worker_concurrency",
-    "worker_disable_prefetch",
-    "worker_max_memory_per_child",
     "worker_max_tasks_per_child",
     "worker_pool",
     "worker_prefetch_multiplier",

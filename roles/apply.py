@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,13 +11,14 @@ from pyinfra.context import host
 from pyinfra.operations import python, server
 
 from fleet import app
-from fleet.lint import lint
+from fleet.lint import Finding, lint
 from fleet.plan import Plan
 from fleet.spec import Fleet, Host
 from roles import archive, broker, probe, release, worker
 from roles.diff import Changes, compare
 from roles.state import State
 from roles.survey import FleetError, release_of, tell
+from roles.systemctl import activate, words
 
 
 class Hidden:
@@ -73,9 +73,9 @@ def perform(changes: Changes) -> None:
     if changes.users:
         server.shell(name="Create the system user", commands=[_create(user.name, user.home) for user in changes.users])
     if changes.stop:
-        server.shell(name="Stop workers that are no longer wanted", commands=[f"systemctl disable --now {_words(changes.stop)}"])
+        server.shell(name="Stop workers that are no longer wanted", commands=[f"systemctl disable --now {words(changes.stop)}"])
     if changes.remove:
-        server.shell(name="Remove files that are no longer wanted", commands=[f"rm -f {_words(changes.remove)}"])
+        server.shell(name="Remove files that are no longer wanted", commands=[f"rm -f {words(changes.remove)}"])
     if changes.write:
         server.shell(
             name="Write changed files", commands=[archive.UNPACK], _stdin=Hidden(archive.as_text(archive.pack(changes.write)))
@@ -93,6 +93,16 @@ def perform(changes: Changes) -> None:
         server.shell(name="Start services", commands=commands)
 
 
+_workers: dict[str, State] = {}
+
+
+def workers_of(plan: Plan, one: Host, found: Mapping[str, str]) -> State:
+    """The state of a host's workers. Rendered once: the host itself asks for it, and the rollout for every host's."""
+    if one.name not in _workers:
+        _workers[one.name] = worker.desired(plan, one, release_of(plan, one), found)
+    return _workers[one.name]
+
+
 def prepare_workers(plan: Plan, me: Host, found: Mapping[str, str], seen: probe.Machine) -> State:
     """Declare that this host gets its release, and that the app imports there and fits. Returns the state of its workers.
 
@@ -101,7 +111,7 @@ def prepare_workers(plan: Plan, me: Host, found: Mapping[str, str], seen: probe.
     if not me.workers:
         return worker.NONE
     new = release_of(plan, me)
-    wanted = worker.desired(plan, me, new, found)
+    wanted = workers_of(plan, me, found)
     if not new.is_built(seen):
         changing.append(host.name)
         logger.info(f"{host.print_prefix}build release {new.id}")
@@ -121,14 +131,19 @@ def prepare_workers(plan: Plan, me: Host, found: Mapping[str, str], seen: probe.
     return wanted
 
 
+_findings: dict[str, tuple[Finding, ...]] = {}
+
+
 def _judge(state: Any, host: Any, plan: Plan, described: Any) -> bool:
     """Whether the app, as it described itself on this host, keeps to the rules. Nothing that runs has been touched yet."""
+    said = described.stdout
     try:
-        said = app.parse(described.stdout)
+        if said not in _findings:  # most hosts say the same, and a rule looks at all of them
+            _findings[said] = lint(plan, (app.parse(said),))
     except app.AppError as error:
         logger.error(f"{host.print_prefix}{error}")
         return False
-    findings = lint(plan, (said,))
+    findings = _findings[said]
     errors = [finding for finding in findings if finding.level == "error" and finding.counts]
     for error_found in errors:
         logger.error(f"{host.print_prefix}{error_found}")
@@ -153,27 +168,13 @@ def roles_that_change(me: Host, changes: Changes) -> list[str]:
     return [role for role in me.workers if any(unit.startswith(f"celery-{role}@") for unit in units)]
 
 
-def _words(names: Iterable[str]) -> str:
-    return " ".join(map(shlex.quote, names))
-
-
 def _install(packages: Iterable[str]) -> str:
     # A fresh machine may be at its own upgrades: wait for the lock.
     apt = "DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300"
-    install = f"{apt} install -y --no-install-recommends -o Dpkg::Options::=--force-confold {_words(packages)}"
+    install = f"{apt} install -y --no-install-recommends -o Dpkg::Options::=--force-confold {words(packages)}"
     # The lists may be too old for what the mirror still has: then get them and try once more.
     return f"{install} || {{ {apt} update && {install}; }}"
 
 
 def _create(user: str, home: str) -> str:
     return f"useradd --system --user-group --home-dir {home} --no-create-home --shell /usr/sbin/nologin {user}"
-
-
-def activate(verb: str, units: Iterable[str]) -> str:
-    """sh that enables units and starts or restarts them, and shows why one does not come up."""
-    names = _words(units)
-    return (
-        f"systemctl enable --quiet {names}; systemctl {verb} {names} || {{ for unit in {names}; do "
-        'systemctl is-active --quiet $unit || { echo "$unit did not come up; the end of its journal:"; '
-        "journalctl --no-pager -o cat -n 15 -u $unit; }; done >&2; exit 1; }"
-    )

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 
 from roles.diff import UNIT_FOLDER, Changes
 from roles.machine import ETC
 from roles.state import Entry, State
-
-SHOW = (
-    "for unit in {units}; do systemctl is-active --quiet $unit || {{ "
-    'echo "$unit did not come up; the end of its journal:"; journalctl --no-pager -o cat -n 15 -u $unit; }}; done >&2'
-)
-"""sh that shows why units do not run."""
+from roles.systemctl import act, show, words
 
 
 def files(wanted: State, units: Iterable[str]) -> tuple[Entry, ...]:
@@ -37,8 +31,8 @@ def command(units: Iterable[str], entries: Iterable[Entry], unpack: str) -> str:
     Where one does not, the files are put back as they were, and the units with them. Exit 1 then. A connection that is lost in
     the middle ends nothing.
     """
-    names = " ".join(map(shlex.quote, units))
-    paths = " ".join(shlex.quote(entry.path.lstrip("/")) for entry in entries)
+    units = tuple(units)
+    names, paths = words(units), words(entry.path.lstrip("/") for entry in entries)
     return f"""trap '' HUP PIPE
 cd /
 before=$(mktemp /var/lib/fleet/before.XXXXXX)
@@ -49,7 +43,7 @@ if {unpack} && systemctl daemon-reload && systemctl enable --quiet {names} && sy
   rm -f "$before"
   exit 0
 fi
-{SHOW.format(units=names)}
+{show(units)}
 if [ $# != 0 ]; then
   tar -xpmf "$before" && systemctl daemon-reload
   if systemctl restart {names}; then
@@ -65,5 +59,4 @@ exit 1
 
 def restart_command(units: Iterable[str]) -> str:
     """sh that restarts `units` as they are. Exit 1 where one does not come up."""
-    names = " ".join(map(shlex.quote, units))
-    return f"trap '' HUP PIPE\nsystemctl restart {names} || {{ {SHOW.format(units=names)}; exit 1; }}"
+    return f"trap '' HUP PIPE\n{act('restart', units)}"

@@ -9,16 +9,17 @@ from pyinfra.context import host
 from pyinfra.operations import server
 
 from fleet import rollout
-from fleet.lint.finding import some
 from fleet.plan import Plan
 from fleet.rollout import Instance, Step
 from fleet.spec import Host
-from roles import archive, locking, probe, worker
+from fleet.text import some
+from roles import archive, locking, probe
 from roles import roll as roll_step
-from roles.apply import Hidden, activate, changing, perform, phase
+from roles.apply import Hidden, changing, perform, phase, workers_of
 from roles.diff import compare
 from roles.state import State
-from roles.survey import FleetError, one_at_a_time, release_of, seen_by_host
+from roles.survey import FleetError, one_at_a_time, seen_by_host
+from roles.systemctl import activate
 
 _steps: list[tuple[Step, ...]] = []
 
@@ -40,7 +41,7 @@ def roll(plan: Plan, me: Host, found: Mapping[str, str], wanted: State, seen: pr
     perform(roll_step.besides(changes, wanted, mine))
     for number, step in enumerate(host.loop(steps), 1):  # type: ignore[no-untyped-call]
         phase(name=f"Step {number} of {len(steps)}: {_described(step)}")
-        units = _of_this_host(step)
+        units = _declare(step)
         if units:
             entries = roll_step.files(wanted, units)
             server.shell(
@@ -62,13 +63,13 @@ def restart(plan: Plan, role: str | None) -> None:
             _steps.append(rollout.steps(running, (), plan))
     for number, step in enumerate(host.loop(_steps[0]), 1):  # type: ignore[no-untyped-call]
         phase(name=f"Step {number} of {len(_steps[0])}: {_described(step)}")
-        units = _of_this_host(step)
+        units = _declare(step)
         if units:
             server.shell(name="Restart workers", commands=[roll_step.restart_command(units)])
 
 
-def _of_this_host(step: Step) -> list[str]:
-    """The units that restart here in this step."""
+def _declare(step: Step) -> list[str]:
+    """Keep that this run restarts what the step has on this host, and return those units."""
     mine = [one for one in step.instances if one.host == host.name]
     for one in mine:
         changing.append(host.name)
@@ -84,7 +85,7 @@ def _runs(one: Instance) -> bool:
 def _waiting(plan: Plan, found: Mapping[str, str]) -> tuple[list[Instance], list[Instance]]:
     """Who is to be restarted, and who is to be started, on all the hosts that were asked, in the inventory's order."""
     changes = {
-        name: compare(worker.desired(plan, one, release_of(plan, one), found), seen_by_host[name])
+        name: compare(workers_of(plan, one, found), seen_by_host[name])
         for name, one in plan.fleet.hosts.items()
         if name in seen_by_host and one.workers
     }

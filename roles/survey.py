@@ -20,10 +20,9 @@ from fleet import secrets, spec
 from fleet.lint import Finding, lint
 from fleet.plan import Plan, resolved
 from fleet.spec import Fleet, Host
-from roles import broker, machine, probe
+from roles import broker, machine, probe, release
 from roles.gather import gather
 from roles.progress import Progress
-from roles.release import Release, of
 
 
 class FleetError(PyinfraError):
@@ -48,10 +47,9 @@ def load() -> tuple[Fleet, Mapping[str, str]]:
     """The whole fleet, validated, and its secrets: once a run, before any machine is asked. Raises FleetError."""
     try:
         fleet = spec.load(gather(inventory))
-        path = Path(fleet.hosts[fleet.broker_host].settings.secrets_file)
+        path = Path(fleet.settings.secrets_file)
         found = secrets.read(path)
-        wanted = [name for one in fleet.hosts.values() for role in one.workers.values() for name in role.secrets]
-        secrets.require(path, found, [*secrets.BROKER_NAMES, *dict.fromkeys(wanted)])
+        secrets.require(path, found, [*secrets.BROKER_NAMES, *fleet.secrets])
     except (spec.SpecError, secrets.SecretsError) as error:
         mistakes = str(error).splitlines()
         raise FleetError("\n    ".join([f"{len(mistakes)} mistake(s), nothing was changed:", *mistakes])) from None
@@ -118,9 +116,9 @@ def _list() -> None:
         logger.info(f"--> {said}: {finding}")
 
 
-def release_of(plan: Plan, one: Host) -> Release:
+def release_of(plan: Plan, one: Host) -> release.Release:
     """The release that a host should have. Raises FleetError where its Python is not known."""
     try:
-        return of(one.settings, plan.fleet.pools, machine.python(seen_by_host[one.name]))
+        return release.of(one.settings, plan.fleet.pools, machine.python(seen_by_host[one.name]))
     except ValueError as error:
         raise FleetError(f"{one.name}: {error}") from None

@@ -6,19 +6,19 @@ A module a subject; a rule is a function that yields what is wrong, with the num
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from fleet.app import App
 from fleet.lint import application, broker, connections, coverage, delivery, memory, time
 from fleet.lint.finding import RULES, At, Finding, Rule, merged, rule
 from fleet.plan import Plan
+from fleet.text import did_you_mean
 
 __all__ = ["RULES", "Finding", "Rule", "application", "broker", "connections", "coverage", "delivery", "lint", "memory", "time"]
 
 
 def lint(plan: Plan, apps: tuple[App, ...] = ()) -> tuple[Finding, ...]:
     """Everything that is wrong with the fleet, worst first. Without `apps`, the rules that look at the app find nothing."""
-    ignored = plan.settings.settings.lint_ignore
+    ignored = plan.fleet.settings.lint_ignore
     found = [(one, asked) for one in RULES.values() for at in one.check(plan, apps) if (asked := _asked(at, plan))]
     return merged(found, ignored)
 
@@ -32,8 +32,7 @@ def _asked(at: At, plan: Plan) -> At | None:
 @rule("unknown-rule", "error")
 def _unknown_rule(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A rule that is silenced by a name that it does not have is not silent."""
-    for name in plan.settings.settings.lint_ignore:
+    for name in plan.fleet.settings.lint_ignore:
         if name not in RULES:
-            close = get_close_matches(name, RULES, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f"; the rules are: {', '.join(sorted(RULES))}"
-            yield At("lint_ignore", f"no rule is called {name}{hint}")
+            hint = did_you_mean(name, RULES) or f"the rules are: {', '.join(sorted(RULES))}"
+            yield At("lint_ignore", f"no rule is called {name}; {hint}")

@@ -69,7 +69,7 @@ def connections_files(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 @rule("connections-database", "error")
 def connections_database(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """Every process has a pool of its own, and a database that has no connection left fails every task that needs one."""
-    limit = plan.settings.settings.database_max_connections
+    limit = plan.fleet.settings.database_max_connections
     if limit is None:
         return
     by_role: dict[str, int] = {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from fleet.app import App
-from fleet.lint.finding import At, each_role, rule, some
+from fleet.lint.finding import At, each_role, rule
 from fleet.plan import Plan
+from fleet.text import did_you_mean, some
 
 
 @rule("queue-without-consumer", "error")
@@ -20,10 +20,10 @@ def queue_without_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
                 if not plan.consumers.get(queue):
                     by_queue.setdefault(queue, []).append(task.name)
         for queue, names in by_queue.items():
-            close = get_close_matches(queue, plan.consumers, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"add {queue} to a role's queues"
-            if queue == app.default_queue and not close:
-                hint += ", or set task_default_queue in the app"
+            add = f"add {queue} to a role's queues"
+            if queue == app.default_queue:
+                add += ", or set task_default_queue in the app"
+            hint = did_you_mean(queue, plan.consumers) or add
             yield At(f"{app.app}: queue {queue}", f"no worker consumes it, and this is routed there: {some(names)}; {hint}")
 
 
@@ -37,11 +37,8 @@ def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     for one in each_role(plan):
         for queue in one.sized.worker.queues:
             if queue not in routed:
-                close = get_close_matches(queue, routed, n=1)
-                yield At(
-                    f"{one.path}.queues",
-                    f"no task is routed to {queue}" + (f"; did you mean {close[0]}?" if close else ""),
-                )
+                near = did_you_mean(queue, routed)
+                yield At(f"{one.path}.queues", f"no task is routed to {queue}" + (f"; {near}" if near else ""))
 
 
 @rule("shared-queue", "error")
@@ -119,6 +116,5 @@ def unused_group_data(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A file of group data that no group with a host is named as may be a misspelt one."""
     groups = {role for host in plan.fleet.hosts.values() for role in host.workers}
     for name in plan.fleet.unused_group_data:
-        close = get_close_matches(name, groups, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        yield At(f"group_data/{name}.py", f"no host is in a group {name}{hint or '; rename it, or leave it out'}")
+        hint = did_you_mean(name, groups) or "rename it, or leave it out"
+        yield At(f"group_data/{name}.py", f"no host is in a group {name}; {hint}")

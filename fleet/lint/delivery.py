@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fleet.app import App
-from fleet.lint.finding import At, each_role, rule, some
+from fleet.lint.finding import At, each_role, rule
 from fleet.model import GREEN
 from fleet.plan import Plan
+from fleet.text import some
 
 LONG = 60
 """Seconds: a task that may take longer is better not reserved by a worker that is busy."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from fleet.app import App
 from fleet.plan import Placed, Plan
+from fleet.text import some
 
 Level = Literal["error", "warning", "note"]
 
@@ -18,11 +19,6 @@ class At(NamedTuple):
     path: str
     message: str
     hosts: tuple[str, ...] = ()
-
-
-def some(names: Sequence[str]) -> str:
-    """The first three, and how many more."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from fleet.app import App
 from fleet.lint.finding import At, each_role, rule
-from fleet.plan import Plan, reserve_of
-from fleet.sizing import CHILD_RSS, mega, slot_memory
+from fleet.plan import Plan
+from fleet.sizing import least_child, mega, slot_memory
 from fleet.units import resolve
 
 
@@ -74,7 +74,7 @@ def recycled_at_once(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A limit below what a child takes before its first task makes every task start a process."""
     for one in plan.placed:
         limit = one.sized.max_memory_per_child
-        floor = max(CHILD_RSS, one.sized.worker.memory_per_slot or 0)
+        floor = least_child(one.sized.worker)
         if limit is not None and limit < floor and not one.sized.problem:
             yield At(
                 f"{one.path}.max_memory_per_child",
@@ -88,7 +88,7 @@ def memory_machine(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """Caps that add up to more than the machine has are no caps: its own services are killed in the workers' place."""
     for host, roles in plan.workers.items():
         machine = plan.machines[host]
-        reserve = reserve_of(plan.fleet, plan.fleet.hosts[host], machine)
+        reserve = plan.reserve(host)
         parts = [f"{role} {one.instances} × {mega(one.memory_max)}" for role, one in roles.items()]
         total = sum(one.instances * one.memory_max for one in roles.values()) + reserve
         if roles and total > machine.memory:
@@ -108,8 +108,7 @@ def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             continue
         if one.sized.worker.min_consumers == 0 or one.sized.problem:
             continue
-        machine = plan.machines[one.host]
-        room = machine.memory - reserve_of(plan.fleet, plan.fleet.hosts[one.host], machine)
+        room = plan.machines[one.host].memory - plan.reserve(one.host)
         expected = sum(each.instances * each.expected for each in plan.workers[one.host].values())
         if expected + one.sized.expected > room:
             yield At(
@@ -129,7 +128,7 @@ def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         return
     top = resolve(plan.fleet.broker.memory_max, machine.memory)
     data = resolve(plan.fleet.broker.maxmemory, machine.memory)
-    reserve = resolve(plan.settings.settings.machine_reserve, machine.memory)
+    reserve = resolve(plan.fleet.settings.machine_reserve, machine.memory)
     if data >= top:
         yield At("broker.maxmemory", f"{mega(data)} is not below memory_max {mega(top)}")
     if top + reserve > machine.memory:

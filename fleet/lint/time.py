@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from fleet.app import App, AppTask
-from fleet.lint.finding import At, each_role, rule, some
+from fleet.lint.finding import At, each_role, rule
 from fleet.plan import Placed, Plan
+from fleet.text import some
 
 REDIS_DEFAULT = 3600
 """Seconds: kombu's own visibility timeout on Redis."""

@@ -93,7 +93,7 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 
 @pytest.fixture(scope="session")
 def found_secrets(fleet: spec.Fleet) -> dict[str, str]:
-    return secrets.read(Path(fleet.hosts[fleet.broker_host].settings.secrets_file))
+    return secrets.read(Path(fleet.settings.secrets_file))
 
 
 @pytest.fixture(scope="session")

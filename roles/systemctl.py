@@ -1,0 +1,31 @@
+"""sh that brings units up, and shows why one does not come."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+
+def words(names: Iterable[str]) -> str:
+    """Names as words of a shell command."""
+    return " ".join(map(shlex.quote, names))
+
+
+def show(units: Iterable[str]) -> str:
+    """Print, on stderr, the end of the journal of each of `units` that does not run."""
+    return (
+        f"for unit in {words(units)}; do systemctl is-active --quiet $unit || {{ "
+        'echo "$unit did not come up; the end of its journal:"; journalctl --no-pager -o cat -n 15 -u $unit; }; done >&2'
+    )
+
+
+def act(verb: str, units: Iterable[str]) -> str:
+    """`systemctl VERB` (start or restart). Exit 1, and why, where a unit does not come up."""
+    units = tuple(units)
+    return f"systemctl {verb} {words(units)} || {{ {show(units)}; exit 1; }}"
+
+
+def activate(verb: str, units: Iterable[str]) -> str:
+    """act(), after the units were enabled."""
+    units = tuple(units)
+    return f"systemctl enable --quiet {words(units)}; {act(verb, units)}"
