@@ -22,10 +22,10 @@ check: install  ## Format, lint, types, imports (seconds)
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 4
 
 unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server)
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -n 4 tests/unit
 
 render: install  ## Tests of what would be deployed, on machines that are not there (seconds)
-	@$(BIN)/pytest -q tests/render
+	@$(BIN)/pytest -q -n 4 tests/render
 
 online: install  ## Tests on real machines: boots a lab of its own and ends it
 	@$(BIN)/pytest -q tests/online

@@ -7,6 +7,7 @@ from pyinfra.context import host
 
 from roles import locking, rolling, survey
 
+fleet, secrets = survey.load()
 _, plan = survey.look()
 locking.hold(name="Take the lock", plan=plan, what="restart.py")
-rolling.restart(plan, host.data.get("role"))
+rolling.restart(plan, fleet.hosts[host.name], secrets, host.data.get("role"))

@@ -42,7 +42,7 @@ PER_CORE = (*GREEN, "threads", "solo")
 WORKLOADS: dict[str, dict[str, Any]] = {
     "io": {"pool": "gevent", "prefetch": 1},
     "cpu": {"pool": "prefork", "prefetch": "disabled"},
-    "gpu": {"pool": "prefork", "prefetch": "disabled", "start_method": "spawn"},
+    "gpu": {"pool": "prefork", "prefetch": "disabled", "start_method": "spawn", "min_consumers": 0},
 }
 """What a workload picks. Every one can be set for itself."""
 
@@ -162,6 +162,14 @@ class Worker(Model):
         unit="seconds",
         shown="auto",
     )
+    drain_timeout: Seconds | None = setting(
+        "Seconds that a stop gives to what a worker holds before SIGTERM: it takes nothing new, and is otherwise whole.",
+        why="auto is time_limit: what runs has all its time while the worker can still reconnect and acknowledge.",
+        source=OURS,
+        default=None,
+        unit="seconds",
+        shown="auto",
+    )
     longest_eta: Whole = setting(
         "The longest countdown or ETA that tasks in these queues are sent with.",
         why="A worker holds such a message all that time, and the visibility timeout has to be longer.",
@@ -221,11 +229,31 @@ class Worker(Model):
     )
     min_consumers: Whole = setting(
         "Workers that every queue of this role keeps while others restart.",
-        why="0 allows that a queue waits during a deploy.",
+        why="Where one that goes down would leave fewer, a second is started first. 0 allows that a queue waits during a deploy: "
+        "what gpu picks, since a device's memory seldom holds two.",
         source=OURS,
         default=1,
         ge=0,
         unit="instances",
+        shown="1; 0 for gpu",
+    )
+    settle: Whole = setting(
+        "Seconds that a worker is watched after it came up, before the rollout goes on.",
+        why="One that consumes and then falls over is found in the first step.",
+        source=OURS,
+        default=5,
+        unit="seconds",
+        ge=0,
+        le=3600,
+    )
+    canary_settle: Whole = setting(
+        "The same for a canary, whose failed tasks are then compared with the other workers'.",
+        why="Long enough for some tasks to end: more, where yours take longer.",
+        source=OURS,
+        default=10,
+        unit="seconds",
+        ge=0,
+        le=3600,
     )
     canary: bool = setting(
         "Whether one instance of the role goes first in a rollout, alone.",
@@ -280,6 +308,11 @@ class Worker(Model):
     def stop_seconds(self) -> int:
         """Seconds that a stop may take before systemd kills."""
         return self.stop_timeout or self.time_limit + STOP_MARGIN
+
+    @property
+    def drain_seconds(self) -> int:
+        """Seconds of a stop's first phase; less than all of it."""
+        return self.drain_timeout or max(1, min(self.time_limit, self.stop_seconds - 10))
 
     @property
     def reserved_per_slot(self) -> int:

@@ -82,7 +82,7 @@ def _fill(waiting: Sequence[Instance], plan: Plan, limits: Mapping[str, int]) ->
     taken = dict.fromkeys(limits, 0)
     for one in waiting:
         queues = tuple(dict.fromkeys(_worker(plan, one.role).queues))
-        short = [queue for queue in queues if plan.consumers[queue] - down.get(queue, 0) - 1 < _kept(plan, queue)]
+        short = [queue for queue in queues if plan.consumers[queue] - down.get(queue, 0) - 1 < kept(plan, queue)]
         # One that has nobody to stand in for it goes in a step where nobody else of its queues is down.
         alone = short and any(down.get(queue) for queue in short)
         if taken[one.role] >= limits[one.role] or alone:
@@ -92,7 +92,7 @@ def _fill(waiting: Sequence[Instance], plan: Plan, limits: Mapping[str, int]) ->
         taken[one.role] += 1
         for queue in queues:
             down[queue] = down.get(queue, 0) + 1
-    bare = tuple(sorted(queue for queue, number in down.items() if plan.consumers[queue] - number < _kept(plan, queue)))
+    bare = tuple(sorted(queue for queue, number in down.items() if plan.consumers[queue] - number < kept(plan, queue)))
     return Step(tuple(chosen), bare=bare), later
 
 
@@ -111,6 +111,6 @@ def _total(plan: Plan, role: str) -> int:
     return sum(place.sized.instances for place in plan.roles[role])
 
 
-def _kept(plan: Plan, queue: str) -> int:
+def kept(plan: Plan, queue: str) -> int:
     """Consumers that a queue keeps: the most that any of its roles asks for."""
     return max(_worker(plan, role).min_consumers for role in plan.roles if queue in _worker(plan, role).queues)

@@ -4,14 +4,23 @@ It tells systemd the truth (READY when it consumes, STOPPING when it drains): wi
 succeeds only for a worker that reached its broker. And it has the task `fleet.probe`, which shows that a queue is served.
 """
 
+import json
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 from celery import Task, shared_task
 from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
 
-from fleet_node import settings
+from fleet_node import (
+    control,
+    drill,  # noqa: F401 - it has a task
+    settings,
+)
+
+CONTROL_OPTIONS = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "master_name")
+"""Options of the Redis transport that say where remote control's messages go."""
 
 
 def notify(state: str) -> None:
@@ -26,11 +35,27 @@ def notify(state: str) -> None:
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
 def _complete_settings(instance: Any, **_: Any) -> None:
     settings.apply(instance.app)  # nothing is connected yet
+    control.count_failures()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(sender: Any, **_: Any) -> None:
+    _tell_how_to_reach(sender.app)
     notify(f"READY=1\nSTATUS=consuming as {sender.hostname}")
+
+
+def _tell_how_to_reach(app: Any) -> None:
+    """Leave, for `fleet_node.drain`, what of the app's settings its remote control goes by."""
+    folder = os.environ.get("RUNTIME_DIRECTORY")
+    if not folder:
+        return
+    options = app.conf.broker_transport_options or {}
+    told = {
+        "exchange": app.conf.control_exchange,
+        "serializer": app.conf.task_serializer,
+        "transport_options": {name: options[name] for name in CONTROL_OPTIONS if name in options},
+    }
+    (Path(folder) / "control.json").write_text(json.dumps(told))
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

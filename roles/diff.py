@@ -51,7 +51,7 @@ def compare(wanted: State, seen: Machine) -> Changes:
     write = tuple(entry for entry in wanted.entries if not _is_as_wanted(entry, seen.paths.get(entry.path)))
     units = {unit.name: seen.units.get(unit.name) for unit in wanted.units}
     revisions = {unit.name: unit.revision for unit in wanted.units}
-    changed = [path for path in (*remove, *(entry.path for entry in write)) if path.startswith(UNIT_FOLDER)]
+    changed = [path for path in (*remove, *(entry.path for entry in write)) if "/systemd/system/" in path]
     return Changes(
         install=tuple(sorted(set(wanted.packages) - seen.packages)),
         users=tuple(user for user in wanted.users if user.name not in seen.users),

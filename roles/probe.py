@@ -19,6 +19,7 @@ HASHED = (
     "/etc/systemd/system/fleet.slice",
     "/etc/systemd/system/fleet.target",
     "/etc/systemd/system/celery-*.service",
+    "/run/systemd/system/celery-*-surge.service",
     "/etc/systemd/system/redis-server.service.d",
 )
 LISTED = ("/opt/fleet", "/var/lib/fleet", "/var/lib/celery")  # the directories, one level deep
@@ -38,7 +39,7 @@ class Path:
 
 @dataclass(frozen=True)
 class RunningUnit:
-    """A unit as systemd sees it. revision: FLEET_REVISION in the environment of its main process."""
+    """A unit as systemd sees it. revision, release: FLEET_REVISION and FLEET_RELEASE in the environment of its main process."""
 
     active: bool
     enabled: bool
@@ -46,6 +47,7 @@ class RunningUnit:
     pid: int = 0
     revision: str | None = None
     description: str = ""
+    release: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Machine:
     python: str = ""
     architecture: str = ""
     os: str = ""
+    hostname: str = ""
     gpus: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     packages: frozenset[str] = frozenset()
@@ -83,6 +86,7 @@ case ${{python##*/}} in
   *) printf 'python\\t%s\\n' "$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ;;
 esac
 printf 'architecture\\t%s\\n' "$(uname -m)"
+printf 'hostname\\t%s\\n' "$(uname -n)"
 printf 'os\\t%s\\n' "$(. /etc/os-release 2>/dev/null && echo "$ID $VERSION_ID")"
 printf 'addresses\\t%s\\n' "$(hostname -I 2>/dev/null)"
 dpkg-query -W -f 'package\\t${{Package}}\\t${{db:Status-Status}}\\n' {" ".join(map(shlex.quote, packages))} 2>/dev/null
@@ -94,13 +98,16 @@ find {hashed} -maxdepth 2 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^\
 if [ -z {shlex.quote(destdir)} ] && [ -d /run/systemd/system ]; then
   cd /etc/systemd/system
   set -- redis-server.service fleet.slice fleet.target
-  for file in celery-*@*.service; do [ -e "$file" ] && set -- "$@" "$file"; done
+  for file in celery-*@*.service /run/systemd/system/celery-*-surge.service; do
+    [ -e "$file" ] && set -- "$@" "${{file##*/}}"
+  done
   systemctl show --property=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,MainPID,Description "$@" |
   while IFS='=' read -r key value; do
     case $key in
       '') printf 'unit-end\\n' ;;
       MainPID) printf 'unit\\tMainPID\\t%s\\n' "$value"
-        [ "$value" = 0 ] || tr '\\0' '\\n' <"/proc/$value/environ" | sed -n 's/^FLEET_REVISION=/unit\\tRevision\\t/p' ;;
+        [ "$value" = 0 ] || tr '\\0' '\\n' <"/proc/$value/environ" |
+          sed -n 's/^FLEET_REVISION=/unit\\tRevision\\t/p; s/^FLEET_RELEASE=/unit\\tRelease\\t/p' ;;
       *) printf 'unit\\t%s\\t%s\\n' "$key" "$value" ;;
     esac
   done
@@ -151,6 +158,7 @@ def parse(lines: Iterable[str], destdir: str = "") -> Machine:
         python=single.get("python", ""),
         architecture=single.get("architecture", ""),
         os=single.get("os", ""),
+        hostname=single.get("hostname", ""),
         gpus=tuple(gpus),
         addresses=tuple(single.get("addresses", "").split()),
         packages=frozenset(packages),
@@ -168,4 +176,5 @@ def _unit(properties: dict[str, str]) -> RunningUnit:
         pid=int(properties.get("MainPID") or 0),
         revision=properties.get("Revision"),
         description=properties.get("Description", ""),
+        release=properties.get("Release"),
     )

@@ -1,62 +1,157 @@
-"""One step of a rollout on one machine: new files in, workers restarted, and the old files back where they do not come up."""
+"""One step of a rollout on one machine: what `fleet_node.step` is told there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
+from fleet.model import Worker
+from fleet.plan import Plan
+from fleet.rollout import Instance, Step, kept
+from fleet.spec import Host
+from roles import archive, worker
 from roles.diff import UNIT_FOLDER, Changes
-from roles.machine import ETC
+from roles.machine import HOME, USER
+from roles.probe import Machine
+from roles.release import Release
 from roles.state import Entry, State
-from roles.systemctl import act, show, words
+
+LOOK = 5
+"""Seconds that workers have to say what they consume."""
+ANSWER = 30
+"""Seconds that a worker that came up has to answer, and a probe task to come back."""
+START = 120
+"""Seconds until a worker has to be ready (TimeoutStartSec)."""
 
 
 def files(wanted: State, units: Iterable[str]) -> tuple[Entry, ...]:
     """The unit files of these units, and the environments of their roles: what changes with them, and not before."""
     paths = {UNIT_FOLDER + unit for unit in units}
-    paths |= {f"{ETC}/{unit.removeprefix('celery-').partition('@')[0]}.env" for unit in units}
+    paths |= {worker.env_path(_role(unit)) for unit in units}
     return tuple(entry for entry in wanted.entries if entry.path in paths)
 
 
-def besides(changes: Changes, wanted: State, units: Iterable[str]) -> Changes:
-    """What is to do at once: all but what belongs to `units`, and no start of anything."""
+def around(changes: Changes, wanted: State, units: Iterable[str]) -> tuple[Changes, Changes]:
+    """What is to be done before the steps that bring `units` up, and after: workers that are no longer wanted end when those that
+    are wanted run."""
     theirs = {entry.path for entry in files(wanted, tuple(units))}
-    return replace(changes, write=tuple(entry for entry in changes.write if entry.path not in theirs), start=(), restart=())
+    write = tuple(entry for entry in changes.write if entry.path not in theirs)
+    before = replace(changes, write=write, start=(), restart=(), stop=(), remove=())
+    after = Changes(stop=changes.stop, remove=changes.remove, reload=bool(changes.remove))
+    return before, after
 
 
-def command(units: Iterable[str], entries: Iterable[Entry], unpack: str) -> str:
-    """sh that reads an archive of `entries` on stdin (see roles.archive), and restarts `units`.
+def told(
+    plan: Plan,
+    me: Host,
+    seen: Mapping[str, Machine],
+    step: Step,
+    releases: Mapping[str, Release],
+    secrets: Mapping[str, str],
+    wanted: State | None,
+) -> str:
+    """The JSON that `fleet_node.step` reads, for what `step` has on this host. It holds secrets.
 
-    systemd drains each: SIGTERM, then all the time that TimeoutStopSec gives; and it waits until each has said that it consumes.
-    Where one does not, the files are put back as they were, and the units with them. Exit 1 then. A connection that is lost in
-    the middle ends nothing.
+    seen: what was seen of every host. releases: role → the release that its workers are to run, or to go on running. wanted: the
+    state that they are brought to; None where they are restarted as they are.
     """
-    units = tuple(units)
-    names, paths = words(units), words(entry.path.lstrip("/") for entry in entries)
-    return f"""trap '' HUP PIPE
-cd /
-before=$(mktemp /var/lib/fleet/before.XXXXXX)
-set --
-for path in {paths}; do [ ! -e "$path" ] || set -- "$@" "$path"; done
-[ $# = 0 ] || tar -cf "$before" "$@"
-if {unpack} && systemctl daemon-reload && systemctl enable --quiet {names} && systemctl restart {names}; then
-  rm -f "$before"
-  exit 0
-fi
-{show(units)}
-if [ $# != 0 ]; then
-  tar -xpmf "$before" && systemctl daemon-reload
-  if systemctl restart {names}; then
-    echo put back as it was: {names} >&2
-  else
-    echo what was there before does not start either: {names} >&2
-  fi
-fi
-rm -f "$before"
-exit 1
-"""
+    mine = [one for one in step.instances if one.host == me.name]
+    entries = files(wanted, [one.unit for one in mine]) if wanted is not None else ()
+    environments = {worker.env_path(one.role) for one in mine}
+    revisions = {unit.name: unit.revision for unit in wanted.units} if wanted is not None else {}
+    roles = sorted({one.role for one in mine})
+    slowest = max(_of(plan, one.role).stop_seconds for one in step.instances)
+    return json.dumps(
+        {
+            "archive": archive.as_text(archive.pack(entries)),
+            "envs": [entry.path for entry in entries if entry.path in environments],
+            "files": [entry.path for entry in entries if entry.path not in environments],
+            "timeout": 3 * slowest + START + 6 * ANSWER,
+            "units": {one.unit: _unit(plan, me, seen, one, releases, revisions) for one in mine},
+            "gates": {role: _gate(plan, me, seen, role, step, releases[role], secrets) for role in roles},
+            "going": [_node(seen, one) for one in step.instances],
+            "keep": {queue: kept(plan, queue) for one in mine for queue in _of(plan, one.role).queues},
+            "canary": step.canary,
+            "restart": wanted is None,
+        }
+    )
 
 
-def restart_command(units: Iterable[str]) -> str:
-    """sh that restarts `units` as they are. Exit 1 where one does not come up."""
-    return f"trap '' HUP PIPE\n{act('restart', units)}"
+def _unit(
+    plan: Plan,
+    me: Host,
+    seen: Mapping[str, Machine],
+    one: Instance,
+    releases: Mapping[str, Release],
+    revisions: Mapping[str, str | None],
+) -> dict[str, Any]:
+    name, text = worker.surge(plan, me, one.role, one.number, releases[one.role])
+    return {
+        "role": one.role,
+        "node": _node(seen, one),
+        "queues": list(dict.fromkeys(_of(plan, one.role).queues)),
+        "revision": revisions.get(one.unit),
+        "need": plan.workers[me.name][one.role].expected,
+        "surge": {"unit": name, "node": worker.node(one.role, f"{one.number}-surge", _called(seen, me.name)), "text": text},
+    }
+
+
+def _gate(
+    plan: Plan,
+    me: Host,
+    seen: Mapping[str, Machine],
+    role: str,
+    step: Step,
+    release: Release,
+    secrets: Mapping[str, str],
+) -> dict[str, Any]:
+    settings = _of(plan, role)
+    # A solo worker answers between two tasks alone.
+    patience = ANSWER + (settings.time_limit if settings.pool == "solo" else 0)
+    return {
+        "command": [f"{release.path}/venv/bin/python", "-m", "fleet_node.gate", release.app],
+        "user": USER,
+        "folder": HOME,
+        "base": {"PATH": "/usr/bin:/bin", "HOME": HOME, "LANG": "C.UTF-8", "PYTHONPATH": release.python_path},
+        "environment": worker.environment(plan, me, role, secrets),
+        "ask": {
+            "expected": _up(plan, seen),
+            "look": LOOK,
+            "settle": settings.canary_settle if step.canary else settings.settle,
+            "patience": patience,
+        },
+    }
+
+
+def _up(plan: Plan, seen: Mapping[str, Machine]) -> int:
+    """How many workers should answer: those that ran when the run began, and of hosts that it does not touch all."""
+    return sum(
+        one.host not in seen or bool((unit := seen[one.host].units.get(f"celery-{one.role}@{number}.service")) and unit.active)
+        for one, number in plan.instances
+    )
+
+
+def _of(plan: Plan, role: str) -> Worker:
+    return plan.roles[role][0].sized.worker
+
+
+def _called(seen: Mapping[str, Machine], host: str) -> str:
+    """What a machine calls itself, and Celery its workers."""
+    return seen[host].hostname or host
+
+
+def _node(seen: Mapping[str, Machine], one: Instance) -> str:
+    return worker.node(one.role, one.number, _called(seen, one.host))
+
+
+def _role(unit: str) -> str:
+    return unit.removeprefix("celery-").partition("@")[0]
+
+
+def command(release: Release, option: str = "") -> str:
+    """sh that does what told() says, on stdin. With an option, see fleet_node.step."""
+    # -P: no module of whatever directory we are in. Nothing of the app's runs as root.
+    environment = f"PYTHONPATH={release.path}/node PYTHONDONTWRITEBYTECODE=1"
+    return f"cd / && {environment} /usr/bin/python3 -sP -m fleet_node.step {option}".rstrip()

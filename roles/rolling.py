@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pyinfra import logger
 from pyinfra.context import host
-from pyinfra.operations import server
+from pyinfra.operations import python, server
 
 from fleet import rollout
 from fleet.plan import Plan
 from fleet.rollout import Instance, Step
 from fleet.spec import Host
 from fleet.text import some
-from roles import archive, locking, probe
+from roles import locking, outcome, probe
 from roles import roll as roll_step
 from roles.apply import Hidden, changing, perform, phase, workers_of
 from roles.diff import compare
+from roles.release import Release
 from roles.state import State
-from roles.survey import FleetError, one_at_a_time, seen_by_host
+from roles.survey import FleetError, one_at_a_time, release_of, seen_by_host
 from roles.systemctl import activate
 
 _steps: list[tuple[Step, ...]] = []
@@ -33,27 +35,20 @@ def roll(plan: Plan, me: Host, found: Mapping[str, str], wanted: State, seen: pr
     with one_at_a_time:
         if not _steps:
             _steps.append(rollout.steps(*_waiting(plan, found), plan))
-    steps = _steps[0]
-    mine = [one.unit for step in steps for one in step.instances if one.host == me.name]
+    mine = [one.unit for step in _steps[0] for one in step.instances if one.host == me.name]
     changes = compare(wanted, seen)
     for line in changes.describe():
         logger.info(f"{host.print_prefix}{line}")
-    perform(roll_step.besides(changes, wanted, mine))
-    for number, step in enumerate(host.loop(steps), 1):  # type: ignore[no-untyped-call]
-        phase(name=f"Step {number} of {len(steps)}: {_described(step)}")
-        units = _declare(step)
-        if units:
-            entries = roll_step.files(wanted, units)
-            server.shell(
-                name="Restart workers",
-                commands=[roll_step.command(units, entries, archive.UNPACK)],
-                _stdin=Hidden(archive.as_text(archive.pack(entries))),
-            )
+    before, after = roll_step.around(changes, wanted, mine)
+    perform(before)
+    releases = dict.fromkeys(me.workers, release_of(plan, me)) if me.workers else {}
+    _declare(_steps[0], plan, me, releases, found, wanted)
     if targets := [name for name in changes.start if not name.endswith(".service")]:
         server.shell(name="Start services", commands=[activate("start", targets)])
+    perform(after)
 
 
-def restart(plan: Plan, role: str | None) -> None:
+def restart(plan: Plan, me: Host, found: Mapping[str, str], role: str | None) -> None:
     """Declare that every running worker (of `role`, where one is named) is restarted as it is, in steps."""
     if role is not None and role not in plan.roles:
         raise FleetError(f"role: no role {role}; the roles are {', '.join(plan.roles)}")
@@ -61,20 +56,68 @@ def restart(plan: Plan, role: str | None) -> None:
         if not _steps:
             running = [one for one in rollout.instances(plan, seen_by_host) if role in (None, one.role) and _runs(one)]
             _steps.append(rollout.steps(running, (), plan))
-    for number, step in enumerate(host.loop(_steps[0]), 1):  # type: ignore[no-untyped-call]
-        phase(name=f"Step {number} of {len(_steps[0])}: {_described(step)}")
-        units = _declare(step)
-        if units:
-            server.shell(name="Restart workers", commands=[roll_step.restart_command(units)])
+    _declare(_steps[0], plan, me, _running_releases(plan, me), found, None)
 
 
-def _declare(step: Step) -> list[str]:
-    """Keep that this run restarts what the step has on this host, and return those units."""
-    mine = [one for one in step.instances if one.host == host.name]
-    for one in mine:
-        changing.append(host.name)
-        locking.plans(str(one))
-    return [one.unit for one in mine]
+def _declare(
+    steps: tuple[Step, ...],
+    plan: Plan,
+    me: Host,
+    releases: Mapping[str, Release],
+    found: Mapping[str, str],
+    wanted: State | None,
+) -> None:
+    outcome.begin(steps, plan, seen_by_host)
+    for number, step in enumerate(host.loop(steps), 1):  # type: ignore[no-untyped-call]
+        phase(name=f"Step {number} of {len(steps)}: {_described(step)}")
+        mine = [one for one in step.instances if one.host == me.name]
+        if mine:
+            for one in mine:
+                changing.append(host.name)
+                locking.plans(str(one))
+            release = releases[mine[0].role]
+            told = roll_step.told(plan, me, seen_by_host, step, releases, found, wanted)
+            # What fails here is judged when all hosts of the step are done, so that they go back together.
+            done = server.shell(
+                name="Drain, restart and watch workers",
+                commands=[roll_step.command(release)],
+                _stdin=Hidden(told),
+                _ignore_errors=True,
+            )
+            outcome.expect(step, me.name, done)
+            python.call(
+                name="Go on, or put the step back",
+                function=_judge,
+                step=step,
+                keep=roll_step.command(release, "--keep"),
+                put_back=roll_step.command(release, "--put-back"),
+            )
+
+
+def _judge(state: Any, host: Any, step: Step, keep: str, put_back: str) -> bool:
+    """Whether all of the step is well; where it is not, what is well on this host is put back with the rest."""
+    failed = outcome.failed(step)
+    mine = outcome.of(step, host.name)
+    for line in mine.lines:
+        (logger.info if mine.ok else logger.error)(f"{host.print_prefix}{line}")
+    if not failed:
+        server.shell(name="Let go of the old files", commands=[keep])
+        return True
+    if mine.ok:
+        logger.error(f"{host.print_prefix}well itself, and put back with {some(failed)}")
+        back = server.shell(name="Put back the old files and workers", commands=[put_back], _ignore_errors=True)
+        outcome.put_back(step, host.name, back.did_succeed())
+    return False
+
+
+def _running_releases(plan: Plan, me: Host) -> dict[str, Release]:
+    """The release that each role of a host runs now, as far as it is known."""
+    found = {}
+    for role in me.workers:
+        units = [unit for name, unit in seen_by_host[me.name].units.items() if name.startswith(f"celery-{role}@")]
+        running = next((unit.release for unit in units if unit.active and unit.release), None)
+        found[role] = Release(running, plan.fleet.settings.celery_app, ()) if running else release_of(plan, me)
+    return found
 
 
 def _runs(one: Instance) -> bool:
@@ -97,5 +140,5 @@ def _waiting(plan: Plan, found: Mapping[str, str]) -> tuple[list[Instance], list
 
 
 def _described(step: Step) -> str:
-    waits = f" ({', '.join(step.bare)} wait meanwhile)" if step.bare else ""
+    waits = f" (others first, for {', '.join(step.bare)})" if step.bare else ""
     return ("canary: " if step.canary else "") + some([str(one) for one in step.instances]) + waits

@@ -17,7 +17,8 @@ from roles.render import render
 from roles.state import Directory, File, State, Unit
 
 PATTERN = "/etc/systemd/system/celery-*@*.service"
-NONE = State(units=(Unit("fleet.target"),), only=(PATTERN, f"{ETC}/*.env"))
+SURGES = "/run/systemd/system/celery-*@*-surge.service"
+NONE = State(units=(Unit("fleet.target"),), only=(PATTERN, SURGES, f"{ETC}/*.env"))
 """A host without workers: what an earlier role left there goes. The target comes with the workers and not before: to start
 it starts them too, which must not happen on the units of the release before."""
 
@@ -42,8 +43,13 @@ def environment(plan: Plan, host: Host, role: str, secrets: Mapping[str, str]) -
     }
 
 
-def arguments(role: str, sized: Sized, instance: int) -> list[str]:
-    """The flags of `celery worker` for one instance. %H is systemd's host name."""
+def node(role: str, instance: int | str, host: str = "%H") -> str:
+    """A worker's name among Celery's. %H is systemd's host name."""
+    return f"{role}-worker-{instance}@{host}"
+
+
+def arguments(role: str, sized: Sized, instance: int | str) -> list[str]:
+    """The flags of `celery worker` for one instance."""
     worker = sized.worker
     optional = {
         "--max-tasks-per-child": worker.max_tasks_per_child,
@@ -56,7 +62,7 @@ def arguments(role: str, sized: Sized, instance: int) -> list[str]:
         # Celery patches for gevent and eventlet only where it sees the pool in its arguments.
         *("-P", worker.pool),
         *("-c", str(sized.concurrency)),
-        f"--hostname={role}-worker-{instance}@%H",
+        f"--hostname={node(role, instance)}",
         f"--queues={','.join(worker.queues)}",
         *(["--prefetch-multiplier=1", "--disable-prefetch"] if disabled else [f"--prefetch-multiplier={worker.prefetch}"]),
         *(f"{flag}={value}" for flag, value in optional.items() if value is not None),
@@ -68,32 +74,50 @@ def arguments(role: str, sized: Sized, instance: int) -> list[str]:
     ]
 
 
+def surge(plan: Plan, host: Host, role: str, instance: int, release: Release) -> tuple[str, str]:
+    """(name, text) of the unit of a second instance, for as long as the first is away. It is gone with the next boot."""
+    sized = plan.workers[host.name][role]
+    extra = f"{instance}-surge"
+    return f"celery-{role}@{extra}.service", _unit(role, sized, release, instance, extra).decode()
+
+
 def _role(role: str, sized: Sized, variables: Mapping[str, str], release: Release) -> State:
-    env_path = f"{ETC}/{role}.env"
     env = "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(variables.items())).encode()
-    files, units = [File(env_path, env, mode=0o640, group=USER)], []
+    files, units = [File(env_path(role), env, mode=0o640, group=USER)], []
     for instance in range(1, sized.instances + 1):
-        values = {
-            "role": role,
-            "instance": instance,
-            "worker": sized.worker,
-            "sized": sized,
-            "device": instance - 1 if sized.worker.workload == "gpu" else None,
-            "app": release.app,
-            "release": release,
-            "arguments": arguments(role, sized, instance),
-            "env_path": env_path,
-            "home": HOME,
-            "state_path": f"{HOME}/{role}",
-            "user": USER,
-        }
-        template = "etc/systemd/system/celery-worker@.service.j2"
-        revision = sha256(render(template, **values, revision="") + b"\0" + env).hexdigest()[:12]
+        revision = sha256(_unit(role, sized, release, instance) + b"\0" + env).hexdigest()[:12]
         name = f"celery-{role}@{instance}.service"
-        files.append(File(f"/etc/systemd/system/{name}", render(template, **values, revision=revision)))
+        files.append(File(f"/etc/systemd/system/{name}", _unit(role, sized, release, instance, revision=revision)))
         units.append(Unit(name, revision))
     state_folder = Directory(f"{HOME}/{role}", mode=0o750, owner=USER, group=USER)
     return State(directories=(state_folder,), files=tuple(files), units=tuple(units))
+
+
+def env_path(role: str) -> str:
+    """The file that a role's environment is in, on a machine."""
+    return f"{ETC}/{role}.env"
+
+
+def _unit(role: str, sized: Sized, release: Release, number: int, name: str | None = None, revision: str = "") -> bytes:
+    """A worker's unit. name: of the instance, where it is not its number."""
+    instance = name or str(number)
+    return render(
+        "etc/systemd/system/celery-worker@.service.j2",
+        role=role,
+        instance=instance,
+        node=node(role, instance),
+        worker=sized.worker,
+        sized=sized,
+        device=number - 1 if sized.worker.workload == "gpu" else None,
+        app=release.app,
+        release=release,
+        arguments=arguments(role, sized, instance),
+        env_path=env_path(role),
+        home=HOME,
+        state_path=f"{HOME}/{role}",
+        user=USER,
+        revision=revision,
+    )
 
 
 def _quoted(value: str) -> str:

@@ -31,6 +31,15 @@ def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             yield At(f"{one.path}.stop_timeout", f"{stop} is not above time_limit {hard}; leave it out, for {hard} + 60")
 
 
+@rule("drain-timeout", "error")
+def drain_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """systemd ends the first phase of a stop, and with it the drain's report, at the end of stop_timeout."""
+    for one in each_role(plan):
+        drain, stop = one.sized.worker.drain_seconds, one.sized.worker.stop_seconds
+        if drain >= stop:
+            yield At(f"{one.path}.drain_timeout", f"{drain} is not below stop_timeout {stop}; leave it out")
+
+
 @rule("limit-not-enforced", "note")
 def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """threads and solo never interrupt a task: one that takes longer than time_limit runs on, and is killed by a restart."""

@@ -61,6 +61,7 @@ _fake = {{
     "fake_responses": {{
         "MemTotal": "memory\\t4194304\\ncores\\t4\\ngpu\\t/dev/nvidia0\\npython\\t3.11\\nos\\tdebian 12\\nend",
         "fleet_node.check": {described!r},
+        "fleet_node.step": 'fleet-step: {{"ok": true, "units": {{}}, "notes": []}}',
     }},
 }}
 _ours = {{"secrets_file": {secrets!r}, "app_source": {source!r}, **_fake}}

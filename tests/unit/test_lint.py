@@ -77,6 +77,11 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         "batch_worker.soft_time_limit: 300 is not below time_limit 300",
     ),
     "stop-timeout": (lambda: plan(batch={"stop_timeout": 90}), APP, "batch_worker.stop_timeout: 90 is not above time_limit 300"),
+    "drain-timeout": (
+        lambda: plan(batch={"drain_timeout": 400}),
+        APP,
+        "batch_worker.drain_timeout: 400 is not below stop_timeout 360; leave it out",
+    ),
     "limit-not-enforced": (
         lambda: plan(web={"pool": "threads", "time_limit": 50}),
         APP,

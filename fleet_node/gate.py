@@ -1,0 +1,200 @@
+"""`python -m fleet_node.gate APP`: whether workers that came up do their work, asked of them through the broker, as the app does.
+
+Started by `fleet_node.step` before the workers it is about go down, since to import an app takes its time. On stdin, as JSON:
+    {"environment": {name: value}, "expected": how many workers should answer, "look": seconds for that, "settle": seconds,
+     "patience": seconds until an answer, and until a probe task is back}
+It answers with a line {"consumed": {node: queues}} of all workers that are up now. Then, on stdin, lines
+    {"nodes": {node: queues}, "role": "web", "canary": bool, "going": nodes}
+each answered with {"problems": {node: reason}, "notes": […]}; none where all is well. It ends with stdin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fleet_node import guard
+
+
+class Fleet:
+    """The workers of an app, as it reaches them."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._mailbox = app.control.mailbox
+
+    def ask(self, command: str, timeout: float, nodes: Iterable[str] | None = None, limit: int | None = None) -> dict[str, Any]:
+        """node → answer, of those that answer in time. nodes: whom to ask; limit: how many answers are enough."""
+        destination = list(nodes) if nodes is not None else None
+        answers = self._app.control.broadcast(command, reply=True, timeout=timeout, destination=destination, limit=limit) or []
+        found: dict[str, Any] = {}
+        for answer in answers:
+            found |= {node: said for node, said in answer.items() if not (isinstance(said, dict) and "error" in said)}
+        return found
+
+    def consumed(self, expected: int, patience: float) -> dict[str, list[str]]:
+        """node → queues that it consumes. Waits for `expected` answers, for at most `patience` seconds."""
+        found: dict[str, list[str]] = {}
+        deadline = time.monotonic() + patience
+        while len(found) < expected and (left := deadline - time.monotonic()) > 0:
+            answers = self.ask("active_queues", min(2.0, left), limit=expected)
+            found |= {node: sorted(queue["name"] for queue in queues) for node, queues in answers.items()}
+        return found
+
+    def states(self, nodes: Iterable[str], patience: float) -> dict[str, dict[str, Any]]:
+        """node → what its fleet_state says, of those that answer within `patience` seconds."""
+        missing, found = set(nodes), dict[str, dict[str, Any]]()
+        deadline = time.monotonic() + patience
+        while missing and (left := deadline - time.monotonic()) > 0:
+            answers = self.ask("fleet_state", min(2.0, left), missing)
+            found |= answers
+            missing -= set(answers)
+        return found
+
+    def probe(self, queue: str, patience: float) -> bool:
+        """Whether a task put at the head of a queue comes back: behind a long queue it would wait for hours."""
+        token = uuid.uuid4().hex
+        aside = f"fleet.probe.{token}"
+        result = self._app.send_task("fleet.probe", [token], queue=_own(aside), expires=300)
+        with self._app.connection_for_write() as connection:
+            channel = connection.default_channel
+            message = channel.client.rpop(aside)
+            if message is not None:
+                channel.client.rpush(queue, message)
+            _forget(aside, channel)
+        try:
+            return bool(result.get(timeout=patience)["token"] == token)
+        except Exception:  # no answer in time, an answer that is none, no backend: all the same here
+            return False
+        finally:
+            result.forget()
+
+    def own_probe(self, node: str, patience: float) -> bool:
+        """Whether one worker runs a task that nobody else can take: from a queue of its own, for a moment."""
+        token = uuid.uuid4().hex
+        queue = f"fleet.probe.{token}"
+        self._app.control.add_consumer(queue, destination=[node], reply=True, timeout=patience)
+        try:
+            result = self._app.send_task("fleet.probe", [token], queue=_own(queue), expires=300)
+            try:
+                return bool(result.get(timeout=patience)["token"] == token)
+            except Exception:
+                return False
+            finally:
+                result.forget()
+        finally:
+            self._app.control.cancel_consumer(queue, destination=[node], reply=True, timeout=patience)
+            with self._app.connection_for_write() as connection:
+                _forget(queue, connection.default_channel)
+
+    def judge(self, asked: Mapping[str, Any], settle: float, patience: float) -> dict[str, Any]:
+        """{"problems": {node: why it is not well}, "notes": […]}, after at least `settle` seconds."""
+        started = time.monotonic()
+        nodes: dict[str, list[str]] = asked["nodes"]
+        problems: dict[str, str] = {}
+        notes: list[str] = []
+        states = self._until_they_consume(nodes, patience)
+        for node, queues in nodes.items():
+            if node not in states:
+                problems[node] = f"does not answer a ping in {patience:g} s"
+            elif missing := sorted(set(queues) - set(states[node]["queues"])):
+                problems[node] = f"does not consume {', '.join(missing)}"
+        for node in nodes.keys() - problems.keys():
+            # One whose slots are all taken by the app's tasks shows by these that it works.
+            if not self.own_probe(node, patience) and not self._accepts(node, states, patience):
+                problems[node] = f"a probe task sent to it did not come back in {patience:g} s"
+        if not problems:
+            for queue in sorted({queue for queues in nodes.values() for queue in queues}):
+                if not self.probe(queue, patience):
+                    notes.append(f"a probe task at the head of {queue} did not come back in {patience:g} s: all are busy")
+        time.sleep(max(0.0, started + settle - time.monotonic()))
+        if not problems:
+            problems |= self._unwell_after(asked, patience)
+        return {"problems": problems, "notes": notes}
+
+    def _until_they_consume(self, nodes: Mapping[str, list[str]], patience: float) -> dict[str, dict[str, Any]]:
+        deadline = time.monotonic() + patience
+        while True:
+            left = deadline - time.monotonic()
+            states = self.states(nodes, max(0.1, left))
+            if left <= 0 or all(node in states and set(queues) <= set(states[node]["queues"]) for node, queues in nodes.items()):
+                return states
+            time.sleep(0.5)
+
+    def _accepts(self, node: str, before: Mapping[str, Mapping[str, Any]], patience: float) -> bool:
+        now = self.states([node], patience).get(node, {})
+        return bool(now.get("running")) or now.get("accepted", 0) > before[node]["accepted"]
+
+    def _unwell_after(self, asked: Mapping[str, Any], patience: float) -> dict[str, str]:
+        nodes: dict[str, list[str]] = asked["nodes"]
+        if not asked["canary"]:
+            return {}
+        everybody = self.ask("fleet_state", 2.0) | self.states(nodes, patience)
+        prefix = f"{asked['role']}-worker-"
+        others = [
+            state
+            for node, state in everybody.items()
+            if node.startswith(prefix) and node not in nodes and node not in asked["going"]
+        ]
+        return {node: why for node in nodes if node in everybody and (why := guard.fails_more(everybody[node], others))}
+
+    def close(self) -> None:
+        """Leave nothing in Redis: a reply queue of somebody gone stays for ever (celery#6089)."""
+        with self._app.connection_for_write() as connection:
+            self._mailbox(connection).reply_queue(connection.default_channel).delete()
+
+
+def _own(queue: str) -> Any:
+    """A queue that the app does not declare, as a worker makes one that it is told to consume."""
+    from kombu import Exchange, Queue  # type: ignore[attr-defined]  # kombu's types are unfinished
+
+    return Queue(queue, Exchange(queue), routing_key=queue)  # type: ignore[no-untyped-call]
+
+
+def _forget(queue: str, channel: Any) -> None:
+    """Delete a queue, and its binding: kombu knows of those alone that this process has declared."""
+    own = _own(queue)(channel)
+    own.declare()
+    own.delete()
+
+
+def main() -> int:
+    app_name = sys.argv[1]
+    told = json.loads(sys.stdin.readline())
+    # What the app prints goes to the journal of the step, and what we answer to whoever asked.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    os.environ.update(told["environment"])
+    from celery.app.utils import find_app
+
+    from fleet_node import settings
+
+    app = find_app(app_name)
+    app.loader.import_default_modules()
+    app.finalize()
+    settings.apply(app)
+    fleet = Fleet(app)
+
+    def answer(said: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(said) + "\n")
+        answers.flush()
+
+    try:
+        answer({"consumed": fleet.consumed(told["expected"], told["look"])})
+        for line in sys.stdin:
+            answer(fleet.judge(json.loads(line), told["settle"], told["patience"]))
+    finally:
+        fleet.close()
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a thread that the app has started would keep us

@@ -1,0 +1,66 @@
+"""Whether a worker may drain now, and whether one that came up is well: decisions over what workers said.
+
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import comb
+
+FEWEST_FAILURES = 3
+"""Failed tasks before a canary is judged by them: one or two are chance, or one bad argument."""
+SIGNIFICANT = 0.01
+"""Chance that a canary as good as the others would show so many failures; below it, it is not as good."""
+
+
+def short(consumed: Mapping[str, Iterable[str]], going: Iterable[str], keep: Mapping[str, int]) -> dict[str, int]:
+    """Queues that would be left with fewer consumers than they keep, each with how many.
+
+    consumed: node → the queues that it consumes, of all workers that answered just now. going: the nodes that are to go down.
+    keep: queue → consumers that it keeps.
+    """
+    gone = frozenset(going)
+    left = dict.fromkeys(keep, 0)
+    for node, queues in consumed.items():
+        for queue in queues:
+            if node not in gone and queue in left:
+                left[queue] += 1
+    return {queue: number for queue, number in left.items() if number < keep[queue]}
+
+
+def surging(short_queues: Iterable[str], consumes: Mapping[str, Iterable[str]]) -> list[str]:
+    """Which of the instances that are to go down (`consumes`: instance → its queues) are doubled first, in their order: those
+    that serve a queue that would be left short."""
+    wanted = frozenset(short_queues)
+    return [unit for unit, queues in consumes.items() if wanted.intersection(queues)]
+
+
+def fails_more(canary: Mapping[str, int], others: Iterable[Mapping[str, int]]) -> str | None:
+    """Why a canary's tasks fail more often than the other workers' (each {"succeeded", "failed"}); None where they do not.
+
+    One-sided Fisher exact test: with the failures of both dealt out at random, how likely are so many at the canary? Where no
+    other worker has ended a task there is nothing to compare with, and more than half failed is too many.
+    """
+    failed, total = canary["failed"], canary["failed"] + canary["succeeded"]
+    if failed < FEWEST_FAILURES:
+        return None
+    sums = dict.fromkeys(("failed", "succeeded"), 0)
+    for other in others:
+        for name in sums:
+            sums[name] += other[name]
+    theirs = sums["failed"] + sums["succeeded"]
+    said = f"{failed} of {total} tasks failed"
+    if not theirs:
+        return f"{said}, and no other worker has ended one" if failed * 2 > total else None
+    if _chance(failed, total, sums["failed"], theirs) >= SIGNIFICANT:
+        return None
+    return f"{said}, of the others' {sums['failed']} of {theirs}"
+
+
+def _chance(failed: int, total: int, their_failed: int, their_total: int) -> float:
+    """Probability of at least `failed` among `total`, drawn from all tasks of both."""
+    every, every_failed = total + their_total, failed + their_failed
+    most = min(total, every_failed)
+    ways = sum(comb(every_failed, k) * comb(every - every_failed, total - k) for k in range(failed, most + 1))
+    return ways / comb(every, total)

@@ -1,0 +1,498 @@
+"""One step of a rollout on one machine: `python3 -m fleet_node.step`, as root, with the standard library alone.
+
+On stdin a JSON object:
+    {"archive": base64 of a gzipped tar, "envs": paths in it that come first, "files": all its other paths, "timeout": seconds,
+     "units": {unit: {"role", "node", "queues", "revision", "need": bytes, "surge": {"unit", "node", "text"}}},
+     "gates": {role: {"command", "user", "groups", "folder", "ask": what fleet_node.gate reads first, "environment"}},
+     "going": all nodes that go down in this step anywhere, "keep": {queue: consumers it keeps}, "canary": bool, "restart": bool}
+Here: guard → (surge) → new files → restart, which drains → gate; and where a gate fails, the old files and the old release again.
+
+It ends what it has begun, whatever becomes of the connection. How it went is the last line on stdout, after `fleet-step: `:
+    {"ok": bool, "put_back": bool, "units": {unit: {"state", "why", "drain", "killed", "surged"}}, "notes": […],
+     "seconds": {"look", "surge", "restart", "gate"}}
+`--put-back` undoes the last step, and `--keep` lets go of what it needs for that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from fleet_node import guard
+
+MARK = "fleet-step: "
+FOLDER = Path("/var/lib/fleet")
+UNITS = "/etc/systemd/system"
+RUNTIME = Path("/run")
+SLICE = Path("/sys/fs/cgroup/fleet.slice")
+JOURNAL_LINES = 15
+
+
+class StepError(Exception):
+    """The step cannot go on. str() says why."""
+
+
+class Supervisor(Protocol):
+    """What starts and stops workers: systemd, and in tests something smaller."""
+
+    def bring(self, verb: str, units: Iterable[str]) -> bool:
+        """Start or restart, and wait until they are ready, or have failed to be."""
+
+    def stop(self, units: Iterable[str]) -> None:
+        """Stop, and wait until they have."""
+
+    def reload(self) -> None:
+        """Read changed unit files."""
+
+    def enable(self, units: Iterable[str]) -> None:
+        """Have them start with the machine."""
+
+    def process(self, unit: str) -> int:
+        """Its main process if it is up, else 0."""
+
+    def revision(self, unit: str) -> str:
+        """FLEET_REVISION of its main process; empty where there is none."""
+
+    def journal(self, unit: str) -> list[str]:
+        """The last lines that it said."""
+
+
+class Systemd:
+    """The real one."""
+
+    def bring(self, verb: str, units: Iterable[str]) -> bool:
+        return _run("systemctl", verb, *units).returncode == 0
+
+    def stop(self, units: Iterable[str]) -> None:
+        _run("systemctl", "stop", *units)
+
+    def reload(self) -> None:
+        _run("systemctl", "daemon-reload")
+
+    def enable(self, units: Iterable[str]) -> None:
+        _run("systemctl", "enable", "--quiet", *units)
+
+    def process(self, unit: str) -> int:
+        shown = _run("systemctl", "show", "--property=ActiveState,MainPID", unit).stdout
+        found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        return int(found.get("MainPID") or 0) if found.get("ActiveState") == "active" else 0
+
+    def revision(self, unit: str) -> str:
+        pid = self.process(unit)
+        try:
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pid else []
+        except OSError:
+            return ""
+        return next((one.partition(b"=")[2].decode() for one in variables if one.startswith(b"FLEET_REVISION=")), "")
+
+    def journal(self, unit: str) -> list[str]:
+        return _run("journalctl", "--no-pager", "-o", "cat", "-n", str(JOURNAL_LINES), "-u", unit).stdout.splitlines()
+
+
+class Gate:
+    """fleet_node.gate as a process beside the step, as the workers' own user."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        user = {"user": told["user"], "group": told["user"], "extra_groups": []} if os.geteuid() == 0 and told["user"] else {}
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
+        self._process = subprocess.Popen(
+            told["command"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            cwd=told["folder"],
+            env=told["base"],
+            **user,
+        )
+        self._tell({**told["ask"], "environment": told["environment"]})
+
+    def consumed(self, timeout: float) -> dict[str, list[str]]:
+        """node → queues, of all workers that are up now. Raises StepError."""
+        found: dict[str, list[str]] = self._answer(timeout)["consumed"]
+        return found
+
+    def judge(self, asked: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """See fleet_node.gate. Raises StepError."""
+        self._tell(asked)
+        return self._answer(timeout)
+
+    def close(self) -> None:
+        """End it."""
+        if self._process.stdin:
+            with suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def _tell(self, said: Mapping[str, Any]) -> None:
+        assert self._process.stdin  # noqa: S101 - it is a pipe
+        try:
+            self._process.stdin.write(json.dumps(said) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # it has ended: the answer says why
+
+    def _answer(self, timeout: float) -> dict[str, Any]:
+        assert self._process.stdout  # noqa: S101 - it is a pipe
+        alarm = signal.signal(signal.SIGALRM, lambda *_: self._process.kill())
+        signal.alarm(int(timeout) + 1)
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, alarm)
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            said = [one for one in self._errors.read().splitlines() if one.strip()]
+            raise StepError(f"could not ask the workers: {said[-1] if said else f'no answer in {timeout:g} s'}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+class Step:
+    """A step, as it goes."""
+
+    def __init__(self, told: Mapping[str, Any], supervisor: Supervisor, root: Path = Path("/"), folder: Path = FOLDER) -> None:
+        self._told, self._supervisor, self._root, self._folder = told, supervisor, root, folder
+        self._units: dict[str, dict[str, Any]] = told["units"]
+        self._gates: dict[str, Gate] = {}
+        self._surged: list[str] = []
+        self.result: dict[str, Any] = {
+            "ok": False,
+            "put_back": False,
+            "units": {unit: {"state": "untouched"} for unit in self._units},
+            "notes": [],
+            "seconds": {},
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Do it. Returns the result; it is never left half done."""
+        started = False
+        try:
+            todo = self._still_to_do()
+            if not todo:
+                self.result["ok"] = True
+                return self.result
+            for role in sorted({self._units[unit]["role"] for unit in todo}):
+                self._gates[role] = Gate(self._told["gates"][role])
+            self._remember()
+            with self._timed("look"):
+                consumed = self._consumed()
+            with self._timed("surge"):
+                self._guard(todo, consumed)
+            started = True
+            self._change(todo)
+            self.result["ok"] = True
+        except StepError as error:
+            self._note(str(error))
+            if started:
+                self._undo()
+        finally:
+            for gate in self._gates.values():
+                gate.close()
+            if self._surged:
+                self._end_surge()
+        return self.result
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.result["seconds"][phase] = round(time.monotonic() - started, 1)
+
+    def _still_to_do(self) -> list[str]:
+        """A step of an interrupted run may have gone on here by itself, and be done."""
+        if self._told["restart"]:
+            return list(self._units)
+        done = [unit for unit, one in self._units.items() if self._supervisor.revision(unit) == one["revision"]]
+        for unit in done:
+            self.result["units"][unit]["state"] = "new"
+        return [unit for unit in self._units if unit not in done]
+
+    def _consumed(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for gate in self._gates.values():
+            found |= gate.consumed(self._told["timeout"])
+        return found
+
+    def _guard(self, todo: list[str], consumed: Mapping[str, list[str]]) -> None:
+        """Double what a queue cannot spare, or raise StepError: before anything goes down."""
+        up = {unit: self._units[unit]["queues"] for unit in todo if self._supervisor.process(unit)}
+        keep = {queue: number for queue, number in self._told["keep"].items() if any(queue in queues for queues in up.values())}
+        short = guard.short(consumed, self._told["going"], keep)
+        units = guard.surging(short, up)
+        if not units:
+            return
+        bare = ", ".join(f"{queue} ({number} of {keep[queue]})" for queue, number in sorted(short.items()))
+        need = sum(self._units[unit]["need"] for unit in units)
+        if (free := available()) < need:
+            raise StepError(
+                f"nothing went down: {bare} would have too few consumers, and there is no memory to start others first "
+                f"({need >> 20} MB needed, {free >> 20} MB free): add one elsewhere, or lower min_consumers"
+            )
+        say(f"{bare} would have too few consumers: starting a second {' '.join(units)} first")
+        self._write(self._told["envs"])
+        for unit in units:
+            surge = self._units[unit]["surge"]
+            path = self._root / "run/systemd/system" / surge["unit"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(surge["text"])
+            self._surged.append(surge["unit"])
+            self.result["units"][unit]["surged"] = True
+        self._supervisor.reload()
+        try:
+            if not self._supervisor.bring("start", self._surged):
+                raise StepError(self._why_not(self._surged))
+            self._pass_gate({unit: self._units[unit]["surge"]["node"] for unit in units}, canary=False)
+        except StepError:
+            self._restore()  # the environment that was there; what runs has its own still
+            raise
+
+    def _change(self, todo: list[str]) -> None:
+        ended = {unit: self._runtime(unit) for unit in todo}
+        for folder in ended.values():
+            for name in ("drain.json", "ended"):
+                (folder / name).unlink(missing_ok=True)
+        for unit in todo:
+            self.result["units"][unit]["state"] = "failed"
+        self._write([*self._told["envs"], *self._told["files"]])
+        self._supervisor.reload()
+        self._supervisor.enable(todo)
+        say(f"restarting {' '.join(todo)}" if not self._surged else f"restarting {' '.join(todo)}, with others in their place")
+        with self._timed("restart"):
+            came_up = self._supervisor.bring("restart", todo)
+        for unit, folder in ended.items():
+            self._report_drain(unit, folder)
+        if not came_up:
+            raise StepError(self._why_not(todo))
+        before = {unit: self._supervisor.process(unit) for unit in todo}
+        with self._timed("gate"):
+            self._pass_gate({unit: self._units[unit]["node"] for unit in todo}, canary=self._told["canary"])
+        for unit, pid in before.items():
+            if self._supervisor.process(unit) != pid:
+                self.result["units"][unit]["why"] = "ended and was started again while it was watched"
+        if any("why" in one for one in self.result["units"].values()):
+            raise StepError(self._why_not([unit for unit in todo if "why" in self.result["units"][unit]], running=True))
+        for unit in todo:
+            self.result["units"][unit]["state"] = "new"
+
+    def _pass_gate(self, nodes: Mapping[str, str], canary: bool) -> None:
+        """Raises StepError where a worker is not well."""
+        for role, gate in self._gates.items():
+            mine = {unit: node for unit, node in nodes.items() if self._units[unit]["role"] == role}
+            if not mine:
+                continue
+            asked = {
+                "nodes": {node: self._units[unit]["queues"] for unit, node in mine.items()},
+                "role": role,
+                "canary": canary,
+                "going": self._told["going"],
+            }
+            said = gate.judge(asked, self._told["timeout"])
+            self.result["notes"] += said["notes"]
+            for unit, node in mine.items():
+                if node in said["problems"]:
+                    self.result["units"][unit]["why"] = said["problems"][node]
+        bad = [f"{unit} {one['why']}" for unit, one in self.result["units"].items() if "why" in one]
+        if bad:
+            raise StepError("\n".join(bad))
+
+    def _report_drain(self, unit: str, folder: Path) -> None:
+        one = self.result["units"][unit]
+        try:
+            one["drain"] = json.loads((folder / "drain.json").read_text())
+        except (OSError, ValueError):
+            one["drain"] = None
+        try:
+            result = (folder / "ended").read_text().split()
+        except OSError:
+            result = []
+        if result[:1] == ["timeout"]:
+            one["killed"] = True
+            self._note(f"{unit} WAS KILLED by systemd: it had not ended when its time to stop was over. See its journal")
+
+    def _undo(self) -> None:
+        """The old files and the old release again. What came from a second one first stays until then."""
+        units = [unit for unit, one in self.result["units"].items() if one["state"] == "failed"]
+        if not units:
+            return
+        self.result["put_back"] = put_back(self._supervisor, self._folder, self._root, units)
+        for unit in units:
+            self.result["units"][unit]["state"] = "put back" if self.result["put_back"] else "down"
+        said = "put back as it was" if self.result["put_back"] else "what was there does not start"
+        self._note(f"{said}: {' '.join(units)}")
+
+    def _end_surge(self) -> None:
+        self._supervisor.stop(self._surged)
+        for unit in self._surged:
+            (self._root / "run/systemd/system" / unit).unlink(missing_ok=True)
+        self._supervisor.reload()
+
+    def _remember(self) -> None:
+        """Keep the old files, for root alone to read: environments hold secrets."""
+        paths = [path.lstrip("/") for path in (*self._told["envs"], *self._told["files"])]
+        forget(self._folder)
+        self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        there = [path for path in paths if (self._root / path).exists()]
+        new = [path for path in paths if path not in there]
+        about = {"units": list(self._units), "new": new}
+        with _private(self._folder / "before.json") as file:
+            file.write(json.dumps(about).encode())
+        with _private(self._folder / "before.tar") as file:
+            subprocess.run(["tar", "-C", str(self._root), "-cf", "-", *_from_nothing(there)], stdout=file, check=True)
+
+    def _restore(self) -> None:
+        restore(self._folder, self._root)
+
+    def _write(self, paths: Iterable[str]) -> None:
+        members = [path.lstrip("/") for path in paths]
+        if not members:
+            return
+        # -m: with the old times systemd would not notice that a unit file changed.
+        command = ["tar", "-xzpmf", "-", "-C", str(self._root), "--keep-directory-symlink", *members]
+        done = subprocess.run(command, input=b64decode(self._told["archive"]), capture_output=True, check=False)
+        if done.returncode:
+            raise StepError(f"could not write the files: {done.stderr.decode(errors='replace').strip()}")
+
+    def _runtime(self, unit: str) -> Path:
+        return self._root / str(RUNTIME).lstrip("/") / unit.removesuffix(".service").replace("@", "-")
+
+    def _why_not(self, units: Iterable[str], running: bool = False) -> str:
+        lines = []
+        for unit in units:
+            if running or not self._supervisor.process(unit):
+                lines += [f"{unit} did not come up; the end of its journal:", *self._supervisor.journal(unit)]
+        return "\n".join(lines) or "systemctl failed"
+
+    def _note(self, line: str) -> None:
+        self.result["notes"].append(line)
+        say(line)
+
+
+def put_back(supervisor: Supervisor, folder: Path = FOLDER, root: Path = Path("/"), units: Iterable[str] | None = None) -> bool:
+    """Undo the last step: its files as they were, its workers restarted on them. Whether they came up; those that are new go."""
+    try:
+        about = json.loads((folder / "before.json").read_text())
+    except (OSError, ValueError):
+        return False
+    wanted = list(units if units is not None else about["units"])
+    gone = [unit for unit in wanted if f"{UNITS}/{unit}".lstrip("/") in about["new"]]
+    if gone:
+        supervisor.stop(gone)
+    restore(folder, root)
+    supervisor.reload()
+    old = [unit for unit in wanted if unit not in gone]
+    return not old or supervisor.bring("restart", old)
+
+
+def restore(folder: Path, root: Path) -> None:
+    """The old files again; those that there were none of go."""
+    about = json.loads((folder / "before.json").read_text())
+    for path in about["new"]:
+        (root / path).unlink(missing_ok=True)
+    with (folder / "before.tar").open("rb") as file:
+        subprocess.run(["tar", "-xpmf", "-", "-C", str(root), "--keep-directory-symlink"], stdin=file, check=True)
+
+
+def forget(folder: Path = FOLDER) -> None:
+    """Let go of what putting back needs."""
+    for name in ("before.json", "before.tar"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def available(slice_folder: Path = SLICE) -> int:
+    """Bytes that another worker could take: what the machine has, and what fleet.slice leaves."""
+    meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(meminfo["MemAvailable"].split()[0]) * 1024
+    try:
+        limit = int((slice_folder / "memory.max").read_text())
+        stat = dict(line.split() for line in (slice_folder / "memory.stat").read_text().splitlines())
+        # Pages of files are given up for a process that needs them.
+        used = int((slice_folder / "memory.current").read_text()) - int(stat["inactive_file"]) - int(stat["active_file"])
+    except (OSError, ValueError, KeyError):  # no slice yet, or "max"
+        return free
+    return min(free, limit - used)
+
+
+@contextmanager
+def alone(folder: Path = FOLDER, patience: float = 600) -> Iterator[None]:
+    """Wait for a step of an earlier run that is still at work here. Raises StepError when that takes too long."""
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    with (folder / "step.lock").open("w") as file:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StepError(f"a step of an earlier run is still at work on this machine, after {patience:g} s") from None
+                time.sleep(1)
+        yield
+
+
+def _from_nothing(paths: list[str]) -> list[str]:
+    return ["--", *paths] if paths else ["--files-from", "/dev/null"]
+
+
+def say(line: str) -> None:
+    """To whoever still listens."""
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError:
+        pass  # a lost connection ends nothing
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[Any]:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        yield file
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
+
+
+def main() -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost connection ends nothing
+    supervisor = Systemd()
+    if sys.argv[1:] == ["--keep"]:
+        forget()
+        return 0
+    try:
+        if sys.argv[1:] == ["--put-back"]:
+            with alone():
+                return 0 if put_back(supervisor) else 1
+        told = json.loads(sys.stdin.read())
+        with alone(patience=told["timeout"]):
+            step = Step(told, supervisor)
+            result = step.run()
+            say(MARK + json.dumps(result))
+    except StepError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""`python -m fleet_node.unregistered APP QUEUE…`: tasks that wait or are in flight, and that this release does not have.
+
+Reads the worker's environment as NAME=value lines on stdin. Prints one JSON object on a line of its own, after `fleet-tasks: `:
+{"unregistered": {queue: {task: number}}, "looked_at": number, "not_looked_at": number}. Reads and changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+MARK = "fleet-tasks: "
+PATIENCE = 20.0
+"""Seconds that it looks; a queue of a million messages takes longer, and what is left out is told."""
+CHUNK = 1000
+
+
+def find(app: Any, queues: Iterable[str], patience: float = PATIENCE) -> dict[str, Any]:
+    """The report. Raises what Redis raises."""
+    deadline = time.monotonic() + patience
+    known = frozenset(app.tasks)
+    unregistered: dict[str, Counter[str]] = {}
+    looked = left = 0
+    wanted = tuple(queues)
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        client, prefix = channel.client, channel.global_keyprefix  # kombu adds it to the commands that it uses itself
+        for queue in wanted:
+            for key in {channel._q_for_pri(queue, step) for step in channel.priority_steps}:
+                length, start = client.llen(key), 0
+                while start < length and time.monotonic() < deadline:
+                    # From the head, where the next ones are taken.
+                    messages = client.lrange(prefix + key, max(0, length - start - CHUNK), length - start - 1)
+                    for name in map(_name, messages):
+                        if name is not None and name not in known:
+                            unregistered.setdefault(queue, Counter())[name] += 1
+                    start += CHUNK
+                looked += min(start, length)
+                left += max(0, length - start)
+        for name, queue in _in_flight(client, prefix + channel.unacked_key, deadline):
+            looked += 1
+            if name not in known and (queue in wanted or queue == ""):
+                unregistered.setdefault(queue or "in flight", Counter())[name] += 1
+    return {"unregistered": unregistered, "looked_at": looked, "not_looked_at": left}
+
+
+def _in_flight(client: Any, key: str, deadline: float) -> Iterator[tuple[str, str]]:
+    """(task, queue) of each message that a worker holds."""
+    cursor = 0
+    while time.monotonic() < deadline:
+        cursor, entries = client.hscan(key, cursor, count=CHUNK)
+        for entry in entries.values():
+            try:
+                message, _, routing_key = json.loads(entry)
+                yield message["headers"]["task"], routing_key
+            except (ValueError, KeyError, TypeError):
+                continue
+        if not cursor:
+            return
+
+
+def _name(message: bytes) -> str | None:
+    """The task that a message is for; None where it is none of Celery's."""
+    try:
+        name = json.loads(message)["headers"]["task"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def main() -> int:
+    app_name, *queues = sys.argv[1:]
+    for line in sys.stdin:
+        name, _, value = line.rstrip("\n").partition("=")
+        if name:
+            os.environ[name] = value
+    from celery.app.utils import find_app
+
+    from fleet_node import settings
+
+    app = find_app(app_name)
+    app.loader.import_default_modules()
+    app.finalize()
+    settings.apply(app)
+    found = find(app, queues)
+    sys.stdout.write(f"\n{MARK}{json.dumps(found)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a thread that the app has started would keep us

@@ -1,0 +1,111 @@
+"""How the steps of a rollout went, and what every worker runs at its end."""
+
+from __future__ import annotations
+
+import atexit
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fleet.plan import Plan
+from fleet.rollout import Instance, Step
+from roles.probe import Machine
+
+MARK = "fleet-step: "
+
+
+@dataclass
+class Outcome:
+    """Of a step on a host. units: as fleet_node.step says; empty where contact was lost."""
+
+    ok: bool
+    lines: list[str]
+    units: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+_metas: dict[tuple[Step, str], Any] = {}
+_outcomes: dict[tuple[Step, str], Outcome] = {}
+_states: dict[Instance, str] = {}
+_releases: dict[Instance, str] = {}
+
+
+def begin(steps: Iterable[Step], plan: Plan, seen: Mapping[str, Machine]) -> None:
+    """Keep who is concerned, and what each runs now."""
+    if _states:
+        return
+    for step in steps:
+        for one in step.instances:
+            unit = seen[one.host].units.get(one.unit)
+            _states[one] = "untouched" if unit and unit.active else "not started"
+            _releases[one] = (unit.release if unit else None) or ""
+    if _states:
+        atexit.register(_tell)
+
+
+def expect(step: Step, host: str, meta: Any) -> None:
+    """Keep where a step's outcome will be: pyinfra's meta of its operation."""
+    _metas[step, host] = meta
+
+
+def of(step: Step, host: str) -> Outcome:
+    """How the step went on a host. To be asked when it is done there."""
+    key = (step, host)
+    if key not in _outcomes:
+        _outcomes[key] = _read(_metas[key], [one for one in step.instances if one.host == host])
+        for one in step.instances:
+            if one.host == host:
+                _states[one] = _outcomes[key].units.get(one.unit, {}).get("state", "new" if _outcomes[key].ok else "contact lost")
+    return _outcomes[key]
+
+
+def failed(step: Step) -> list[str]:
+    """Hosts where the step went wrong."""
+    return [
+        host for host in dict.fromkeys(one.host for one in step.instances) if (step, host) in _metas and not of(step, host).ok
+    ]
+
+
+def put_back(step: Step, host: str, well: bool) -> None:
+    """Keep that a host was put back although the step went well there."""
+    for one in step.instances:
+        if one.host == host:
+            _states[one] = "put back" if well else "down"
+
+
+def states() -> dict[str, str]:
+    """Instance → state, as told at the end."""
+    return {str(one): state for one, state in _states.items()}
+
+
+def _read(meta: Any, mine: list[Instance]) -> Outcome:
+    lines = meta.stdout.splitlines() if meta.is_complete() else []
+    marked = [line for line in lines if line.startswith(MARK)]
+    if not marked:
+        said = meta.stderr.splitlines()[-3:] if meta.is_complete() else []
+        return Outcome(False, said or ["contact was lost; what the machine had begun it ends by itself"])
+    found = json.loads(marked[-1].removeprefix(MARK))
+    return Outcome(found["ok"], [*_drains(found["units"]), *found["notes"]], found["units"])
+
+
+def _drains(units: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{unit}: {one['drain']['told']}{', while a second one worked in its place' if one.get('surged') else ''}"
+        for unit, one in units.items()
+        if one.get("drain")
+    ]
+
+
+def _tell() -> None:
+    """The end: a line where all is well, and else a table of who runs what."""
+    if not any(meta.is_complete() for meta in _metas.values()) or all(state == "new" for state in _states.values()):
+        return  # a dry run, or one that ended well
+    table = Table(title="What every worker of this run is now", title_justify="left")
+    for name in ("host", "worker", "release before", "state"):
+        table.add_column(name, overflow="fold")
+    for one, state in _states.items():
+        table.add_row(one.host, f"{one.role}@{one.number}", _releases[one] or "-", state)
+    Console(stderr=True).print(table)

@@ -1,0 +1,241 @@
+"""A machine without systemd: units as files in a folder, workers as processes of ours, started and stopped as their units say."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from redis import Redis
+
+from fleet.ledger import Account, Entry, Sent, account
+from fleet_node.step import UNITS
+from roles.archive import pack
+from roles.state import File
+from tests.unit.shop_support import PATIENCE, answering, free_port, process
+
+ROOT = Path(__file__).parents[2]
+APP = """
+import os
+from celery import Celery
+app = Celery("jobs")
+app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, broker_connection_retry_on_startup=True)
+{more}
+"""
+BROKEN = {
+    "never ready": "from celery.signals import worker_init\n@worker_init.connect\ndef fall(**_):\n    os._exit(3)\n",
+    "consumes nothing": (
+        "from celery.signals import worker_ready\n@worker_ready.connect\ndef idle(sender, **_):\n"
+        "    for queue in list(sender.task_consumer.queues):\n"
+        "        sender.call_soon(sender.cancel_task_queue, queue.name)\n"
+    ),
+    "fails every task": (
+        "from celery.signals import celeryd_after_setup\n@celeryd_after_setup.connect\ndef spoil(instance, **_):\n"
+        "    def fail(*_, **__):\n        raise RuntimeError('a broken release')\n"
+        "    task = instance.app.tasks['fleet.drill']\n    task._orig_run = fail\n"
+    ),
+}
+"""Releases that import, and are not well: what an app has more."""
+
+
+@dataclass
+class Machine:
+    """One that has a Redis, and workers by units that step.py writes. It is a Supervisor."""
+
+    root: Path
+    port: int
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a worker finds."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "FLEET_"))}
+        return clean | {
+            "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port}/0",
+            "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{self.port}/1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def release(self, name: str, more: str = "") -> Path:
+        """A folder with an app that has `more` in its module."""
+        folder = self.root / "releases" / name
+        folder.mkdir(parents=True)
+        (folder / "jobs.py").write_text(APP.format(more=more))
+        return folder
+
+    def unit(self, number: int | str, release: Path, revision: str, queues: Iterable[str]) -> str:
+        """The text of a worker's unit; of its lines only these count."""
+        python, node = shlex.quote(sys.executable), f"web-worker-{number}@test"
+        return (
+            f"Environment=PYTHONPATH={release}:{ROOT} FLEET_REVISION={revision} FLEET_RELEASE={release.name}\n"
+            f"ExecStart={python} -m celery -A jobs worker -P threads -c 4 --hostname={node} --queues={','.join(queues)} "
+            "--prefetch-multiplier=1 --without-gossip --without-mingle --without-heartbeat -I fleet_node.worker -l INFO\n"
+            f"ExecStop={python} -m fleet_node.drain {node} 20\n"
+        )
+
+    def told(self, release: Path, numbers: Iterable[int], revision: str = "", keep: int = 1, **more: Any) -> dict[str, Any]:
+        """What fleet_node.step reads, for web workers of these numbers on the queue `default`."""
+        numbers, queues = tuple(numbers), ["default"]
+        units = {f"celery-web@{n}.service": n for n in numbers}
+        files = [File(f"{UNITS}/{u}", self.unit(n, release, revision, queues).encode()) for u, n in units.items()]
+        files = [File(file.path, file.content, owner=_user(), group=_user()) for file in files]
+        return {
+            "archive": b64encode(pack(files)).decode(),
+            "envs": [],
+            "files": [file.path for file in files],
+            "timeout": 60,
+            "units": {
+                unit: {
+                    "role": "web",
+                    "node": f"web-worker-{number}@test",
+                    "queues": queues,
+                    "revision": revision,
+                    "need": 1,
+                    "surge": {
+                        "unit": f"celery-web@{number}-surge.service",
+                        "node": f"web-worker-{number}-surge@test",
+                        "text": self.unit(f"{number}-surge", release, "", queues),
+                    },
+                }
+                for unit, number in units.items()
+            },
+            "gates": {
+                "web": {
+                    "command": [sys.executable, "-m", "fleet_node.gate", "jobs"],
+                    "user": "",
+                    "folder": str(self.root),
+                    "base": self.environment | {"PYTHONPATH": f"{release}:{ROOT}"},
+                    "environment": {},
+                    "ask": {"expected": len(self.running), "look": 5, "settle": 1, "patience": 10},
+                }
+            },
+            "going": [f"web-worker-{number}@test" for number in numbers],
+            "keep": {"default": keep},
+            "canary": False,
+            "restart": False,
+            **more,
+        }
+
+    def _lines(self, unit: str) -> Iterator[tuple[str, str]]:
+        for folder in ("run/systemd/system", UNITS.lstrip("/")):
+            path = self.root / folder / unit
+            if path.exists():
+                yield from (line.partition("=")[::2] for line in path.read_text().splitlines())
+
+    def bring(self, verb: str, units: Iterable[str]) -> bool:
+        units = list(units)
+        self.stop(units)
+        started = [self._start(unit) for unit in units]
+        return all(started)
+
+    def _start(self, unit: str) -> bool:
+        lines = dict(self._lines(unit))
+        runtime = self.root / "run" / unit.removesuffix(".service").replace("@", "-")
+        runtime.mkdir(parents=True, exist_ok=True)
+        address = str(runtime / "notify")
+        Path(address).unlink(missing_ok=True)
+        own = dict(one.split("=", 1) for one in lines["Environment"].split())
+        environment = self.environment | own | {"NOTIFY_SOCKET": address, "RUNTIME_DIRECTORY": str(runtime)}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, (runtime / "journal").open("ab") as journal:
+            systemd.bind(address)
+            systemd.settimeout(0.2)
+            started = subprocess.Popen(
+                shlex.split(lines["ExecStart"]), env=environment, cwd=self.root, stdout=journal, stderr=subprocess.STDOUT
+            )
+            while started.poll() is None:
+                try:
+                    if systemd.recv(1000).startswith(b"READY=1"):
+                        self.running[unit] = started
+                        return True
+                except TimeoutError:
+                    continue
+        return False
+
+    def stop(self, units: Iterable[str]) -> None:
+        for unit in [unit for unit in units if unit in self.running]:
+            lines, worker = dict(self._lines(unit)), self.running.pop(unit)
+            runtime = self.root / "run" / unit.removesuffix(".service").replace("@", "-")
+            environment = self.environment | {
+                "RUNTIME_DIRECTORY": str(runtime),
+                "MAINPID": str(worker.pid),
+                "PYTHONPATH": str(ROOT),
+            }
+            if worker.poll() is None:
+                subprocess.run(shlex.split(lines["ExecStop"]), env=environment, check=True, stdout=subprocess.DEVNULL, timeout=60)
+                worker.send_signal(signal.SIGTERM)
+            worker.wait(PATIENCE * 2)
+
+    def reload(self) -> None:
+        pass
+
+    def enable(self, units: Iterable[str]) -> None:
+        pass
+
+    def process(self, unit: str) -> int:
+        worker = self.running.get(unit)
+        return worker.pid if worker and worker.poll() is None else 0
+
+    def revision(self, unit: str) -> str:
+        pid = self.process(unit)
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pid else []
+        return next((one.partition(b"=")[2].decode() for one in variables if one.startswith(b"FLEET_REVISION=")), "")
+
+    def journal(self, unit: str) -> list[str]:
+        runtime = self.root / "run" / unit.removesuffix(".service").replace("@", "-")
+        return (runtime / "journal").read_text().splitlines()[-15:]
+
+    @contextmanager
+    def client(self) -> Iterator[Celery]:
+        """A producer."""
+        app = Celery(broker=f"redis://127.0.0.1:{self.port}/0", backend=f"redis://127.0.0.1:{self.port}/1")
+        with app:
+            yield app
+            app.backend.client.close()
+
+    def redis(self, database: int = 0) -> Redis:
+        return Redis(port=self.port, db=database)
+
+    def entries(self, run: str) -> list[Entry]:
+        """The ledger of a drill."""
+        with self.redis(1) as redis:
+            return [tuple(json.loads(line)) for line in redis.lrange(f"fleet.drill.{run}", 0, -1)]
+
+    def account(self, run: str, sent: Iterable[Sent]) -> Account:
+        return account(sent, self.entries(run))
+
+
+def _user() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+@contextmanager
+def machine(folder: Path) -> Iterator[Machine]:
+    """One with a Redis and no worker yet."""
+    port = free_port()
+    redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with ExitStack() as stack:
+        stack.enter_context(process(redis, folder / "redis.log"))
+        answering(port)
+        one = Machine(folder, port)
+        try:
+            yield one
+        finally:
+            for worker in one.running.values():
+                worker.kill()
+                worker.wait()
+
+
+def states(result: Mapping[str, Any]) -> dict[str, str]:
+    return {unit.removeprefix("celery-").removesuffix(".service"): one["state"] for unit, one in result["units"].items()}

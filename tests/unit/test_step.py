@@ -1,0 +1,174 @@
+"""A step of a rollout on one machine, with real workers on a real Redis, and tasks that come in all the while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from fleet.ledger import Account, Sent
+from fleet_node import step as step_module
+from fleet_node.step import Step, put_back
+from tests.unit.process_support import BROKEN, Machine, machine, states
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Machine]:
+    with machine(tmp_path) as one:
+        yield one
+
+
+def run(here: Machine, told: dict[str, Any]) -> dict[str, Any]:
+    return Step(told, here, here.root, here.root / "var").run()
+
+
+@contextmanager
+def load(here: Machine, accounts: list[Account], every: float = 0.05) -> Iterator[None]:
+    """Send a task every so many seconds, as long as the context lasts; then wait until all are done, or none ends any more."""
+    sent: list[Sent] = []
+    over = Event()
+
+    def send() -> None:
+        with here.client() as client, here.redis() as redis:
+            number = 0
+            while not over.wait(every):
+                number += 1
+                seconds, micros = redis.time()
+                sent.append(Sent(number, "io", "default", seconds + micros / 1e6))
+                client.send_task(
+                    "fleet.drill", ["r", number, "io", 0.05], queue="default", countdown=2 if number % 10 == 0 else None
+                )
+
+    sender = Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sender.join()
+    done = -1
+    while len(sent) > (now := here.account("r", sent).finished) != done:
+        done = now
+        over.clear()
+        over.wait(3)
+    accounts.append(here.account("r", sent))
+
+
+def started(here: Machine, *numbers: int) -> None:
+    """Workers of a good release, consuming."""
+    told = here.told(here.release("old"), numbers, "v1")
+    result = run(here, told)
+    assert result["ok"], result
+
+
+def test_workers_are_replaced_and_no_task_is_lost(here: Machine) -> None:
+    started(here, 1, 2)
+    accounts: list[Account] = []
+    with load(here, accounts):
+        new = here.release("new")
+        for number in (1, 2):
+            result = run(here, here.told(new, [number], "v2", canary=number == 1))
+            assert result["ok"], result
+            assert states(result) == {f"web@{number}": "new"}
+            assert result["units"][f"celery-web@{number}.service"]["drain"]["outcome"] == "idle"
+    assert [here.revision(unit) for unit in sorted(here.running)] == ["v2", "v2"]
+    (account,) = accounts
+    assert (account.lost, account.run_twice) == ((), ())
+    # Nothing that asked or probed stays behind in Redis.
+    with here.redis() as redis:
+        assert [key for key in redis.scan_iter() if b"reply" in key or b"probe" in key] == []
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("never ready", "celery-web@1.service did not come up; the end of its journal:"),
+        ("consumes nothing", "celery-web@1.service does not consume default"),
+        ("fails every task", "celery-web@1.service "),
+    ],
+)
+def test_a_release_that_is_not_well_is_put_back(here: Machine, how: str, why: str) -> None:
+    started(here, 1, 2)
+    accounts: list[Account] = []
+    with load(here, accounts):
+        told = here.told(here.release("bad", BROKEN[how]), [1], "v2", canary=True)
+        told["gates"]["web"]["ask"] |= {"settle": 5, "patience": 5}
+        result = run(here, told)
+    assert not result["ok"]
+    assert result["put_back"]
+    assert states(result) == {"web@1": "put back"}
+    assert any(why in note for note in result["notes"]), result
+    if how == "fails every task":
+        assert any("tasks failed, of the others' 0 of" in note for note in result["notes"]), result
+    assert [here.revision(unit) for unit in sorted(here.running)] == ["v1", "v1"]
+    (account,) = accounts
+    assert (account.lost, account.run_twice) == ((), ())
+
+
+def test_the_last_consumer_of_a_queue_is_doubled_first(here: Machine) -> None:
+    started(here, 1)
+    accounts: list[Account] = []
+    with load(here, accounts):
+        result = run(here, here.told(here.release("new"), [1], "v2"))
+    assert result["ok"], result
+    assert result["units"]["celery-web@1.service"]["surged"]
+    assert sorted(here.running) == ["celery-web@1.service"]
+    assert not list((here.root / "run/systemd/system").iterdir())
+    (account,) = accounts
+    assert (account.lost, account.run_twice) == ((), ())
+    assert {node for _, _, _, node in here.entries("r")} == {"web-worker-1@test", "web-worker-1-surge@test"}
+
+
+def test_without_memory_for_a_second_one_nothing_goes_down(here: Machine) -> None:
+    started(here, 1)
+    told = here.told(here.release("new"), [1], "v2")
+    told["units"]["celery-web@1.service"]["need"] = 1 << 60
+    result = run(here, told)
+    assert not result["ok"]
+    assert states(result) == {"web@1": "untouched"}
+    assert "nothing went down: default (0 of 1) would have too few consumers, and there is no memory" in result["notes"][0]
+    assert here.revision("celery-web@1.service") == "v1"
+
+
+def test_a_second_one_that_is_not_well_leaves_the_first_alone(here: Machine) -> None:
+    started(here, 1)
+    pid = here.process("celery-web@1.service")
+    result = run(here, here.told(here.release("bad", BROKEN["never ready"]), [1], "v2"))
+    assert not result["ok"]
+    assert here.process("celery-web@1.service") == pid
+    assert sorted(here.running) == ["celery-web@1.service"]
+
+
+def test_a_step_that_went_well_can_be_put_back_and_is_not_done_twice(here: Machine) -> None:
+    started(here, 1, 2)
+    told = here.told(here.release("new"), [1], "v2")
+    assert run(here, told)["ok"]
+    pid = here.process("celery-web@1.service")
+    # The run that asked for it was cut off, and the next asks again.
+    again = run(here, told)
+    assert (again["ok"], states(again), here.process("celery-web@1.service")) == (True, {"web@1": "new"}, pid)
+    assert put_back(here, here.root / "var", here.root)
+    assert here.revision("celery-web@1.service") == "v1"
+
+
+def test_a_broker_that_is_away_stops_the_step_before_anything_goes_down(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(here, 1, 2)
+    told = here.told(here.release("new"), [1], "v2")
+    told["gates"]["web"]["base"]["CELERY_BROKER_URL"] = "redis://127.0.0.1:1/0"
+    told["timeout"] = 5
+    pid = here.process("celery-web@1.service")
+    result = run(here, told)
+    assert not result["ok"]
+    assert "could not ask the workers" in result["notes"][0]
+    assert here.process("celery-web@1.service") == pid
+
+
+def test_a_second_step_waits_for_the_first(tmp_path: Path) -> None:
+    with (
+        step_module.alone(tmp_path),
+        pytest.raises(step_module.StepError, match="still at work on this machine"),
+        step_module.alone(tmp_path, patience=0),
+    ):
+        pass
