@@ -9,5 +9,5 @@ from roles import locking, rolling, survey
 
 fleet, secrets = survey.load()
 _, plan = survey.look()
-locking.hold(name="Take the lock", plan=plan, what="restart.py")
+locking.hold(name="Take the lock", plan=plan, what="restart.py", brings=False)
 rolling.restart(plan, fleet.hosts[host.name], secrets, host.data.get("role"))

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet import inventory, linting, lock, secrets, spec
+from fleet import drills, inventory, linting, lock, secrets, spec
+from fleet.facts import FactsError
 from fleet.lint import report
 from fleet.tunnel import TunnelError, forward
 from fleet.urls import celery_variables
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(lab_app, name="lab")
+app.add_typer(drills.app, name="drill")
 
 
 @app.callback()
@@ -126,9 +128,9 @@ def history(
             typer.echo(json.dumps(run))
             continue
         planned = f", to restart {' '.join(run['planned'])}" if run.get("planned") else ""
-        typer.echo(
-            f"{run.get('at')}  {run.get('outcome'):<11}  {run.get('what')} by {run.get('who')}, {run.get('seconds')} s{planned}"
-        )
+        release = f", release {'/'.join(run['releases'].values())}" if run.get("releases") else ""
+        seconds = f", {run['seconds']} s" if "seconds" in run else ""
+        typer.echo(f"{run.get('at')}  {run.get('outcome'):<11}  {run.get('what')} by {run.get('who')}{seconds}{release}{planned}")
     if not runs and not as_json:
         typer.echo("no run has changed anything yet")
 
@@ -162,7 +164,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
-    except (spec.SpecError, secrets.SecretsError, TunnelError, lock.LockError) as error:
+    except (spec.SpecError, secrets.SecretsError, TunnelError, lock.LockError, FactsError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
     except KeyboardInterrupt:

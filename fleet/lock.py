@@ -1,7 +1,8 @@
 """One run at a time, and a record of each: a lock and a history on the broker's machine, over SSH.
 
-What is told of a run is a JSON object: {"who", "pid", "at", "what"}, and in the history "seconds", "outcome" (done,
-failed or interrupted) and "planned" (the instances that were to restart) too.
+What is told of a run is a JSON object: {"who", "pid", "at", "what"}, where it brings a release also "releases" (its id by
+Python version) and "app"; and in the history "seconds", "outcome" (done, failed, interrupted, or killed, where somebody had to
+remove its lock) and "planned" (the instances that were to restart) too.
 Times are UTC, as in 2026-11-21T16:52:07Z.
 """
 
@@ -103,6 +104,14 @@ def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def break_lock(host: str, data: Mapping[str, Any]) -> str:
-    """Remove the lock. Returns what it said; empty where there was none."""
+    """Remove the lock, and record that its run was killed. Returns what it said; empty where there was none."""
     lock = f"{FOLDER}/lock"
-    return ask(host, data, f"cat {lock} 2>/dev/null; rm -f {lock}")[1].strip()
+    held = ask(host, data, f"cat {lock} 2>/dev/null; rm -f {lock}")[1].strip()
+    try:
+        run = json.loads(held)
+    except ValueError:
+        return held
+    if isinstance(run, dict):
+        line = shlex.quote(json.dumps({**run, "outcome": "killed"}))
+        ask(host, data, f"printf '%s\\n' {line} >>{FOLDER}/history.jsonl")
+    return held

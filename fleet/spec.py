@@ -24,7 +24,7 @@ _SUFFIX = "_worker"
 M = TypeVar("M", bound=Model)
 FLEET_WIDE = ("visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-_OF_A_RUN = ("role",)  # said by --data, for this run alone
+_OF_A_RUN = ("role", "release", "discard_tasks")  # said by --data, for this run alone
 # Group data that pyinfra itself reads: global arguments and connector settings.
 _PYINFRA_PREFIXES = ("_", "ssh_", "fake_", "local_")
 

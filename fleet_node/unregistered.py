@@ -85,6 +85,7 @@ def main() -> int:
 
     app = find_app(app_name)
     app.loader.import_default_modules()
+    app.loader.import_task_module("fleet_node.worker")  # as -I does
     app.finalize()
     settings.apply(app)
     found = find(app, queues)

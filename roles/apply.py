@@ -16,8 +16,9 @@ from fleet.plan import Plan
 from fleet.spec import Fleet, Host
 from roles import archive, broker, probe, release, worker
 from roles.diff import Changes, compare
+from roles.earlier import release_of
 from roles.state import State
-from roles.survey import FleetError, release_of, tell
+from roles.survey import FleetError, tell
 from roles.systemctl import activate, words
 
 

@@ -14,7 +14,7 @@ from pyinfra.context import host, inventory, state
 
 from fleet import lock
 from fleet.plan import Plan
-from roles import apply
+from roles import apply, earlier
 
 _planned: list[str] = []
 interrupted: list[bool] = []
@@ -27,21 +27,22 @@ def plans(instance: str) -> None:
 
 
 @operation(is_idempotent=False)
-def hold(plan: Plan, what: str) -> Generator[FunctionCommand, None, None]:
-    """Take the lock, once, before any host changes anything. A run that changes nothing takes none.
+def hold(plan: Plan, what: str, brings: bool = True) -> Generator[FunctionCommand, None, None]:
+    """Take the lock, once, before any host changes anything. A run that changes nothing takes none. brings: whether it is to
+    bring a release.
 
     To be declared for every host, first of all: whether anything changes is known when all of them are prepared.
     """
     if apply.changing and host.name == next(one.name for one in inventory if one in state.active_hosts):
-        yield FunctionCommand(_take, [], {"plan": plan, "what": what})
+        yield FunctionCommand(_take, [], {"plan": plan, "what": what, "brings": brings})
 
 
-def _take(state: Any, host: Any, plan: Plan, what: str) -> bool:
+def _take(state: Any, host: Any, plan: Plan, what: str, brings: bool) -> bool:
     broker = plan.fleet.broker_host
     if broker.startswith("@"):
         return True  # no machine that SSH leads to
     data = inventory.get_host(broker).data.dict()  # type: ignore[no-untyped-call]
-    run, started = lock.about(what), time.monotonic()
+    run, started = {**lock.about(what), **(earlier.brought(plan) if brings else {})}, time.monotonic()
     try:
         lock.take(broker, data, run, "INVENTORY")
     except lock.LockError as error:

@@ -22,6 +22,9 @@ from roles.state import Directory, File
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "requirements"
 POOL_PACKAGES = ("gevent", "eventlet")
+VENVS = "/opt/fleet/venvs"
+ENVIRONMENT = 1
+"""Counts changes in how a venv is made."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +116,35 @@ if [ ! -d {uv_home} ]; then
   python3 -m pip install --quiet --root-user-action=ignore --no-deps --require-hashes --target {uv_home}.part -r uv.txt
   mv {uv_home}.part {uv_home}
 fi
-{uv_home}/bin/uv venv --quiet --python /usr/bin/python3 venv
-{uv_home}/bin/uv pip sync --quiet --python venv/bin/python --compile-bytecode requirements.txt
-# Pins that leave out what they need would be found task by task. (Other conflicts may be meant: the app's own affair.)
-problems=$({uv_home}/bin/uv pip check --python venv/bin/python 2>&1) ||
-  if printf '%s\\n' "$problems" | grep -E 'not installed|package `({"|".join(POOL_PACKAGES)})`' >&2; then
-    echo "requirements.txt does not pin all that is needed with this machine's $(python3 -V): make it with" \
-      'uv pip compile --universal --generate-hashes requirements.in' >&2
-    exit 1
-  fi
+# Releases with the same requirements share a venv: most differ in the source alone. `.whole` is written last.
+venv={VENVS}/$(cat requirements.txt uv.txt - <<END | sha256sum | cut -c-12
+$(/usr/bin/python3 -V) {ENVIRONMENT}
+END
+)
+if [ ! -e $venv/.whole ]; then
+  rm -rf $venv
+  {uv_home}/bin/uv venv --quiet --python /usr/bin/python3 $venv
+  {uv_home}/bin/uv pip sync --quiet --python $venv/bin/python --compile-bytecode requirements.txt
+  # Pins that leave out what they need would be found task by task. (Other conflicts may be meant: the app's own affair.)
+  problems=$({uv_home}/bin/uv pip check --python $venv/bin/python 2>&1) ||
+    if printf '%s\\n' "$problems" | grep -E 'not installed|package `({"|".join(POOL_PACKAGES)})`' >&2; then
+      echo "requirements.txt does not pin all that is needed with this machine's $(python3 -V): make it with" \
+        'uv pip compile --universal --generate-hashes requirements.in' >&2
+      exit 1
+    fi
+  touch $venv/.whole
+fi
+ln -s $venv venv
 # A file that does not compile is the app's own affair until it is imported.
 venv/bin/python -m compileall -q src node >/dev/null || true
 printf '%s\\n' {shlex.quote(about)} >release.json
 cd {RELEASES}
 ls -1t | tail -n +{kept + 1} | while read -r old; do
   grep -qsF "{RELEASES}/$old/" /etc/systemd/system/celery-*.service || rm -rf "./$old"
+done
+used=$(readlink {RELEASES}/*/venv || true)  # the venv of an old release may be a folder of its own
+for one in {VENVS}/*; do
+  case $used in *"$one"*) ;; *) rm -rf "$one" ;; esac
 done
 """
 
@@ -137,7 +154,16 @@ def check_command(release: Release) -> str:
 
     It prints the names of its tasks as JSON; where the import fails, the traceback's last line on stderr, and exit 1.
     """
+    return _as_worker(release, "fleet_node.check", [release.app])
+
+
+def unregistered_command(release: Release, queues: Iterable[str]) -> str:
+    """sh that prints, as JSON, which tasks wait or are in flight and are none of this release's. Environment as above."""
+    return _as_worker(release, "fleet_node.unregistered", [release.app, *queues])
+
+
+def _as_worker(release: Release, module: str, arguments: Iterable[str]) -> str:
     return (
         f"cd {HOME} && exec runuser -u {USER} -- env -i PATH=/usr/bin:/bin HOME={HOME} LANG=C.UTF-8 "
-        f"PYTHONPATH={release.python_path} {release.path}/venv/bin/python -m fleet_node.check {shlex.quote(release.app)}"
+        f"PYTHONPATH={release.python_path} {release.path}/venv/bin/python -m {module} {' '.join(map(shlex.quote, arguments))}"
     )

@@ -14,13 +14,14 @@ from fleet.plan import Plan
 from fleet.rollout import Instance, Step
 from fleet.spec import Host
 from fleet.text import some
-from roles import locking, outcome, probe
+from roles import compatible, locking, outcome, probe
 from roles import roll as roll_step
 from roles.apply import Hidden, changing, perform, phase, workers_of
 from roles.diff import compare
+from roles.earlier import release_of
 from roles.release import Release
 from roles.state import State
-from roles.survey import FleetError, one_at_a_time, release_of, seen_by_host
+from roles.survey import FleetError, one_at_a_time, seen_by_host
 from roles.systemctl import activate
 
 _steps: list[tuple[Step, ...]] = []
@@ -42,6 +43,9 @@ def roll(plan: Plan, me: Host, found: Mapping[str, str], wanted: State, seen: pr
     before, after = roll_step.around(changes, wanted, mine)
     perform(before)
     releases = dict.fromkeys(me.workers, release_of(plan, me)) if me.workers else {}
+    if _steps[0] and me.workers:
+        everyone = [one for step in _steps[0] for one in step.instances]
+        compatible.check(plan, me, everyone[0], frozenset(one.role for one in everyone), release_of(plan, me), found)
     _declare(_steps[0], plan, me, releases, found, wanted)
     if targets := [name for name in changes.start if not name.endswith(".service")]:
         server.shell(name="Start services", commands=[activate("start", targets)])

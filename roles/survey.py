@@ -19,8 +19,8 @@ from pyinfra.context import ctx_host, host, inventory, state
 from fleet import secrets, spec
 from fleet.lint import Finding, lint
 from fleet.plan import Plan, resolved
-from fleet.spec import Fleet, Host
-from roles import broker, machine, probe, release
+from fleet.spec import Fleet
+from roles import broker, machine, probe
 from roles.gather import gather
 from roles.progress import Progress
 
@@ -100,25 +100,23 @@ def _resolve(fleet: Fleet) -> Plan:
     return plan
 
 
-_told: dict[Finding, None] = {}
+_told: dict[str, None] = {}
 
 
 def tell(findings: Iterable[Finding]) -> None:
     """Keep what is no error for the end of the run, where it is read; said once, whatever number of hosts finds it."""
+    for finding in findings:
+        said = f"silenced, since {finding.silenced}" if finding.silenced else finding.level
+        tell_line(f"{said}: {finding}")
+
+
+def tell_line(line: str) -> None:
+    """Keep a line for the end of the run."""
     if not _told:
         atexit.register(_list)
-    _told.update(dict.fromkeys(findings))
+    _told[line] = None
 
 
 def _list() -> None:
-    for finding in _told:
-        said = f"silenced, since {finding.silenced}" if finding.silenced else finding.level
-        logger.info(f"--> {said}: {finding}")
-
-
-def release_of(plan: Plan, one: Host) -> release.Release:
-    """The release that a host should have. Raises FleetError where its Python is not known."""
-    try:
-        return release.of(one.settings, plan.fleet.pools, machine.python(seen_by_host[one.name]))
-    except ValueError as error:
-        raise FleetError(f"{one.name}: {error}") from None
+    for line in _told:
+        logger.info(f"--> {line}")

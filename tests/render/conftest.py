@@ -61,6 +61,7 @@ _fake = {{
     "fake_responses": {{
         "MemTotal": "memory\\t4194304\\ncores\\t4\\ngpu\\t/dev/nvidia0\\npython\\t3.11\\nos\\tdebian 12\\nend",
         "fleet_node.check": {described!r},
+        "fleet_node.unregistered": 'fleet-tasks: {{"unregistered": {{}}, "looked_at": 0, "not_looked_at": 0}}',
         "fleet_node.step": 'fleet-step: {{"ok": true, "units": {{}}, "notes": []}}',
     }},
 }}

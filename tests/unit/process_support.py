@@ -31,20 +31,6 @@ app = Celery("jobs")
 app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, broker_connection_retry_on_startup=True)
 {more}
 """
-BROKEN = {
-    "never ready": "from celery.signals import worker_init\n@worker_init.connect\ndef fall(**_):\n    os._exit(3)\n",
-    "consumes nothing": (
-        "from celery.signals import worker_ready\n@worker_ready.connect\ndef idle(sender, **_):\n"
-        "    for queue in list(sender.task_consumer.queues):\n"
-        "        sender.call_soon(sender.cancel_task_queue, queue.name)\n"
-    ),
-    "fails every task": (
-        "from celery.signals import celeryd_after_setup\n@celeryd_after_setup.connect\ndef spoil(instance, **_):\n"
-        "    def fail(*_, **__):\n        raise RuntimeError('a broken release')\n"
-        "    task = instance.app.tasks['fleet.drill']\n    task._orig_run = fail\n"
-    ),
-}
-"""Releases that import, and are not well: what an app has more."""
 
 
 @dataclass
@@ -53,6 +39,8 @@ class Machine:
 
     root: Path
     port: int
+    pool: str = "threads"  # it starts fastest
+    drain_seconds: int = 20
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
 
@@ -78,9 +66,9 @@ class Machine:
         python, node = shlex.quote(sys.executable), f"web-worker-{number}@test"
         return (
             f"Environment=PYTHONPATH={release}:{ROOT} FLEET_REVISION={revision} FLEET_RELEASE={release.name}\n"
-            f"ExecStart={python} -m celery -A jobs worker -P threads -c 4 --hostname={node} --queues={','.join(queues)} "
+            f"ExecStart={python} -m celery -A jobs worker -P {self.pool} -c 4 --hostname={node} --queues={','.join(queues)} "
             "--prefetch-multiplier=1 --without-gossip --without-mingle --without-heartbeat -I fleet_node.worker -l INFO\n"
-            f"ExecStop={python} -m fleet_node.drain {node} 20\n"
+            f"ExecStop={python} -m fleet_node.drain {node} {self.drain_seconds}\n"
         )
 
     def told(self, release: Path, numbers: Iterable[int], revision: str = "", keep: int = 1, **more: Any) -> dict[str, Any]:

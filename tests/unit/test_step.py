@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from fleet.drill import BROKEN
 from fleet.ledger import Account, Sent
 from fleet_node import step as step_module
 from fleet_node.step import Step, put_back
-from tests.unit.process_support import BROKEN, Machine, machine, states
+from tests.unit.process_support import Machine, machine, states
 
 
 @pytest.fixture

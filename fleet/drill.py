@@ -1,0 +1,239 @@
+"""`fleet drill roll`: releases, restarts and rollbacks under load, good ones and bad ones, with every task accounted for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleet import ledger, lock
+from fleet.plan import Plan
+
+if TYPE_CHECKING:
+    from fleet.producer import Producer
+
+FELL = "raise RuntimeError('fleet drill: a release that does not import')\n"
+BROKEN: dict[str, str] = {
+    "crash at import": FELL,
+    "never ready": (
+        "import os as _os\nfrom celery.signals import worker_init as _init\n\n\n"
+        "@_init.connect\ndef _fall(**_):\n    _os._exit(3)\n"
+    ),
+    "consumes nothing": (
+        "from celery.signals import worker_ready as _ready\n\n\n@_ready.connect\ndef _idle(sender, **_):\n"
+        "    for queue in list(sender.task_consumer.queues):\n"
+        "        sender.call_soon(sender.cancel_task_queue, queue.name)\n"
+    ),
+    "fails every task": (
+        "from celery.signals import celeryd_after_setup as _setup\n\n\n@_setup.connect\ndef _spoil(instance, **_):\n"
+        "    def fail(*_, **__):\n        raise RuntimeError('fleet drill: a release that fails every task')\n\n"
+        "    for name, task in instance.app.tasks.items():\n"
+        "        if name != 'fleet.probe' and not name.startswith('celery.'):\n"
+        "            task.run = fail if not hasattr(task, '_orig_run') else task.run\n"
+        "            task._orig_run = fail\n"
+    ),
+}
+"""Releases that are not well: what an app's module has more."""
+
+PHASES = ("release", "restart", "rollback", *BROKEN, "killed", "as before")
+LONGEST_RUN = 3600
+"""Seconds that one run of pyinfra may take."""
+PATIENCE = 90
+"""Seconds in which some task has to end, before what is left counts as lost: the longest task, an ETA and a step of drain."""
+STEP = "Starting operation: Step "
+AT_WORK = "Starting operation: Drain, restart and watch workers"
+
+Say = Callable[[str], None]
+
+
+class DrillError(Exception):
+    """The drill cannot go on. str() is what the user reads."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase did. went_wrong: what was not as it should be, empty where all was."""
+
+    name: str
+    begin: float
+    end: float
+    went_wrong: str
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.begin
+
+
+def is_local(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether every machine is reached over loopback, as the lab's are."""
+
+    def loopback(host: str, data: Mapping[str, Any]) -> bool:
+        try:
+            return ip_address(str(data.get("ssh_hostname") or host)).is_loopback
+        except ValueError:
+            return False
+
+    return all(loopback(host, data) for host, data in hosts.items())
+
+
+@dataclass(frozen=True)
+class Runs:
+    """pyinfra's runs against one inventory. more: further arguments of all of them."""
+
+    inventory: Path
+    plan: Plan
+    broker: Mapping[str, Any]
+    more: Sequence[str]
+    log: Path
+    say: Say
+
+    def run(self, file: str, *data: str) -> tuple[int, str]:
+        """(exit code, output) of a run to its end."""
+        with self._started(file, *data) as process:
+            try:
+                output = process.communicate(timeout=LONGEST_RUN)[0]
+            except BaseException:
+                process.send_signal(signal.SIGINT)
+                raise
+        self._keep(output)
+        return process.returncode, output
+
+    def kill_in_the_middle(self, file: str, *data: str) -> bool:
+        """Start a run, and end it by SIGKILL when its first step is at work. Whether it came to that."""
+        lines = []
+        with self._started(file, *data) as process:
+            assert process.stdout  # noqa: S101 - it is a pipe
+            for line in process.stdout:
+                lines.append(line)
+                if AT_WORK in line:
+                    time.sleep(3)  # well into it: a worker drains or comes up
+                    process.kill()
+        self._keep("".join(lines))
+        return process.returncode == -signal.SIGKILL
+
+    def unlock(self) -> None:
+        """Remove the lock that a killed run left."""
+        lock.break_lock(self.plan.fleet.broker_host, self.broker)
+
+    @contextmanager
+    def _started(self, file: str, *data: str) -> Iterator[subprocess.Popen[str]]:
+        pyinfra = Path(sys.executable).with_name("pyinfra")
+        arguments = [word for one in data for word in ("--data", one)]
+        with subprocess.Popen(
+            [str(pyinfra), str(self.inventory), file, "-y", *self.more, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
+        ) as process:
+            yield process
+
+    def _keep(self, output: str) -> None:
+        with self.log.open("a") as file:
+            file.write(output)
+
+
+def roll(runs: Runs, producer: Producer, phases: Sequence[str], before: float) -> list[Phase]:
+    """Go through the phases while the producer sends. before: seconds of load before the first and after the last."""
+    done: list[Phase] = []
+    source = Path(runs.plan.fleet.settings.app_source)
+    with tempfile.TemporaryDirectory(prefix="fleet-drill-") as folder:
+
+        def release(name: str) -> str:
+            return f"app_source={_copy(source, Path(folder) / name, runs.plan.fleet.settings.celery_app, BROKEN.get(name, ''))}"
+
+        quiet(producer, before)
+        for name in phases:
+            runs.say(f"{name} …")
+            begin = producer.now()
+            went_wrong = _phase(name, runs, release)
+            producer.check()
+            done.append(Phase(name, begin, producer.now(), went_wrong))
+            runs.say(f"{name}: {went_wrong or 'as it should'}, {done[-1].seconds:.0f} s")
+        quiet(producer, before)
+    return done
+
+
+def quiet(producer: Producer, seconds: float) -> None:
+    """Load, and nothing else."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        producer.check()
+        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+
+
+def _phase(name: str, runs: Runs, release: Callable[[str], str]) -> str:
+    """Do it; what was not as it should be."""
+    if name == "restart":
+        return _well(runs.run("restart.py"))
+    if name == "rollback":
+        return _well(runs.run("rollback.py"))
+    if name == "killed":
+        new = release(name)
+        if not runs.kill_in_the_middle("deploy.py", new):
+            return "it could not be killed: no step had begun"
+        runs.unlock()
+        return _well(runs.run("deploy.py", new))
+    if name == "as before":
+        return _well(runs.run("deploy.py"))
+    code, output = runs.run("deploy.py", release(name))
+    if name == "release":
+        return _well((code, output))
+    if code != 1:
+        return f"a bad release was let through: exit {code}"
+    steps = sum(STEP in line for line in output.splitlines())
+    if steps > 1:
+        return f"it was stopped in step {steps} and not at the canary"
+    return ""
+
+
+def _well(done: tuple[int, str]) -> str:
+    code, output = done
+    if code == 0:
+        return ""
+    return f"exit {code}: {next((line.strip() for line in reversed(output.splitlines()) if 'rror' in line), 'see the log')}"
+
+
+def _copy(source: Path, target: Path, app: str, more: str) -> Path:
+    """The app's source as another release: with a file that says so, and with `more` in the app's module."""
+    shutil.copytree(source, target, symlinks=True)
+    (target / "fleet_drill.txt").write_text(f"{uuid.uuid4().hex}\n")
+    if more:
+        module = target.joinpath(*app.partition(":")[0].split("."))
+        path = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+        if not path.is_file():
+            raise DrillError(f"celery_app {app}: no {path.relative_to(target)} in {source}")
+        with path.open("a") as file:
+            file.write(f"\n{more}")
+    return target
+
+
+def report(producer: Producer, phases: Sequence[Phase], seconds: float) -> dict[str, Any]:
+    """The whole account, and each phase's."""
+    entries = producer.entries()
+    return {
+        **ledger.account(producer.sent, entries).as_json(),
+        "seconds": round(seconds, 1),
+        "phases": [
+            {
+                "name": phase.name,
+                "seconds": round(phase.seconds, 1),
+                "went_wrong": phase.went_wrong or None,
+                **ledger.account(producer.sent, entries, phase.begin, phase.end).as_json(),
+            }
+            for phase in phases
+        ],
+    }

@@ -1,0 +1,25 @@
+"""A drill's account, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show(said: Mapping[str, Any], console: Console) -> None:
+    """Print it: a row a phase, and one for all."""
+    table = Table("phase", "as it should", "seconds", "sent", "finished", "lost", "run twice", "longest wait")
+    for one in said["phases"]:
+        table.add_row(one["name"], one["went_wrong"] or "yes", f"{one['seconds']:g}", *_counts(one))
+    table.add_section()
+    table.add_row("all", "", f"{said['seconds']:g}", *_counts(said))
+    console.print(table)
+
+
+def _counts(one: Mapping[str, Any]) -> list[str]:
+    waits = sorted(one["longest_wait"].items(), key=lambda item: -item[1])[:1]
+    longest = f"{waits[0][1]:g} s ({waits[0][0]})" if waits else "-"
+    return [*(str(one[name]) for name in ("sent", "finished", "lost", "run_twice")), longest]

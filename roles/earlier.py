@@ -1,0 +1,60 @@
+"""Where a run is to go: to the release that the sources make, or back to one that is on the machines already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyinfra import logger
+from pyinfra.context import inventory
+
+from fleet import lock, releases
+from fleet.plan import Plan
+from fleet.releases import Known
+from fleet.spec import Host
+from roles import machine, release
+from roles.release import Release
+from roles.survey import FleetError, one_at_a_time, seen_by_host
+
+_goal: list[Known] = []
+
+
+def go_back(plan: Plan, wanted: str | None) -> None:
+    """Make an earlier release this run's: the one named, or the last good one. Raises FleetError where there is none."""
+    with one_at_a_time:
+        if _goal:
+            return
+        broker = plan.fleet.broker_host
+        try:
+            runs = lock.read_history(broker, inventory.get_host(broker).data.dict())  # type: ignore[no-untyped-call]
+            _goal.append(releases.choose(runs, wanted))
+        except (lock.LockError, releases.NoReleaseError) as error:
+            raise FleetError(str(error)) from None
+        logger.info(f"--> back to release {_goal[0]}")
+
+
+def brought(plan: Plan) -> dict[str, Any]:
+    """What the history keeps of the release that this run brings."""
+    hosts = [one for name, one in plan.fleet.hosts.items() if name in seen_by_host and one.workers]
+    ids = {machine.python(seen_by_host[one.name]): release_of(plan, one) for one in hosts}
+    found = {python: one.id for python, one in ids.items()}
+    return {"releases": found, "app": next(iter(ids.values())).app} if found else {}
+
+
+def release_of(plan: Plan, one: Host) -> Release:
+    """The release that a host should have. Raises FleetError where its Python is not known, or the earlier release is gone."""
+    seen = seen_by_host[one.name]
+    try:
+        python = machine.python(seen)
+    except ValueError as error:
+        raise FleetError(f"{one.name}: {error}") from None
+    if not _goal:
+        return release.of(one.settings, plan.fleet.pools, python)
+    goal = _goal[0]
+    identity = dict(goal.ids).get(python)
+    found = Release(identity, goal.app, ()) if identity else None
+    if found is None or not found.is_built(seen):
+        raise FleetError(
+            f"{one.name}: release {goal} is not on this machine (any more): releases_kept is {one.settings.releases_kept}; "
+            "deploy its source instead"
+        )
+    return found
