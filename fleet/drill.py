@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,26 +103,28 @@ class Runs:
     def run(self, file: str, *data: str) -> tuple[int, str]:
         """(exit code, output) of a run to its end."""
         with self._started(file, *data) as process:
-            try:
-                output = process.communicate(timeout=LONGEST_RUN)[0]
-            except BaseException:
-                process.send_signal(signal.SIGINT)
-                raise
-        self._keep(output)
+            output = "".join(self._lines(process))
         return process.returncode, output
 
     def kill_in_the_middle(self, file: str, *data: str) -> bool:
         """Start a run, and end it by SIGKILL when its first step is at work. Whether it came to that."""
-        lines = []
         with self._started(file, *data) as process:
-            assert process.stdout  # noqa: S101 - it is a pipe
-            for line in process.stdout:
-                lines.append(line)
+            for line in self._lines(process):
                 if AT_WORK in line:
                     time.sleep(3)  # well into it: a worker drains or comes up
                     process.kill()
-        self._keep("".join(lines))
         return process.returncode == -signal.SIGKILL
+
+    def _lines(self, process: subprocess.Popen[str]) -> Iterator[str]:
+        """What it prints, as it does; kept in the log, and its steps told."""
+        assert process.stdout  # noqa: S101 - it is a pipe
+        with self.log.open("a") as file:
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                if STEP in line:
+                    self.say(f"  {line.partition('operation: ')[2].strip()}")
+                yield line
 
     def unlock(self) -> None:
         """Remove the lock that a killed run left."""
@@ -139,11 +142,15 @@ class Runs:
             text=True,
             env={**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
         ) as process:
-            yield process
-
-    def _keep(self, output: str) -> None:
-        with self.log.open("a") as file:
-            file.write(output)
+            too_long = threading.Timer(LONGEST_RUN, process.terminate)
+            too_long.start()
+            try:
+                yield process
+            except BaseException:
+                process.send_signal(signal.SIGINT)
+                raise
+            finally:
+                too_long.cancel()
 
 
 def roll(runs: Runs, producer: Producer, phases: Sequence[str], before: float) -> list[Phase]:

@@ -412,7 +412,7 @@ class Settings(Model):
     )
     releases_kept: Whole = setting(
         "Releases kept on each machine.",
-        why="To go back to; each has a venv of its own.",
+        why="To go back to.",
         source=OURS,
         unit="releases",
         default=5,

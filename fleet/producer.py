@@ -17,9 +17,9 @@ from fleet.ledger import Entry, Sent
 from fleet.plan import Plan
 
 IO_SECONDS, CPU_SECONDS, LONG_SECONDS, ETA_SECONDS = 0.05, 2.0, 30.0, 20.0
-BUSY = 0.25
+BUSY = 0.2
 """Share of a role's slots that each kind of its tasks takes: a fleet at half its power has room for what a rollout takes away."""
-MOST = 2.0
+MOST = 1.0
 """Tasks a second of one kind and role at most: enough to count, and no load to speak of for a large fleet."""
 
 

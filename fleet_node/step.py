@@ -10,7 +10,7 @@ Here: guard → (surge) → new files → restart, which drains → gate; and wh
 It ends what it has begun, whatever becomes of the connection. How it went is the last line on stdout, after `fleet-step: `:
     {"ok": bool, "put_back": bool, "units": {unit: {"state", "why", "drain", "killed", "surged"}}, "notes": […],
      "seconds": {"look", "surge", "restart", "gate"}}
-`--put-back` undoes the last step, and `--keep` lets go of what it needs for that.
+`--put-back` undoes the last step, by what lies in FOLDER/before.*.
 """
 
 from __future__ import annotations
@@ -476,9 +476,6 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost connection ends nothing
     supervisor = Systemd()
-    if sys.argv[1:] == ["--keep"]:
-        forget()
-        return 0
     try:
         if sys.argv[1:] == ["--put-back"]:
             with alone():

@@ -88,7 +88,7 @@ def _read(meta: Any, mine: list[Instance]) -> Outcome:
         said = meta.stderr.splitlines()[-3:] if meta.is_complete() else []
         return Outcome(False, said or ["contact was lost; what the machine had begun it ends by itself"])
     found = json.loads(marked[-1].removeprefix(MARK))
-    return Outcome(found["ok"], [*_drains(found["units"]), *found["notes"]], found["units"])
+    return Outcome(found["ok"], [*_drains(found["units"]), *found["notes"], *_times(found.get("seconds", {}))], found["units"])
 
 
 def _drains(units: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -97,6 +97,13 @@ def _drains(units: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for unit, one in units.items()
         if one.get("drain")
     ]
+
+
+def _times(seconds: Mapping[str, float]) -> list[str]:
+    """What took how long, for who wants to know why a rollout takes its time."""
+    words = {"look": "looked", "surge": "started others", "restart": "drained and started", "gate": "watched"}
+    said = [f"{word} {seconds[name]:g} s" for name, word in words.items() if seconds.get(name)]
+    return [f"took: {', '.join(said)}"] if said else []
 
 
 def _tell() -> None:

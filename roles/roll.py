@@ -25,6 +25,9 @@ ANSWER = 30
 START = 120
 """Seconds until a worker has to be ready (TimeoutStartSec)."""
 
+FORGET = "rm -f /var/lib/fleet/before.*"
+"""sh that lets go of what putting back needs."""
+
 
 def files(wanted: State, units: Iterable[str]) -> tuple[Entry, ...]:
     """The unit files of these units, and the environments of their roles: what changes with them, and not before."""
@@ -51,11 +54,12 @@ def told(
     releases: Mapping[str, Release],
     secrets: Mapping[str, str],
     wanted: State | None,
+    expected: int,
 ) -> str:
     """The JSON that `fleet_node.step` reads, for what `step` has on this host. It holds secrets.
 
     seen: what was seen of every host. releases: role → the release that its workers are to run, or to go on running. wanted: the
-    state that they are brought to; None where they are restarted as they are.
+    state that they are brought to; None where they are restarted as they are. expected: see up().
     """
     mine = [one for one in step.instances if one.host == me.name]
     entries = files(wanted, [one.unit for one in mine]) if wanted is not None else ()
@@ -70,7 +74,7 @@ def told(
             "files": [entry.path for entry in entries if entry.path not in environments],
             "timeout": 3 * slowest + START + 6 * ANSWER,
             "units": {one.unit: _unit(plan, me, seen, one, releases, revisions) for one in mine},
-            "gates": {role: _gate(plan, me, seen, role, step, releases[role], secrets) for role in roles},
+            "gates": {role: _gate(plan, me, role, step, releases[role], secrets, expected) for role in roles},
             "going": [_node(seen, one) for one in step.instances],
             "keep": {queue: kept(plan, queue) for one in mine for queue in _of(plan, one.role).queues},
             "canary": step.canary,
@@ -101,11 +105,11 @@ def _unit(
 def _gate(
     plan: Plan,
     me: Host,
-    seen: Mapping[str, Machine],
     role: str,
     step: Step,
     release: Release,
     secrets: Mapping[str, str],
+    expected: int,
 ) -> dict[str, Any]:
     settings = _of(plan, role)
     # A solo worker answers between two tasks alone.
@@ -117,7 +121,7 @@ def _gate(
         "base": {"PATH": "/usr/bin:/bin", "HOME": HOME, "LANG": "C.UTF-8", "PYTHONPATH": release.python_path},
         "environment": worker.environment(plan, me, role, secrets),
         "ask": {
-            "expected": _up(plan, seen),
+            "expected": expected,
             "look": LOOK,
             "settle": settings.canary_settle if step.canary else settings.settle,
             "patience": patience,
@@ -125,7 +129,7 @@ def _gate(
     }
 
 
-def _up(plan: Plan, seen: Mapping[str, Machine]) -> int:
+def up(plan: Plan, seen: Mapping[str, Machine]) -> int:
     """How many workers should answer: those that ran when the run began, and of hosts that it does not touch all."""
     return sum(
         one.host not in seen or bool((unit := seen[one.host].units.get(f"celery-{one.role}@{number}.service")) and unit.active)

@@ -25,6 +25,7 @@ from roles.survey import FleetError, one_at_a_time, seen_by_host
 from roles.systemctl import activate
 
 _steps: list[tuple[Step, ...]] = []
+_expected: list[int] = []  # workers that should answer
 
 
 def roll(plan: Plan, me: Host, found: Mapping[str, str], wanted: State, seen: probe.Machine) -> None:
@@ -36,6 +37,7 @@ def roll(plan: Plan, me: Host, found: Mapping[str, str], wanted: State, seen: pr
     with one_at_a_time:
         if not _steps:
             _steps.append(rollout.steps(*_waiting(plan, found), plan))
+            _expected.append(roll_step.up(plan, seen_by_host))
     mine = [one.unit for step in _steps[0] for one in step.instances if one.host == me.name]
     changes = compare(wanted, seen)
     for line in changes.describe():
@@ -60,6 +62,7 @@ def restart(plan: Plan, me: Host, found: Mapping[str, str], role: str | None) ->
         if not _steps:
             running = [one for one in rollout.instances(plan, seen_by_host) if role in (None, one.role) and _runs(one)]
             _steps.append(rollout.steps(running, (), plan))
+            _expected.append(roll_step.up(plan, seen_by_host))
     _declare(_steps[0], plan, me, _running_releases(plan, me), found, None)
 
 
@@ -80,7 +83,7 @@ def _declare(
                 changing.append(host.name)
                 locking.plans(str(one))
             release = releases[mine[0].role]
-            told = roll_step.told(plan, me, seen_by_host, step, releases, found, wanted)
+            told = roll_step.told(plan, me, seen_by_host, step, releases, found, wanted, _expected[0])
             # What fails here is judged when all hosts of the step are done, so that they go back together.
             done = server.shell(
                 name="Drain, restart and watch workers",
@@ -93,19 +96,18 @@ def _declare(
                 name="Go on, or put the step back",
                 function=_judge,
                 step=step,
-                keep=roll_step.command(release, "--keep"),
                 put_back=roll_step.command(release, "--put-back"),
             )
 
 
-def _judge(state: Any, host: Any, step: Step, keep: str, put_back: str) -> bool:
+def _judge(state: Any, host: Any, step: Step, put_back: str) -> bool:
     """Whether all of the step is well; where it is not, what is well on this host is put back with the rest."""
     failed = outcome.failed(step)
     mine = outcome.of(step, host.name)
     for line in mine.lines:
         (logger.info if mine.ok else logger.error)(f"{host.print_prefix}{line}")
     if not failed:
-        server.shell(name="Let go of the old files", commands=[keep])
+        server.shell(name="Let go of the old files", commands=[roll_step.FORGET])
         return True
     if mine.ok:
         logger.error(f"{host.print_prefix}well itself, and put back with {some(failed)}")

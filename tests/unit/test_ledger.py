@@ -1,6 +1,6 @@
 """What a ledger comes to, and what a drill sends."""
 
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -53,5 +53,5 @@ def test_the_load_is_half_of_what_the_slots_can_do(tmp_path: Path, monkeypatch: 
     for kind in kinds:
         times = [due for due, one, _ in first if one == kind]
         assert times, kind
-        assert all(later - sooner == pytest.approx(kind.every) for sooner, later in zip(times, times[1:], strict=False))
+        assert all(later - sooner == pytest.approx(kind.every) for sooner, later in pairwise(times))
     assert {kind.eta for kind in kinds} == {0.0, ETA_SECONDS}

@@ -1,0 +1,112 @@
+"""How long a rollout takes: its plan, for many hosts that are not there, and itself, on a lab that is up and deployed.
+
+    .venv/bin/python benchmarks/rollout.py >benchmarks/results/rollout-$(date +%F).md
+    .venv/bin/python benchmarks/rollout.py --lab inventory/lab.py --group-data tests/online/rolling
+
+Plan: `restart.py --dry` of 100 hosts in 20 batches, in turns with the same run where no worker is up, so that there is no step.
+Lab: `restart.py` under the drill's load, against its lower bound: the sum over the steps of the slowest host's drain and start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.figures import machine, ratios, spread, table
+
+ROOT = Path(__file__).parents[1]
+BIN = str(Path(sys.executable).parent)
+ROUNDS = 5
+HOSTS, BATCH = 100, 5
+FAKE = """
+_worker = {{"fake_responses": {{"MemTotal": {probe!r}}}, "fake_delay": 0, "fake_delay_jitter": 0, "secrets_file": {secrets!r}}}
+broker = [("@fake/broker1", {{"lan_address": "10.0.0.10", **_worker}})]
+batch = [(f"@fake/batch{{n}}", _worker) for n in range({hosts})]
+"""
+UP = "unit\tId\tcelery-batch@1.service\nunit\tLoadState\tloaded\nunit\tActiveState\tactive\nunit\tRelease\tabc\nunit-end\n"
+TOOK = re.compile(r"\[(\S+)\]\s+took: .*?drained and started ([\d.]+) s")
+
+
+def main() -> None:
+    """Time it and print the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lab", help="The inventory of a lab with the fleet on it; without, the plan alone is timed.")
+    parser.add_argument("--group-data")
+    parser.add_argument("--rounds", type=int, default=3, help="Rollouts on the lab.")
+    options = parser.parse_args()
+    say(f"# Rolling restarts, {date.today()}\n\n## The plan: {HOSTS} hosts in {HOSTS // BATCH} batches\n\n{plan()}")
+    if options.lab:
+        say(f"## On the lab\n\n{lab(options.lab, options.group_data, options.rounds)}")
+    say("".join(f"- {key}: {value}\n" for key, value in {**machine(), "command": " ".join(["python", *sys.argv])}.items()))
+
+
+def say(text: str) -> None:
+    """A part of the report."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def plan() -> str:
+    """A table of the plan's time."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subprocess.run([f"{BIN}/fleet", "secrets", str(folder / "secrets.env")], check=True, stdout=subprocess.DEVNULL)
+        (folder / "group_data").mkdir()
+        worker = f'{{"queues": ["batch"], "max_unavailable": {BATCH}, "canary": False}}'
+        (folder / "group_data" / "batch.py").write_text(f"batch_worker = {worker}\n")
+        for kind, units in (("up", UP), ("down", "")):
+            probe = f"memory\t4194304\ncores\t4\npython\t3.11\nos\tdebian 12\n{units}end"
+            text = FAKE.format(probe=probe, secrets=str(folder / "secrets.env"), hosts=HOSTS)
+            (folder / f"{kind}.py").write_text(text)
+        steps = run(folder / "up.py")[1].count("Step ")
+        up, down = [], []
+        for _ in range(ROUNDS):
+            up.append(run(folder / "up.py")[0])
+            down.append(run(folder / "down.py")[0])
+    head = ["steps in --dry's output", "all up, s", "none up (no step), s", "ratio"]
+    return table(head, [[str(steps), spread(up), spread(down), spread(ratios(up, down), 2)]])
+
+
+def run(inventory: Path) -> tuple[float, str]:
+    """(seconds, output) of a dry restart."""
+    command = [f"{BIN}/pyinfra", str(inventory), "restart.py", "--dry"]
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "NO_COLOR": "1"})
+    return time.perf_counter() - started, done.stdout + done.stderr
+
+
+def lab(inventory: str, group_data: str | None, rounds: int) -> str:
+    """A table of rollouts on a lab."""
+    more = ["--group-data", group_data] if group_data else []
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for _ in range(rounds):
+            log = Path(name) / "log"
+            command = [f"{BIN}/fleet", "drill", "roll", inventory, *more, "--phases", "restart", "--log", str(log), "--json"]
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+            said = json.loads(done.stdout)
+            bound = lower_bound(log.read_text())
+            total = said["phases"][0]["seconds"]
+            rows.append([f"{total:.0f}", f"{bound:.0f}", f"{total / bound:.2f}", str(said["sent"]), str(said["lost"])])
+    return table(["restart.py, s", "lower bound, s", "ratio", "tasks sent", "lost"], rows)
+
+
+def lower_bound(log: str) -> float:
+    """Seconds: what the slowest host of each step took to drain and to start."""
+    total = 0.0
+    for step in log.split("Starting operation: Step ")[1:]:
+        total += max((float(seconds) for _, seconds in TOOK.findall(step)), default=0.0)
+    return total
+
+
+if __name__ == "__main__":
+    main()
