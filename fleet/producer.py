@@ -37,7 +37,8 @@ class Kind:
 def mix(plan: Plan) -> tuple[Kind, ...]:
     """What each role gets: by its workload, and as many as its slots can take.
 
-    io: 50 ms of waiting, now and with an ETA of 20 s. cpu: 2 s of computing, 30 s of waiting, and ETAs too. gpu: 50 ms.
+    io: 50 ms of waiting, now and with an ETA of 20 s. cpu: 2 s of computing, 30 s of waiting, and ETAs too. gpu: 50 ms. What
+    computes is little on purpose: it shall be seen that nothing is lost, and not how slow a machine is that is out of breath.
     """
     kinds: list[Kind] = []
     for places in plan.roles.values():
@@ -57,7 +58,7 @@ def mix(plan: Plan) -> tuple[Kind, ...]:
             continue
         kinds.append(kind("eta", IO_SECONDS, ETA_SECONDS, most=0.2))
         if worker.workload == "cpu":
-            kinds += [kind("cpu", CPU_SECONDS), kind("long", LONG_SECONDS, most=0.5)]
+            kinds += [kind("cpu", CPU_SECONDS, most=0.1), kind("long", LONG_SECONDS, most=0.1)]
     return tuple(kinds)
 
 

@@ -117,10 +117,10 @@ def main() -> int:
         control: dict[str, Any] = json.loads((folder / "control.json").read_text())
     except (OSError, ValueError):
         control = {}
-    options = {"socket_timeout": PATIENCE * 2, "socket_connect_timeout": PATIENCE, **control.pop("transport_options", {})}
+    options = {"socket_timeout": PATIENCE * 2, "socket_connect_timeout": PATIENCE, **control.get("broker_transport_options", {})}
     url = os.environ["CELERY_BROKER_URL"]
     with Connection(url, transport_options=options) as connection:  # type: ignore[no-untyped-call]
-        worker = Worker(node, connection, **control)
+        worker = Worker(node, connection, control.get("control_exchange", "celery"), control.get("task_serializer", "json"))
         report = drain(worker, seconds)
         worker.close()
     report["told"] = told(report)

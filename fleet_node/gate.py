@@ -1,10 +1,11 @@
-"""`python -m fleet_node.gate APP`: whether workers that came up do their work, asked of them through the broker, as the app does.
+"""`python -m fleet_node.gate`: whether workers that came up do their work, asked of them through the broker.
 
-Started by `fleet_node.step` before the workers it is about go down, since to import an app takes its time. On stdin, as JSON:
+Started by `fleet_node.step` beside a step. It does not import the app: that takes seconds and memory, and an app may do anything.
+What it has to know of the app's settings a worker leaves in its control.json (`fleet_node.worker`). On stdin, as JSON:
     {"environment": {name: value}, "expected": how many workers should answer, "look": seconds for that, "settle": seconds,
-     "patience": seconds until an answer, and until a probe task is back}
+     "patience": seconds until an answer, and until a probe task is back, "control": path of a control.json, or null}
 It answers with a line {"consumed": {node: queues}} of all workers that are up now. Then, on stdin, lines
-    {"nodes": {node: queues}, "role": "web", "canary": bool, "going": nodes}
+    {"nodes": {node: queues}, "role": "web", "canary": bool, "going": nodes, "control": path}
 each answered with {"problems": {node: reason}, "notes": […]}; none where all is well. It ends with stdin.
 """
 
@@ -12,17 +13,43 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from fleet_node import guard
 
+SETTINGS = (
+    "accept_content",
+    "broker_transport_options",
+    "control_exchange",
+    "result_accept_content",
+    "result_backend_transport_options",
+    "result_serializer",
+    "task_serializer",
+)
+"""What of an app's settings says how its workers are reached, and how they answer."""
+
+
+PLACES = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "priority_steps", "master_name")
+
+
+def of(app: Any) -> dict[str, Any]:
+    """A control.json: an app's SETTINGS, of its transports' options those alone that say where things are."""
+    told = {name: app.conf.get(name) for name in SETTINGS}
+    for name in ("broker_transport_options", "result_backend_transport_options"):
+        options = told[name] or {}
+        told[name] = {option: options[option] for option in PLACES if option in options}
+    return told
+
 
 class Fleet:
-    """The workers of an app, as it reaches them."""
+    """The workers of an app, as a producer of its reaches them."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -135,11 +162,11 @@ class Fleet:
         if not asked["canary"]:
             return {}
         everybody = self.ask("fleet_state", 2.0) | self.states(nodes, patience)
-        prefix = f"{asked['role']}-worker-"
+        of_role = re.compile(rf"{re.escape(asked['role'])}-worker-\d+(-surge)?@.*")
         others = [
             state
             for node, state in everybody.items()
-            if node.startswith(prefix) and node not in nodes and node not in asked["going"]
+            if of_role.fullmatch(node) and node not in nodes and node not in asked["going"]
         ]
         return {node: why for node in nodes if node in everybody and (why := guard.fails_more(everybody[node], others))}
 
@@ -147,6 +174,7 @@ class Fleet:
         """Leave nothing in Redis: a reply queue of somebody gone stays for ever (celery#6089)."""
         with self._app.connection_for_write() as connection:
             self._mailbox(connection).reply_queue(connection.default_channel).delete()
+        self._app.close()
 
 
 def _own(queue: str) -> Any:
@@ -163,38 +191,36 @@ def _forget(queue: str, channel: Any) -> None:
     own.delete()
 
 
-def main() -> int:
-    app_name = sys.argv[1]
-    told = json.loads(sys.stdin.readline())
-    # What the app prints goes to the journal of the step, and what we answer to whoever asked.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    os.environ.update(told["environment"])
-    from celery.app.utils import find_app
-
-    from fleet_node import settings
-
-    app = find_app(app_name)
-    app.loader.import_default_modules()
-    app.finalize()
-    settings.apply(app)
-    fleet = Fleet(app)
-
-    def answer(said: Mapping[str, Any]) -> None:
-        answers.write(json.dumps(said) + "\n")
-        answers.flush()
+def reach(control: str | None) -> Fleet:
+    """The workers that are reached as a control.json says; without one, as Celery's own defaults say."""
+    from celery import Celery
 
     try:
+        told = json.loads(Path(control).read_text()) if control else {}
+    except (OSError, ValueError):
+        told = {}
+    app = Celery("fleet", set_as_current=False)
+    app.conf.update({name: value for name, value in told.items() if name in SETTINGS})
+    app.conf.update(broker_url=os.environ["CELERY_BROKER_URL"], result_backend=os.environ["CELERY_RESULT_BACKEND"])
+    return Fleet(app)
+
+
+def main() -> int:
+    told = json.loads(sys.stdin.readline())
+    os.environ.update(told["environment"])
+
+    def answer(said: Mapping[str, Any]) -> None:
+        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.flush()
+
+    with closing(reach(told["control"])) as fleet:
         answer({"consumed": fleet.consumed(told["expected"], told["look"])})
-        for line in sys.stdin:
-            answer(fleet.judge(json.loads(line), told["settle"], told["patience"]))
-    finally:
-        fleet.close()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        with closing(reach(asked["control"])) as fleet:
+            answer(fleet.judge(asked, told["settle"], told["patience"]))
     return 0
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # a thread that the app has started would keep us
+    sys.exit(main())

@@ -36,6 +36,15 @@ def surging(short_queues: Iterable[str], consumes: Mapping[str, Iterable[str]]) 
     return [unit for unit, queues in consumes.items() if wanted.intersection(queues)]
 
 
+def lacking(short_queues: Mapping[str, int], keep: Mapping[str, int], doubled: Iterable[Iterable[str]]) -> dict[str, int]:
+    """Queues that are short even with second instances that serve `doubled`, each with how many consumers it would have."""
+    found = dict(short_queues)
+    for queues in doubled:
+        for queue in set(queues) & found.keys():
+            found[queue] += 1
+    return {queue: number for queue, number in found.items() if number < keep[queue]}
+
+
 def fails_more(canary: Mapping[str, int], others: Iterable[Mapping[str, int]]) -> str | None:
     """Why a canary's tasks fail more often than the other workers' (each {"succeeded", "failed"}); None where they do not.
 

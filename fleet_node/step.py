@@ -37,6 +37,8 @@ UNITS = "/etc/systemd/system"
 RUNTIME = Path("/run")
 SLICE = Path("/sys/fs/cgroup/fleet.slice")
 JOURNAL_LINES = 15
+GATE_START = 90
+"""Seconds until the gate has to say what is up."""
 
 
 class StepError(Exception):
@@ -103,7 +105,7 @@ class Systemd:
 class Gate:
     """fleet_node.gate as a process beside the step, as the workers' own user."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
+    def __init__(self, told: Mapping[str, Any], control: str | None) -> None:
         user = {"user": told["user"], "group": told["user"], "extra_groups": []} if os.geteuid() == 0 and told["user"] else {}
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
@@ -116,7 +118,7 @@ class Gate:
             env=told["base"],
             **user,
         )
-        self._tell({**told["ask"], "environment": told["environment"]})
+        self._tell({**told["ask"], "environment": told["environment"], "control": control})
 
     def consumed(self, timeout: float) -> dict[str, list[str]]:
         """node → queues, of all workers that are up now. Raises StepError."""
@@ -193,12 +195,11 @@ class Step:
                 self.result["ok"] = True
                 return self.result
             for role in sorted({self._units[unit]["role"] for unit in todo}):
-                self._gates[role] = Gate(self._told["gates"][role])
+                self._gates[role] = Gate(self._told["gates"][role], self._control(role))
             self._remember()
             with self._timed("look"):
                 consumed = self._consumed()
-            with self._timed("surge"):
-                self._guard(todo, consumed)
+            self._guard(todo, consumed)
             started = True
             self._change(todo)
             self.result["ok"] = True
@@ -231,7 +232,7 @@ class Step:
     def _consumed(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for gate in self._gates.values():
-            found |= gate.consumed(self._told["timeout"])
+            found |= gate.consumed(GATE_START)
         return found
 
     def _guard(self, todo: list[str], consumed: Mapping[str, list[str]]) -> None:
@@ -243,6 +244,11 @@ class Step:
         if not units:
             return
         bare = ", ".join(f"{queue} ({number} of {keep[queue]})" for queue, number in sorted(short.items()))
+        if left := guard.lacking(short, keep, (up[unit] for unit in units)):
+            raise StepError(
+                f"nothing went down: {bare} would have too few consumers, and second ones would make "
+                f"{', '.join(f'{number} for {queue}' for queue, number in sorted(left.items()))}: other workers are away"
+            )
         need = sum(self._units[unit]["need"] for unit in units)
         if (free := available()) < need:
             raise StepError(
@@ -260,9 +266,10 @@ class Step:
             self.result["units"][unit]["surged"] = True
         self._supervisor.reload()
         try:
-            if not self._supervisor.bring("start", self._surged):
-                raise StepError(self._why_not(self._surged))
-            self._pass_gate({unit: self._units[unit]["surge"]["node"] for unit in units}, canary=False)
+            with self._timed("surge"):
+                if not self._supervisor.bring("start", self._surged):
+                    raise StepError(self._why_not(self._surged))
+                self._pass_gate({unit: self._units[unit]["surge"]["node"] for unit in units}, canary=False)
         except StepError:
             self._restore()  # the environment that was there; what runs has its own still
             raise
@@ -306,8 +313,10 @@ class Step:
                 "role": role,
                 "canary": canary,
                 "going": self._told["going"],
+                "control": str(self._runtime(next(iter(mine))) / "control.json"),
             }
-            said = gate.judge(asked, self._told["timeout"])
+            ask = self._told["gates"][role]["ask"]
+            said = gate.judge(asked, ask["settle"] + 10 * ask["patience"])
             self.result["notes"] += said["notes"]
             for unit, node in mine.items():
                 if node in said["problems"]:
@@ -375,6 +384,11 @@ class Step:
 
     def _runtime(self, unit: str) -> Path:
         return self._root / str(RUNTIME).lstrip("/") / unit.removesuffix(".service").replace("@", "-")
+
+    def _control(self, role: str) -> str | None:
+        """What a worker of the role left of how it is reached, if one has run."""
+        left = [self._runtime(unit) / "control.json" for unit, one in self._units.items() if one["role"] == role]
+        return next((str(path) for path in left if path.exists()), None)
 
     def _why_not(self, units: Iterable[str], running: bool = False) -> str:
         lines = []

@@ -16,11 +16,9 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from fleet_node import (
     control,
     drill,  # noqa: F401 - it has a task
+    gate,
     settings,
 )
-
-CONTROL_OPTIONS = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "master_name")
-"""Options of the Redis transport that say where remote control's messages go."""
 
 
 def notify(state: str) -> None:
@@ -45,17 +43,13 @@ def _ready(sender: Any, **_: Any) -> None:
 
 
 def _tell_how_to_reach(app: Any) -> None:
-    """Leave, for `fleet_node.drain`, what of the app's settings its remote control goes by."""
+    """Leave, for `fleet_node.drain` and `fleet_node.gate`, what of the app's settings its remote control goes by."""
     folder = os.environ.get("RUNTIME_DIRECTORY")
     if not folder:
         return
-    options = app.conf.broker_transport_options or {}
-    told = {
-        "exchange": app.conf.control_exchange,
-        "serializer": app.conf.task_serializer,
-        "transport_options": {name: options[name] for name in CONTROL_OPTIONS if name in options},
-    }
-    (Path(folder) / "control.json").write_text(json.dumps(told))
+    # sets of content types, for one, are no JSON
+    told = json.dumps(gate.of(app), default=list)
+    (Path(folder) / "control.json").write_text(told)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -115,10 +115,10 @@ def _gate(
     # A solo worker answers between two tasks alone.
     patience = ANSWER + (settings.time_limit if settings.pool == "solo" else 0)
     return {
-        "command": [f"{release.path}/venv/bin/python", "-m", "fleet_node.gate", release.app],
+        "command": [f"{release.path}/venv/bin/python", "-m", "fleet_node.gate"],
         "user": USER,
         "folder": HOME,
-        "base": {"PATH": "/usr/bin:/bin", "HOME": HOME, "LANG": "C.UTF-8", "PYTHONPATH": release.python_path},
+        "base": {"PATH": "/usr/bin:/bin", "HOME": HOME, "LANG": "C.UTF-8", "PYTHONPATH": f"{release.path}/node"},
         "environment": worker.environment(plan, me, role, secrets),
         "ask": {
             "expected": expected,

@@ -88,6 +88,7 @@ def _resolve(fleet: Fleet) -> Plan:
         raise FleetError(
             f"{', '.join(silent)}: does not say what it has (cores by nproc, memory by /proc/meminfo); nothing was changed"
         )
+    _refuse_namesakes(fleet)
     # In the inventory's order, whoever answered first: what is sized must be the same in every run.
     plan = resolved(fleet, {name: seen_by_host[name].facts for name in fleet.hosts if name in seen_by_host})
     findings = lint(plan)
@@ -98,6 +99,19 @@ def _resolve(fleet: Fleet) -> Plan:
         )
     tell(findings)
     return plan
+
+
+def _refuse_namesakes(fleet: Fleet) -> None:
+    """Celery tells workers apart by role and host name: two of one name would be taken for one."""
+    named: dict[tuple[str, str], str] = {}
+    for host_name, one in fleet.hosts.items():
+        called = seen_by_host[host_name].hostname if host_name in seen_by_host else ""
+        for role in one.workers if called else ():
+            if (other := named.setdefault((called, role), host_name)) != host_name:
+                raise FleetError(
+                    f"{other}, {host_name}: both call themselves {called}, and their {role} workers would have one name: "
+                    "give them host names of their own (hostnamectl hostname NAME); nothing was changed"
+                )
 
 
 _told: dict[str, None] = {}

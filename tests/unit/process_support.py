@@ -99,10 +99,10 @@ class Machine:
             },
             "gates": {
                 "web": {
-                    "command": [sys.executable, "-m", "fleet_node.gate", "jobs"],
+                    "command": [sys.executable, "-m", "fleet_node.gate"],
                     "user": "",
                     "folder": str(self.root),
-                    "base": self.environment | {"PYTHONPATH": f"{release}:{ROOT}"},
+                    "base": self.environment | {"PYTHONPATH": str(ROOT)},
                     "environment": {},
                     "ask": {"expected": len(self.running), "look": 5, "settle": 1, "patience": 10},
                 }

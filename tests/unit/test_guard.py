@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fleet_node.guard import fails_more, short, surging
+from fleet_node.guard import fails_more, lacking, short, surging
 
 WEB = {"web-worker-1@a": ["default", "priority"], "web-worker-1@b": ["default", "priority"], "batch-worker-1@c": ["batch"]}
 
@@ -27,6 +27,11 @@ def test_what_would_be_left_counts(going: list[str], keep: dict[str, int], wante
 def test_what_serves_a_short_queue_is_doubled() -> None:
     assert surging({"default": 0}, {"web@1": ["default"], "batch@1": ["batch"]}) == ["web@1"]
     assert surging({}, {"web@1": ["default"]}) == []
+
+
+def test_second_ones_may_not_be_enough() -> None:
+    assert lacking({"default": 0}, {"default": 1}, [["default", "priority"]]) == {}
+    assert lacking({"default": 0}, {"default": 2}, [["default"], ["batch"]]) == {"default": 1}
 
 
 def state(failed: int, succeeded: int) -> dict[str, Any]:

@@ -133,6 +133,14 @@ def test_without_memory_for_a_second_one_nothing_goes_down(here: Machine) -> Non
     assert here.revision("celery-web@1.service") == "v1"
 
 
+def test_where_second_ones_are_not_enough_nothing_goes_down(here: Machine) -> None:
+    started(here, 1)
+    result = run(here, here.told(here.release("new"), [1], "v2", keep=2))
+    assert not result["ok"]
+    assert "default (0 of 2) would have too few consumers, and second ones would make 1 for default" in result["notes"][0]
+    assert here.revision("celery-web@1.service") == "v1"
+
+
 def test_a_second_one_that_is_not_well_leaves_the_first_alone(here: Machine) -> None:
     started(here, 1)
     pid = here.process("celery-web@1.service")
@@ -158,7 +166,7 @@ def test_a_broker_that_is_away_stops_the_step_before_anything_goes_down(here: Ma
     started(here, 1, 2)
     told = here.told(here.release("new"), [1], "v2")
     told["gates"]["web"]["base"]["CELERY_BROKER_URL"] = "redis://127.0.0.1:1/0"
-    told["timeout"] = 5
+    monkeypatch.setattr(step_module, "GATE_START", 5)
     pid = here.process("celery-web@1.service")
     result = run(here, told)
     assert not result["ok"]
