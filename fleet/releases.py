@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+Ids = tuple[tuple[str, str], ...]
 
 
 class NoReleaseError(Exception):
@@ -14,9 +16,9 @@ class NoReleaseError(Exception):
 @dataclass(frozen=True)
 class Known:
     """A release as the history knows it. ids: its id by Python version, since what is built differs with it. app: what follows
-    `celery -A`. outcome: of the last run that brought it."""
+    `celery -A`. at: when the last run with it began. outcome: of the last deploy of it."""
 
-    ids: tuple[tuple[str, str], ...]
+    ids: Ids
     app: str
     at: str
     outcome: str
@@ -25,38 +27,67 @@ class Known:
         return f"{'/'.join(identity for _, identity in self.ids)} ({self.at})"
 
 
-def known(runs: Iterable[Mapping[str, Any]]) -> list[Known]:
-    """Every release that a run brought, each once, the latest last."""
-    found: dict[tuple[tuple[str, str], ...], Known] = {}
-    for run in runs:
-        releases = run.get("releases")
-        if isinstance(releases, dict) and releases:
-            ids = tuple(sorted((str(python), str(identity)) for python, identity in releases.items()))
-            found.pop(ids, None)
-            found[ids] = Known(ids, str(run.get("app", "")), str(run.get("at", "")), str(run.get("outcome", "")))
-    return list(found.values())
+@dataclass
+class _Past:
+    """What the runs so far come to. good: releases to go back to, the latest last."""
+
+    known: dict[Ids, Known] = field(default_factory=dict)
+    good: dict[Ids, None] = field(default_factory=dict)
+    current: Ids | None = None  # of the last run that ended well
+    last: Ids | None = None
+    unfinished_rollback: bool = False
+
+    def add(self, run: Mapping[str, Any]) -> None:
+        ids: Ids = tuple(sorted((str(python), str(identity)) for python, identity in run["releases"].items()))
+        done, back = run.get("outcome") == "done", run.get("what") == "rollback.py"
+        before = self.known.get(ids)
+        outcome = before.outcome if before and back else str(run.get("outcome", ""))
+        self.known[ids] = Known(ids, str(run.get("app", "")), str(run.get("at", "")), outcome)
+        if back:
+            # Whoever goes back flees from something: that is good again when a deploy of it ends well.
+            if self.last != ids and self.last is not None:
+                self.good.pop(self.last, None)
+            self._keep(ids)
+        elif done:
+            self._keep(ids)
+        elif ids != self.current:
+            self.good.pop(ids, None)  # else it was the change of settings that failed, and not the release
+        if done:
+            self.current = ids
+        self.unfinished_rollback = back and not done
+        self.last = ids
+
+    def _keep(self, ids: Ids) -> None:
+        self.good.pop(ids, None)
+        self.good[ids] = None
 
 
-def choose(runs: Sequence[Mapping[str, Any]], wanted: str | None = None) -> Known:
-    """The release named `wanted`; without, the last good one, or where the last run was good the one before.
+def choose(runs: Iterable[Mapping[str, Any]], wanted: str | None = None) -> Known:
+    """The release named `wanted`. Without: that of a rollback that was not finished; else, where the last deploy did not end
+    well, the one that was good before it; else the good one before that of the last run. Raises NoReleaseError.
 
-    Good is a release whose last run ended well: one that failed is never chosen. Raises NoReleaseError.
+    Good is a release whose last deploy ended well and that nobody has gone back from since: one that failed is never chosen.
     """
-    releases = known(runs)
-    good = [one for one in releases if one.outcome == "done"]
+    past = _Past()
+    for run in runs:
+        if isinstance(run.get("releases"), dict) and run["releases"]:
+            past.add(run)
+    good = [past.known[ids] for ids in past.good]
     if wanted is not None:
-        named = [one for one in releases if any(identity == wanted for _, identity in one.ids)]
+        named = [one for one in past.known.values() if any(identity == wanted for _, identity in one.ids)]
         if not named:
             raise NoReleaseError(f"release: no run has brought {wanted}; {_listed(good)}")
         if named[-1].outcome != "done":
-            raise NoReleaseError(f"release: the last run with {wanted} {named[-1].outcome} ({named[-1].at}); {_listed(good)}")
+            raise NoReleaseError(f"release: the last deploy of {wanted} {named[-1].outcome} ({named[-1].at}); {_listed(good)}")
         return named[-1]
-    if releases and releases[-1].outcome == "done":
-        good = good[:-1]
-    if not good:
-        raise NoReleaseError("there is no earlier release whose run ended well; see: fleet history")
-    return good[-1]
+    if past.unfinished_rollback and past.last is not None:
+        return past.known[past.last]
+    # A last run that failed left what was current before; one that ended well, or changed settings alone, is itself current.
+    candidates = good if past.last != past.current else [one for one in good if one.ids != past.current]
+    if not candidates:
+        raise NoReleaseError("there is no earlier release whose deploy ended well; see: fleet history")
+    return candidates[-1]
 
 
-def _listed(good: Sequence[Known]) -> str:
-    return f"those whose last run ended well: {', '.join(map(str, reversed(good)))}" if good else "none has ended well yet"
+def _listed(good: list[Known]) -> str:
+    return f"to go back to there are: {', '.join(map(str, reversed(good)))}" if good else "there is none to go back to yet"

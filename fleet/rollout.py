@@ -54,7 +54,7 @@ def steps(restart: Iterable[Instance], start: Iterable[Instance], plan: Plan) ->
     """
     waiting = _by_role(restart)
     found: list[Step] = []
-    canaries = [waits.pop(0) for role, waits in waiting.items() if _worker(plan, role).canary and len(waits) > 1]
+    canaries = [waits.pop(0) for role, waits in waiting.items() if _worker(plan, role).canary]
     while canaries:
         step, canaries = _fill(canaries, plan, dict.fromkeys(waiting, len(canaries)))
         found.append(Step(step.instances, canary=True, bare=step.bare))

@@ -16,6 +16,7 @@ SETTINGS = (
     "task_create_missing_queues",
     "visibility_timeout",
     "worker_concurrency",
+    "worker_enable_remote_control",
     "worker_max_tasks_per_child",
     "worker_pool",
     "worker_prefetch_multiplier",

@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Worker:
         """What it answers. Raises SilentError."""
         try:
             answers = self._mailbox.call([self._node], command, timeout=PATIENCE)
-        except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
+        except Exception as error:  # kombu, Redis, or what somebody's serializer raises: all the same here
             raise SilentError(f"{type(error).__name__}: {error}") from None
         for answer in answers or ():
             found: dict[str, Any] = answer.get(self._node, {})
@@ -56,11 +57,8 @@ class Worker:
 
     def close(self) -> None:
         """Leave nothing in Redis: a reply queue of somebody gone stays for ever (celery#6089)."""
-        try:
-            with self._connection.channel() as channel:  # type: ignore[no-untyped-call]
-                self._mailbox.reply_queue(channel).delete()
-        except (*self._connection.connection_errors, *self._connection.channel_errors):
-            pass
+        with suppress(Exception), self._connection.channel() as channel:  # type: ignore[no-untyped-call]
+            self._mailbox.reply_queue(channel).delete()
 
 
 def drain(worker: Worker, seconds: float) -> dict[str, Any]:
@@ -120,9 +118,10 @@ def main() -> int:
     options = {"socket_timeout": PATIENCE * 2, "socket_connect_timeout": PATIENCE, **control.get("broker_transport_options", {})}
     url = os.environ["CELERY_BROKER_URL"]
     with Connection(url, transport_options=options) as connection:  # type: ignore[no-untyped-call]
-        worker = Worker(node, connection, control.get("control_exchange", "celery"), control.get("task_serializer", "json"))
+        worker = Worker(node, connection, control.get("control_exchange", "celery"), control.get("control_serializer", "json"))
         report = drain(worker, seconds)
-        worker.close()
+        if report["outcome"] != "silent":  # else that would wait once more
+            worker.close()
     report["told"] = told(report)
     _say(report["told"])
     (folder / "drain.json").write_text(json.dumps(report))

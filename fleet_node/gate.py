@@ -3,7 +3,8 @@
 Started by `fleet_node.step` beside a step. It does not import the app: that takes seconds and memory, and an app may do anything.
 What it has to know of the app's settings a worker leaves in its control.json (`fleet_node.worker`). On stdin, as JSON:
     {"environment": {name: value}, "expected": how many workers should answer, "look": seconds for that, "settle": seconds,
-     "patience": seconds until an answer, and until a probe task is back, "control": path of a control.json, or null}
+     "patience": seconds until an answer, and until a probe task is back, "control": path of a control.json, or null,
+     "app": what follows `celery -A`}
 It answers with a line {"consumed": {node: queues}} of all workers that are up now. Then, on stdin, lines
     {"nodes": {node: queues}, "role": "web", "canary": bool, "going": nodes, "control": path}
 each answered with {"problems": {node: reason}, "notes": […]}; none where all is well. It ends with stdin.
@@ -42,6 +43,7 @@ PLACES = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "priori
 def of(app: Any) -> dict[str, Any]:
     """A control.json: an app's SETTINGS, of its transports' options those alone that say where things are."""
     told = {name: app.conf.get(name) for name in SETTINGS}
+    told["control_serializer"] = app.control.mailbox.serializer
     for name in ("broker_transport_options", "result_backend_transport_options"):
         options = told[name] or {}
         told[name] = {option: options[option] for option in PLACES if option in options}
@@ -55,21 +57,22 @@ class Fleet:
         self._app = app
         self._mailbox = app.control.mailbox
 
-    def ask(self, command: str, timeout: float, nodes: Iterable[str] | None = None, limit: int | None = None) -> dict[str, Any]:
-        """node → answer, of those that answer in time. nodes: whom to ask; limit: how many answers are enough."""
+    def ask(self, command: str, timeout: float, nodes: Iterable[str] | None = None) -> dict[str, Any]:
+        """node → answer, of those that answer before nobody has for `timeout` seconds. nodes: whom to ask."""
         destination = list(nodes) if nodes is not None else None
-        answers = self._app.control.broadcast(command, reply=True, timeout=timeout, destination=destination, limit=limit) or []
+        answers = self._app.control.broadcast(command, reply=True, timeout=timeout, destination=destination) or []
         found: dict[str, Any] = {}
         for answer in answers:
             found |= {node: said for node, said in answer.items() if not (isinstance(said, dict) and "error" in said)}
         return found
 
     def consumed(self, expected: int, patience: float) -> dict[str, list[str]]:
-        """node → queues that it consumes. Waits for `expected` answers, for at most `patience` seconds."""
+        """node → queues that it consumes. Asks until `expected` have answered, for at most `patience` seconds; who answers is not
+        known before, so none is cut off."""
         found: dict[str, list[str]] = {}
         deadline = time.monotonic() + patience
         while len(found) < expected and (left := deadline - time.monotonic()) > 0:
-            answers = self.ask("active_queues", min(2.0, left), limit=expected)
+            answers = self.ask("active_queues", min(1.0, left))
             found |= {node: sorted(queue["name"] for queue in queues) for node, queues in answers.items()}
         return found
 
@@ -125,6 +128,7 @@ class Fleet:
         nodes: dict[str, list[str]] = asked["nodes"]
         problems: dict[str, str] = {}
         notes: list[str] = []
+        others = self._others(asked) if asked["canary"] else {}
         states = self._until_they_consume(nodes, patience)
         for node, queues in nodes.items():
             if node not in states:
@@ -141,7 +145,7 @@ class Fleet:
                     notes.append(f"a probe task at the head of {queue} did not come back in {patience:g} s: all are busy")
         time.sleep(max(0.0, started + settle - time.monotonic()))
         if not problems:
-            problems |= self._unwell_after(asked, patience)
+            problems |= self._unwell(asked, others, patience)
         return {"problems": problems, "notes": notes}
 
     def _until_they_consume(self, nodes: Mapping[str, list[str]], patience: float) -> dict[str, dict[str, Any]]:
@@ -157,18 +161,24 @@ class Fleet:
         now = self.states([node], patience).get(node, {})
         return bool(now.get("running")) or now.get("accepted", 0) > before[node]["accepted"]
 
-    def _unwell_after(self, asked: Mapping[str, Any], patience: float) -> dict[str, str]:
-        nodes: dict[str, list[str]] = asked["nodes"]
+    def _others(self, asked: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """node → state, of the role's workers that do not take part in the step."""
+        of_role = re.compile(rf"{re.escape(asked['role'])}-worker-\d+(-surge)?@.*")
+        away = {*asked["nodes"], *asked["going"]}
+        return {
+            node: state for node, state in self.ask("fleet_state", 2.0).items() if of_role.fullmatch(node) and node not in away
+        }
+
+    def _unwell(self, asked: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]], patience: float) -> dict[str, str]:
+        """Canaries that fail more than the others did meanwhile; where those did nothing meanwhile, than since they began."""
         if not asked["canary"]:
             return {}
-        everybody = self.ask("fleet_state", 2.0) | self.states(nodes, patience)
-        of_role = re.compile(rf"{re.escape(asked['role'])}-worker-\d+(-surge)?@.*")
-        others = [
-            state
-            for node, state in everybody.items()
-            if of_role.fullmatch(node) and node not in nodes and node not in asked["going"]
-        ]
-        return {node: why for node in nodes if node in everybody and (why := guard.fails_more(everybody[node], others))}
+        canaries = self.states(asked["nodes"], patience)
+        now = self._others(asked)
+        names = ("failed", "succeeded")
+        since = [{name: state[name] - before[node][name] for name in names} for node, state in now.items() if node in before]
+        others = since if any(sum(one.values()) for one in since) else list(now.values())
+        return {node: why for node, state in canaries.items() if (why := guard.fails_more(state, others))}
 
     def close(self) -> None:
         """Leave nothing in Redis: a reply queue of somebody gone stays for ever (celery#6089)."""
@@ -191,15 +201,21 @@ def _forget(queue: str, channel: Any) -> None:
     own.delete()
 
 
-def reach(control: str | None) -> Fleet:
-    """The workers that are reached as a control.json says; without one, as Celery's own defaults say."""
+def reach(control: str | None, app_name: str) -> Fleet:
+    """The workers that are reached as a control.json says; without one, as Celery's own defaults say.
+
+    The app itself is imported where it has a serializer of its own, which nobody else can read.
+    """
     from celery import Celery
+    from celery.app.utils import find_app
+    from kombu.serialization import registry
 
     try:
         told = json.loads(Path(control).read_text()) if control else {}
     except (OSError, ValueError):
         told = {}
-    app = Celery("fleet", set_as_current=False)
+    own = {told.get("task_serializer"), told.get("result_serializer")} - {None, *registry.name_to_type}
+    app = find_app(app_name) if own else Celery("fleet", set_as_current=False)
     app.conf.update({name: value for name, value in told.items() if name in SETTINGS})
     app.conf.update(broker_url=os.environ["CELERY_BROKER_URL"], result_backend=os.environ["CELERY_RESULT_BACKEND"])
     return Fleet(app)
@@ -210,16 +226,31 @@ def main() -> int:
     os.environ.update(told["environment"])
 
     def answer(said: Mapping[str, Any]) -> None:
-        sys.stdout.write(json.dumps(said) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps(said) + "\n")
+        answers.flush()
 
-    with closing(reach(told["control"])) as fleet:
+    sys.stdout, answers = sys.stderr, sys.stdout  # what somebody's app prints is no answer
+    with closing(reach(told["control"], told["app"])) as fleet:
         answer({"consumed": fleet.consumed(told["expected"], told["look"])})
     for line in sys.stdin:
-        asked = json.loads(line)
-        with closing(reach(asked["control"])) as fleet:
-            answer(fleet.judge(asked, told["settle"], told["patience"]))
+        answer(_judged(json.loads(line), told))
     return 0
+
+
+def _judged(asked: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Once more where the connection breaks: a broker that restarts is no fault of the workers'."""
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import RedisError
+
+    for attempt in (1, 2):
+        try:
+            with closing(reach(asked["control"], told["app"])) as fleet:
+                return fleet.judge(asked, told["settle"], told["patience"])
+        except (OperationalError, RedisError, OSError):
+            if attempt == 2:
+                raise
+            time.sleep(2)
+    raise AssertionError
 
 
 if __name__ == "__main__":

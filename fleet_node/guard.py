@@ -6,7 +6,7 @@ Standard library alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import comb
+from math import exp, lgamma
 
 FEWEST_FAILURES = 3
 """Failed tasks before a canary is judged by them: one or two are chance, or one bad argument."""
@@ -68,8 +68,21 @@ def fails_more(canary: Mapping[str, int], others: Iterable[Mapping[str, int]]) -
 
 
 def _chance(failed: int, total: int, their_failed: int, their_total: int) -> float:
-    """Probability of at least `failed` among `total`, drawn from all tasks of both."""
+    """Probability of at least `failed` among `total`, drawn from all tasks of both: the upper tail of a hypergeometric
+    distribution, by its first term and the ratio of each to the one before."""
     every, every_failed = total + their_total, failed + their_failed
-    most = min(total, every_failed)
-    ways = sum(comb(every_failed, k) * comb(every - every_failed, total - k) for k in range(failed, most + 1))
-    return ways / comb(every, total)
+    term = exp(_ways(every_failed, failed) + _ways(every - every_failed, total - failed) - _ways(every, total))
+    chance = 0.0
+    for k in range(failed, min(total, every_failed) + 1):
+        chance += term
+        if chance >= SIGNIFICANT:
+            break
+        term *= (every_failed - k) * (total - k) / ((k + 1) * (every - every_failed - total + k + 1))
+        if term < chance * 1e-9 and k > total * every_failed / every:  # past the most likely number they only get smaller
+            break
+    return chance
+
+
+def _ways(many: int, some: int) -> float:
+    """The logarithm of `many` over `some`."""
+    return lgamma(many + 1) - lgamma(some + 1) - lgamma(many - some + 1)

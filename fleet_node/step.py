@@ -10,7 +10,8 @@ Here: guard → (surge) → new files → restart, which drains → gate; and wh
 It ends what it has begun, whatever becomes of the connection. How it went is the last line on stdout, after `fleet-step: `:
     {"ok": bool, "put_back": bool, "units": {unit: {"state", "why", "drain", "killed", "surged"}}, "notes": […],
      "seconds": {"look", "surge", "restart", "gate"}}
-`--put-back` undoes the last step, by what lies in FOLDER/before.*.
+A second instance that came first goes on until the step is judged, since it may be needed to put back: `--keep` lets go of it and
+of the old files, `--put-back` undoes the step first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +39,8 @@ UNITS = "/etc/systemd/system"
 RUNTIME = Path("/run")
 SLICE = Path("/sys/fs/cgroup/fleet.slice")
 JOURNAL_LINES = 15
+KILLED = "timeout killed KILL"
+"""SERVICE_RESULT, EXIT_CODE and EXIT_STATUS of a worker that systemd ended when its time to stop was over."""
 GATE_START = 90
 """Seconds until the gate has to say what is up."""
 
@@ -59,6 +63,9 @@ class Supervisor(Protocol):
 
     def enable(self, units: Iterable[str]) -> None:
         """Have them start with the machine."""
+
+    def disable(self, units: Iterable[str]) -> None:
+        """The contrary of enable()."""
 
     def process(self, unit: str) -> int:
         """Its main process if it is up, else 0."""
@@ -84,6 +91,9 @@ class Systemd:
 
     def enable(self, units: Iterable[str]) -> None:
         _run("systemctl", "enable", "--quiet", *units)
+
+    def disable(self, units: Iterable[str]) -> None:
+        _run("systemctl", "disable", "--quiet", *units)
 
     def process(self, unit: str) -> int:
         shown = _run("systemctl", "show", "--property=ActiveState,MainPID", unit).stdout
@@ -192,26 +202,33 @@ class Step:
         try:
             todo = self._still_to_do()
             if not todo:
+                self._supervisor.enable(self._units)
+                if not (self._folder / "before.json").exists():  # else it is that step's, and still what putting back needs
+                    self._remember([])
                 self.result["ok"] = True
                 return self.result
             for role in sorted({self._units[unit]["role"] for unit in todo}):
                 self._gates[role] = Gate(self._told["gates"][role], self._control(role))
-            self._remember()
+            self._remember(list(self._units))
             with self._timed("look"):
                 consumed = self._consumed()
             self._guard(todo, consumed)
             started = True
             self._change(todo)
             self.result["ok"] = True
-        except StepError as error:
+        except (StepError, OSError, subprocess.SubprocessError, ValueError) as error:
             self._note(str(error))
             if started:
                 self._undo()
         finally:
             for gate in self._gates.values():
                 gate.close()
-            if self._surged:
-                self._end_surge()
+            if self._surged and (not started or self.result["put_back"]):
+                end_surges(self._supervisor, self._root, self._surged)
+            elif self._surged and not self.result["ok"]:
+                self._note(
+                    f"left running, since nothing else serves their queues: {' '.join(self._surged)}; the next deploy ends them"
+                )
         return self.result
 
     @contextmanager
@@ -308,7 +325,7 @@ class Step:
             mine = {unit: node for unit, node in nodes.items() if self._units[unit]["role"] == role}
             if not mine:
                 continue
-            asked = {
+            asked: dict[str, Any] = {
                 "nodes": {node: self._units[unit]["queues"] for unit, node in mine.items()},
                 "role": role,
                 "canary": canary,
@@ -316,7 +333,8 @@ class Step:
                 "control": str(self._runtime(next(iter(mine))) / "control.json"),
             }
             ask = self._told["gates"][role]["ask"]
-            said = gate.judge(asked, ask["settle"] + 10 * ask["patience"])
+            queues = {queue for names in asked["nodes"].values() for queue in names}
+            said = gate.judge(asked, ask["settle"] + ask["patience"] * (4 + 4 * len(mine) + len(queues)))
             self.result["notes"] += said["notes"]
             for unit, node in mine.items():
                 if node in said["problems"]:
@@ -332,10 +350,10 @@ class Step:
         except (OSError, ValueError):
             one["drain"] = None
         try:
-            result = (folder / "ended").read_text().split()
+            result = (folder / "ended").read_text().splitlines()
         except OSError:
             result = []
-        if result[:1] == ["timeout"]:
+        if KILLED in result:
             one["killed"] = True
             self._note(f"{unit} WAS KILLED by systemd: it had not ended when its time to stop was over. See its journal")
 
@@ -344,26 +362,23 @@ class Step:
         units = [unit for unit, one in self.result["units"].items() if one["state"] == "failed"]
         if not units:
             return
-        self.result["put_back"] = put_back(self._supervisor, self._folder, self._root, units)
+        try:
+            self.result["put_back"] = put_back(self._supervisor, self._folder, self._root, units)
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            self._note(f"could not put back: {error}")
         for unit in units:
             self.result["units"][unit]["state"] = "put back" if self.result["put_back"] else "down"
         said = "put back as it was" if self.result["put_back"] else "what was there does not start"
         self._note(f"{said}: {' '.join(units)}")
 
-    def _end_surge(self) -> None:
-        self._supervisor.stop(self._surged)
-        for unit in self._surged:
-            (self._root / "run/systemd/system" / unit).unlink(missing_ok=True)
-        self._supervisor.reload()
-
-    def _remember(self) -> None:
-        """Keep the old files, for root alone to read: environments hold secrets."""
-        paths = [path.lstrip("/") for path in (*self._told["envs"], *self._told["files"])]
+    def _remember(self, units: list[str]) -> None:
+        """Keep the old files of a step on `units`, for root alone to read: environments hold secrets."""
+        paths = [path.lstrip("/") for path in (*self._told["envs"], *self._told["files"])] if units else []
         forget(self._folder)
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         there = [path for path in paths if (self._root / path).exists()]
         new = [path for path in paths if path not in there]
-        about = {"units": list(self._units), "new": new}
+        about = {"units": units, "new": new}
         with _private(self._folder / "before.json") as file:
             file.write(json.dumps(about).encode())
         with _private(self._folder / "before.tar") as file:
@@ -412,10 +427,27 @@ def put_back(supervisor: Supervisor, folder: Path = FOLDER, root: Path = Path("/
     gone = [unit for unit in wanted if f"{UNITS}/{unit}".lstrip("/") in about["new"]]
     if gone:
         supervisor.stop(gone)
+        supervisor.disable(gone)
     restore(folder, root)
     supervisor.reload()
     old = [unit for unit in wanted if unit not in gone]
-    return not old or supervisor.bring("restart", old)
+    if old and not supervisor.bring("restart", old):
+        return False
+    forget(folder)
+    return True
+
+
+def end_surges(supervisor: Supervisor, root: Path = Path("/"), units: Iterable[str] | None = None) -> None:
+    """Drain and end second instances: `units`, or all that there are."""
+    folder = root / "run/systemd/system"
+    found = list(units) if units is not None else [path.name for path in folder.glob("celery-*-surge.service")]
+    if not found:
+        return
+    supervisor.stop(found)
+    for unit in found:
+        (folder / unit).unlink(missing_ok=True)
+        shutil.rmtree(root / "run" / unit.removesuffix(".service").replace("@", "-"), ignore_errors=True)
+    supervisor.reload()
 
 
 def restore(folder: Path, root: Path) -> None:
@@ -491,9 +523,17 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost connection ends nothing
     supervisor = Systemd()
     try:
+        if sys.argv[1:] == ["--keep"]:
+            with alone():
+                forget()
+                end_surges(supervisor)
+                return 0
         if sys.argv[1:] == ["--put-back"]:
             with alone():
-                return 0 if put_back(supervisor) else 1
+                back = put_back(supervisor)
+                if back:
+                    end_surges(supervisor)
+                return 0 if back else 1
         told = json.loads(sys.stdin.read())
         with alone(patience=told["timeout"]):
             step = Step(told, supervisor)

@@ -33,6 +33,8 @@ def notify(state: str) -> None:
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
 def _complete_settings(instance: Any, **_: Any) -> None:
     settings.apply(instance.app)  # nothing is connected yet
+    if "json" in instance.app.conf.accept_content:
+        instance.app.control.mailbox.serializer = "json"  # so that `fleet_node.drain` can read it, which does not know the app
     control.count_failures()
 
 

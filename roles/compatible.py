@@ -33,6 +33,7 @@ def check(plan: Plan, me: Host, first: Instance, roles: frozenset[str], new: Rel
         name="Look for tasks that the release does not have",
         commands=[release.unregistered_command(new, queues)],
         _stdin=Hidden("".join(f"{name}={value}\n" for name, value in variables.items())),
+        _timeout=300,
     )
     given = host.data.get("discard_tasks") or ""
     python.call(

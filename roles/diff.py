@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from posixpath import basename
+from typing import TypeGuard
 
-from roles.probe import Machine, Path
+from roles.probe import Machine, Path, RunningUnit
 from roles.state import Directory, Entry, State, User
 
 UNIT_FOLDER = "/etc/systemd/system/"
@@ -51,6 +52,9 @@ def compare(wanted: State, seen: Machine) -> Changes:
     write = tuple(entry for entry in wanted.entries if not _is_as_wanted(entry, seen.paths.get(entry.path)))
     units = {unit.name: seen.units.get(unit.name) for unit in wanted.units}
     revisions = {unit.name: unit.revision for unit in wanted.units}
+    other = {
+        name for name, unit in units.items() if _is_up(unit) and revisions[name] is not None and unit.revision != revisions[name]
+    }
     changed = [path for path in (*remove, *(entry.path for entry in write)) if "/systemd/system/" in path]
     return Changes(
         install=tuple(sorted(set(wanted.packages) - seen.packages)),
@@ -59,19 +63,13 @@ def compare(wanted: State, seen: Machine) -> Changes:
         remove=tuple(remove),
         write=write,
         reload=bool(changed) or any(unit.stale for unit in seen.units.values()),
-        start=tuple(sorted(name for name, unit in units.items() if unit is None or not (unit.active and unit.enabled))),
-        restart=tuple(
-            sorted(
-                name
-                for name, unit in units.items()
-                if unit is not None
-                and unit.active
-                and unit.enabled
-                and revisions[name] is not None
-                and unit.revision != revisions[name]
-            )
-        ),
+        start=tuple(sorted(name for name, unit in units.items() if not _is_up(unit) or (not unit.enabled and name not in other))),
+        restart=tuple(sorted(other)),
     )
+
+
+def _is_up(unit: RunningUnit | None) -> TypeGuard[RunningUnit]:
+    return unit is not None and unit.active
 
 
 def _is_as_wanted(wanted: Entry, seen: Path | None) -> bool:

@@ -14,7 +14,7 @@ from pyinfra.context import host, inventory, state
 
 from fleet import lock
 from fleet.plan import Plan
-from roles import apply, earlier
+from roles import apply, earlier, outcome
 
 _planned: list[str] = []
 interrupted: list[bool] = []
@@ -53,8 +53,12 @@ def _take(state: Any, host: Any, plan: Plan, what: str, brings: bool) -> bool:
 
 
 def _give(broker: str, data: Any, run: dict[str, Any], started: float) -> None:
-    outcome = "interrupted" if interrupted else "failed" if state.failed_hosts else "done"
-    ended = {"outcome": outcome, "seconds": round(time.monotonic() - started, 1), "planned": sorted(_planned)}
+    well = not state.failed_hosts and outcome.all_well()
+    ended = {
+        "outcome": "interrupted" if interrupted else "done" if well else "failed",
+        "seconds": round(time.monotonic() - started, 1),
+        "planned": sorted(_planned),
+    }
     try:
         lock.ask(broker, data, lock.give_command(run, ended))
     except lock.LockError as error:

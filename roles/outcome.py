@@ -16,6 +16,7 @@ from fleet.rollout import Instance, Step
 from roles.probe import Machine
 
 MARK = "fleet-step: "
+LOST = "contact lost: may run either"
 
 
 @dataclass
@@ -58,7 +59,7 @@ def of(step: Step, host: str) -> Outcome:
         _outcomes[key] = _read(_metas[key], [one for one in step.instances if one.host == host])
         for one in step.instances:
             if one.host == host:
-                _states[one] = _outcomes[key].units.get(one.unit, {}).get("state", "new" if _outcomes[key].ok else "contact lost")
+                _states[one] = _outcomes[key].units.get(one.unit, {}).get("state", "new" if _outcomes[key].ok else LOST)
     return _outcomes[key]
 
 
@@ -76,9 +77,9 @@ def put_back(step: Step, host: str, well: bool) -> None:
             _states[one] = "put back" if well else "down"
 
 
-def states() -> dict[str, str]:
-    """Instance → state, as told at the end."""
-    return {str(one): state for one, state in _states.items()}
+def all_well() -> bool:
+    """Whether every worker that this run was to bring runs what it should."""
+    return all(state == "new" for state in _states.values())
 
 
 def _read(meta: Any, mine: list[Instance]) -> Outcome:
@@ -86,6 +87,8 @@ def _read(meta: Any, mine: list[Instance]) -> Outcome:
     marked = [line for line in lines if line.startswith(MARK)]
     if not marked:
         said = meta.stderr.splitlines()[-3:] if meta.is_complete() else []
+        if any("No module named fleet_node.step" in line for line in said):
+            said = ["what runs here was deployed by an earlier celery-fleet, which cannot be asked: run deploy.py first"]
         return Outcome(False, said or ["contact was lost; what the machine had begun it ends by itself"])
     found = json.loads(marked[-1].removeprefix(MARK))
     return Outcome(found["ok"], [*_drains(found["units"]), *found["notes"], *_times(found.get("seconds", {}))], found["units"])
@@ -108,7 +111,7 @@ def _times(seconds: Mapping[str, float]) -> list[str]:
 
 def _tell() -> None:
     """The end: a line where all is well, and else a table of who runs what."""
-    if not any(meta.is_complete() for meta in _metas.values()) or all(state == "new" for state in _states.values()):
+    if not any(meta.is_complete() for meta in _metas.values()) or all_well():
         return  # a dry run, or one that ended well
     table = Table(title="What every worker of this run is now", title_justify="left")
     for name in ("host", "worker", "release before", "state"):

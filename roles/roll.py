@@ -25,9 +25,6 @@ ANSWER = 30
 START = 120
 """Seconds until a worker has to be ready (TimeoutStartSec)."""
 
-FORGET = "rm -f /var/lib/fleet/before.*"
-"""sh that lets go of what putting back needs."""
-
 
 def files(wanted: State, units: Iterable[str]) -> tuple[Entry, ...]:
     """The unit files of these units, and the environments of their roles: what changes with them, and not before."""
@@ -66,13 +63,12 @@ def told(
     environments = {worker.env_path(one.role) for one in mine}
     revisions = {unit.name: unit.revision for unit in wanted.units} if wanted is not None else {}
     roles = sorted({one.role for one in mine})
-    slowest = max(_of(plan, one.role).stop_seconds for one in step.instances)
     return json.dumps(
         {
             "archive": archive.as_text(archive.pack(entries)),
             "envs": [entry.path for entry in entries if entry.path in environments],
             "files": [entry.path for entry in entries if entry.path not in environments],
-            "timeout": 3 * slowest + START + 6 * ANSWER,
+            "timeout": bound(plan, step),
             "units": {one.unit: _unit(plan, me, seen, one, releases, revisions) for one in mine},
             "gates": {role: _gate(plan, me, role, step, releases[role], secrets, expected) for role in roles},
             "going": [_node(seen, one) for one in step.instances],
@@ -81,6 +77,14 @@ def told(
             "restart": wanted is None,
         }
     )
+
+
+def bound(plan: Plan, step: Step) -> int:
+    """Seconds after which a step is over on every machine, if the machine is there: a second instance up, watched and later
+    drained, the worker drained in two phases, started and watched, and all of it back again."""
+    stop = max(_of(plan, one.role).stop_seconds for one in step.instances)
+    settle = max(max(_of(plan, one.role).settle, _of(plan, one.role).canary_settle) for one in step.instances)
+    return 4 * (2 * stop + START + settle + 20 * ANSWER)
 
 
 def _unit(
@@ -118,10 +122,11 @@ def _gate(
         "command": [f"{release.path}/venv/bin/python", "-m", "fleet_node.gate"],
         "user": USER,
         "folder": HOME,
-        "base": {"PATH": "/usr/bin:/bin", "HOME": HOME, "LANG": "C.UTF-8", "PYTHONPATH": f"{release.path}/node"},
+        "base": {"PATH": "/usr/bin:/bin", "HOME": HOME, "LANG": "C.UTF-8", "PYTHONPATH": release.python_path},
         "environment": worker.environment(plan, me, role, secrets),
         "ask": {
             "expected": expected,
+            "app": release.app,
             "look": LOOK,
             "settle": settings.canary_settle if step.canary else settings.settle,
             "patience": patience,
@@ -152,6 +157,13 @@ def _node(seen: Mapping[str, Machine], one: Instance) -> str:
 
 def _role(unit: str) -> str:
     return unit.removeprefix("celery-").partition("@")[0]
+
+
+def keep(release: Release) -> str:
+    """sh that lets go of the old files, and ends second instances."""
+    # Python only where there is one: it takes its time to start.
+    surges = "ls /run/systemd/system/celery-*-surge.service >/dev/null 2>&1"
+    return f"rm -f /var/lib/fleet/before.*; if {surges}; then {command(release, '--keep')}; fi"
 
 
 def command(release: Release, option: str = "") -> str:

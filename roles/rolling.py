@@ -90,28 +90,36 @@ def _declare(
                 commands=[roll_step.command(release)],
                 _stdin=Hidden(told),
                 _ignore_errors=True,
+                _timeout=roll_step.bound(plan, step),  # a machine that is gone says nothing
             )
             outcome.expect(step, me.name, done)
             python.call(
                 name="Go on, or put the step back",
                 function=_judge,
                 step=step,
+                plan=plan,
+                keep=roll_step.keep(release),
                 put_back=roll_step.command(release, "--put-back"),
             )
 
 
-def _judge(state: Any, host: Any, step: Step, put_back: str) -> bool:
+def _judge(state: Any, host: Any, step: Step, plan: Plan, keep: str, put_back: str) -> bool:
     """Whether all of the step is well; where it is not, what is well on this host is put back with the rest."""
     failed = outcome.failed(step)
     mine = outcome.of(step, host.name)
     for line in mine.lines:
         (logger.info if mine.ok else logger.error)(f"{host.print_prefix}{line}")
     if not failed:
-        server.shell(name="Let go of the old files", commands=[roll_step.FORGET])
+        server.shell(name="Let go of the old files", commands=[keep], _timeout=roll_step.bound(plan, step))
         return True
     if mine.ok:
         logger.error(f"{host.print_prefix}well itself, and put back with {some(failed)}")
-        back = server.shell(name="Put back the old files and workers", commands=[put_back], _ignore_errors=True)
+        back = server.shell(
+            name="Put back the old files and workers",
+            commands=[put_back],
+            _ignore_errors=True,
+            _timeout=roll_step.bound(plan, step),
+        )
         outcome.put_back(step, host.name, back.did_succeed())
     return False
 

@@ -17,6 +17,14 @@ def app_eager(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             yield At(f"{app.app}: task_always_eager", "True: no task would reach a worker; keep it to your tests")
 
 
+@rule("app-remote-control", "error")
+def app_remote_control(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Without remote control a worker answers nobody: neither a drain nor the gate of a rollout can ask it."""
+    for app in apps:
+        if app.settings.get("worker_enable_remote_control") is False:
+            yield At(f"{app.app}: worker_enable_remote_control", "False: a rollout could not ask its workers; leave it out")
+
+
 @rule("app-events", "warning")
 def app_events(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """Task events cost a third to almost half of the throughput of short tasks (0.66 and 0.58 times)."""

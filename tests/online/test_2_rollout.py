@@ -148,7 +148,7 @@ def test_back_to_the_release_before(lab: Lab) -> None:
     assert now not in {release for _, release in before.values()}
     done = lab.run("pyinfra", "inventory/lab.py", "rollback.py", "-y", *ROLLING, "--data", "release=nosuch")
     assert done.returncode == 1
-    assert "release: no run has brought nosuch; those whose last run ended well: " in done.stdout
+    assert "release: no run has brought nosuch; to go back to there are: " in done.stdout
 
 
 def test_restart_as_it_is(lab: Lab) -> None:

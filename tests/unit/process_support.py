@@ -102,9 +102,9 @@ class Machine:
                     "command": [sys.executable, "-m", "fleet_node.gate"],
                     "user": "",
                     "folder": str(self.root),
-                    "base": self.environment | {"PYTHONPATH": str(ROOT)},
+                    "base": self.environment | {"PYTHONPATH": f"{release}:{ROOT}"},
                     "environment": {},
-                    "ask": {"expected": len(self.running), "look": 5, "settle": 1, "patience": 10},
+                    "ask": {"app": "jobs", "expected": len(self.running), "look": 5, "settle": 1, "patience": 10},
                 }
             },
             "going": [f"web-worker-{number}@test" for number in numbers],
@@ -167,6 +167,9 @@ class Machine:
         pass
 
     def enable(self, units: Iterable[str]) -> None:
+        pass
+
+    def disable(self, units: Iterable[str]) -> None:
         pass
 
     def process(self, unit: str) -> int:

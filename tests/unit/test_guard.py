@@ -50,6 +50,8 @@ def state(failed: int, succeeded: int) -> dict[str, Any]:
         (state(4, 0), [], True),
         (state(4, 6), [], False),
         (state(5000, 5000), [state(10, 100000)], True),
+        (state(80, 7920), [state(50_000, 4_950_000)], False),
+        (state(400, 7600), [state(50_000, 4_950_000)], True),
     ],
 )
 def test_a_canary_that_fails_more_than_the_others(canary: Any, others: Any, bad: bool) -> None:

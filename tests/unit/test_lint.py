@@ -279,6 +279,11 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         "group_data/batsh.py: no host is in a group batsh; did you mean batch?",
     ),
     "app-eager": (plan, app_with(settings={"task_always_eager": True}), "shop.app: task_always_eager: True"),
+    "app-remote-control": (
+        plan,
+        app_with(settings={"worker_enable_remote_control": False}),
+        "shop.app: worker_enable_remote_control: False: a rollout could not ask its workers",
+    ),
     "app-events": (plan, app_with(settings={"worker_send_task_events": True}), "shop.app: worker_send_task_events: True"),
     "app-overruled": (
         plan,

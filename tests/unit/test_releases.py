@@ -11,6 +11,10 @@ def run(release: str, outcome: str = "done", what: str = "deploy.py") -> dict[st
     return {"what": what, "at": "2026-11-21T12:00:00Z", "outcome": outcome, "releases": {"3.11": release}, "app": "shop.app"}
 
 
+def back(release: str, outcome: str = "done") -> dict[str, Any]:
+    return run(release, outcome, "rollback.py")
+
+
 RESTART = {"what": "restart.py", "at": "2026-11-21T13:00:00Z", "outcome": "done"}
 
 
@@ -24,7 +28,13 @@ RESTART = {"what": "restart.py", "at": "2026-11-21T13:00:00Z", "outcome": "done"
         ([run("a"), run("b"), run("c", "failed")], "b"),
         ([run("a"), run("b", "failed"), run("c")], "a"),
         ([run("a"), run("b", "interrupted"), run("c")], "a"),
-        ([run("a"), run("b"), run("a", what="rollback.py")], "b"),  # back, and forth again
+        ([run("a"), run("b"), run("c"), back("b")], "a"),  # and further back: c was fled from
+        ([run("a"), run("b"), back("a", "interrupted")], "a"),  # the same again, and not forward to b
+        ([run("a"), run("b"), back("a", "failed")], "a"),
+        ([run("z"), run("a"), run("b"), back("a", "killed"), run("b", "failed")], "a"),
+        ([run("a"), run("b"), back("a"), run("b"), run("c")], "b"),  # mended, it seems: deployed again
+        ([run("z"), run("a"), run("a", "failed")], "z"),  # a change of settings failed; back is back
+        ([run("z"), run("a"), run("a", "failed"), run("b")], "a"),  # and a is as good as it was
         ([run("a"), run("b", "failed"), run("b"), run("c")], "b"),  # mended, it seems: by its last run
     ],
 )
@@ -35,15 +45,17 @@ def test_the_last_good_one_that_is_not_the_current_one(runs: list[dict[str, Any]
 def test_one_by_name() -> None:
     runs = [run("a"), run("b"), run("c"), run("d", "failed")]
     assert choose(runs, "a").ids == (("3.11", "a"),)
-    with pytest.raises(NoReleaseError, match=r"the last run with d failed .*: c \(2026-11-21T12:00:00Z\), b \("):
+    with pytest.raises(NoReleaseError, match=r"the last deploy of d failed .*: c \(2026-11-21T12:00:00Z\), b \("):
         choose(runs, "d")
-    with pytest.raises(NoReleaseError, match="no run has brought x; those whose last run ended well: c"):
+    with pytest.raises(NoReleaseError, match="no run has brought x; to go back to there are: c"):
         choose(runs, "x")
 
 
-@pytest.mark.parametrize("runs", [[], [RESTART], [run("a")], [run("a", "failed")], [run("a", "failed"), run("b")]])
+@pytest.mark.parametrize(
+    "runs", [[], [RESTART], [run("a")], [run("a", "failed")], [run("a", "failed"), run("b")], [run("a"), run("b"), back("a")]]
+)
 def test_where_there_is_none_it_is_said(runs: list[dict[str, Any]]) -> None:
-    with pytest.raises(NoReleaseError, match="there is no earlier release whose run ended well"):
+    with pytest.raises(NoReleaseError, match="there is no earlier release whose deploy ended well"):
         choose(runs)
 
 

@@ -38,6 +38,10 @@ def test_one_of_each_role_goes_first() -> None:
     assert names(first) == ["web1:web@1", "batch1:batch@1"]
 
 
+def test_a_role_of_one_has_a_canary_too() -> None:
+    assert [(names(step), step.canary) for step in rolled(plan(1, batch=BATCH))] == [(["batch1:batch@1"], True)]
+
+
 def test_then_batches_of_at_most_a_quarter() -> None:
     found = rolled(plan(), "web")
     assert [len(step.instances) for step in found] == [1, 2, 2, 2, 1]

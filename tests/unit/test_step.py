@@ -1,6 +1,6 @@
 """A step of a rollout on one machine, with real workers on a real Redis, and tasks that come in all the while."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -11,7 +11,7 @@ import pytest
 from fleet.drill import BROKEN
 from fleet.ledger import Account, Sent
 from fleet_node import step as step_module
-from fleet_node.step import Step, put_back
+from fleet_node.step import Step, end_surges, put_back
 from tests.unit.process_support import Machine, machine, states
 
 
@@ -113,6 +113,9 @@ def test_the_last_consumer_of_a_queue_is_doubled_first(here: Machine) -> None:
     accounts: list[Account] = []
     with load(here, accounts):
         result = run(here, here.told(here.release("new"), [1], "v2"))
+        # It goes on until all hosts of the step are judged: it may be needed to put back.
+        assert sorted(here.running) == ["celery-web@1-surge.service", "celery-web@1.service"]
+        end_surges(here, here.root)
     assert result["ok"], result
     assert result["units"]["celery-web@1.service"]["surged"]
     assert sorted(here.running) == ["celery-web@1.service"]
@@ -120,6 +123,25 @@ def test_the_last_consumer_of_a_queue_is_doubled_first(here: Machine) -> None:
     (account,) = accounts
     assert (account.lost, account.run_twice) == ((), ())
     assert {node for _, _, _, node in here.entries("r")} == {"web-worker-1@test", "web-worker-1-surge@test"}
+
+
+def test_the_second_one_stays_where_the_old_release_does_not_come_back(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(here, 1)
+    told = here.told(here.release("new"), [1], "v2")
+    bring = here.bring
+
+    def fall(verb: str, units: Iterable[str]) -> bool:
+        units = list(units)
+        if any("surge" in unit for unit in units):
+            return bring(verb, units)
+        here.stop(units)
+        return False
+
+    monkeypatch.setattr(here, "bring", fall)
+    result = run(here, told)
+    assert (result["ok"], states(result)) == (False, {"web@1": "down"})
+    assert sorted(here.running) == ["celery-web@1-surge.service"]
+    assert "left running, since nothing else serves their queues: celery-web@1-surge.service" in result["notes"][-1]
 
 
 def test_without_memory_for_a_second_one_nothing_goes_down(here: Machine) -> None:

@@ -49,9 +49,9 @@ def test_what_waits_is_counted_by_queue_and_name(here: Machine) -> None:
         redis.lpush("default", "not a message")
         # In the hands of a worker: as kombu keeps it.
         redis.hset("unacked", "tag", json.dumps([{"headers": {"task": "jobs.held"}}, "", "batch"]))
-        redis.hset("unacked", "other", json.dumps([{"headers": {"task": "jobs.held"}}, "", "elsewhere"]))
+        redis.hset("unacked", "other", json.dumps([{"headers": {"task": "jobs.held"}}, "tasks", "task.default"]))
     said = look(here)
-    assert said["unregistered"] == {"default": {"jobs.gone": 1}, "batch": {"jobs.gone": 1, "jobs.held": 1}}
+    assert said["unregistered"] == {"default": {"jobs.gone": 1}, "batch": {"jobs.gone": 1}, "in flight": {"jobs.held": 2}}
     assert (said["looked_at"], said["not_looked_at"]) == (8, 0)
 
 
