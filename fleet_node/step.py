@@ -3,7 +3,7 @@
 On stdin a JSON object:
     {"archive": base64 of a gzipped tar, "envs": paths in it that come first, "files": all its other paths, "timeout": seconds,
      "units": {unit: {"role", "node", "queues", "revision", "need": bytes, "surge": {"unit", "node", "text"}}},
-     "gates": {role: {"command", "user", "groups", "folder", "ask": what fleet_node.gate reads first, "environment"}},
+     "gates": {role: {"command", "user", "folder", "base", "ask": what fleet_node.gate reads first, "environment"}},
      "going": all nodes that go down in this step anywhere, "keep": {queue: consumers it keeps}, "canary": bool, "restart": bool}
 Here: guard → (surge) → new files → restart, which drains → gate; and where a gate fails, the old files and the old release again.
 
@@ -18,27 +18,26 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fleet_node import guard
+from fleet_node.asking import AskingError, Gate
+from fleet_node.before import Before
+from fleet_node.systemd import Supervisor, Systemd
 
 MARK = "fleet-step: "
 FOLDER = Path("/var/lib/fleet")
-UNITS = "/etc/systemd/system"
 RUNTIME = Path("/run")
 SLICE = Path("/sys/fs/cgroup/fleet.slice")
-JOURNAL_LINES = 15
 KILLED = "timeout killed KILL"
 """SERVICE_RESULT, EXIT_CODE and EXIT_STATUS of a worker that systemd ended when its time to stop was over."""
 GATE_START = 90
@@ -49,144 +48,14 @@ class StepError(Exception):
     """The step cannot go on. str() says why."""
 
 
-class Supervisor(Protocol):
-    """What starts and stops workers: systemd, and in tests something smaller."""
-
-    def bring(self, verb: str, units: Iterable[str]) -> bool:
-        """Start or restart, and wait until they are ready, or have failed to be."""
-
-    def stop(self, units: Iterable[str]) -> None:
-        """Stop, and wait until they have."""
-
-    def reload(self) -> None:
-        """Read changed unit files."""
-
-    def enable(self, units: Iterable[str]) -> None:
-        """Have them start with the machine."""
-
-    def disable(self, units: Iterable[str]) -> None:
-        """The contrary of enable()."""
-
-    def process(self, unit: str) -> int:
-        """Its main process if it is up, else 0."""
-
-    def revision(self, unit: str) -> str:
-        """FLEET_REVISION of its main process; empty where there is none."""
-
-    def journal(self, unit: str) -> list[str]:
-        """The last lines that it said."""
-
-
-class Systemd:
-    """The real one."""
-
-    def bring(self, verb: str, units: Iterable[str]) -> bool:
-        return _run("systemctl", verb, *units).returncode == 0
-
-    def stop(self, units: Iterable[str]) -> None:
-        _run("systemctl", "stop", *units)
-
-    def reload(self) -> None:
-        _run("systemctl", "daemon-reload")
-
-    def enable(self, units: Iterable[str]) -> None:
-        _run("systemctl", "enable", "--quiet", *units)
-
-    def disable(self, units: Iterable[str]) -> None:
-        _run("systemctl", "disable", "--quiet", *units)
-
-    def process(self, unit: str) -> int:
-        shown = _run("systemctl", "show", "--property=ActiveState,MainPID", unit).stdout
-        found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-        return int(found.get("MainPID") or 0) if found.get("ActiveState") == "active" else 0
-
-    def revision(self, unit: str) -> str:
-        pid = self.process(unit)
-        try:
-            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pid else []
-        except OSError:
-            return ""
-        return next((one.partition(b"=")[2].decode() for one in variables if one.startswith(b"FLEET_REVISION=")), "")
-
-    def journal(self, unit: str) -> list[str]:
-        return _run("journalctl", "--no-pager", "-o", "cat", "-n", str(JOURNAL_LINES), "-u", unit).stdout.splitlines()
-
-
-class Gate:
-    """fleet_node.gate as a process beside the step, as the workers' own user."""
-
-    def __init__(self, told: Mapping[str, Any], control: str | None) -> None:
-        user = {"user": told["user"], "group": told["user"], "extra_groups": []} if os.geteuid() == 0 and told["user"] else {}
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
-        self._process = subprocess.Popen(
-            told["command"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            cwd=told["folder"],
-            env=told["base"],
-            **user,
-        )
-        self._tell({**told["ask"], "environment": told["environment"], "control": control})
-
-    def consumed(self, timeout: float) -> dict[str, list[str]]:
-        """node → queues, of all workers that are up now. Raises StepError."""
-        found: dict[str, list[str]] = self._answer(timeout)["consumed"]
-        return found
-
-    def judge(self, asked: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        """See fleet_node.gate. Raises StepError."""
-        self._tell(asked)
-        return self._answer(timeout)
-
-    def close(self) -> None:
-        """End it."""
-        if self._process.stdin:
-            with suppress(OSError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._errors.close()
-        if self._process.stdout:
-            self._process.stdout.close()
-
-    def _tell(self, said: Mapping[str, Any]) -> None:
-        assert self._process.stdin  # noqa: S101 - it is a pipe
-        try:
-            self._process.stdin.write(json.dumps(said) + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it has ended: the answer says why
-
-    def _answer(self, timeout: float) -> dict[str, Any]:
-        assert self._process.stdout  # noqa: S101 - it is a pipe
-        alarm = signal.signal(signal.SIGALRM, lambda *_: self._process.kill())
-        signal.alarm(int(timeout) + 1)
-        try:
-            line = self._process.stdout.readline()
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, alarm)
-        if not line:
-            self._process.wait()
-            self._errors.seek(0)
-            said = [one for one in self._errors.read().splitlines() if one.strip()]
-            raise StepError(f"could not ask the workers: {said[-1] if said else f'no answer in {timeout:g} s'}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-
 class Step:
     """A step, as it goes."""
 
     def __init__(self, told: Mapping[str, Any], supervisor: Supervisor, root: Path = Path("/"), folder: Path = FOLDER) -> None:
-        self._told, self._supervisor, self._root, self._folder = told, supervisor, root, folder
+        self._told, self._supervisor, self._root = told, supervisor, root
         self._units: dict[str, dict[str, Any]] = told["units"]
         self._gates: dict[str, Gate] = {}
+        self._before = Before(folder, root)
         self._surged: list[str] = []
         self.result: dict[str, Any] = {
             "ok": False,
@@ -203,20 +72,20 @@ class Step:
             todo = self._still_to_do()
             if not todo:
                 self._supervisor.enable(self._units)
-                if not (self._folder / "before.json").exists():  # else it is that step's, and still what putting back needs
-                    self._remember([])
+                if not self._before.exists():  # else it is that step's, and still what putting back needs
+                    self._before.remember([], ())
                 self.result["ok"] = True
                 return self.result
             for role in sorted({self._units[unit]["role"] for unit in todo}):
                 self._gates[role] = Gate(self._told["gates"][role], self._control(role))
-            self._remember(list(self._units))
+            self._before.remember(list(self._units), (*self._told["envs"], *self._told["files"]))
             with self._timed("look"):
                 consumed = self._consumed()
             self._guard(todo, consumed)
             started = True
             self._change(todo)
             self.result["ok"] = True
-        except (StepError, OSError, subprocess.SubprocessError, ValueError) as error:
+        except (StepError, AskingError, OSError, subprocess.SubprocessError, ValueError) as error:
             self._note(str(error))
             if started:
                 self._undo()
@@ -287,8 +156,8 @@ class Step:
                 if not self._supervisor.bring("start", self._surged):
                     raise StepError(self._why_not(self._surged))
                 self._pass_gate({unit: self._units[unit]["surge"]["node"] for unit in units}, canary=False)
-        except StepError:
-            self._restore()  # the environment that was there; what runs has its own still
+        except (StepError, AskingError):
+            self._before.restore()  # the environment that was there; what runs has its own still
             raise
 
     def _change(self, todo: list[str]) -> None:
@@ -363,29 +232,13 @@ class Step:
         if not units:
             return
         try:
-            self.result["put_back"] = put_back(self._supervisor, self._folder, self._root, units)
+            self.result["put_back"] = self._before.put_back(self._supervisor, units)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             self._note(f"could not put back: {error}")
         for unit in units:
             self.result["units"][unit]["state"] = "put back" if self.result["put_back"] else "down"
         said = "put back as it was" if self.result["put_back"] else "what was there does not start"
         self._note(f"{said}: {' '.join(units)}")
-
-    def _remember(self, units: list[str]) -> None:
-        """Keep the old files of a step on `units`, for root alone to read: environments hold secrets."""
-        paths = [path.lstrip("/") for path in (*self._told["envs"], *self._told["files"])] if units else []
-        forget(self._folder)
-        self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        there = [path for path in paths if (self._root / path).exists()]
-        new = [path for path in paths if path not in there]
-        about = {"units": units, "new": new}
-        with _private(self._folder / "before.json") as file:
-            file.write(json.dumps(about).encode())
-        with _private(self._folder / "before.tar") as file:
-            subprocess.run(["tar", "-C", str(self._root), "-cf", "-", *_from_nothing(there)], stdout=file, check=True)
-
-    def _restore(self) -> None:
-        restore(self._folder, self._root)
 
     def _write(self, paths: Iterable[str]) -> None:
         members = [path.lstrip("/") for path in paths]
@@ -417,26 +270,6 @@ class Step:
         say(line)
 
 
-def put_back(supervisor: Supervisor, folder: Path = FOLDER, root: Path = Path("/"), units: Iterable[str] | None = None) -> bool:
-    """Undo the last step: its files as they were, its workers restarted on them. Whether they came up; those that are new go."""
-    try:
-        about = json.loads((folder / "before.json").read_text())
-    except (OSError, ValueError):
-        return False
-    wanted = list(units if units is not None else about["units"])
-    gone = [unit for unit in wanted if f"{UNITS}/{unit}".lstrip("/") in about["new"]]
-    if gone:
-        supervisor.stop(gone)
-        supervisor.disable(gone)
-    restore(folder, root)
-    supervisor.reload()
-    old = [unit for unit in wanted if unit not in gone]
-    if old and not supervisor.bring("restart", old):
-        return False
-    forget(folder)
-    return True
-
-
 def end_surges(supervisor: Supervisor, root: Path = Path("/"), units: Iterable[str] | None = None) -> None:
     """Drain and end second instances: `units`, or all that there are."""
     folder = root / "run/systemd/system"
@@ -448,21 +281,6 @@ def end_surges(supervisor: Supervisor, root: Path = Path("/"), units: Iterable[s
         (folder / unit).unlink(missing_ok=True)
         shutil.rmtree(root / "run" / unit.removesuffix(".service").replace("@", "-"), ignore_errors=True)
     supervisor.reload()
-
-
-def restore(folder: Path, root: Path) -> None:
-    """The old files again; those that there were none of go."""
-    about = json.loads((folder / "before.json").read_text())
-    for path in about["new"]:
-        (root / path).unlink(missing_ok=True)
-    with (folder / "before.tar").open("rb") as file:
-        subprocess.run(["tar", "-xpmf", "-", "-C", str(root), "--keep-directory-symlink"], stdin=file, check=True)
-
-
-def forget(folder: Path = FOLDER) -> None:
-    """Let go of what putting back needs."""
-    for name in ("before.json", "before.tar"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def available(slice_folder: Path = SLICE) -> int:
@@ -496,10 +314,6 @@ def alone(folder: Path = FOLDER, patience: float = 600) -> Iterator[None]:
         yield
 
 
-def _from_nothing(paths: list[str]) -> list[str]:
-    return ["--", *paths] if paths else ["--files-from", "/dev/null"]
-
-
 def say(line: str) -> None:
     """To whoever still listens."""
     try:
@@ -509,28 +323,18 @@ def say(line: str) -> None:
         pass  # a lost connection ends nothing
 
 
-@contextmanager
-def _private(path: Path) -> Iterator[Any]:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        yield file
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
-
-
 def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost connection ends nothing
-    supervisor = Systemd()
+    supervisor, before = Systemd(), Before(FOLDER)
     try:
         if sys.argv[1:] == ["--keep"]:
             with alone():
-                forget()
+                before.forget()
                 end_surges(supervisor)
                 return 0
         if sys.argv[1:] == ["--put-back"]:
             with alone():
-                back = put_back(supervisor)
+                back = before.put_back(supervisor)
                 if back:
                     end_surges(supervisor)
                 return 0 if back else 1

@@ -18,7 +18,7 @@ from celery import Celery
 from redis import Redis
 
 from fleet.ledger import Account, Entry, Sent, account
-from fleet_node.step import UNITS
+from fleet_node.before import UNITS
 from roles.archive import pack
 from roles.state import File
 from tests.unit.shop_support import PATIENCE, answering, free_port, process

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleet.ledger import Sent
-from fleet_node.step import UNITS
+from fleet_node.before import UNITS
 from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE
 

@@ -11,7 +11,8 @@ import pytest
 from fleet.drill import BROKEN
 from fleet.ledger import Account, Sent
 from fleet_node import step as step_module
-from fleet_node.step import Step, end_surges, put_back
+from fleet_node.before import Before
+from fleet_node.step import Step, end_surges
 from tests.unit.process_support import Machine, machine, states
 
 
@@ -180,7 +181,7 @@ def test_a_step_that_went_well_can_be_put_back_and_is_not_done_twice(here: Machi
     # The run that asked for it was cut off, and the next asks again.
     again = run(here, told)
     assert (again["ok"], states(again), here.process("celery-web@1.service")) == (True, {"web@1": "new"}, pid)
-    assert put_back(here, here.root / "var", here.root)
+    assert Before(here.root / "var", here.root).put_back(here)
     assert here.revision("celery-web@1.service") == "v1"
 
 
