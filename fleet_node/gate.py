@@ -36,8 +36,8 @@ SETTINGS = (
 )
 """What of an app's settings says how its workers are reached, and how they answer."""
 
-
 PLACES = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "priority_steps", "master_name")
+"""What of a transport's options says where messages are."""
 
 
 def of(app: Any) -> dict[str, Any]:

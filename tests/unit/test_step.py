@@ -109,6 +109,30 @@ def test_a_release_that_is_not_well_is_put_back(here: Machine, how: str, why: st
     assert (account.lost, account.run_twice) == ((), ())
 
 
+OWN_SERIALIZER = """
+from kombu.serialization import register
+import json as _json
+register("ours", lambda one: "!" + _json.dumps(one), lambda text: _json.loads(text[1:]), content_type="application/x-ours")
+app.conf.update(task_serializer="ours", result_serializer="ours", accept_content={accept})
+app.conf.broker_transport_options = {{"global_keyprefix": "p:"}}
+app.conf.result_backend_transport_options = {{"global_keyprefix": "r:"}}
+app.conf.update(control_exchange="elsewhere")
+"""
+
+
+@pytest.mark.parametrize(("accept", "outcome"), [(["ours", "json"], "idle"), (["ours"], "silent")])
+def test_an_app_that_has_things_elsewhere_and_says_them_its_own_way(here: Machine, accept: list[str], outcome: str) -> None:
+    more = OWN_SERIALIZER.format(accept=accept)
+    first = run(here, here.told(here.release("old", more), [1, 2], "v1"))
+    assert first["ok"], first
+    result = run(here, here.told(here.release("new", more), [1], "v2", canary=True))
+    assert result["ok"], result
+    # Without JSON nobody but the app reads what its workers say, and SIGTERM drains alone.
+    assert result["units"]["celery-web@1.service"]["drain"]["outcome"] == outcome, result
+    with here.redis() as redis:
+        assert [key for key in redis.scan_iter() if b"probe" in key] == []
+
+
 def test_the_last_consumer_of_a_queue_is_doubled_first(here: Machine) -> None:
     started(here, 1)
     accounts: list[Account] = []
