@@ -8,9 +8,9 @@ from pyinfra.context import host
 
 from roles import apply, locking, machine, rolling, survey
 
-fleet, secrets = survey.load()
+fleet, secrets = survey.load("discard_tasks")
 me = fleet.hosts[host.name]
-seen, plan = survey.look()
+seen, plan = survey.look(fleet)
 locking.hold(name="Take the lock", plan=plan, what="deploy.py")
 
 # Prepare: nothing that runs is touched.

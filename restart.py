@@ -7,7 +7,7 @@ from pyinfra.context import host
 
 from roles import locking, rolling, survey
 
-fleet, secrets = survey.load()
-_, plan = survey.look()
+fleet, secrets = survey.load("role")
+_, plan = survey.look(fleet)
 locking.hold(name="Take the lock", plan=plan, what="restart.py", brings=False)
 rolling.restart(plan, fleet.hosts[host.name], secrets, host.data.get("role"))

@@ -7,9 +7,9 @@ from pyinfra.context import host
 
 from roles import apply, earlier, locking, rolling, survey
 
-fleet, secrets = survey.load()
+fleet, secrets = survey.load("release", "discard_tasks")
 me = fleet.hosts[host.name]
-seen, plan = survey.look()
+seen, plan = survey.look(fleet)
 earlier.go_back(plan, host.data.get("release"))
 locking.hold(name="Take the lock", plan=plan, what="rollback.py")
 

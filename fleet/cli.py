@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet import drills, inventory, linting, lock, secrets, spec
+from fleet import drill, drills, inventory, linting, lock, secrets, spec
 from fleet.facts import FactsError
 from fleet.lint import report
 from fleet.tunnel import TunnelError, forward
@@ -122,7 +122,8 @@ def history(
 
     Example: fleet history inventory/prod.py
     """
-    runs = lock.read_history(*_broker(file))
+    broker = _broker(file)
+    runs, held = lock.read_history(*broker), lock.read_lock(*broker)
     for run in runs:
         if as_json:
             typer.echo(json.dumps(run))
@@ -130,21 +131,38 @@ def history(
         planned = f", to restart {' '.join(run['planned'])}" if run.get("planned") else ""
         release = f", release {'/'.join(run['releases'].values())}" if run.get("releases") else ""
         seconds = f", {run['seconds']} s" if "seconds" in run else ""
-        typer.echo(f"{run.get('at')}  {run.get('outcome'):<11}  {run.get('what')} by {run.get('who')}{seconds}{release}{planned}")
-    if not runs and not as_json:
-        typer.echo("no run has changed anything yet")
+        drill = " (a drill)" if run.get("drill") else ""
+        outcome = run.get("outcome", "?")
+        typer.echo(f"{run.get('at')}  {outcome:<11}  {run.get('what')}{drill} by {run.get('who')}{seconds}{release}{planned}")
+    if not as_json:
+        if held:
+            typer.echo(f"at work, or cut off: {lock.explain(held, str(file))}")
+        elif not runs:
+            typer.echo("no run has changed anything yet")
 
 
 @app.command()
 def unlock(
     file: Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/prod.py.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where the run is a process of this machine that is alive.")
+    ] = False,
 ) -> None:
     """Remove the lock of a run that is not at work any more (its process was killed, its machine is gone).
 
     Example: fleet unlock inventory/prod.py
     """
-    held = lock.break_lock(*_broker(file))
-    typer.echo(f"removed: {held}" if held else "no run holds the lock")
+    broker = _broker(file)
+    held = lock.read_lock(*broker)
+    if lock.is_at_work(held) and not force:
+        raise lock.LockError(
+            f"{lock.explain(held, str(file))}\nit is alive: wait for it, or end it; --force removes its lock all the same"
+        )
+    if not held:
+        typer.echo("no run holds the lock")
+        return
+    lock.break_lock(*broker)
+    typer.echo(f"removed the lock: {lock.explain(held, str(file)).rpartition(',')[0]}")
 
 
 def _broker(file: Path) -> tuple[str, Mapping[str, Any]]:
@@ -166,6 +184,12 @@ def main() -> None:
         app()
     except (spec.SpecError, secrets.SecretsError, TunnelError, lock.LockError, FactsError) as error:
         sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    except drill.DrillError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except OSError as error:  # a path that is none, a folder that may not be written to
+        sys.stderr.write(f"{error.filename or ''}: {error.strerror or error}\n".lstrip(": "))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -47,7 +48,9 @@ BROKEN: dict[str, str] = {
 }
 """Releases that are not well: what an app's module has more."""
 
-PHASES = ("release", "restart", "rollback", *BROKEN, "killed", "as before")
+BACK = "as before"
+PHASES = ("release", "restart", "rollback", *BROKEN, "killed", BACK)
+CUT_OFF = "the fleet may run a release of this drill: pyinfra {} deploy.py -y brings back yours"
 LONGEST_RUN = 3600
 """Seconds that one run of pyinfra may take."""
 PATIENCE = 90
@@ -91,11 +94,11 @@ def is_local(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
 
 @dataclass(frozen=True)
 class Runs:
-    """pyinfra's runs against one inventory. more: further arguments of all of them."""
+    """pyinfra's runs against one inventory. hosts: what it says of each. more: further arguments of all of them."""
 
     inventory: Path
     plan: Plan
-    broker: Mapping[str, Any]
+    hosts: Mapping[str, Mapping[str, Any]]
     more: Sequence[str]
     log: Path
     say: Say
@@ -126,21 +129,38 @@ class Runs:
                     self.say(f"  {line.partition('operation: ')[2].strip()}")
                 yield line
 
+    def clean(self) -> None:
+        """Remove the releases that drills alone have brought: they would take the places of those to go back to."""
+        history = lock.read_history(self.plan.fleet.broker_host, self.hosts[self.plan.fleet.broker_host])
+        ids: dict[bool, set[str]] = {True: set(), False: set()}
+        for run in history:
+            ids[bool(run.get("drill"))] |= set((run.get("releases") or {}).values())
+        # What the sources make was brought by some run that was no drill, or it runs: then a unit names it.
+        names = " ".join(map(shlex.quote, sorted(ids[True] - ids[False])))
+        remove = (
+            f"cd /opt/fleet/releases && for id in {names}; do "
+            'grep -qsF "/releases/$id/" /etc/systemd/system/celery-*.service || rm -rf "./$id"; done'
+        )
+        for host in self.plan.workers if names else ():
+            lock.ask(host, self.hosts[host], remove)
+
     def unlock(self) -> None:
         """Remove the lock that a killed run left."""
-        lock.break_lock(self.plan.fleet.broker_host, self.broker)
+        lock.break_lock(self.plan.fleet.broker_host, self.hosts[self.plan.fleet.broker_host])
 
     @contextmanager
     def _started(self, file: str, *data: str) -> Iterator[subprocess.Popen[str]]:
         pyinfra = Path(sys.executable).with_name("pyinfra")
-        arguments = [word for one in data for word in ("--data", one)]
+        # None that is there to go back to makes room for one of the drill's.
+        kept = self.plan.fleet.settings.releases_kept + 2 * len(PHASES)
+        arguments = [word for one in (*data, f"releases_kept={kept}") for word in ("--data", one)]
         with subprocess.Popen(
             [str(pyinfra), str(self.inventory), file, "-y", *self.more, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", lock.DRILL: "1"},
         ) as process:
             too_long = threading.Timer(LONGEST_RUN, process.terminate)
             too_long.start()
@@ -151,6 +171,17 @@ class Runs:
                 raise
             finally:
                 too_long.cancel()
+
+
+def complete(names: Sequence[str]) -> list[str]:
+    """The phases that were asked for, and at their end the one that brings back what was there. Raises DrillError."""
+    if unknown := [name for name in names if name not in PHASES]:
+        raise DrillError(f"--phases: no {unknown[0]!r}; there are: {', '.join(PHASES)}")
+    if not names:
+        raise DrillError(f"--phases: write at least one of: {', '.join(PHASES)}")
+    bring_another = {"release", "rollback", "killed"}
+    last_back = max((index for index, name in enumerate(names) if name == BACK), default=-1)
+    return [*names, BACK] if bring_another.intersection(names[last_back + 1 :]) else list(names)
 
 
 def roll(runs: Runs, producer: Producer, phases: Sequence[str], before: float) -> list[Phase]:
@@ -194,8 +225,10 @@ def _phase(name: str, runs: Runs, release: Callable[[str], str]) -> str:
             return "it could not be killed: no step had begun"
         runs.unlock()
         return _well(runs.run("deploy.py", new))
-    if name == "as before":
-        return _well(runs.run("deploy.py"))
+    if name == BACK:
+        said = _well(runs.run("deploy.py"))
+        runs.clean()
+        return said
     code, output = runs.run("deploy.py", release(name))
     if name == "release":
         return _well((code, output))
@@ -219,13 +252,20 @@ def _copy(source: Path, target: Path, app: str, more: str) -> Path:
     shutil.copytree(source, target, symlinks=True)
     (target / "fleet_drill.txt").write_text(f"{uuid.uuid4().hex}\n")
     if more:
-        module = target.joinpath(*app.partition(":")[0].split("."))
-        path = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
-        if not path.is_file():
-            raise DrillError(f"celery_app {app}: no {path.relative_to(target)} in {source}")
-        with path.open("a") as file:
+        with module_of(target, app).open("a") as file:
             file.write(f"\n{more}")
     return target
+
+
+def module_of(source: Path, app: str) -> Path:
+    """The file that `celery -A` names: a module, or an attribute of one. Raises DrillError where there is none."""
+    dotted = app.partition(":")[0].split(".")
+    for parts in (dotted, dotted[:-1]):
+        module = source.joinpath(*parts)
+        for path in (module.with_suffix(".py"), module / "__init__.py"):
+            if parts and path.is_file():
+                return path
+    raise DrillError(f"celery_app {app}: no such module in {source}, so no broken releases can be made of it")
 
 
 def report(producer: Producer, phases: Sequence[Phase], seconds: float) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """One run at a time, and a record of each: a lock and a history on the broker's machine, over SSH.
 
-What is told of a run is a JSON object: {"who", "pid", "at", "what"}, where it brings a release also "releases" (its id by
-Python version) and "app"; and in the history "seconds", "outcome" (done, failed, interrupted, or killed, where somebody had to
-remove its lock) and "planned" (the instances that were to restart) too.
+What is told of a run is a JSON object: {"who", "pid", "at", "what"}, where it brings a release also "releases" (its id by Python
+version) and "app", and in a drill "drill"; in the history also "seconds", "outcome" (done, failed, interrupted, or killed, where
+somebody had to remove its lock) and "planned" (the instances that were to restart).
 Times are UTC, as in 2026-11-21T16:52:07Z.
 """
 
@@ -20,6 +20,8 @@ from typing import Any
 from fleet import tunnel
 
 FOLDER = "/var/lib/fleet"
+DRILL = "FLEET_DRILL"
+"""In the environment of the runs of a drill, which marks them in the history."""
 _HELD = 75  # EX_TEMPFAIL
 
 
@@ -30,7 +32,8 @@ class LockError(Exception):
 def about(what: str) -> dict[str, Any]:
     """This run, as the lock tells it."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"who": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "at": now, "what": what}
+    drill = {"drill": True} if os.environ.get(DRILL) else {}
+    return {"who": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "at": now, "what": what, **drill}
 
 
 def take_command(run: Mapping[str, Any], folder: str = FOLDER) -> str:
@@ -101,6 +104,20 @@ def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return [run for run in runs if isinstance(run, dict)]
+
+
+def read_lock(host: str, data: Mapping[str, Any]) -> str:
+    """What the lock says; empty where there is none."""
+    return ask(host, data, f"cat {FOLDER}/lock 2>/dev/null || true")[1].strip()
+
+
+def is_at_work(held: str) -> bool:
+    """Whether the run that holds the lock is a process of this machine that is alive."""
+    try:
+        run = json.loads(held)
+        return str(run["who"]).endswith(f"@{socket.gethostname()}") and _is_alive(run["pid"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def break_lock(host: str, data: Mapping[str, Any]) -> str:

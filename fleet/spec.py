@@ -24,7 +24,7 @@ _SUFFIX = "_worker"
 M = TypeVar("M", bound=Model)
 FLEET_WIDE = ("visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-_OF_A_RUN = ("role", "release", "discard_tasks")  # said by --data, for this run alone
+OF_A_RUN = ("role", "release", "discard_tasks")  # said by --data, for this run alone
 # Group data that pyinfra itself reads: global arguments and connector settings.
 _PYINFRA_PREFIXES = ("_", "ssh_", "fake_", "local_")
 
@@ -185,7 +185,7 @@ def _group_mistakes(inventory: Inventory) -> Iterable[str]:
 
 
 def _unknown_names(data: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]]) -> Iterable[str]:
-    known = {*_OF_A_RUN, *Settings.model_fields, BROKER, *(group + _SUFFIX for group in groups)}
+    known = {*OF_A_RUN, *Settings.model_fields, BROKER, *(group + _SUFFIX for group in groups)}
     for name in data:
         if name in known or name.startswith(_PYINFRA_PREFIXES):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pyinfra import logger
@@ -26,7 +27,9 @@ def go_back(plan: Plan, wanted: str | None) -> None:
         broker = plan.fleet.broker_host
         try:
             runs = lock.read_history(broker, inventory.get_host(broker).data.dict())  # type: ignore[no-untyped-call]
-            _goal.append(releases.choose(runs, wanted))
+            # What a drill has brought is nothing to go back to, but for the drill itself.
+            real = [run for run in runs if not run.get("drill") or os.environ.get(lock.DRILL)]
+            _goal.append(releases.choose(real, wanted))
         except (lock.LockError, releases.NoReleaseError) as error:
             raise FleetError(str(error)) from None
         logger.info(f"--> back to release {_goal[0]}")

@@ -28,8 +28,12 @@ def _interrupted(signum: int, frame: Any) -> NoReturn:
 
 
 def _refuse_nobody() -> None:
-    if ctx_state.isset() and state.initialised and state.limit_hosts == []:  # type: ignore[no-untyped-call]
-        sys.stderr.write("--limit names no host of the inventory: nothing was done\n")
+    if not (ctx_state.isset() and state.initialised):  # type: ignore[no-untyped-call]
+        return
+    empty = len(state.inventory) == 0
+    if empty or state.limit_hosts == []:
+        said = "the inventory has no host (is there such a file?)" if empty else "--limit names no host of the inventory"
+        sys.stderr.write(f"{said}: nothing was done\n")
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)  # an exit code cannot be changed any more in any other way

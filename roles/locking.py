@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import sys
 import time
 from collections.abc import Generator
 from typing import Any
@@ -44,7 +45,7 @@ def _take(state: Any, host: Any, plan: Plan, what: str, brings: bool) -> bool:
     data = inventory.get_host(broker).data.dict()  # type: ignore[no-untyped-call]
     run, started = {**lock.about(what), **(earlier.brought(plan) if brings else {})}, time.monotonic()
     try:
-        lock.take(broker, data, run, "INVENTORY")
+        lock.take(broker, data, run, next((word for word in sys.argv[1:] if not word.startswith("-")), "INVENTORY"))
     except lock.LockError as error:
         logger.error(f"{host.print_prefix}{error}")
         return False

@@ -21,10 +21,14 @@ LOST = "contact lost: may run either"
 
 @dataclass
 class Outcome:
-    """Of a step on a host. units: as fleet_node.step says; empty where contact was lost."""
+    """Of a step on a host. lines: all that is told of it; notes: what it noted itself, the reason first where it failed.
+
+    units: as fleet_node.step says; empty where contact was lost.
+    """
 
     ok: bool
     lines: list[str]
+    notes: list[str]
     units: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -89,9 +93,11 @@ def _read(meta: Any, mine: list[Instance]) -> Outcome:
         said = meta.stderr.splitlines()[-3:] if meta.is_complete() else []
         if any("No module named fleet_node.step" in line for line in said):
             said = ["what runs here was deployed by an earlier celery-fleet, which cannot be asked: run deploy.py first"]
-        return Outcome(False, said or ["contact was lost; what the machine had begun it ends by itself"])
+        said = said or ["contact was lost; what the machine had begun it ends by itself"]
+        return Outcome(False, said, said)
     found = json.loads(marked[-1].removeprefix(MARK))
-    return Outcome(found["ok"], [*_drains(found["units"]), *found["notes"], *_times(found.get("seconds", {}))], found["units"])
+    lines = [*_drains(found["units"]), *found["notes"], *_times(found.get("seconds", {}))]
+    return Outcome(found["ok"], lines, found["notes"], found["units"])
 
 
 def _drains(units: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -118,4 +124,10 @@ def _tell() -> None:
         table.add_column(name, overflow="fold")
     for one, state in _states.items():
         table.add_row(one.host, f"{one.role}@{one.number}", _releases[one] or "-", state)
-    Console(stderr=True).print(table)
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(table)
+    for (step, host), found in _outcomes.items():
+        if not found.ok:
+            what = "the canary" if step.canary else "a step"
+            console.print(f"{what} failed on {host}: {'; '.join(line.splitlines()[0] for line in found.notes[:2])}", markup=False)
+    console.print("Mend it and run it again: what is left is done then. docs/firefighting.md says more.")

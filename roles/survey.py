@@ -43,8 +43,15 @@ class Probe(FactBase[probe.Machine]):
 
 
 @cache
-def load() -> tuple[Fleet, Mapping[str, str]]:
-    """The whole fleet, validated, and its secrets: once a run, before any machine is asked. Raises FleetError."""
+def load(*takes: str) -> tuple[Fleet, Mapping[str, str]]:
+    """The whole fleet, validated, and its secrets: once a run, before any machine is asked. Raises FleetError.
+
+    takes: names of what this script, and not every one, is told by --data.
+    """
+    for name in spec.OF_A_RUN:
+        if name not in takes and host.data.get(name) is not None:
+            known = f"it takes {' and '.join(takes)}" if takes else "--limit names hosts"
+            raise FleetError(f"{name}: this script takes none by --data; {known}; nothing was changed")
     try:
         fleet = spec.load(gather(inventory))
         path = Path(fleet.settings.secrets_file)
@@ -62,7 +69,7 @@ seen_by_host: dict[str, probe.Machine] = {}
 _plan: list[Plan] = []
 
 
-def look() -> tuple[probe.Machine, Plan]:
+def look(fleet: Fleet) -> tuple[probe.Machine, Plan]:
     """What this host's probe saw, and the plan of the whole fleet. Raises FleetError where a rule across settings is broken.
 
     Whoever comes first probes every host, at once: a rule needs them all. (To wait for each host's own turn would lock up where
@@ -73,7 +80,7 @@ def look() -> tuple[probe.Machine, Plan]:
             hosts = inventory.get_active_hosts()
             for name, machine_seen in Pool(max(1, len(hosts))).imap_unordered(_ask, hosts):
                 seen_by_host[name] = machine_seen
-            _plan.append(_resolve(load()[0]))
+            _plan.append(_resolve(fleet))
     return seen_by_host[host.name], _plan[0]
 
 

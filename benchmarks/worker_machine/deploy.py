@@ -44,7 +44,7 @@ def below(state: State) -> State:
 
 fleet, secrets = survey.load()
 me = fleet.hosts[host.name]
-seen, plan = survey.look()
+seen, plan = survey.look(fleet)
 
 apply.bring(below(machine.desired(plan, me, seen)), seen)
 new = release.of(me.settings, fleet.pools, machine.python(seen))

@@ -117,3 +117,9 @@ def test_an_app_that_does_not_fit_ends_the_run_before_anything_that_runs_is_touc
 def test_a_number_may_be_written_either_way(pyinfra: Pyinfra, value: str) -> None:
     done = pyinfra("--dry", group_data={"web.py": f'web_worker = {{"queues": ["default"], "concurrency": {value}}}\n'})
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("given", "known"), [("role=web", "it takes discard_tasks"), ("release=abc", "it takes discard_tasks")])
+def test_what_another_script_is_told_is_not_ignored(pyinfra: Pyinfra, given: str, known: str) -> None:
+    done = pyinfra("-y", "--data", given)
+    assert_refused(done, f"{given.partition('=')[0]}: this script takes none by --data; {known}; nothing was changed")

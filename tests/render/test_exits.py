@@ -15,6 +15,15 @@ def test_a_limit_that_names_nobody_is_a_mistake(pyinfra: Pyinfra) -> None:
     assert "--limit names no host of the inventory: nothing was done" in done.stderr
 
 
+def test_an_inventory_that_is_not_there_is_a_mistake() -> None:
+    pyinfra = str(Path(sys.executable).parent / "pyinfra")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [pyinfra, "inventory/no-such-file.py", "deploy.py", "-y"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the inventory has no host (is there such a file?): nothing was done" in done.stderr
+
+
 def test_an_interrupted_run_has_not_succeeded(pyinfra: Pyinfra, tmp_path: Path) -> None:
     pyinfra("--limit", "no-such-host")  # writes the inventory of fakes
     inventory = tmp_path / "fleet.py"

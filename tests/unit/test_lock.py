@@ -39,6 +39,16 @@ def test_every_run_is_recorded(tmp_path: Path) -> None:
     assert runs[0]["what"] == 'it\'s a "deploy"'
 
 
+def test_a_run_that_is_alive_here_is_at_work() -> None:
+    run = {"who": HERE, "pid": os.getpid(), "at": "2026-11-21T12:00:00Z", "what": "deploy.py"}
+    assert lock.is_at_work(json.dumps(run))
+    assert not lock.is_at_work(json.dumps({**run, "who": "somebody@elsewhere"}))
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    assert not lock.is_at_work(json.dumps({**run, "pid": ended.pid}))
+    assert not lock.is_at_work("half a li")
+
+
 def test_the_lock_tells_who_and_whether_they_are_still_at_work() -> None:
     alive = json.dumps({"who": HERE, "pid": os.getpid(), "at": "2026-11-21T12:00:00Z", "what": "deploy.py"})
     said = lock.explain(alive, "inventory/prod.py")
