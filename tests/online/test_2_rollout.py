@@ -20,7 +20,7 @@ pytestmark = pytest.mark.lab
 
 ROLLING = ("--group-data", str(ROOT / "tests" / "online" / "rolling"))
 # The others are tried natively in tests/unit/test_step.py, and all of them here by: fleet drill roll inventory/lab.py
-PHASES = ("release", "fails every task", "killed", "as before")
+PHASES = ("fails every task", "killed", "as before")
 UNITS = {"web1": ("celery-web@1", "celery-web@2"), "batch1": ("celery-batch@1", "celery-batch@2"), "gpu1": ("celery-gpu@1",)}
 
 
