@@ -3,6 +3,8 @@
     .venv/bin/python benchmarks/rollout.py >benchmarks/results/rollout-$(date +%F).md
     .venv/bin/python benchmarks/rollout.py --lab inventory/lab.py --group-data tests/online/rolling
 
+Steps: a canary and another step, natively (real Redis, real workers, no systemd, no SSH), with tasks of 30 s that run when each
+begins, and with the default `settle` and `canary_settle`; against the lower bound, what the drain and the start take.
 Plan: `restart.py --dry` of 100 hosts in 20 batches, in turns with the same run where no worker is up, so that there is no step.
 Lab: `restart.py` under the drill's load, against its lower bound: the sum over the steps of the slowest host's drain and start.
 """
@@ -17,16 +19,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import machine, ratios, spread, table
+from fleet.model import Worker
+from fleet_node.step import Step
+from tests.unit.process_support import machine as native_machine
 
 ROOT = Path(__file__).parents[1]
 BIN = str(Path(sys.executable).parent)
 ROUNDS = 5
 HOSTS, BATCH = 100, 5
+LONG = 30
+"""Seconds that a task takes."""
+SETTLE = {canary: Worker.model_fields["canary_settle" if canary else "settle"].default for canary in (True, False)}
 FAKE = """
 _worker = {{"fake_responses": {{"MemTotal": {probe!r}}}, "fake_delay": 0, "fake_delay_jitter": 0, "secrets_file": {secrets!r}}}
 broker = [("@fake/broker1", {{"lan_address": "10.0.0.10", **_worker}})]
@@ -44,6 +53,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="Rollouts on the lab.")
     options = parser.parse_args()
     say(f"# Rolling restarts, {date.today()}\n\n## The plan: {HOSTS} hosts in {HOSTS // BATCH} batches\n\n{plan()}")
+    say(f"## Two steps, natively, while tasks of {LONG} s run\n\n{native()}")
     if options.lab:
         say(f"## On the lab\n\n{lab(options.lab, options.group_data, options.rounds)}")
     say("".join(f"- {key}: {value}\n" for key, value in {**machine(), "command": " ".join(["python", *sys.argv])}.items()))
@@ -82,6 +92,37 @@ def run(inventory: Path) -> tuple[float, str]:
     started = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "NO_COLOR": "1"})
     return time.perf_counter() - started, done.stdout + done.stderr
+
+
+def native() -> str:
+    """A table of steps without machines."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name, native_machine(Path(name)) as here, here.client() as client:
+        here.drain_seconds = 2 * LONG
+        old, new = here.release("old"), here.release("new")
+        for release, revision, measured in ((old, "v1", False), (new, "v2", True)):
+            for number in (1, 2):
+                ask = {"settle": SETTLE[number == 1]}
+                told = here.told(release, [number] if measured else [1, 2], revision, canary=number == 1)
+                told["gates"]["web"]["ask"] |= ask if measured else {"settle": 0}
+                if measured:
+                    for task in range(8):
+                        client.send_task("fleet.drill", ["bench", 100 * number + task, "long", LONG], queue="default")
+                    time.sleep(1)  # they run now
+                started = time.monotonic()
+                with redirect_stdout(sys.stderr):
+                    result = Step(told, here, here.root, here.root / "var").run()
+                total = time.monotonic() - started
+                if not result["ok"]:
+                    raise RuntimeError(result["notes"])
+                if not measured:
+                    break
+                seconds = result["seconds"]
+                which = "canary" if number == 1 else "another"
+                bound = seconds["restart"]
+                watched = f"{seconds['look']:.1f}", f"{seconds['gate']:.1f}"
+                rows.append([which, f"{total:.1f}", f"{bound:.1f}", *watched, f"{total / bound:.2f}"])
+    return table(["step", "whole, s", "drain and start (the bound), s", "look, s", "watch, s", "ratio"], rows)
 
 
 def lab(inventory: str, group_data: str | None, rounds: int) -> str:

@@ -20,7 +20,7 @@ from fleet import secrets, spec
 from fleet.lint import Finding, lint
 from fleet.plan import Plan, resolved
 from fleet.spec import Fleet
-from roles import broker, machine, probe
+from roles import broker, connection, machine, probe
 from roles.gather import gather
 from roles.progress import Progress
 
@@ -85,6 +85,7 @@ def look(fleet: Fleet) -> tuple[probe.Machine, Plan]:
 
 
 def _ask(one: Any) -> tuple[str, probe.Machine]:
+    connection.notice_when_gone(one)
     with ctx_host.use(one):
         return one.name, get_fact(state, one, Probe)
 

@@ -1,0 +1,22 @@
+"""SSH connections that notice when the machine is gone: pyinfra's wait for ever, unless ssh_config says otherwise."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+EVERY = 15
+"""Seconds between two signs of life."""
+PATIENCE = 60
+"""Seconds without an acknowledgement (TCP's) after which a machine counts as gone. A reboot answers sooner: it knows no connection."""
+
+
+def notice_when_gone(host: Any) -> None:
+    """Have the connection of a pyinfra host end where its machine does not acknowledge any more. Nothing where it is none of SSH."""
+    client = getattr(host.connector, "client", None)
+    transport = client.get_transport() if hasattr(client, "get_transport") else None
+    if transport is None:
+        return
+    transport.set_keepalive(EVERY)
+    if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(transport.sock, socket.socket):  # a jump host's is a channel
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PATIENCE * 1000)
