@@ -8,13 +8,13 @@ from typing import Any
 EVERY = 15
 """Seconds between two signs of life."""
 PATIENCE = 60
-"""Seconds without an acknowledgement (TCP's) after which a machine counts as gone. A reboot answers sooner: it knows no connection."""
+"""Seconds without an acknowledgement (TCP's) after which a machine counts as gone. One that has rebooted says so sooner."""
 
 
 def notice_when_gone(host: Any) -> None:
-    """Have the connection of a pyinfra host end where its machine does not acknowledge any more. Nothing where it is none of SSH."""
-    client = getattr(host.connector, "client", None)
-    transport = client.get_transport() if hasattr(client, "get_transport") else None
+    """Have the connection of a pyinfra host end where its machine does not acknowledge any more. Nothing where it is not SSH."""
+    client: Any = getattr(host.connector, "client", None)
+    transport: Any = client.get_transport() if hasattr(client, "get_transport") else None
     if transport is None:
         return
     transport.set_keepalive(EVERY)

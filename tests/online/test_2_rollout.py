@@ -54,7 +54,20 @@ def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab,
     log = tmp_path / "log"
     with (tmp_path / "progress").open("w") as progress:
         done = subprocess.run(
-            ["fleet", "drill", "roll", "inventory/lab.py", *ROLLING, "--json", "--log", str(log), "--phases", ",".join(PHASES)],
+            [
+                "fleet",
+                "drill",
+                "roll",
+                "inventory/lab.py",
+                *ROLLING,
+                "--json",
+                "--log",
+                str(log),
+                "--before",
+                "5",
+                "--phases",
+                ",".join(PHASES),
+            ],
             cwd=ROOT,
             env=lab.environment,
             stdout=subprocess.PIPE,
