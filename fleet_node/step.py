@@ -249,6 +249,9 @@ class Step:
         done = subprocess.run(command, input=b64decode(self._told["archive"]), capture_output=True, check=False)
         if done.returncode:
             raise StepError(f"could not write the files: {done.stderr.decode(errors='replace').strip()}")
+        for member in members:  # a unit that is empty after a power loss would start nothing
+            with (self._root / member).open("rb") as file:
+                os.fsync(file.fileno())
 
     def _runtime(self, unit: str) -> Path:
         return self._root / str(RUNTIME).lstrip("/") / unit.removesuffix(".service").replace("@", "-")

@@ -132,12 +132,16 @@ if [ ! -e $venv/.whole ]; then
         'uv pip compile --universal --generate-hashes requirements.in' >&2
       exit 1
     fi
+  sync -f $venv
   touch $venv/.whole
 fi
 ln -s $venv venv
 # A file that does not compile is the app's own affair until it is imported.
 venv/bin/python -m compileall -q src node >/dev/null || true
+# On disk before it counts as built: a machine that lost its power here had a release of empty files.
+sync -f .
 printf '%s\\n' {shlex.quote(about)} >release.json
+sync -f .
 cd {RELEASES}
 ls -1t | tail -n +{kept + 1} | while read -r old; do
   grep -qsF "{RELEASES}/$old/" /etc/systemd/system/celery-*.service || rm -rf "./$old"
