@@ -25,9 +25,8 @@ from fleet.plan import Plan
 if TYPE_CHECKING:
     from fleet.producer import Producer
 
-FELL = "raise RuntimeError('fleet drill: a release that does not import')\n"
 BROKEN: dict[str, str] = {
-    "crash at import": FELL,
+    "crash at import": "raise RuntimeError('fleet drill: a release that does not import')\n",
     "never ready": (
         "import os as _os\nfrom celery.signals import worker_init as _init\n\n\n"
         "@_init.connect\ndef _fall(**_):\n    _os._exit(3)\n"

@@ -12,6 +12,16 @@ import traceback
 MARK = "fleet-app: "
 
 
+def take_environment() -> dict[str, str]:
+    """Take NAME=value lines from stdin into the environment; returns them."""
+    given: dict[str, str] = {}
+    for line in sys.stdin:
+        name, _, value = line.rstrip("\n").partition("=")
+        if name:
+            os.environ[name] = given[name] = value
+    return given
+
+
 def _where(error: BaseException) -> str:
     """The line of the app's own that it comes from, where there is one: not Celery's, not of what it imports."""
     if isinstance(error, SyntaxError):
@@ -30,11 +40,7 @@ def _where(error: BaseException) -> str:
 
 def main() -> int:
     app_name = sys.argv[1]
-    given: dict[str, str] = {}
-    for line in sys.stdin:
-        name, _, value = line.rstrip("\n").partition("=")
-        if name:
-            os.environ[name] = given[name] = value
+    given = take_environment()
     try:
         from celery.app.utils import find_app
 

@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fleet_node.check import take_environment
+
 MARK = "fleet-tasks: "
 PATIENCE = 20.0
 """Seconds that it looks; a queue of a million messages takes longer, and what is left out is told."""
@@ -77,10 +79,7 @@ def _name(message: bytes) -> str | None:
 
 def main() -> int:
     app_name, *queues = sys.argv[1:]
-    for line in sys.stdin:
-        name, _, value = line.rstrip("\n").partition("=")
-        if name:
-            os.environ[name] = value
+    take_environment()
     from celery.app.utils import find_app
 
     from fleet_node import settings

@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fleet.plan import Plan
 from fleet.rollout import Instance, Step
 from roles.probe import Machine
 
@@ -38,7 +37,7 @@ _states: dict[Instance, str] = {}
 _releases: dict[Instance, str] = {}
 
 
-def begin(steps: Iterable[Step], plan: Plan, seen: Mapping[str, Machine]) -> None:
+def begin(steps: Iterable[Step], seen: Mapping[str, Machine]) -> None:
     """Keep who is concerned, and what each runs now."""
     if _states:
         return
@@ -60,7 +59,7 @@ def of(step: Step, host: str) -> Outcome:
     """How the step went on a host. To be asked when it is done there."""
     key = (step, host)
     if key not in _outcomes:
-        _outcomes[key] = _read(_metas[key], [one for one in step.instances if one.host == host])
+        _outcomes[key] = _read(_metas[key])
         for one in step.instances:
             if one.host == host:
                 _states[one] = _outcomes[key].units.get(one.unit, {}).get("state", "new" if _outcomes[key].ok else LOST)
@@ -86,7 +85,7 @@ def all_well() -> bool:
     return all(state == "new" for state in _states.values())
 
 
-def _read(meta: Any, mine: list[Instance]) -> Outcome:
+def _read(meta: Any) -> Outcome:
     lines = meta.stdout.splitlines() if meta.is_complete() else []
     marked = [line for line in lines if line.startswith(MARK)]
     if not marked:
@@ -116,7 +115,7 @@ def _times(seconds: Mapping[str, float]) -> list[str]:
 
 
 def _tell() -> None:
-    """The end: a line where all is well, and else a table of who runs what."""
+    """The end, where not all is well: a table of who runs what, and why."""
     if not any(meta.is_complete() for meta in _metas.values()) or all_well():
         return  # a dry run, or one that ended well
     table = Table(title="What every worker of this run is now", title_justify="left")

@@ -74,7 +74,7 @@ def _declare(
     found: Mapping[str, str],
     wanted: State | None,
 ) -> None:
-    outcome.begin(steps, plan, seen_by_host)
+    outcome.begin(steps, seen_by_host)
     for number, step in enumerate(host.loop(steps), 1):  # type: ignore[no-untyped-call]
         phase(name=f"Step {number} of {len(steps)}: {_described(step)}")
         mine = [one for one in step.instances if one.host == me.name]

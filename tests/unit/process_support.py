@@ -120,6 +120,10 @@ class Machine:
             if path.exists():
                 yield from (line.partition("=")[::2] for line in path.read_text().splitlines())
 
+    def runtime(self, unit: str) -> Path:
+        """The unit's RUNTIME_DIRECTORY."""
+        return self.root / "run" / unit.removesuffix(".service").replace("@", "-")
+
     def bring(self, verb: str, units: Iterable[str]) -> bool:
         units = list(units)
         self.stop(units)
@@ -128,7 +132,7 @@ class Machine:
 
     def _start(self, unit: str) -> bool:
         lines = dict(self._lines(unit))
-        runtime = self.root / "run" / unit.removesuffix(".service").replace("@", "-")
+        runtime = self.runtime(unit)
         runtime.mkdir(parents=True, exist_ok=True)
         address = str(runtime / "notify")
         Path(address).unlink(missing_ok=True)
@@ -152,7 +156,7 @@ class Machine:
     def stop(self, units: Iterable[str]) -> None:
         for unit in [unit for unit in units if unit in self.running]:
             lines, worker = dict(self._lines(unit)), self.running.pop(unit)
-            runtime = self.root / "run" / unit.removesuffix(".service").replace("@", "-")
+            runtime = self.runtime(unit)
             environment = self.environment | {
                 "RUNTIME_DIRECTORY": str(runtime),
                 "MAINPID": str(worker.pid),
@@ -182,7 +186,7 @@ class Machine:
         return next((one.partition(b"=")[2].decode() for one in variables if one.startswith(b"FLEET_REVISION=")), "")
 
     def journal(self, unit: str) -> list[str]:
-        runtime = self.root / "run" / unit.removesuffix(".service").replace("@", "-")
+        runtime = self.runtime(unit)
         return (runtime / "journal").read_text().splitlines()[-15:]
 
     @contextmanager
