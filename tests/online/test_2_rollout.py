@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from base64 import b64encode
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -190,3 +192,45 @@ def test_a_second_run_is_told_who_is_at_work(lab: Lab) -> None:
     assert "deploy.py by somebody@elsewhere (process 1) holds the lock since 2026-11-21T12:00:00Z" in done.stdout
     assert running(lab) == before
     assert "somebody@elsewhere" in lab.run("fleet", "unlock", "inventory/lab.py").stdout
+
+
+def test_ctrl_c_leaves_nobody_stopped(lab: Lab) -> None:
+    before = running(lab)
+    with subprocess.Popen(
+        ["pyinfra", "inventory/lab.py", "restart.py", "-y", *ROLLING, "--data", "role=web"],
+        cwd=ROOT,
+        env=lab.environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as restart:
+        assert restart.stdout
+        for line in restart.stdout:
+            if "Starting operation: Drain, restart and watch workers" in line:
+                restart.send_signal(signal.SIGINT)
+    assert restart.returncode == 130
+    # What the machine was told it ends: the first worker restarts, the second is as it was.
+    lab.ask("web1", "flock /var/lib/fleet/step.lock true")
+    assert changed(before, running(lab)) <= {"celery-web@1"}
+    assert lab.run("fleet", "unlock", "inventory/lab.py").stdout == "no run holds the lock\n"
+
+
+def test_the_last_consumer_of_a_queue_is_doubled_before_it_restarts(lab: Lab) -> None:
+    one_each = {"web1": ("celery-web@1",), "batch1": ("celery-batch@1",)}
+    done = lab.deploy()  # one instance of each role: the second ones go when the first run
+    assert done.returncode == 0, done.stdout
+    before = running(lab, one_each)
+    worked = set()
+    with ThreadPoolExecutor(1) as pool:
+        restart = pool.submit(lab.run, "pyinfra", "inventory/lab.py", "restart.py", "-y", "--data", "role=web")
+        while not restart.done():
+            exercised = lab.exercise(60)
+            assert_all_answered(exercised, 60)
+            worked |= set(json.loads(exercised.stdout.splitlines()[-1])["workers"])
+        done = restart.result()
+    assert done.returncode == 0, done.stdout
+    assert "while a second one worked in its place" in done.stdout
+    assert any("surge" in worker for worker in worked), worked
+    after = running(lab, one_each)
+    assert changed(before, after) == {"celery-web@1"}
+    assert "surge" not in lab.ask("web1", "systemctl list-units --all --plain --no-legend celery-*; ls /run/systemd/system")
