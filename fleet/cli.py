@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet import drill, drills, inventory, linting, lock, secrets, spec
+from fleet import drill, drills, inventory, linting, lock, parking, secrets, spec
 from fleet.facts import FactsError
 from fleet.lint import report
+from fleet.parked import ParkedError
 from fleet.tunnel import TunnelError, forward
 from fleet.urls import celery_variables
 from lab.cli import app as lab_app
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(lab_app, name="lab")
 app.add_typer(drills.app, name="drill")
+app.add_typer(parking.app, name="parked")
 
 
 @app.callback()
@@ -182,7 +184,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
-    except (spec.SpecError, secrets.SecretsError, TunnelError, lock.LockError, FactsError) as error:
+    except (spec.SpecError, secrets.SecretsError, TunnelError, lock.LockError, FactsError, ParkedError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
     except drill.DrillError as error:

@@ -11,12 +11,17 @@ from pydantic_core import PydanticUndefined
 
 RESERVED = (
     "FLEET_CELERY",
+    "FLEET_LOG",
+    "FLEET_LONGEST_STOP",
+    "FLEET_MAX_DELIVERIES",
     "FLEET_RELEASE",
     "FLEET_REVISION",
+    "FLEET_STALL_TIMEOUT",
     "HOME",
     "NOTIFY_SOCKET",
     "PYTHONPATH",
     "SPT_NOENV",
+    "WATCHDOG_PID",
     "WATCHDOG_USEC",
 )
 _PER_CORE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)x", re.ASCII)
@@ -123,6 +128,17 @@ DottedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*(:\
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_is_ours_to_set)]
 Address = Annotated[str, AfterValidator(_is_address)]
 Pool = Literal["prefork", "gevent", "eventlet", "threads", "solo"]
+Reliability = Literal[
+    "task_acks_late",
+    "task_reject_on_worker_lost",
+    "broker_connection_retry_on_startup",
+    "broker_connection_max_retries",
+    "socket_timeout",
+    "socket_keepalive",
+    "health_check_interval",
+    "unacked_restore_interval",
+    "unacked_restore_throttle",
+]
 Workload = Literal["io", "cpu", "gpu"]
 Concurrency = Annotated[int | str, BeforeValidator(_is_concurrency)]
 Instances = Annotated[int | Literal["auto"], BeforeValidator(_is_instances)]

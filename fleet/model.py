@@ -21,6 +21,7 @@ from fleet.fields import (
     Prefetch,
     Quota,
     Reason,
+    Reliability,
     Seconds,
     Unavailable,
     Variable,
@@ -54,6 +55,25 @@ POOLS: dict[str, dict[str, Any]] = {
     "solo": {},
 }
 """What a pool picks."""
+
+RELIABILITY: dict[str, Any] = {
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+}
+"""What every worker's Celery is set to. Killed with early acknowledgement a worker lost 4 tasks of 60, and 1 where it
+was a child."""
+
+TRANSPORT: dict[str, Any] = {
+    "socket_timeout": 30,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 1,
+}
+"""Options of every worker's connection to Redis: a dead connection is found, and what a dead worker held is looked for every 10 s
+and not every 100."""
 
 CELERY = "docs.celeryq.dev, User Guide"
 MEASURED = "measured (celery 5.7.0, Redis 7.0)"
@@ -170,6 +190,23 @@ class Worker(Model):
         unit="seconds",
         shown="auto",
     )
+    stall_timeout: Seconds | None = setting(
+        "Seconds for which a worker with a free slot may begin nothing while its queues hold tasks; then it is restarted.",
+        why="A worker can be connected to nothing and be `active (running)` for ever. auto is time_limit, and at least 300: what "
+        "runs longer is over its limit anyway. solo cannot be told from a worker at work: it has no watchdog.",
+        source="celery#8030, #9191, #10205",
+        default=None,
+        unit="seconds",
+        shown="auto",
+    )
+    max_deliveries: Whole = setting(
+        "How often a task may be delivered again after it took its worker down; then it is parked (see `fleet parked`).",
+        why="A task that kills whoever runs it would circle for ever. 0: it may.",
+        source=OURS,
+        default=3,
+        unit="deliveries",
+        ge=0,
+    )
     longest_eta: Whole = setting(
         "The longest countdown or ETA that tasks in these queues are sent with.",
         why="A worker holds such a message all that time, and the visibility timeout has to be longer.",
@@ -279,6 +316,12 @@ class Worker(Model):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
         "Celery's --loglevel.", why="INFO has a line a task, begun and done.", source=f"{CELERY}: Workers", default="INFO"
     )
+    log_format: Literal["text", "json", "app"] = setting(
+        'One line an event, as text or as JSON; "app" leaves the format to Celery and the app.',
+        why="A traceback of thirty lines is thirty entries of the journal, and between them are other tasks' lines.",
+        source=OURS,
+        default="text",
+    )
     environment: dict[Variable, Line] = setting(
         "Environment of this role's workers. No secrets here.",
         why="They would be in git, and readable for every user of the machine.",
@@ -308,6 +351,17 @@ class Worker(Model):
     def stop_seconds(self) -> int:
         """Seconds that a stop may take before systemd kills."""
         return self.stop_timeout or self.time_limit + STOP_MARGIN
+
+    @property
+    def longest_stop(self) -> int:
+        """Seconds that a stop takes at most where its tasks get on: then systemd is asked for more time than stop_seconds."""
+        held = self.drain_seconds + self.reserved_per_slot * self.time_limit + STOP_MARGIN
+        return self.stop_timeout or max(self.stop_seconds, held)
+
+    @property
+    def stall_seconds(self) -> int | None:
+        """Seconds without progress after which systemd restarts it; None where there is no watchdog."""
+        return None if self.pool == "solo" else self.stall_timeout or max(300, self.time_limit)
 
     @property
     def drain_seconds(self) -> int:
@@ -425,6 +479,18 @@ class Settings(Model):
         source=f"{CELERY}: Redis, Visibility timeout; 5 s with a multiplier of 4 ran 6 of 10 tasks twice ({MEASURED})",
         default="auto",
         unit="seconds",
+    )
+    left_to_app: list[Reliability] = setting(
+        f"Settings of Celery that workers have as the app sets them, of: {', '.join(RELIABILITY)}.",
+        why="Every other one is set by the fleet, whatever the app says: without them a killed worker loses tasks.",
+        source=MEASURED,
+        default=[],
+    )
+    at_most_once: list[Line] = setting(
+        'Tasks (names, or patterns such as "shop.payments.*") that are acknowledged as they say, and not after they ran.',
+        why="A task that must never run twice must be allowed to be lost instead: it cannot have both.",
+        source=f"{CELERY}: Tasks, acks_late",
+        default=[],
     )
     database_max_connections: Whole | None = setting(
         "Connections that the app's database accepts.",

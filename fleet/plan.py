@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from fleet.facts import Machine
-from fleet.model import GREEN
+from fleet.model import GREEN, RELIABILITY, TRANSPORT
 from fleet.sizing import Sized, size
 from fleet.spec import Fleet, Host
 from fleet.units import resolve
@@ -92,9 +93,10 @@ class Plan:
             return None
         return self.longest_unacknowledged + VISIBILITY_MARGIN if given == "auto" else int(given)
 
-    def celery_settings(self, sized: Sized) -> dict[str, dict[str, object]]:
+    def celery_settings(self, sized: Sized) -> dict[str, Any]:
         """What a worker's Celery is told besides its flags (by `fleet_node.settings`): options of its two transports."""
-        broker: dict[str, object] = {}
+        left = self.fleet.settings.left_to_app
+        broker: dict[str, object] = {name: value for name, value in TRANSPORT.items() if name not in left}
         results: dict[str, object] = {}
         if self.visibility_timeout is not None:
             broker["visibility_timeout"] = results["visibility_timeout"] = self.visibility_timeout
@@ -102,7 +104,12 @@ class Plan:
             broker["polling_interval"] = sized.worker.polling_interval
         if sized.worker.pool in (*GREEN, "threads"):
             broker["max_connections"] = sized.concurrency + CHANNEL_CONNECTIONS
-        return {"broker_transport_options": broker, "result_backend_transport_options": results}
+        return {
+            "broker_transport_options": broker,
+            "result_backend_transport_options": results,
+            "settings": {name: value for name, value in RELIABILITY.items() if name not in left},
+            "at_most_once": self.fleet.settings.at_most_once,
+        }
 
 
 def reserve_of(fleet: Fleet, host: Host, machine: Machine) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker import request
@@ -18,6 +19,14 @@ OURS = ("fleet.probe",)
 
 _failed: list[int] = [0]
 """Tasks of the app's that this worker has ended and that did not succeed (those that are to be tried again, too)."""
+
+
+_on_drain: list[Callable[[], None]] = []
+
+
+def when_drained(call: Callable[[], None]) -> None:
+    """Have it called when somebody asks this worker to drain."""
+    _on_drain[:] = [call]
 
 
 def count_failures() -> None:
@@ -59,6 +68,8 @@ def fleet_state(state: Any, **_: Any) -> dict[str, Any]:
 @control_command()  # type: ignore[untyped-decorator]
 def fleet_drain(state: Any, **_: Any) -> dict[str, Any]:
     """Take nothing more from any queue; what is held is finished. As cancel_consumer does, for all queues at once."""
+    for call in _on_drain:
+        call()
     queues = _consumed(state.consumer)
     for queue in queues:
         state.consumer.call_soon(state.consumer.cancel_task_queue, queue)

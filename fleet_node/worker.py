@@ -1,47 +1,55 @@
 """What a worker loads of us, by `celery worker -I fleet_node.worker`.
 
-It tells systemd the truth (READY when it consumes, STOPPING when it drains): with Type=notify, `systemctl start` then
-succeeds only for a worker that reached its broker. And it has the task `fleet.probe`, which shows that a queue is served.
+It tells systemd the truth (READY when it consumes, what it is at, that it gets on): with Type=notify, `systemctl start` then
+succeeds only for a worker that reached its broker. It has the fleet's settings before it connects, Celery's defects mended, a
+limit to how often a task may take it down, and the task `fleet.probe`, which shows that a queue is served.
 """
 
 import json
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
 from celery import Task, shared_task
-from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
+from celery.signals import after_setup_logger, after_setup_task_logger, celeryd_after_setup, worker_ready, worker_shutting_down
 
 from fleet_node import (
     control,
     drill,  # noqa: F401 - it has a task
     gate,
+    guards,
+    journal,
+    parked,
     settings,
 )
+from fleet_node.notify import notify
+from fleet_node.progress import status
+from fleet_node.vitals import Vitals
 
+if "FLEET_LOG" in os.environ:
+    after_setup_logger.connect(journal.format_lines)
+    after_setup_task_logger.connect(journal.format_lines)
 
-def notify(state: str) -> None:
-    """Send `state` (sd_notify(3)) to systemd; nothing where it did not start us (a worker run by hand)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+_vitals: list[Vitals] = []
 
 
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
-def _complete_settings(instance: Any, **_: Any) -> None:
+def _complete(instance: Any, **_: Any) -> None:
     settings.apply(instance.app)  # nothing is connected yet
+    guards.apply(instance)
+    parked.watch(instance.app)
     if "json" in instance.app.conf.accept_content:
         instance.app.control.mailbox.serializer = "json"  # so that `fleet_node.drain` can read it, which does not know the app
     control.count_failures()
+    _vitals[:] = [Vitals(instance)]
+    control.when_drained(_vitals[0].drains)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(sender: Any, **_: Any) -> None:
     _tell_how_to_reach(sender.app)
-    notify(f"READY=1\nSTATUS=consuming as {sender.hostname}")
+    notify("READY=1", f"STATUS={status(_vitals[0].look())}")
+    _vitals[0].start()
 
 
 def _tell_how_to_reach(app: Any) -> None:
@@ -56,7 +64,9 @@ def _tell_how_to_reach(app: Any) -> None:
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _stopping(how: str, **_: Any) -> None:
-    notify(f"STOPPING=1\nSTATUS=draining ({how})")
+    notify("STOPPING=1", f"STATUS=draining ({how})")
+    for vitals in _vitals:
+        vitals.drains()
 
 
 # Task, and not the app's own class: whatever that does to its results, this one comes back as it is.

@@ -82,7 +82,7 @@ def told(
 def bound(plan: Plan, step: Step) -> int:
     """Seconds after which a step is over on every machine, if the machine is there: a second instance up, watched and later
     drained, the worker drained in two phases, started and watched, and all of it back again."""
-    stop = max(_of(plan, one.role).stop_seconds for one in step.instances)
+    stop = max(_of(plan, one.role).longest_stop for one in step.instances)
     settle = max(max(_of(plan, one.role).settle, _of(plan, one.role).canary_settle) for one in step.instances)
     return 4 * (2 * stop + START + settle + 20 * ANSWER)
 

@@ -84,5 +84,6 @@ def test_worker_has_the_settings_that_it_was_told(celery_app: Celery, instance: 
     wanted = plan.celery_settings(instance.sized)
     for setting in ("broker_transport_options", "result_backend_transport_options"):
         assert wanted[setting].items() <= told.get(setting, {}).items()
+    assert wanted["settings"].items() <= told.items()
     if plan.visibility_timeout is not None:  # else it is the app's own affair
         assert told["visibility_timeout"] == plan.visibility_timeout

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fleet import spec
+from fleet.model import RELIABILITY, TRANSPORT
 from roles import release, worker
 from tests.render.conftest import MACHINE, SECRETS, content, file_of, plan_of, state_of
 
@@ -86,8 +87,29 @@ def test_a_worker_is_told_what_its_transports_need(fleet: spec.Fleet) -> None:
     line = next(line for line in content(state_of(fleet, WEB), "/etc/fleet/web.env").splitlines() if "FLEET_CELERY" in line)
     told = json.loads(line.removeprefix("FLEET_CELERY=")[1:-1].replace('\\"', '"'))
     wanted = plan_of(fleet).visibility_timeout
-    assert told["broker_transport_options"] == {"visibility_timeout": wanted, "polling_interval": 3, "max_connections": 110}
+    own = {"visibility_timeout": wanted, "polling_interval": 3, "max_connections": 110}
+    assert told["broker_transport_options"] == {**TRANSPORT, **own}
     assert told["result_backend_transport_options"] == {"visibility_timeout": wanted}
+    assert told["settings"] == RELIABILITY
+
+
+def test_what_is_left_to_the_app_is_not_told(fleet: spec.Fleet) -> None:
+    broker = fleet.hosts[fleet.broker_host]
+    settings = broker.settings.model_copy(update={"left_to_app": ["task_acks_late", "socket_timeout"]})
+    left = replace(fleet, hosts={**fleet.hosts, fleet.broker_host: replace(broker, settings=settings)})
+    told = plan_of(left).celery_settings(plan_of(fleet).workers[WEB]["web"])
+    assert set(RELIABILITY) - set(told["settings"]) == {"task_acks_late"}
+    assert set(TRANSPORT) - set(told["broker_transport_options"]) == {"socket_timeout"}
+
+
+def test_a_watchdog_for_every_pool_that_can_have_one(fleet: spec.Fleet) -> None:
+    service = unit(fleet, BATCH, "batch")
+    limit = fleet.hosts[BATCH].workers["batch"].time_limit
+    assert service["WatchdogSec"] == str(max(300, limit))
+    assert f"FLEET_STALL_TIMEOUT={max(300, limit)}" in content(
+        state_of(fleet, BATCH), "/etc/systemd/system/celery-batch@1.service"
+    )
+    assert "WatchdogSec" not in unit(with_web(fleet, pool="solo"), WEB, "web")
 
 
 def test_secrets_are_in_the_environment_file_alone(fleet: spec.Fleet) -> None:

@@ -41,6 +41,8 @@ class Machine:
     port: int
     pool: str = "threads"  # it starts fastest
     drain_seconds: int = 20
+    concurrency: int = 4
+    more: dict[str, str] = field(default_factory=dict)  # environment of its workers
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
 
@@ -52,6 +54,7 @@ class Machine:
             "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port}/0",
             "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{self.port}/1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            **self.more,
         }
 
     def release(self, name: str, more: str = "") -> Path:
@@ -64,9 +67,10 @@ class Machine:
     def unit(self, number: int | str, release: Path, revision: str, queues: Iterable[str]) -> str:
         """The text of a worker's unit; of its lines only these count."""
         python, node = shlex.quote(sys.executable), f"web-worker-{number}@test"
+        pool = f"-P {self.pool} -c {self.concurrency}"
         return (
             f"Environment=PYTHONPATH={release}:{ROOT} FLEET_REVISION={revision} FLEET_RELEASE={release.name}\n"
-            f"ExecStart={python} -m celery -A jobs worker -P {self.pool} -c 4 --hostname={node} --queues={','.join(queues)} "
+            f"ExecStart={python} -m celery -A jobs worker {pool} --hostname={node} --queues={','.join(queues)} "
             "--prefetch-multiplier=1 --without-gossip --without-mingle --without-heartbeat -I fleet_node.worker -l INFO\n"
             f"ExecStop={python} -m fleet_node.drain {node} {self.drain_seconds}\n"
         )
@@ -113,6 +117,25 @@ class Machine:
             "restart": False,
             **more,
         }
+
+    def start(self, release: Path, number: int = 1, queues: Iterable[str] = ("default",)) -> subprocess.Popen[bytes]:
+        """A worker, when it is ready."""
+        name = f"celery-web@{number}.service"
+        path = self.root / UNITS.lstrip("/") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.unit(number, release, "v1", queues))
+        assert self.bring("start", [name]), self.journal(name)
+        return self.running[name]
+
+    def said(self, number: int = 1) -> str:
+        """All that a worker has written."""
+        return (self.runtime(f"celery-web@{number}.service") / "journal").read_text()
+
+    def end(self) -> None:
+        """Kill what runs."""
+        for worker in self.running.values():
+            worker.kill()
+            worker.wait()
 
     def _lines(self, unit: str) -> Iterator[tuple[str, str]]:
         for folder in ("run/systemd/system", UNITS.lstrip("/")):
@@ -227,9 +250,7 @@ def machine(folder: Path) -> Iterator[Machine]:
         try:
             yield one
         finally:
-            for worker in one.running.values():
-                worker.kill()
-                worker.wait()
+            one.end()
 
 
 def states(result: Mapping[str, Any]) -> dict[str, str]:

@@ -1,17 +1,30 @@
 """What a worker loads of us, in a real worker on a real Redis, with a socket in systemd's place."""
 
 import json
+import os
+import re
 import signal
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from celery import Celery
 
+from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE, answering, environment_for, free_port, process
 
 ROOT = Path(__file__).parents[2]
+
+
+def heard(systemd: socket.socket, what: bytes) -> bytes:
+    """The first message with it. A worker that is silent for too long is a TimeoutError."""
+    while what not in (message := systemd.recv(1000)):
+        pass
+    return message
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -28,7 +41,20 @@ def test_systemd_hears_when_it_consumes_and_when_it_stops(
     )
     environment["NOTIFY_SOCKET"] = address
     redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    celery = [sys.executable, "-m", "celery", "-A", "shop.app", "worker", "-P", "solo", "--hostname=w@test", "--queues=ml"]
+    celery = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "shop.app",
+        "worker",
+        "-P",
+        "solo",
+        "-c",
+        "1",
+        "--hostname=w@test",
+        "--queues=ml",
+    ]
     celery += ["--without-gossip", "--without-mingle", "-I", "fleet_node.worker", "--loglevel=WARNING"]
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         monkeypatch.setenv(name, environment[name])
@@ -37,7 +63,7 @@ def test_systemd_hears_when_it_consumes_and_when_it_stops(
         systemd.settimeout(PATIENCE)
         answering(port)
         with process(celery, tmp_path / "worker.log", environment, tmp_path) as worker:
-            assert systemd.recv(1000) == b"READY=1\nSTATUS=consuming as w@test", (tmp_path / "worker.log").read_text()
+            assert heard(systemd, b"READY=1") == b"READY=1\nSTATUS=0/1 busy \xc2\xb7 0 done \xc2\xb7 queues ml"
             with Celery() as client:
                 answer = client.send_task("fleet.probe", ["hello"], queue="ml").get(timeout=PATIENCE)
                 client.backend.client.close()
@@ -48,5 +74,45 @@ def test_systemd_hears_when_it_consumes_and_when_it_stops(
             assert told["result_backend_transport_options"] == {"visibility_timeout": 840}
             assert told["visibility_timeout"] == 840
             worker.send_signal(signal.SIGTERM)
-            assert systemd.recv(1000) == b"STOPPING=1\nSTATUS=draining (Warm)"
+            assert heard(systemd, b"STOPPING=1") == b"STOPPING=1\nSTATUS=draining (Warm)"
             assert worker.wait(PATIENCE) == 0
+
+
+@contextmanager
+def one_process(tmp_path: Path, **more: str) -> Iterator[tuple[Machine, subprocess.Popen[bytes], socket.socket]]:
+    """A prefork worker with one slot, and what it tells systemd from READY on."""
+    with machine(tmp_path) as here:
+        here.pool, here.concurrency, here.more = "prefork", 1, more
+        worker = here.start(here.release("r"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            address = here.runtime("celery-web@1.service") / "notify"
+            address.unlink()
+            systemd.bind(str(address))
+            systemd.settimeout(PATIENCE)
+            yield here, worker, systemd
+
+
+def test_a_worker_that_begins_nothing_says_so_and_asks_for_its_restart(tmp_path: Path) -> None:
+    with one_process(tmp_path, FLEET_STALL_TIMEOUT="2") as (here, worker, systemd), here.client() as client:
+        client.send_task("fleet.drill", ["r", 1, "io", 4], queue="default")  # longer than the timeout, but at work
+        assert heard(systemd, b"STATUS=1/1 busy")
+        assert heard(systemd, b"STATUS=0/1 busy \xc2\xb7 1 done")
+        child = int(Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()[0])
+        os.kill(child, signal.SIGSTOP)
+        client.send_task("fleet.drill", ["r", 2, "io", 0], queue="default")
+        said = heard(systemd, b"WATCHDOG=trigger").decode()
+        assert re.search(r"STATUS=stalled: nothing has begun for \d+ s, with 1 reserved and 1 of 1 slots free", said)
+        assert "<2>stalled, to be restarted: nothing has begun" in here.said()
+
+
+def test_a_drain_asks_for_time_as_long_as_it_may(tmp_path: Path) -> None:
+    with (
+        one_process(tmp_path, FLEET_STALL_TIMEOUT="8", FLEET_LONGEST_STOP="60") as (here, worker, systemd),
+        here.client() as client,
+    ):
+        client.send_task("fleet.drill", ["r", 1, "io", 6], queue="default")
+        assert heard(systemd, b"STATUS=1/1 busy")
+        worker.send_signal(signal.SIGTERM)
+        assert heard(systemd, b"EXTEND_TIMEOUT_USEC=10000000")
+        assert heard(systemd, b"EXTEND_TIMEOUT_USEC=10000000")  # the timer of the worker itself has stopped
+        assert worker.wait(PATIENCE) == 0

@@ -1,0 +1,101 @@
+"""A worker's vital signs for systemd, from a thread of its own: the worker's timer stops in a drain, and in what hangs.
+
+Every few seconds a STATUS line; a sign for the watchdog as long as the worker gets on (see `fleet_node.progress`); and while it
+drains, more time, as long as its tasks get on. In gevent and eventlet the thread is a green one: a task that never yields
+holds it up, and after `stall_timeout` counts as what it is, a worker that has stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from celery.worker import state
+
+from fleet_node.notify import notify
+from fleet_node.progress import Look, Progress, status
+
+EVERY = 5.0
+"""Seconds between two looks."""
+
+
+class Vitals:
+    """Of one worker (a celery WorkController), from start() to its end."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._stall = float(os.environ.get("FLEET_STALL_TIMEOUT") or 0)
+        self._every = min(EVERY, self._stall / 4 or EVERY)
+        self._longest_stop = float(os.environ.get("FLEET_LONGEST_STOP") or 0)
+        self._drains_since: float | None = None
+        self._told = ""
+        self._wake = threading.Event()
+
+    def start(self) -> None:
+        """Nothing happens where systemd did not start us."""
+        if os.environ.get("NOTIFY_SOCKET"):
+            threading.Thread(target=self._run, name="fleet-vitals", daemon=True).start()
+
+    def drains(self) -> None:
+        """It has begun to: say so at once, and every time from now on."""
+        self._drains_since = self._drains_since or time.monotonic()
+        self._wake.set()
+
+    def look(self) -> Look:
+        """The worker now."""
+        consumer = self._worker.consumer
+        task_consumer = consumer.task_consumer if consumer else None
+        busy, begun = len(state.active_requests), state.all_total_count[0]
+        return Look(
+            slots=self._worker.concurrency,
+            busy=busy,
+            reserved=max(0, len(state.reserved_requests) - busy),
+            begun=begun,
+            done=max(0, begun - busy),
+            queues=tuple(queue.name for queue in task_consumer.queues) if task_consumer else (),
+            connected=bool(consumer and consumer.connection),
+            draining=self._drains_since is not None,
+            paused=any(bucket and bucket.contents for bucket in tuple(consumer.task_buckets.values())) if consumer else False,
+        )
+
+    def _run(self) -> None:
+        progress = Progress(self._stall, time.monotonic())
+        while True:
+            try:
+                self._tell(progress)
+            except Exception as error:  # a look at what changes meanwhile; the next one is better
+                sys.stderr.write(f"<4>vital signs: {error!r}\n")
+            self._wake.wait(self._every)
+            self._wake.clear()
+
+    def _tell(self, progress: Progress) -> None:
+        look, now = self.look(), time.monotonic()
+        # A worker that waits for its broker is not without queues by choice.
+        why = progress.stalled(look, now, self._waiting) if self._stall and (look.connected or look.draining) else ""
+        if why:
+            sys.stderr.write(f"<2>stalled, to be restarted: {why}\n")
+            sys.stderr.flush()
+            notify(f"STATUS=stalled: {why}", "WATCHDOG=trigger")
+            return
+        lines = ["WATCHDOG=1"]
+        told = status(look)
+        if told != self._told:
+            lines.append(f"STATUS={told}")
+            self._told = told
+        if self._drains_since is not None and now - self._drains_since + 2 * EVERY < self._longest_stop:
+            lines.append(f"EXTEND_TIMEOUT_USEC={2 * EVERY * 1e6:.0f}")
+        notify(*lines)
+
+    def _waiting(self) -> int | None:
+        """Messages in the queues that it consumes; None where the broker does not answer."""
+        app, consumer = self._worker.app, self._worker.consumer
+        try:
+            with app.connection_for_read() as connection:
+                connection.ensure_connection(max_retries=1, timeout=EVERY)
+                channel = connection.default_channel
+                return int(sum(channel._size(queue.name) for queue in consumer.task_consumer.queues))
+        except Exception:  # kombu, Redis, or a consumer that just reconnects
+            return None

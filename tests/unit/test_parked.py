@@ -1,0 +1,153 @@
+"""A task that takes its worker down is tried again so many times, and then parked; nothing else suffers."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery.exceptions import WorkerLostError
+
+from fleet import parked
+from fleet.model import RELIABILITY
+from tests.unit.process_support import Machine, machine
+from tests.unit.shop_support import PATIENCE
+from tests.unit.test_guards import ended, until
+
+JOBS = """
+import os, signal
+from celery.exceptions import Reject
+from redis import Redis
+
+app.conf.update(task_acks_late=False, task_reject_on_worker_lost=False)  # the fleet has its own mind about it
+
+def count(name):
+    with Redis.from_url(os.environ["CELERY_BROKER_URL"]) as redis:
+        return redis.incr(name)
+
+@app.task
+def poison(what, card=None):
+    count("poisoned")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@app.task
+def pay():
+    count("paid")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@app.task(bind=True)
+def put_off(self):
+    if count("tried") < 8:
+        raise Reject("not yet", requeue=True)
+    return "done"
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Machine]:
+    with machine(tmp_path) as one:
+        one.pool = "prefork"
+        one.more = {
+            "FLEET_MAX_DELIVERIES": "2",
+            "FLEET_CELERY": json.dumps({"settings": RELIABILITY, "at_most_once": ["jobs.pa*"]}),
+        }
+        yield one
+
+
+def test_a_poisonous_task_is_parked_and_its_siblings_finish(here: Machine) -> None:
+    here.start(here.release("r", JOBS))
+    with here.client() as client, here.redis() as redis:
+        poisonous = client.send_task("jobs.poison", ["lethal"], {"card": 7}, queue="default")
+        for number in range(12):
+            client.send_task("fleet.drill", ["r", number, "io", 0.2], queue="default")
+        with pytest.raises(WorkerLostError, match=r"parked after 2 redeliveries: .*SIGKILL"):
+            poisonous.get(timeout=PATIENCE)
+        assert until(lambda: ended(here) == set(range(12)))
+        assert len(here.entries("r")) == 24  # none ran twice
+        assert redis.get("poisoned") == b"3"
+        (one,) = (json.loads(text) for text in redis.hvals("fleet.parked"))
+        assert (one["id"], one["task"], one["queue"], one["redelivered"]) == (
+            poisonous.id,
+            "jobs.poison",
+            "default",
+            2,
+        )
+        assert (one["args"], one["kwargs"]) == ("['lethal']", "{'card': 7}")
+        assert "SIGKILL" in one["reason"]
+        assert one["worker"] == "web-worker-1@test"
+        assert until(lambda: redis.hlen("unacked") == 0)
+        assert redis.llen("default") == 0
+
+
+def test_what_is_parked_is_told_sent_again_or_dropped(here: Machine) -> None:
+    here.start(here.release("r", JOBS))
+    with here.client() as client, here.redis() as redis:
+        sent = client.send_task("jobs.poison", ["lethal"], queue="default", priority=6)
+        assert until(lambda: redis.hlen("fleet.parked") == 1)
+        (one,) = parked.read(redis)
+        assert parked.told(one).startswith(f"{sent.id[:8]}  20")
+        assert "jobs.poison ['lethal']\n          from default, after 2 redeliveries, by web-worker-1@test: " in parked.told(one)
+        assert one["key"] == "default\x06\x166"
+        assert parked.requeue(redis, [one]) == 1
+        assert parked.requeue(redis, [one]) == 0  # by somebody else, a moment ago
+        assert until(lambda: redis.get("poisoned") == b"6" and redis.hlen("fleet.parked") == 1)  # three more times
+        assert parked.drop(redis, parked.read(redis)) == 1
+        assert parked.read(redis) == []
+        assert list(redis.scan_iter("fleet.deliveries.*")) == []
+
+
+def test_which_are_meant() -> None:
+    known = [{"id": "abc1", "task": "t.a", "at": 1}, {"id": "abd2", "task": "t.b", "at": 2}, {"id": "f3", "task": "t.b", "at": 3}]
+    assert parked.chosen(known, ["abd", "f", "f3"], False, None) == known[1:]
+    assert parked.chosen(known, [], False, "t.b") == known[1:]
+    assert parked.chosen(known, [], True, None) == known
+    for ids, everything, task, said in [
+        (["ab"], False, None, "ab: 2 are meant by it"),
+        (["x"], False, None, "x: none is parked with that id; parked are: t.a, t.b"),
+        ([], False, "t.c", "--task: none is parked of t.c; parked are: t.a, t.b"),
+        ([], False, None, "say which"),
+        (["f3"], True, None, "say which"),
+    ]:
+        with pytest.raises(parked.ParkedError, match=said):
+            parked.chosen(known, ids, everything, task)
+
+
+def test_a_worker_that_is_killed_itself_counts_too(here: Machine) -> None:
+    """As in a pool of one process, where the task's end is the worker's."""
+    here.pool = "threads"
+    here.more["FLEET_CELERY"] = json.dumps(
+        {
+            "settings": RELIABILITY,
+            "broker_transport_options": {"visibility_timeout": 2, "unacked_restore_interval": 1, "unacked_restore_throttle": 1},
+        }
+    )
+    release = here.release("r", JOBS)
+    with here.client() as client, here.redis() as redis:
+        client.send_task("jobs.poison", [1], queue="default")
+        for _ in range(3):
+            worker = here.start(release)
+            assert worker.wait(PATIENCE) == -signal.SIGKILL
+        worker = here.start(release)
+        assert until(lambda: redis.hlen("fleet.parked") == 1)
+        assert redis.get("poisoned") == b"3"
+        assert worker.poll() is None
+        (one,) = (json.loads(text) for text in redis.hvals("fleet.parked"))
+        assert one["reason"] == "its worker ended before it did"
+
+
+def test_a_task_that_puts_itself_off_is_not_parked(here: Machine) -> None:
+    here.start(here.release("r", JOBS))
+    with here.client() as client, here.redis() as redis:
+        client.send_task("jobs.put_off", queue="default")
+        assert until(lambda: redis.get("tried") == b"8")
+        assert until(lambda: redis.hlen("unacked") == 0)
+        assert redis.hlen("fleet.parked") == 0
+
+
+def test_a_task_that_must_not_run_twice_does_not(here: Machine) -> None:
+    here.start(here.release("r", JOBS))
+    with here.client() as client, here.redis() as redis:
+        with pytest.raises(WorkerLostError, match="SIGKILL"):
+            client.send_task("jobs.pay", queue="default").get(timeout=PATIENCE)
+        assert redis.get("paid") == b"1"
+        assert redis.hlen("fleet.parked") == 0
