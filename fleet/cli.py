@@ -14,12 +14,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet import drill, drills, inventory, linting, lock, parking, secrets, spec
+from fleet import drill, drills, inventory, linting, lock, parking, reach, secrets, spec
 from fleet.facts import FactsError
 from fleet.lint import report
 from fleet.parked import ParkedError
-from fleet.tunnel import TunnelError, forward
-from fleet.urls import celery_variables
+from fleet.tunnel import TunnelError
 from lab.cli import app as lab_app
 
 app = typer.Typer(
@@ -64,18 +63,9 @@ def connect(
     """
     found = inventory.read(file)
     fleet = spec.load(found)
-    data = found.hosts[fleet.broker_host]
-    settings = fleet.settings
-    path = Path(settings.secrets_file)
-    password = secrets.read(path)
-    secrets.require(path, password, [secrets.BROKER_WORKER])
-    with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port) as port:
-        sources = os.pathsep.join(filter(None, [str(Path(settings.app_source).resolve()), os.environ.get("PYTHONPATH")]))
-        environment = {
-            **os.environ,
-            **celery_variables(password[secrets.BROKER_WORKER], f"127.0.0.1:{port}"),
-            "PYTHONPATH": sources,
-        }
+    with reach.broker(found, fleet) as urls:
+        sources = os.pathsep.join(filter(None, [str(Path(fleet.settings.app_source).resolve()), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, **urls, "PYTHONPATH": sources}
         try:
             code = subprocess.run(command, env=environment, check=False).returncode
         except FileNotFoundError:

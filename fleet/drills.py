@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from fleet import drill, drill_report, facts, inventory, secrets, spec
-from fleet.plan import resolved
-from fleet.tunnel import forward
-from fleet.urls import celery_variables
+from fleet import drill, drill_report, facts, fault_drill, faults, inventory, reach, spec
+from fleet.plan import Plan, resolved
 
 app = typer.Typer(help="Try the fleet's promises on the fleet itself.", no_args_is_help=True)
 
-
-@app.callback()
-def _drills() -> None:
-    """Keep `fleet drill` a group of commands."""
+File = Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/lab.py.")]
+GroupData = Annotated[Path | None, typer.Option(help="More group data, as pyinfra's --group-data.", exists=True, file_okay=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, on machines that are not this one's own lab.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("roll")
 def drill_roll(
-    file: Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/lab.py.")],
+    file: File,
     phases: Annotated[
         str, typer.Option(metavar="NAMES", help=f"Which of these, in this order: {', '.join(drill.PHASES)}.")
     ] = ",".join(drill.PHASES),
-    group_data: Annotated[
-        Path | None, typer.Option(help="More group data, as pyinfra's --group-data.", exists=True, file_okay=False)
-    ] = None,
+    group_data: GroupData = None,
     before: Annotated[
         float, typer.Option(help="Seconds of load before the first phase, and after the last.", min=0, max=3600)
     ] = 20,
     log: Annotated[Path, typer.Option(help="Where pyinfra's output goes.")] = Path("drill.log"),
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on machines that are not this one's own lab.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Deploy, restart and roll back under a steady load of numbered tasks, with good releases and bad ones, and account for each.
 
@@ -48,9 +46,6 @@ def drill_roll(
 
     Example: fleet drill roll inventory/lab.py --phases release,restart,rollback
     """
-    from kombu.exceptions import OperationalError
-    from redis.exceptions import RedisError
-
     from fleet import producer  # it imports Celery, which no other command waits for
 
     names = drill.complete([name.strip() for name in phases.split(",") if name.strip()])
@@ -58,36 +53,19 @@ def drill_roll(
     fleet = spec.load(found)
     if set(names) & set(drill.BROKEN):
         drill.module_of(Path(fleet.settings.app_source), fleet.settings.celery_app)
-    path = Path(fleet.settings.secrets_file)
-    password = secrets.read(path)
-    secrets.require(path, password, [secrets.BROKER_WORKER])
     log.write_text("")
-    if not drill.is_local(found.hosts) and not yes:
-        typer.confirm(f"{file} is no lab of this machine. Restart its workers ({', '.join(names)})?", abort=True, err=True)
-    try:
-        plan = resolved(fleet, facts.ask(found.hosts, lambda _: None))
-    except facts.FactsError as error:  # whose advice is fleet lint's
-        raise drill.DrillError(str(error).partition("offline, say")[0].rstrip()) from None
-    broker = found.hosts[fleet.broker_host]
+    _confirm(file, found, yes, f"restarts its workers ({', '.join(names)})")
+    plan = _plan(fleet, found)
     more = ["--group-data", str(group_data)] if group_data else []
-    try:
-        with forward(fleet.broker_host, broker, fleet.broker_address, fleet.broker.port) as port:
-            urls = celery_variables(password[secrets.BROKER_WORKER], f"127.0.0.1:{port}")
-            started = time.monotonic()
-            kinds = producer.mix(plan)
-            with producer.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], kinds) as sending:
-                done = drill.roll(drill.Runs(file, plan, found.hosts, more, log, say), sending, names, before)
-                sending.stop()
-                say("waiting for what was sent …")
-                sending.wait_until_finished(drill.PATIENCE)
-                said = drill.report(sending, done, time.monotonic() - started)
-    except (OperationalError, RedisError) as error:
-        raise drill.DrillError(
-            f"{fleet.broker_host}: the broker does not answer: {error}; {drill.CUT_OFF.format(file)}"
-        ) from None
-    except KeyboardInterrupt:
-        say(f"\ninterrupted; {drill.CUT_OFF.format(file)}")
-        raise
+    cut_off = drill.CUT_OFF.format(file)
+    with _told(fleet, cut_off), reach.broker(found, fleet) as urls:
+        started = time.monotonic()
+        with producer.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], producer.mix(plan)) as sending:
+            done = drill.roll(drill.Runs(file, plan, found.hosts, more, log, say), sending, names, before)
+            sending.stop()
+            say("waiting for what was sent …")
+            sending.wait_until_finished(drill.PATIENCE)
+            said = drill.report(sending, done, time.monotonic() - started)
     if as_json:
         typer.echo(json.dumps(said))
     else:
@@ -96,6 +74,86 @@ def drill_roll(
     raise typer.Exit(1 if wrong else 0)
 
 
+def _add(fault: faults.Fault) -> None:
+    """`fleet drill <fault>`."""
+
+    def drill_fault(
+        file: File,
+        role: Annotated[str | None, typer.Option(help="The role whose worker or machine it befalls.", metavar="NAME")] = None,
+        group_data: GroupData = None,
+        before: Annotated[float, typer.Option(help="Seconds of load before the fault, and after.", min=0, max=3600)] = 15,
+        yes: Yes = False,
+        as_json: Json = False,
+    ) -> None:
+        from redis import Redis
+
+        from fleet import producer
+
+        found = inventory.read(file, group_data)
+        fleet = spec.load(found)
+        _confirm(file, found, yes, fault.does)
+        plan = _plan(fleet, found)
+        place = fault_drill.place_of(fault, plan, role)
+        cut_off = "what it broke ends by itself" if fault.lasts else "what it broke systemd brings back"
+        with _told(fleet, cut_off), reach.broker(found, fleet) as urls:
+            started = time.monotonic()
+            sending = producer.Producer(
+                urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], producer.mix(plan), outages=True
+            )
+            with sending, Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
+                ground = fault_drill.Ground(plan, found.hosts, sending, redis, say)
+                # What a killed worker held comes back after the visibility timeout, and no sooner.
+                patience = drill.PATIENCE + (plan.visibility_timeout or 3600)
+                said = fault_drill.run(fault, ground, place, before, patience)
+            said["seconds"] = round(time.monotonic() - started, 1)
+        if as_json:
+            typer.echo(json.dumps(said))
+        else:
+            drill_report.show_fault(said, Console())
+        raise typer.Exit(1 if said["lost"] or said["went_wrong"] else 0)
+
+    app.command(
+        fault.name,
+        short_help=f"{fault.does[0].upper()}{fault.does[1:]}.",
+        help=f"It {fault.does}, under a steady load of numbered tasks (this project's own; yours are not sent), and says how "
+        "many were lost or run twice, how long it took until every worker that it befell had begun a task again, and what "
+        "restarted. Exit code: 1 where a task was lost, or a worker was not back within "
+        f"{fault_drill.BACK_WITHIN:.0f} s of the fault's end; 2 where the drill itself was cut off.\n\n"
+        f"Example: fleet drill {fault.name} inventory/lab.py --json",
+    )(drill_fault)
+
+
+for _fault in faults.FAULTS.values():
+    _add(_fault)
+
+
 def say(line: str) -> None:
     """Progress, on stderr."""
     typer.echo(line, err=True)
+
+
+def _confirm(file: Path, found: spec.Inventory, yes: bool, does: str) -> None:
+    if not drill.is_local(found.hosts) and not yes:
+        typer.confirm(f"{file} is no lab of this machine. The drill {does}. Go on?", abort=True, err=True)
+
+
+def _plan(fleet: spec.Fleet, found: spec.Inventory) -> Plan:
+    try:
+        return resolved(fleet, facts.ask(found.hosts, lambda _: None))
+    except facts.FactsError as error:  # whose advice is fleet lint's
+        raise drill.DrillError(str(error).partition("offline, say")[0].rstrip()) from None
+
+
+@contextmanager
+def _told(fleet: spec.Fleet, cut_off: str) -> Iterator[None]:
+    """A drill that is cut off says what it leaves. Raises DrillError where the broker does not answer."""
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except (OperationalError, RedisError) as error:
+        raise drill.DrillError(f"{fleet.broker_host}: the broker does not answer: {error}; {cut_off}") from None
+    except KeyboardInterrupt:
+        say(f"\ninterrupted; {cut_off}")
+        raise

@@ -11,9 +11,7 @@ from typing import Annotated
 import typer
 from redis import Redis, RedisError
 
-from fleet import inventory, parked, secrets, spec
-from fleet.tunnel import forward
-from fleet.urls import celery_variables
+from fleet import inventory, parked, reach, spec
 
 app = typer.Typer(
     help="Tasks that took their worker down again and again, and were put aside.", no_args_is_help=True, rich_markup_mode=None
@@ -66,13 +64,9 @@ def _broker(file: Path) -> Iterator[Redis]:
     """The fleet's broker, through SSH."""
     found = inventory.read(file)
     fleet = spec.load(found)
-    path = Path(fleet.settings.secrets_file)
-    password = secrets.read(path)
-    secrets.require(path, password, [secrets.BROKER_WORKER])
-    with forward(fleet.broker_host, found.hosts[fleet.broker_host], fleet.broker_address, fleet.broker.port) as port:
-        url = celery_variables(password[secrets.BROKER_WORKER], f"127.0.0.1:{port}")["CELERY_BROKER_URL"]
+    with reach.broker(found, fleet) as urls:
         try:
-            with Redis.from_url(url, decode_responses=True, socket_timeout=30) as redis:
+            with Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
                 yield redis
         except RedisError as error:
             raise parked.ParkedError(f"{fleet.broker_host}: the broker does not answer: {error}") from None

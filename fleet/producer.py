@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from celery import Celery
-from redis import Redis
+from kombu.exceptions import OperationalError
+from redis import Redis, RedisError
 
 from fleet.ledger import Entry, Sent
 from fleet.plan import Plan
@@ -79,10 +80,12 @@ def schedule(kinds: tuple[Kind, ...]) -> Iterator[tuple[float, Kind, str]]:
 class Producer:
     """Sends from a thread of its own while the context lasts.
 
+    outages: whether the broker may be away for a while; what was being sent then is left out of the account.
     Raises from `check()`, and at the context's end, what went wrong while it sent. Times are Redis' own.
     """
 
-    def __init__(self, broker: str, results: str, kinds: tuple[Kind, ...]) -> None:
+    def __init__(self, broker: str, results: str, kinds: tuple[Kind, ...], outages: bool = False) -> None:
+        self._outages = outages
         self.run = uuid.uuid4().hex[:12]
         self.sent: list[Sent] = []
         self._kinds = kinds
@@ -105,6 +108,10 @@ class Producer:
         self._clock.close()
         self._app.close()
 
+    def send_aside(self, kind: str, amount: float, queue: str) -> str:
+        """Send one task that is not in the account. Returns its id."""
+        return str(self._app.send_task("fleet.drill", [self.run, -1, kind, amount], queue=queue).id)
+
     def stop(self) -> None:
         """Send no more."""
         self._over.set()
@@ -122,7 +129,8 @@ class Producer:
 
     def entries(self) -> list[Entry]:
         """The ledger so far."""
-        return [tuple(json.loads(line)) for line in self._results.lrange(self._ledger, 0, -1)]
+        lines = dict.fromkeys(self._results.lrange(self._ledger, 0, -1))  # a line that was written again after no answer came
+        return [tuple(json.loads(line)) for line in lines]
 
     def wait_until_finished(self, patience: float) -> None:
         """Wait until all that was sent has ended, or for `patience` seconds nothing more has."""
@@ -145,9 +153,14 @@ class Producer:
             for number, (due, kind, queue) in enumerate(schedule(self._kinds), 1):
                 if self._over.wait(max(0.0, started + due - time.monotonic())):
                     return
-                seconds, micros = self._clock.time()
                 what = [self.run, number, kind.name, kind.seconds]
-                self._app.send_task("fleet.drill", what, queue=queue, countdown=math.ceil(kind.eta) or None)
+                try:
+                    seconds, micros = self._clock.time()
+                    self._app.send_task("fleet.drill", what, queue=queue, countdown=math.ceil(kind.eta) or None)
+                except (RedisError, OperationalError, ConnectionError):
+                    if not self._outages:
+                        raise
+                    continue  # whether the broker has it nobody knows: it is in no account
                 self.sent.append(Sent(number, kind.name, queue, seconds + micros / 1e6 + kind.eta))
         except Exception as error:  # whatever it is, the main thread says it
             self._error = error

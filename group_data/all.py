@@ -29,6 +29,12 @@ app_source = "examples/shop"
 # Seconds after which Redis hands an unacknowledged task to another worker. "auto": what the roles need; "app": as the app has it.
 # visibility_timeout = "auto"
 
+# Celery's settings that workers have as the app sets them, e.g. ["task_acks_late"]; the others of these the fleet sets.
+# left_to_app = []
+
+# Tasks that are acknowledged as they say, since they must never run twice (and may be lost): names, or patterns.
+# at_most_once = []
+
 # Connections that the app's database accepts: given, `fleet lint` counts the processes against it.
 # database_max_connections = None
 

@@ -21,6 +21,11 @@ def load(directory: Path, name: str) -> None:
     _monitor(directory, name, f"loadvm {SNAPSHOT}")
 
 
+def reset(directory: Path, name: str) -> None:
+    """Press the reset button of the running VM. `LabError` when it fails."""
+    _monitor(directory, name, "system_reset")
+
+
 def _monitor(directory: Path, name: str, command: str, timeout: float = 120) -> None:
     folder = os.open(directory, os.O_RDONLY)
     try:

@@ -83,7 +83,7 @@ def surge(plan: Plan, host: Host, role: str, instance: int, release: Release) ->
 
 def _role(role: str, sized: Sized, variables: Mapping[str, str], release: Release) -> State:
     env = "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(variables.items())).encode()
-    files, units = [File(env_path(role), env, mode=0o640, group=USER)], []
+    files, units = [File(env_path(role), env, mode=0o600)], []
     for instance in range(1, sized.instances + 1):
         revision = sha256(_unit(role, sized, release, instance) + b"\0" + env).hexdigest()[:12]
         name = f"celery-{role}@{instance}.service"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
-from fleet.app import App
+from fleet.app import App, AppTask
 from fleet.lint.finding import At, each_role, rule
 from fleet.model import GREEN
 from fleet.plan import Plan
@@ -20,12 +21,28 @@ DRAIN = 2
 @rule("early-ack", "warning")
 def early_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A task that is acknowledged before it runs is lost with the worker that runs it."""
+    if "task_acks_late" not in plan.fleet.settings.left_to_app:
+        return
     for app in apps:
-        early = [task.name for task in app.tasks if not task.acks_late]
+        early = [task.name for task in _rest(plan, app) if not task.acks_late]
         if early:
             yield At(
                 f"{app.app}: task_acks_late",
-                f"not for {some(early)}: a worker that is killed loses them; set it where a task may run twice",
+                f"not for {some(early)}: killed workers lose them; take it out of left_to_app, or name them in at_most_once",
+            )
+
+
+@rule("late-ack", "note")
+def late_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Workers acknowledge every task after it ran, also where the app does not say so: one whose worker is killed runs again."""
+    if "task_acks_late" in plan.fleet.settings.left_to_app:
+        return
+    for app in apps:
+        early = [task.name for task in _rest(plan, app) if not task.acks_late]
+        if early:
+            yield At(
+                f"{app.app}: task_acks_late",
+                f"set for {some(early)}, which the app would lose with a worker; name what must never run twice in at_most_once",
             )
 
 
@@ -33,16 +50,37 @@ def early_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 def reject_on_worker_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """acks_late alone does not help when a prefork child is killed (for memory, say): its task is acknowledged as failed.
     Killing one child lost its task; with reject_on_worker_lost it did not."""
+    if "task_reject_on_worker_lost" not in plan.fleet.settings.left_to_app:
+        return
     prefork = {queue for one in each_role(plan) if one.sized.worker.pool == "prefork" for queue in one.sized.worker.queues}
     for app in apps:
         late = [
-            task.name for task in app.tasks if task.acks_late and not task.reject_on_worker_lost and prefork & set(task.queues)
+            task.name
+            for task in _rest(plan, app)
+            if task.acks_late and not task.reject_on_worker_lost and prefork & set(task.queues)
         ]
         if late:
             yield At(
                 f"{app.app}: task_reject_on_worker_lost",
-                f"not for {some(late)}, which have acks_late: a child that is killed loses its task; set it to True",
+                f"not for {some(late)}, which have acks_late: a child that is killed loses its task; take it out of left_to_app",
             )
+
+
+@rule("at-most-once-unknown", "error")
+def at_most_once_unknown(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A name in at_most_once that means no task leaves the one that was meant to run twice."""
+    for app in apps:
+        for pattern in plan.fleet.settings.at_most_once:
+            if not any(fnmatchcase(task.name, pattern) for task in app.tasks):
+                yield At(
+                    "at_most_once", f"{pattern}: {app.app} has no such task; write a name, or a pattern such as shop.payments.*"
+                )
+
+
+def _rest(plan: Plan, app: App) -> list[AppTask]:
+    """Its tasks that nobody has named in at_most_once."""
+    patterns = plan.fleet.settings.at_most_once
+    return [task for task in app.tasks if not any(fnmatchcase(task.name, pattern) for pattern in patterns)]
 
 
 @rule("long-prefetch", "warning")

@@ -1,5 +1,6 @@
 """The broker keeps what it is given, and opens to nobody without a password."""
 
+import re
 from typing import Any
 
 import pytest
@@ -24,6 +25,11 @@ def test_nobody_without_a_password(broker_port: int) -> None:
 def test_nobody_with_a_wrong_password(broker_port: int, user: str) -> None:
     with pytest.raises(redis.AuthenticationError), _client(broker_port, username=user, password="wrong") as client:
         client.ping()
+
+
+def test_redis_is_in_a_sandbox(connect: Any, fleet: Fleet) -> None:
+    said = connect(fleet.broker_host).check_output("systemd-analyze --no-pager security redis-server.service | tail -n 1")
+    assert float(re.search(r"level for \S+: ([\d.]+)", said)[1]) <= 2.0  # type: ignore[index]
 
 
 def test_settings(broker_port: int, connect: Any, fleet: Fleet, found_secrets: dict[str, str]) -> None:

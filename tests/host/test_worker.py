@@ -1,5 +1,6 @@
 """Each worker is what was asked for, as its machine and the broker see it."""
 
+import re
 from typing import Any
 
 from celery import Celery
@@ -65,9 +66,22 @@ def _seconds(span: str) -> float:
     return total
 
 
+def test_worker_is_in_a_sandbox(connect: Any, instance: Instance) -> None:
+    said = connect(instance.host).check_output("systemd-analyze --no-pager security %s | tail -n 1", instance.unit)
+    exposure = float(re.search(r"level for \S+: ([\d.]+)", said)[1])  # type: ignore[index]
+    assert exposure <= (2.0 if instance.sized.worker.workload == "gpu" else 1.5)
+
+
+def test_status_says_what_it_is_at(connect: Any, instance: Instance) -> None:
+    said = _property(connect(instance.host), instance.unit, "StatusText")
+    assert re.fullmatch(
+        rf"\d+/{instance.sized.concurrency} busy · [\d,]+ done · queues {','.join(instance.sized.worker.queues)}", said
+    )
+
+
 def test_environment_file_is_closed_to_others(connect: Any, instance: Instance) -> None:
     file = connect(instance.host).file(f"/etc/fleet/{instance.role}.env")
-    assert (file.user, file.group, file.mode) == ("root", "celery", 0o640)
+    assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
 
 
 def test_worker_answers_and_consumes_its_queues(celery_app: Celery, instance: Instance, node_name: Any) -> None:

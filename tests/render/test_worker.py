@@ -117,7 +117,7 @@ def test_secrets_are_in_the_environment_file_alone(fleet: spec.Fleet) -> None:
     holding = [file.path for file in state.files if b"password" in file.content]
     assert holding == ["/etc/fleet/web.env"]
     env = file_of(state, "/etc/fleet/web.env")
-    assert (env.mode, env.owner, env.group) == (0o640, "root", "celery")
+    assert (env.mode, env.owner, env.group) == (0o600, "root", "root")
     # A slash in a password is no part of the address.
     assert 'CELERY_BROKER_URL="redis://worker:worker%2Fpassword@10.0.0.10:6379/0"' in env.content.decode()
 

@@ -32,7 +32,7 @@ def test_every_command_is_in_the_guide() -> None:
 
 def test_every_command_has_an_example() -> None:
     def callbacks(application: typer.Typer) -> list[str]:
-        own = [command.callback.__doc__ or "" for command in application.registered_commands if command.callback]
+        own = [one.help or one.callback.__doc__ or "" for one in application.registered_commands if one.callback]
         return own + [
             doc for group in application.registered_groups if group.typer_instance for doc in callbacks(group.typer_instance)
         ]

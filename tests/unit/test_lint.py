@@ -114,9 +114,15 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         app_with({"retry_delay": 3600}),
         "batch_worker.retry_delay: 180 is less than the 3600 of shop.report",
     ),
-    "early-ack": (plan, app_with({"acks_late": False}), "shop.app: task_acks_late: not for shop.report"),
+    "early-ack": (
+        lambda: plan(left_to_app=["task_acks_late"]),
+        app_with({"acks_late": False}),
+        "shop.app: task_acks_late: not for shop.report",
+    ),
+    "late-ack": (plan, app_with({"acks_late": False}), "shop.app: task_acks_late: set for shop.report"),
+    "at-most-once-unknown": (lambda: plan(at_most_once=["shop.pay*"]), APP, "at_most_once: shop.pay*: shop.app has no such task"),
     "reject-on-worker-lost": (
-        plan,
+        lambda: plan(left_to_app=["task_reject_on_worker_lost"]),
         app_with({"reject_on_worker_lost": False}),
         "shop.app: task_reject_on_worker_lost: not for shop.report, which have acks_late",
     ),

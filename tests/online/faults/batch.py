@@ -1,0 +1,9 @@
+batch_worker = {
+    "queues": ["batch"],
+    "instances": 2,
+    "memory_per_slot": "100M",
+    "time_limit": 60,
+    "retry_delay": 5,
+    "longest_eta": 25,
+    "stall_timeout": 40,
+}
