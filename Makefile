@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help install demo test check unit render online lab-down docs format
+.PHONY: help install demo test check unit render online faults lab-down docs format
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -28,7 +28,10 @@ render: install  ## Tests of what would be deployed, on machines that are not th
 	@$(BIN)/pytest -q -n 4 tests/render
 
 online: install  ## Tests on real machines: boots a lab of its own and ends it
-	@$(BIN)/pytest -q tests/online
+	@$(BIN)/pytest -q -m "not slow" tests/online
+
+faults: install  ## All drills of faults on a lab of their own
+	@$(BIN)/pytest -q tests/online/test_3_faults.py
 
 lab-down: install  ## End the lab
 	@$(BIN)/fleet lab down
