@@ -24,6 +24,7 @@ BACK_WITHIN = 15.0
 PATIENCE = 300.0
 """Seconds to wait for a fault to begin, to end, or for a worker to be back."""
 BUSY_PATIENCE = 60.0
+"""Seconds to wait until the worker has a long task."""
 
 Say = Callable[[str], None]
 
@@ -81,14 +82,18 @@ def place_of(fault: Fault, plan: Plan, role: str | None) -> Placed:
     known = ", ".join(plan.roles)
     if role is not None and role not in plan.roles:
         raise DrillError(f"--role: no role {role}; the roles are {known}")
-    for name, places in plan.roles.items():
-        if role in (None, name) and (not fault.pools or places[0].sized.worker.pool in fault.pools):
-            if places[0].sized.worker.workload == "gpu" and role is None and len(plan.roles) > 1:
-                continue
-            if fault.name == "stall" and places[0].sized.worker.stall_seconds is None:
-                continue
-            return places[0]
-    raise DrillError(f"{fault.name}: no role of this fleet has a pool that it means something for ({', '.join(fault.pools)})")
+    fitting = [
+        places[0]
+        for name, places in plan.roles.items()
+        if role in (None, name)
+        and (not fault.pools or places[0].sized.worker.pool in fault.pools)
+        and (fault.name != "stall" or places[0].sized.worker.stall_seconds is not None)
+    ]
+    if not fitting:
+        pools = f", which means something for {', '.join(fault.pools)} alone" if fault.pools else ""
+        raise DrillError(f"{fault.name}: {f'not for role {role}' if role else 'no role of this fleet has the pool'}{pools}")
+    # Where tasks are long, one is at work when it happens.
+    return min(fitting, key=lambda one: ("cpu", "io", "gpu").index(one.sized.worker.workload))
 
 
 def run(fault: Fault, ground: Ground, place: Placed, before: float, patience: float) -> dict[str, Any]:
@@ -106,7 +111,8 @@ def run(fault: Fault, ground: Ground, place: Placed, before: float, patience: fl
     }[fault.at]
     whom = {"unit": f"{unit.host}:{unit.name}", "host": unit.host, "broker": ground.plan.fleet.broker_host}[fault.at]
     quiet(ground.producer, before)
-    _until_busy(ground, befallen[0])
+    if place.sized.worker.workload == "cpu":
+        _until_busy(ground, unit)
     processes = ground.processes(everyone)
     ground.say(f"{fault.name}: {fault.does}, at {whom} …")
     began = ground.producer.now()
@@ -218,13 +224,14 @@ def _answers(ground: Ground, host: str) -> bool:
 
 
 def _until_busy(ground: Ground, unit: Unit) -> None:
-    """Wait until the worker runs a task of ours, for a while: a fault that befalls an idle one shows little."""
+    """Wait until the worker runs a long task of ours, for a while: a fault that befalls an idle one shows little."""
     deadline = time.monotonic() + BUSY_PATIENCE
     while time.monotonic() < deadline:
         ground.producer.check()
+        long = {one.number for one in ground.producer.sent if one.kind == "long"}
         running = set()
         for number, what, _, node in ground.producer.entries():
-            if node == unit.node:
+            if node == unit.node and number in long:
                 running.add(number) if what == "start" else running.discard(number)
         if running:
             return

@@ -7,6 +7,7 @@ without it.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -46,9 +47,13 @@ def restore_in_green_pools(worker: Any) -> None:
         worker.app.conf.broker_transport_options = {"polling_interval": POLLING_INTERVAL, **options}
 
 
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
 GUARDS: dict[str, tuple[Callable[[], bool], Callable[[Any], None]]] = {
     "broker-outage": (lambda: celery.__version__ == "5.7.0" and kombu.__version__ == "5.7.0", survive_a_broker_outage),
-    "restore-in-green-pools": (lambda: kombu.__version__ <= "5.7.0", restore_in_green_pools),
+    "restore-in-green-pools": (lambda: _version(kombu.__version__) <= (5, 7, 0), restore_in_green_pools),
 }
 """Name → (whether these versions need it, what mends it in a worker that is not connected yet)."""
 

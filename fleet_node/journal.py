@@ -11,6 +11,8 @@ import logging
 import os
 from typing import Any
 
+from celery.utils.log import get_multiprocessing_logger
+
 PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 LONGEST = 16_000
 """Characters of one line: journald cuts at 48 KiB, in the middle of a character or of JSON."""
@@ -51,7 +53,8 @@ class Json(logging.Formatter):
 def format_lines(logger: logging.Logger | None, **_: Any) -> None:
     """For celery's after_setup_logger and after_setup_task_logger: its own handlers get our format."""
     formatter: logging.Formatter = Json() if os.environ.get("FLEET_LOG") == "json" else OneLine("%(processName)s %(message)s")
-    for handler in logger.handlers if logger else ():
+    # billiard has a logger of its own: it says which child was killed.
+    for handler in [*(logger.handlers if logger else ()), *get_multiprocessing_logger().handlers]:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setFormatter(formatter)
 

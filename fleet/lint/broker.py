@@ -75,12 +75,16 @@ def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         if app.celery == "5.7.0":
             yield At(
                 f"{app.app}: celery {app.celery}",
-                "a broker outage can end a worker whose slots are all busy (AttributeError 'hostname', celery#10242); systemd "
-                "starts it again after 2 s, and with acks_late its tasks run again",
+                "a worker that holds tasks ends when its broker goes away (AttributeError 'hostname', celery#10242); "
+                + (
+                    "mended in the fleet's workers"
+                    if app.kombu == "5.7.0"
+                    else "systemd starts it again after 2 s, and its tasks run again; with kombu 5.7.0 that is mended here"
+                ),
             )
         if app.kombu.startswith("5.") and green:
             yield At(
                 f"{app.app}: kombu {app.kombu}",
                 f"{' and '.join(sorted(green))} workers do not give back what a crashed worker held (kombu#1025, #4968, #4976); "
-                "they get a polling_interval, with which they do",
+                "mended in the fleet's workers by a polling_interval",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,24 @@ def test_the_machines_are_what_was_asked_for(lab: Lab) -> None:
 
 def test_real_work_is_done_on_every_queue(lab: Lab) -> None:
     assert_all_answered(lab.exercise(240), 240)
+
+
+def test_the_last_consumer_of_a_queue_is_doubled_before_it_restarts(lab: Lab) -> None:
+    before = pids(lab)
+    worked = set()
+    with ThreadPoolExecutor(1) as pool:
+        restart = pool.submit(lab.run, "pyinfra", "inventory/lab.py", "restart.py", "-y", "--data", "role=web")
+        while not restart.done():
+            exercised = lab.exercise(60)
+            assert_all_answered(exercised, 60)
+            worked |= set(json.loads(exercised.stdout.splitlines()[-1])["workers"])
+        done = restart.result()
+    assert done.returncode == 0, done.stdout
+    assert "while a second one worked in its place" in done.stdout
+    assert any("surge" in worker for worker in worked), worked
+    after = pids(lab)
+    assert {host for host in before if before[host] != after[host]} == {"web1"}
+    assert "surge" not in lab.ask("web1", "systemctl list-units --all --plain --no-legend celery-*; ls /run/systemd/system")
 
 
 def test_an_app_that_does_not_import_leaves_the_old_workers_alone(lab: Lab, tmp_path: Path) -> None:

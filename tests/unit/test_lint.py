@@ -232,7 +232,11 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         APP,
         "environment.CELERY_BROKER_URL: valkey:// is unknown to Celery; for a Valkey write redis://",
     ),
-    "known-defect": (plan, app_with(celery="5.7.0"), "shop.app: celery 5.7.0: a broker outage can end a worker"),
+    "known-defect": (
+        plan,
+        app_with(celery="5.7.0"),
+        "shop.app: celery 5.7.0: a worker that holds tasks ends when its broker goes away",
+    ),
     "connections-broker": (
         lambda: plan(broker={"maxclients": 500}),
         APP,

@@ -1,6 +1,7 @@
 batch_worker = {
     "queues": ["batch"],
     "instances": 2,
+    "concurrency": 2,
     "memory_per_slot": "100M",
     "time_limit": 60,
     "retry_delay": 5,

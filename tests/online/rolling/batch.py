@@ -1,1 +1,8 @@
-batch_worker = {"queues": ["batch"], "instances": 2, "memory_per_slot": "100M", "time_limit": 300}
+batch_worker = {
+    "queues": ["batch"],
+    "instances": 2,
+    "memory_per_slot": "100M",
+    "time_limit": 300,
+    "settle": 2,
+    "canary_settle": 5,
+}

@@ -1,1 +1,8 @@
-web_worker = {"queues": ["default", "priority"], "workload": "io", "instances": 2, "time_limit": 300}
+web_worker = {
+    "queues": ["default", "priority"],
+    "workload": "io",
+    "instances": 2,
+    "time_limit": 300,
+    "settle": 2,
+    "canary_settle": 5,
+}
