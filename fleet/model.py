@@ -236,11 +236,11 @@ class Worker(Model):
     )
     memory_high: Size | None = setting(
         "Above it the kernel slows the instance down (MemoryHigh).",
-        why="auto is 0.9 of memory_max: slow, and seen, before anything is killed.",
-        source=SYSTEMD,
+        why="None: above it every process of the instance is held up, and one task that takes too much stopped all others for a "
+        "minute and more, where at memory_max it alone is killed at once.",
+        source=f"{SYSTEMD}; {MEASURED}",
         default=None,
         unit="bytes",
-        shown="auto",
     )
     memory_max: Size | None = setting(
         "Above it the kernel kills in the instance (MemoryMax).",

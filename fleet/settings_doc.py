@@ -30,7 +30,7 @@ SIZING = """## What is sized to the machine
 - memory_max: the machine's memory, less machine_reserve (and a broker's memory_max on its host), shared by what its instances
   are expected to need: the worker itself ({parents}), and its slots times memory_per_slot (else {slots}, {spawned} for a spawned
   child).
-- memory_high is {high} × memory_max; max_memory_per_child is {recycle} × memory_max / concurrency, and never below the {rss} that
+- max_memory_per_child is {recycle} × memory_max / concurrency, and never below the {rss} that
   a child takes before its first task.
 - Too little memory lowers an automatic concurrency, and says so; for one that you wrote it is an error.
 """
@@ -53,7 +53,6 @@ def document() -> str:
                 parents=_sizes(sizing.PARENT),
                 slots=_sizes(sizing.SLOT),
                 spawned=sizing.mega(sizing.SPAWNED_SLOT),
-                high=sizing.HIGH_SHARE,
                 recycle=sizing.RECYCLE_SHARE,
                 rss=sizing.mega(sizing.CHILD_RSS),
             ),

@@ -34,7 +34,6 @@ CHILD_RSS = 70 * MB
 """RSS of a prefork child that has done nothing yet: 46 MB with Celery alone, 65 MB with requests and SQLAlchemy. It is what
 --max-memory-per-child counts, pages shared with the parent too."""
 
-HIGH_SHARE = 0.9
 RECYCLE_SHARE = 0.8
 
 
@@ -50,7 +49,7 @@ class Sized:
     instances: int
     concurrency: int
     memory_max: int
-    memory_high: int
+    memory_high: int | None
     max_memory_per_child: int | None
     expected: int
     lowered: str | None = None
@@ -152,7 +151,7 @@ def _in_memory(one: Sized, share: int) -> Sized:
     worker = one.worker
     limit = worker.memory_max or share // MB * MB
     fits = _slots_that_fit(worker, limit)
-    fitted = replace(one, memory_max=limit, memory_high=worker.memory_high or int(limit * HIGH_SHARE))
+    fitted = replace(one, memory_max=limit, memory_high=worker.memory_high)
     if one.instances and one.concurrency > fits:
         room = f"memory_max {mega(limit)}" if worker.memory_max else f"the {mega(limit)} that the machine has for it"
         if one.expected > limit:

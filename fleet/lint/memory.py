@@ -44,7 +44,7 @@ def memory_high(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """memory_high slows down before memory_max kills; at or above it, it never does."""
     for one in plan.placed:
         high, top = one.sized.memory_high, one.sized.memory_max
-        if top and high >= top:
+        if top and high and high >= top:
             yield At(f"{one.path}.memory_high", f"{mega(high)} is not below memory_max {mega(top)}", (one.host,))
 
 
@@ -52,10 +52,11 @@ def memory_high(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 def memory_tight(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """Above memory_high the kernel slows a worker down. One that is expected to be there all the time is slow all the time."""
     for one in plan.placed:
-        if one.sized.memory_high < one.sized.expected <= one.sized.memory_max:
+        high = one.sized.memory_high
+        if high and high < one.sized.expected <= one.sized.memory_max:
             yield At(
                 f"{one.path}.memory_max",
-                f"{mega(one.sized.expected)} expected, above memory_high {mega(one.sized.memory_high)}; lower concurrency, or "
+                f"{mega(one.sized.expected)} expected, above memory_high {mega(high)}; lower concurrency, or "
                 f"give it more than {mega(one.sized.memory_max)}",
                 (one.host,),
             )

@@ -105,7 +105,7 @@ def _cells(plan: Plan, one: Placed) -> tuple[str, ...]:
         str(found["prefetch"]),
         f"{found['soft_time_limit'] or '-'}/{found['time_limit']}/{found['stop_timeout']}s",
         f"{found['max_tasks_per_child'] or '-'}/{mega(per_child) if per_child else '-'}",
-        f"{mega(found['memory_high'])}/{mega(found['memory_max'])}",
+        f"{mega(found['memory_high']) if found['memory_high'] else '-'}/{mega(found['memory_max'])}",
         found["cpu_quota"] or str(found["cpu_weight"]),
         ",".join(found["queues"]),
     )

@@ -42,6 +42,7 @@ class Machine:
     pool: str = "threads"  # it starts fastest
     drain_seconds: int = 20
     concurrency: int = 4
+    flags: str = ""
     more: dict[str, str] = field(default_factory=dict)  # environment of its workers
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
@@ -67,7 +68,7 @@ class Machine:
     def unit(self, number: int | str, release: Path, revision: str, queues: Iterable[str]) -> str:
         """The text of a worker's unit; of its lines only these count."""
         python, node = shlex.quote(sys.executable), f"web-worker-{number}@test"
-        pool = f"-P {self.pool} -c {self.concurrency}"
+        pool = f"-P {self.pool} -c {self.concurrency} {self.flags}"
         return (
             f"Environment=PYTHONPATH={release}:{ROOT} FLEET_REVISION={revision} FLEET_RELEASE={release.name}\n"
             f"ExecStart={python} -m celery -A jobs worker {pool} --hostname={node} --queues={','.join(queues)} "

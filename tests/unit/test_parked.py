@@ -151,3 +151,14 @@ def test_a_task_that_must_not_run_twice_does_not(here: Machine) -> None:
             client.send_task("jobs.pay", queue="default").get(timeout=PATIENCE)
         assert redis.get("paid") == b"1"
         assert redis.hlen("fleet.parked") == 0
+
+
+def test_a_child_that_leaks_is_recycled_after_its_task(here: Machine) -> None:
+    """By the flag that sizing gives it, below what the kernel would kill for."""
+    here.flags = "--max-memory-per-child=150000"  # KiB
+    leak = "\nleaked = []\n@app.task\ndef leak():\n    leaked.append(bytearray(100 << 20))\n    return os.getpid(), len(leaked)\n"
+    here.start(here.release("r", JOBS + leak))
+    with here.client() as client:
+        told = [client.send_task("jobs.leak", queue="default").get(timeout=PATIENCE) for _ in range(6)]
+    assert all(count <= 2 for _, count in told), told
+    assert len({pid for pid, _ in told}) >= 3
