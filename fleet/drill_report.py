@@ -32,7 +32,7 @@ def show_fault(said: Mapping[str, Any], console: Console) -> None:
     rows = {
         "tasks": f"{said['sent']} sent, {said['finished']} finished, {said['lost']} lost, {said['run_twice']} run twice",
         "fault": f"{said['drill']} at {said['at']}, {said['fault_s']:g} s",
-        "back at work": f"{back}; longest wait of a task {said['longest_wait_s']:g} s"
+        "back at work": f"{back} (at most {said['back_within_s']:g} s); longest wait of a task {said['longest_wait_s']:g} s"
         + (f" (visibility timeout {timeout} s)" if timeout else ""),
         "restarted": ", ".join(said["restarted"]) or "nothing",
         **({"parked": f"{said['parked']} task"} if said["parked"] else {}),

@@ -118,7 +118,7 @@ def _add(fault: faults.Fault) -> None:
         help=f"It {fault.does}, under a steady load of numbered tasks (this project's own; yours are not sent), and says how "
         "many were lost or run twice, how long it took until every worker that it befell had begun a task again, and what "
         "restarted. Exit code: 1 where a task was lost, or a worker was not back within "
-        f"{fault_drill.BACK_WITHIN:.0f} s of the fault's end; 2 where the drill itself was cut off.\n\n"
+        f"{'the visibility timeout' if fault.kills else '15 s'} of the fault's end; 2 where the drill itself was cut off.\n\n"
         f"Example: fleet drill {fault.name} inventory/lab.py --json",
     )(drill_fault)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 UNIT = "fleet-drill"
 """The transient unit of a fault that lasts."""
-AT_WORK = f"systemctl is-active --quiet {UNIT}"
-"""sh: whether a fault that lasts still does."""
+AT_WORK = f"systemctl is-active {UNIT} || true"
+"""sh that says `active` as long as a fault that lasts does."""
 LASTS = 60
 """Seconds of a fault that lasts."""
 
@@ -30,6 +30,7 @@ class Fault:
     """One fault. does: for the user, what happens. at: whom it befalls. command: None where the drill does it another way.
 
     lasts: seconds; 0 where it is over at once. pools: those that it means anything for; () for all.
+    kills: whether a worker dies by it: it has to start, and what it held comes back after the visibility timeout and no sooner.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Fault:
     command: Callable[[Target], str] | None
     lasts: int = 0
     pools: tuple[str, ...] = ()
+    kills: bool = False
 
 
 def _main(target: Target) -> str:
@@ -89,12 +91,12 @@ FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
         Fault("kill-child", "kills the processes that run a worker's tasks (SIGKILL)", "unit", _kill_child, pools=("prefork",)),
-        Fault("kill-worker", "kills a worker and all its processes (SIGKILL)", "unit", _kill_worker),
+        Fault("kill-worker", "kills a worker and all its processes (SIGKILL)", "unit", _kill_worker, kills=True),
         Fault("oom", "sends a task that takes more memory than its worker may have", "unit", None, pools=("prefork",)),
         Fault("broker-restart", "restarts Redis", "broker", _broker_restart),
         Fault("partition", f"cuts the network between a worker and the broker for {LASTS} s", "host", _partition, lasts=LASTS),
         Fault("disk-full", f"fills the disk of a worker's machine for {LASTS} s", "host", _disk_full, lasts=LASTS),
-        Fault("reboot", "resets a machine with workers, without a warning", "host", None),
-        Fault("stall", "stops a worker's process, which its watchdog has to find", "unit", _stall),
+        Fault("reboot", "resets a machine with workers, without a warning", "host", None, kills=True),
+        Fault("stall", "stops a worker's process, which its watchdog has to find", "unit", _stall, kills=True),
     )
 }

@@ -32,7 +32,7 @@ def test_no_task_is_lost(lab: Lab, name: str) -> None:
     said = json.loads(done.stdout)
     assert said["sent"] == said["finished"] > 20
     assert said["lost"] == 0
-    assert said["back_s"] <= 15
+    assert said["back_s"] <= said["back_within_s"]
     expected = {
         "kill-child": 0,
         "oom": 0,

@@ -1,8 +1,22 @@
 """What the broker's configuration says."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from redis import AuthenticationError, Redis
+from redis import ConnectionError as RedisConnectionError
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
 from fleet import spec
+from fleet.secrets import BROKER_WORKER
 from roles import broker
 from tests.render.conftest import MACHINE, SECRETS, content, file_of
+from tests.unit.shop_support import free_port, process
+
+WORKER = SECRETS[BROKER_WORKER]
 
 
 def test_redis_keeps_what_it_is_given(fleet: spec.Fleet) -> None:
@@ -21,6 +35,48 @@ def test_passwords_are_there_as_hashes_only(fleet: spec.Fleet) -> None:
     acl = file_of(state, "/etc/redis/users.acl")
     assert (acl.mode, acl.owner) == (0o640, "redis")
     assert acl.content.decode().startswith("user default off ")
+
+
+def test_what_was_written_in_a_transaction_is_there_after_a_restart(fleet: spec.Fleet, tmp_path: Path) -> None:
+    """Redis 7.0 reads its file as the default user: where that may do nothing, it reads no transaction."""
+    with (
+        free_redis(fleet, tmp_path) as port,
+        Redis(port=port, username="worker", password=WORKER) as client,
+        client.pipeline(transaction=True) as pipeline,
+    ):
+        pipeline.hset("unacked", "tag", "message").zadd("unacked_index", {"tag": 1})
+        pipeline.execute()
+    with free_redis(fleet, tmp_path) as port, Redis(port=port, username="worker", password=WORKER) as client:
+        assert client.hgetall("unacked") == {b"tag": b"message"}
+        assert client.zcard("unacked_index") == 1
+
+
+def test_whoever_has_not_logged_in_may_do_nothing(fleet: spec.Fleet, tmp_path: Path) -> None:
+    with free_redis(fleet, tmp_path) as port:
+        with pytest.raises(AuthenticationError), Redis(port=port) as client:
+            client.get("anything")
+        for password in ("", "default", "worker"):
+            with pytest.raises(AuthenticationError), Redis(port=port, username="default", password=password) as client:
+                client.ping()
+
+
+@contextmanager
+def free_redis(fleet: spec.Fleet, folder: Path) -> Iterator[int]:
+    """A Redis of our own with the broker's users, and a file that it keeps."""
+    users = folder / "users.acl"
+    users.write_text(content(broker.desired(fleet, SECRETS, MACHINE), "/etc/redis/users.acl"))
+    port = free_port()
+    options = ["--bind", "127.0.0.1", "--appendonly", "yes", "--dir", str(folder), "--aclfile", str(users)]
+    with process(["redis-server", "--port", str(port), *options], folder / "log"):
+        answers(port)
+        yield port
+
+
+def answers(port: int) -> None:
+    """Wait until it does."""
+    every_50_ms = Retry(ConstantBackoff(0.05), retries=400, supported_errors=(RedisConnectionError,))
+    with Redis(port=port, username="worker", password=WORKER, retry=every_50_ms) as redis:
+        redis.ping()
 
 
 def test_a_new_password_is_a_new_revision(fleet: spec.Fleet) -> None:

@@ -53,14 +53,22 @@ def test_what_became_of_it_is_told() -> None:
         "drill": "oom",
         "at": "batch1:celery-batch@1.service",
         **{"sent": 120, "finished": 120, "lost": 0, "run_twice": 1, "longest_wait_s": 2.5},
-        **{"fault_s": 30.0, "back_s": 4.2, "restarted": [], "parked": 1, "visibility_timeout_s": 150, "went_wrong": None},
+        **{
+            "fault_s": 30.0,
+            "back_s": 4.2,
+            "back_within_s": 15.0,
+            "restarted": [],
+            "parked": 1,
+            "visibility_timeout_s": 150,
+            "went_wrong": None,
+        },
     }
     out = io.StringIO()
     drill_report.show_fault(said, Console(file=out, width=200))
     text = out.getvalue()
     assert "120 sent, 120 finished, 0 lost, 1 run twice" in text
-    assert "after 4.2 s; longest wait of a task 2.5 s (visibility timeout 150 s)" in text
+    assert "after 4.2 s (at most 15 s); longest wait of a task 2.5 s (visibility timeout 150 s)" in text
     assert "restarted     nothing" in text
     assert "as it should  yes" in text
     drill_report.show_fault({**said, "back_s": None, "went_wrong": "not every worker was back"}, Console(file=out, width=200))
-    assert "never; longest" in out.getvalue()
+    assert "never (at most 15 s); longest" in out.getvalue()
