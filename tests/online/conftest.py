@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 NAME = "test"
+ROLLING = ("--group-data", str(ROOT / "tests" / "online" / "rolling"))
+"""Two workers of web and batch, with short limits."""
 
 
 @dataclass(frozen=True)

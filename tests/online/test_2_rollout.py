@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from lab import qmp
-from tests.online.conftest import NAME, ROOT, Lab
+from tests.online.conftest import NAME, ROLLING, ROOT, Lab
 from tests.online.test_1_deploy import assert_all_answered
 
 pytestmark = pytest.mark.lab
 
-ROLLING = ("--group-data", str(ROOT / "tests" / "online" / "rolling"))
 # The others are tried natively in tests/unit/test_step.py, and all of them here by: fleet drill roll inventory/lab.py
 PHASES = ("fails every task",)
 UNITS = {"web1": ("celery-web@1", "celery-web@2"), "batch1": ("celery-batch@1", "celery-batch@2"), "gpu1": ("celery-gpu@1",)}
@@ -92,10 +91,11 @@ def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab,
 
 def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown_tasks_wait(lab: Lab, tmp_path: Path) -> None:
     before = running(lab)
+    shutil.copytree(ROLLING[1], tmp_path / "more")
     for name in ("web", "batch"):
-        text = (ROOT / "tests" / "online" / "rolling" / f"{name}.py").read_text()
-        (tmp_path / f"{name}.py").write_text(text.replace("}", '"log_level": "WARNING"}'))
-    flag = ("--group-data", str(tmp_path))
+        path = tmp_path / "more" / f"{name}.py"
+        path.write_text(path.read_text().replace("}", '"log_level": "WARNING"}'))
+    flag = ("--group-data", str(tmp_path / "more"))
     lab.ask("web1", "systemctl stop celery-web@1 celery-web@2")  # nobody is to take it before the deploy looks
     send = "from celery import Celery; Celery().send_task('shop.tasks.orders.forgotten', queue='priority')"
     done = lab.run("fleet", "connect", "inventory/lab.py", "--", "python", "-W", "ignore", "-c", send)

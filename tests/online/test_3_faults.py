@@ -11,28 +11,28 @@ import subprocess
 import pytest
 
 from fleet.faults import FAULTS
-from tests.online.conftest import ROOT, Lab
+from tests.online.conftest import ROLLING, ROOT, Lab
 
 pytestmark = pytest.mark.lab
 
-QUICK = ("oom", "stall")
-FAULTY = ("--group-data", str(ROOT / "tests" / "online" / "faults"))
+QUICK = ("oom",)
 
 
-def test_workers_with_short_limits(lab: Lab) -> None:
-    done = lab.deploy(*FAULTY)
+@pytest.fixture(scope="module", autouse=True)
+def _two_of_each(lab: Lab) -> None:
+    """What test_2 leaves; alone, this file brings it about."""
+    done = lab.deploy(*ROLLING)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAULTS])
 def test_no_task_is_lost(lab: Lab, name: str) -> None:
-    drill = ["fleet", "drill", name, "inventory/lab.py", *FAULTY, "--json"]
+    drill = ["fleet", "drill", name, "inventory/lab.py", *ROLLING, "--json"]
     done = subprocess.run(drill, cwd=ROOT, env=lab.environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)
     assert said["sent"] == said["finished"] > 20
     assert said["lost"] == 0
-    assert said["back_s"] <= said["back_within_s"]
     expected = {
         "kill-child": 0,
         "oom": 0,
@@ -47,6 +47,7 @@ def test_no_task_is_lost(lab: Lab, name: str) -> None:
     assert said["parked"] == (name == "oom")
 
 
+@pytest.mark.slow
 def test_the_machines_are_still_what_was_asked_for(lab: Lab) -> None:
-    done = lab.verify(*FAULTY)
+    done = lab.verify(*ROLLING)
     assert done.returncode == 0, done.stdout

@@ -1,8 +1,12 @@
 batch_worker = {
     "queues": ["batch"],
     "instances": 2,
+    "concurrency": 2,
     "memory_per_slot": "100M",
-    "time_limit": 300,
+    "stall_timeout": 40,
+    "time_limit": 60,
+    "retry_delay": 5,
+    "longest_eta": 25,
     "settle": 2,
     "canary_settle": 5,
 }
