@@ -134,6 +134,7 @@ Reliability = Literal[
     "broker_connection_retry_on_startup",
     "broker_connection_max_retries",
     "socket_timeout",
+    "socket_connect_timeout",
     "socket_keepalive",
     "health_check_interval",
     "unacked_restore_interval",

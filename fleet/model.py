@@ -67,8 +67,9 @@ was a child."""
 
 TRANSPORT: dict[str, Any] = {
     "socket_timeout": 30,
+    "socket_connect_timeout": 5,
     "socket_keepalive": True,
-    "health_check_interval": 25,
+    "health_check_interval": 10,
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
 }

@@ -20,6 +20,7 @@ from fleet_node import (
     guards,
     journal,
     parked,
+    reconnect,
     settings,
 )
 from fleet_node.notify import notify
@@ -37,6 +38,7 @@ _vitals: list[Vitals] = []
 def _complete(instance: Any, **_: Any) -> None:
     settings.apply(instance.app)  # nothing is connected yet
     guards.apply(instance)
+    reconnect.soon()
     parked.watch(instance.app)
     if "json" in instance.app.conf.accept_content:
         instance.app.control.mailbox.serializer = "json"  # so that `fleet_node.drain` can read it, which does not know the app
