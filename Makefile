@@ -22,7 +22,7 @@ check: install  ## Format, lint, types, imports (seconds)
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 4
 
 unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server)
-	@$(BIN)/pytest -q -n 8 tests/unit
+	@$(BIN)/pytest -q -n 12 --dist worksteal tests/unit
 
 render: install  ## Tests of what would be deployed, on machines that are not there (seconds)
 	@$(BIN)/pytest -q -n 4 tests/render

@@ -116,7 +116,7 @@ def run(fault: Fault, ground: Ground, place: Placed, before: float, patience: fl
     ground.say(f"{fault.name}: {fault.does}, at {whom} …")
     began = ground.producer.now()
     parked = _inject(fault, ground, unit, place)
-    ended = _until_over(fault, ground, unit, processes, began)
+    ended = _until_over(fault, ground, place, unit, processes, began)
     ground.say(f"{fault.name}: over after {ended - began:.0f} s; waiting for {len(befallen)} worker(s) to begin tasks again …")
     back = _back(ground, befallen, ended)
     ground.say(f"{fault.name}: " + (f"back after {back:.1f} s" if back is not None else "not back"))
@@ -187,12 +187,13 @@ def _reset(ground: Ground, host: str) -> None:
         lock.ask(host, ground.hosts[host], "echo 1 >/proc/sys/kernel/sysrq; (sleep 1; echo b >/proc/sysrq-trigger) & exit 0")
 
 
-def _until_over(fault: Fault, ground: Ground, unit: Unit, before: Mapping[Unit, str], began: float) -> float:
+def _until_over(fault: Fault, ground: Ground, place: Placed, unit: Unit, before: Mapping[Unit, str], began: float) -> float:
     """When it was, by Redis' clock."""
-    deadline = time.monotonic() + PATIENCE + (ground_stall(ground, unit) if fault.name == "stall" else 0)
+    found_out = ground.plan.roles[place.role][0].sized.worker.stall_seconds or 0
+    deadline = time.monotonic() + PATIENCE + (found_out if fault.name == "stall" else 0)
     gone = False
     while time.monotonic() < deadline:
-        ground.producer.check() if fault.at != "broker" else None
+        ground.producer.check()
         if fault.lasts:
             if ground.ask(unit.host, faults.AT_WORK).strip() != "active":
                 return ground.producer.now()
@@ -209,12 +210,6 @@ def _until_over(fault: Fault, ground: Ground, unit: Unit, before: Mapping[Unit, 
             return ground.producer.now()
         time.sleep(0.5)
     raise DrillError(f"{fault.name}: not over after {PATIENCE:.0f} s")
-
-
-def ground_stall(ground: Ground, unit: Unit) -> int:
-    """Seconds until its watchdog finds a worker of this unit's role."""
-    role = unit.name.removeprefix("celery-").partition("@")[0]
-    return ground.plan.roles[role][0].sized.worker.stall_seconds or 0
 
 
 def _answers(ground: Ground, host: str) -> bool:
