@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help install demo test check unit render online faults lab-down docs format
+.PHONY: help install demo test check unit render online slow lab-down docs format
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -22,7 +22,7 @@ check: install  ## Format, lint, types, imports (seconds)
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 4
 
 unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server)
-	@$(BIN)/pytest -q -n 12 --dist worksteal tests/unit
+	@$(BIN)/pytest -q -n 12 --dist worksteal -m "not slow" tests/unit
 
 render: install  ## Tests of what would be deployed, on machines that are not there (seconds)
 	@$(BIN)/pytest -q -n 4 tests/render
@@ -30,8 +30,8 @@ render: install  ## Tests of what would be deployed, on machines that are not th
 online: install  ## Tests on real machines: boots a lab of its own and ends it
 	@$(BIN)/pytest -q -m "not slow" tests/online
 
-faults: install  ## All drills of faults on a lab of their own
-	@$(BIN)/pytest -q tests/online/test_3_faults.py
+slow: install  ## What make test leaves out: defects without their guards, other pools and apps, every drill of a fault
+	@$(BIN)/pytest -q -m slow tests/unit tests/online
 
 lab-down: install  ## End the lab
 	@$(BIN)/fleet lab down

@@ -149,6 +149,7 @@ def test_an_unreachable_host_stops_the_run_before_any_change(lab: Lab, tmp_path:
     assert everything(lab) == before
 
 
+@pytest.mark.slow
 def test_the_other_pools_deploy_and_work_too(lab: Lab) -> None:
     """gevent, prefork and prefork with spawn are what ran so far; here are eventlet, threads and solo, and a second instance."""
     pools = ("--group-data", str(ROOT / "tests" / "online" / "pools"))
@@ -172,6 +173,7 @@ def test_requirements_that_leave_something_out_are_refused(lab: Lab, tmp_path: P
     assert pids(lab) == before
 
 
+@pytest.mark.slow
 def test_any_other_app_deploys_the_same_way(lab: Lab) -> None:
     other = ("--data", "app_source=tests/online/other_app", "--data", "celery_app=jobs:celery")
     done = lab.deploy(*other)

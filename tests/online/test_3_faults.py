@@ -1,6 +1,6 @@
 """Workers that recover alone: what breaks them on real machines, and that no task is lost by it.
 
-Every drill is a test; `make online` runs those that are quick, `make faults` all of them.
+Every drill is a test; `make online` runs those that are quick, `make slow` the others.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE, answering, free_port
 
 UNGUARDED = "from fleet_node import guards\nguards.GUARDS.clear()\n"
-BOTH = pytest.mark.parametrize("more", ["", UNGUARDED], ids=["guarded", "as it is"])
+BOTH = pytest.mark.parametrize("more", ["", pytest.param(UNGUARDED, marks=pytest.mark.slow)], ids=["guarded", "as it is"])
 
 
 def until(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
