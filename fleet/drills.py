@@ -112,13 +112,14 @@ def _add(fault: faults.Fault) -> None:
             drill_report.show_fault(said, Console())
         raise typer.Exit(1 if said["lost"] or said["went_wrong"] else 0)
 
+    within = "the visibility timeout" if fault.kills else f"{fault_drill.BACK_WITHIN:.0f} s"
     app.command(
         fault.name,
         short_help=f"{fault.does[0].upper()}{fault.does[1:]}.",
         help=f"It {fault.does}, under a steady load of numbered tasks (this project's own; yours are not sent), and says how "
         "many were lost or run twice, how long it took until every worker that it befell had begun a task again, and what "
         "restarted. Exit code: 1 where a task was lost, or a worker was not back within "
-        f"{'the visibility timeout' if fault.kills else '15 s'} of the fault's end; 2 where the drill itself was cut off.\n\n"
+        f"{within} of the fault's end; 2 where the drill itself was cut off.\n\n"
         f"Example: fleet drill {fault.name} inventory/lab.py --json",
     )(drill_fault)
 

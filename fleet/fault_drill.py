@@ -189,8 +189,8 @@ def _reset(ground: Ground, host: str) -> None:
 
 def _until_over(fault: Fault, ground: Ground, place: Placed, unit: Unit, before: Mapping[Unit, str], began: float) -> float:
     """When it was, by Redis' clock."""
-    found_out = ground.plan.roles[place.role][0].sized.worker.stall_seconds or 0
-    deadline = time.monotonic() + PATIENCE + (found_out if fault.name == "stall" else 0)
+    found_out = place.sized.worker.stall_seconds or 0 if fault.name == "stall" else 0
+    deadline = time.monotonic() + PATIENCE + found_out
     gone = False
     while time.monotonic() < deadline:
         ground.producer.check()

@@ -482,7 +482,7 @@ class Settings(Model):
         unit="seconds",
     )
     left_to_app: list[Reliability] = setting(
-        f"Settings of Celery that workers have as the app sets them, of: {', '.join(RELIABILITY)}.",
+        f"Settings of Celery that workers have as the app sets them, of: {', '.join({**RELIABILITY, **TRANSPORT})}.",
         why="Every other one is set by the fleet, whatever the app says: without them a killed worker loses tasks.",
         source=MEASURED,
         default=[],

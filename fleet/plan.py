@@ -94,7 +94,7 @@ class Plan:
         return self.longest_unacknowledged + VISIBILITY_MARGIN if given == "auto" else int(given)
 
     def celery_settings(self, sized: Sized) -> dict[str, Any]:
-        """What a worker's Celery is told besides its flags (by `fleet_node.settings`): options of its two transports."""
+        """What a worker's Celery is told besides its flags (by `fleet_node.settings`, which says what is what)."""
         left = self.fleet.settings.left_to_app
         broker: dict[str, object] = {name: value for name, value in TRANSPORT.items() if name not in left}
         results: dict[str, object] = {}

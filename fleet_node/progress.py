@@ -40,11 +40,6 @@ class Progress:
     def __init__(self, stall: float, now: float) -> None:
         self._stall, self._since, self._counts = stall, now, (0, 0)
 
-    @property
-    def since(self) -> float:
-        """When something last began or ended, or there was nothing to begin."""
-        return self._since
-
     def stalled(self, look: Look, now: float, waiting: Callable[[], int | None]) -> str:
         """Why it counts as stalled; empty where it does not.
 

@@ -21,29 +21,25 @@ DRAIN = 2
 @rule("early-ack", "warning")
 def early_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A task that is acknowledged before it runs is lost with the worker that runs it."""
-    if "task_acks_late" not in plan.fleet.settings.left_to_app:
-        return
-    for app in apps:
-        early = [task.name for task in _rest(plan, app) if not task.acks_late]
-        if early:
-            yield At(
-                f"{app.app}: task_acks_late",
-                f"not for {some(early)}: killed workers lose them; take it out of left_to_app, or name them in at_most_once",
-            )
+    if "task_acks_late" in plan.fleet.settings.left_to_app:
+        advice = "killed workers lose them; take it out of left_to_app, or name them in at_most_once"
+        yield from _acknowledged_early(plan, apps, "not for {}: " + advice)
 
 
 @rule("late-ack", "note")
 def late_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """Workers acknowledge every task after it ran, also where the app does not say so: one whose worker is killed runs again."""
-    if "task_acks_late" in plan.fleet.settings.left_to_app:
-        return
+    if "task_acks_late" not in plan.fleet.settings.left_to_app:
+        advice = "which the app would lose with a worker; name what must never run twice in at_most_once"
+        yield from _acknowledged_early(plan, apps, "set for {}, " + advice)
+
+
+def _acknowledged_early(plan: Plan, apps: tuple[App, ...], message: str) -> Iterator[At]:
+    """message: with {} where the tasks' names go."""
     for app in apps:
         early = [task.name for task in _rest(plan, app) if not task.acks_late]
         if early:
-            yield At(
-                f"{app.app}: task_acks_late",
-                f"set for {some(early)}, which the app would lose with a worker; name what must never run twice in at_most_once",
-            )
+            yield At(f"{app.app}: task_acks_late", message.format(some(early)))
 
 
 @rule("reject-on-worker-lost", "error")

@@ -6,15 +6,12 @@ from pathlib import Path
 
 import pytest
 from redis import AuthenticationError, Redis
-from redis import ConnectionError as RedisConnectionError
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from fleet import spec
 from fleet.secrets import BROKER_WORKER
 from roles import broker
 from tests.render.conftest import MACHINE, SECRETS, content, file_of
-from tests.unit.shop_support import free_port, process
+from tests.unit.shop_support import answering, free_port, process
 
 WORKER = SECRETS[BROKER_WORKER]
 
@@ -68,15 +65,8 @@ def free_redis(fleet: spec.Fleet, folder: Path) -> Iterator[int]:
     port = free_port()
     options = ["--bind", "127.0.0.1", "--appendonly", "yes", "--dir", str(folder), "--aclfile", str(users)]
     with process(["redis-server", "--port", str(port), *options], folder / "log"):
-        answers(port)
+        answering(port, username="worker", password=WORKER)
         yield port
-
-
-def answers(port: int) -> None:
-    """Wait until it does."""
-    every_50_ms = Retry(ConstantBackoff(0.05), retries=400, supported_errors=(RedisConnectionError,))
-    with Redis(port=port, username="worker", password=WORKER, retry=every_50_ms) as redis:
-        redis.ping()
 
 
 def test_a_new_password_is_a_new_revision(fleet: spec.Fleet) -> None:

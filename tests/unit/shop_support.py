@@ -109,10 +109,10 @@ def process(
             started.terminate()
 
 
-def answering(port: int) -> None:
+def answering(port: int, **login: str) -> None:
     """Wait until Redis accepts commands."""
     every_50_ms = Retry(ConstantBackoff(0.05), retries=PATIENCE * 20, supported_errors=(RedisConnectionError,))
-    with Redis(port=port, retry=every_50_ms) as redis:
+    with Redis(port=port, retry=every_50_ms, **login) as redis:  # type: ignore[arg-type]
         redis.ping()
 
 

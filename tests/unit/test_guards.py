@@ -1,7 +1,6 @@
 """Defects that are mended in the worker: each shows without its guard, and does not with it."""
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.process_support import Machine, machine
-from tests.unit.shop_support import PATIENCE, answering, free_port
+from tests.unit.shop_support import PATIENCE, answering, free_port, process
 
 UNGUARDED = "from fleet_node import guards\nguards.GUARDS.clear()\n"
 BOTH = pytest.mark.parametrize("more", ["", pytest.param(UNGUARDED, marks=pytest.mark.slow)], ids=["guarded", "as it is"])
@@ -28,10 +27,9 @@ def until(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
 @contextmanager
 def redis_with_a_file(folder: Path, port: int) -> Iterator[None]:
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+    with process(command, folder / "redis.log"):  # ended also where a test fails
         answering(port)
         yield
-        server.terminate()
 
 
 def ended(here: Machine) -> set[int]:
