@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import wraps
 from typing import Any
 
 EVERY = 15
@@ -20,3 +21,18 @@ def notice_when_gone(host: Any) -> None:
     transport.set_keepalive(EVERY)
     if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(transport.sock, socket.socket):  # a jump host's is a channel
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PATIENCE * 1000)
+    host.connector.run_shell_command = _told_as_an_os_error(host.connector.run_shell_command)
+
+
+def _told_as_an_os_error(run: Any) -> Any:
+    """A connection that ends while a command is being sent is an EOFError of paramiko's. pyinfra does not know that one: it would
+    end the whole run by a traceback, where a host that failed is what it is."""
+
+    @wraps(run)
+    def run_shell_command(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return run(*args, **kwargs)
+        except EOFError:
+            raise ConnectionResetError("the machine has ended the connection") from None
+
+    return run_shell_command

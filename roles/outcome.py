@@ -34,7 +34,8 @@ class Outcome:
 _metas: dict[tuple[Step, str], Any] = {}
 _outcomes: dict[tuple[Step, str], Outcome] = {}
 _states: dict[Instance, str] = {}
-_releases: dict[Instance, str] = {}
+_before: dict[Instance, str] = {}
+_wanted: dict[Instance, str] = {}
 
 
 def begin(steps: Iterable[Step], seen: Mapping[str, Machine]) -> None:
@@ -45,14 +46,15 @@ def begin(steps: Iterable[Step], seen: Mapping[str, Machine]) -> None:
         for one in step.instances:
             unit = seen[one.host].units.get(one.unit)
             _states[one] = "untouched" if unit and unit.active else "not started"
-            _releases[one] = (unit.release if unit else None) or ""
+            _before[one] = (unit.release if unit else None) or "-"
     if _states:
         atexit.register(_tell)
 
 
-def expect(step: Step, host: str, meta: Any) -> None:
-    """Keep where a step's outcome will be: pyinfra's meta of its operation."""
+def expect(step: Step, host: str, meta: Any, release: str) -> None:
+    """Keep where a step's outcome will be (pyinfra's meta of its operation), and the release that it brings to the host."""
     _metas[step, host] = meta
+    _wanted.update({one: release for one in step.instances if one.host == host})
 
 
 def of(step: Step, host: str) -> Outcome:
@@ -83,6 +85,12 @@ def put_back(step: Step, host: str, well: bool) -> None:
 def all_well() -> bool:
     """Whether every worker that this run was to bring runs what it should."""
     return all(state == "new" for state in _states.values())
+
+
+def _runs(one: Instance, state: str) -> str:
+    """The release that an instance runs in a state."""
+    before, wanted = _before[one], _wanted.get(one, "-")
+    return {"new": wanted, LOST: f"{before} or {wanted}", "down": "-"}.get(state, before)
 
 
 def _read(meta: Any) -> Outcome:
@@ -119,10 +127,10 @@ def _tell() -> None:
     if not any(meta.is_complete() for meta in _metas.values()) or all_well():
         return  # a dry run, or one that ended well
     table = Table(title="What every worker of this run is now", title_justify="left")
-    for name in ("host", "worker", "release before", "state"):
+    for name in ("host", "worker", "release", "state"):
         table.add_column(name, overflow="fold")
     for one, state in _states.items():
-        table.add_row(one.host, f"{one.role}@{one.number}", _releases[one] or "-", state)
+        table.add_row(one.host, f"{one.role}@{one.number}", _runs(one, state), state)
     console = Console(stderr=True, soft_wrap=True)
     console.print(table)
     for (step, host), found in _outcomes.items():

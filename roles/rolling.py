@@ -92,7 +92,7 @@ def _declare(
                 _ignore_errors=True,
                 _timeout=roll_step.bound(plan, step),  # a machine that is gone says nothing
             )
-            outcome.expect(step, me.name, done)
+            outcome.expect(step, me.name, done, release.id)
             python.call(
                 name="Go on, or put the step back",
                 function=_judge,

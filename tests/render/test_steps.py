@@ -1,5 +1,7 @@
 """Steps over several machines that are not there: what one of them says concerns all."""
 
+import re
+
 from tests.render.conftest import Pyinfra
 
 ONE_HOST = """
@@ -31,6 +33,9 @@ def test_contact_that_is_lost_in_a_step_puts_the_others_back(pyinfra: Pyinfra) -
     assert done.returncode == 1, output
     assert "contact was lost; what the machine had begun it ends by itself" in output
     assert output.count("well itself, and put back with @fake/web2.example.com") == 6
+    releases = {line.split("│")[3].strip() for line in output.splitlines() if "contact lost" in line}
+    # None before; which of the two runs is not known.
+    assert [re.fullmatch(r"- or [0-9a-f]{12}", one) is not None for one in releases] == [True]
 
 
 def test_tasks_that_wait_and_are_not_in_the_release_stop_it_before_the_first_step(pyinfra: Pyinfra) -> None:
