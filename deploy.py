@@ -6,7 +6,7 @@ Run it again at any time: it changes what differs, and nothing else. See first w
 
 from pyinfra.context import host
 
-from roles import apply, locking, machine, rolling, survey
+from roles import apply, bring_driver, gpu, locking, machine, rolling, survey
 
 fleet, secrets = survey.load("discard_tasks")
 me = fleet.hosts[host.name]
@@ -14,7 +14,8 @@ seen, plan = survey.look(fleet)
 locking.hold(name="Take the lock", plan=plan, what="deploy.py")
 
 # Prepare: nothing that runs is touched.
-apply.bring(machine.desired(plan, me, seen), seen)
+bring_driver.bring(plan, me)
+apply.bring(machine.desired(plan, me, seen) + gpu.desired(plan, me), seen)
 workers = apply.prepare_workers(plan, me, secrets, seen)
 
 apply.phase(name="Bring up the broker")

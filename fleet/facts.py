@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from fleet import tunnel
+from fleet import gpu, tunnel
+from fleet.gpu import Gpus
 from fleet.units import parse_size
 
-SHELL = """read -r MemTotal memory unit </proc/meminfo
+SHELL = (
+    """read -r MemTotal memory unit </proc/meminfo
 printf 'memory\\t%s\\n' "$memory"
 printf 'cores\\t%s\\n' "$(nproc)"
-for device in /dev/nvidia[0-9]*; do [ -e "$device" ] && printf 'gpu\\t%s\\n' "$device"; done
 """
+    + gpu.SHELL
+)
 """sh that prints them, as lines of `kind<TAB>value`; memory in KiB. The deploy's probe has the same lines."""
 
 _AT_ONCE = 32
@@ -27,11 +30,12 @@ class FactsError(Exception):
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine as sizing sees it. memory in bytes."""
+    """A machine as sizing sees it. memory in bytes; gpus counts devices. found: what it says of them; None where nobody asked."""
 
     cores: int
     memory: int
     gpus: int = 0
+    found: Gpus | None = None
 
 
 def assume(text: str) -> Machine:
@@ -51,14 +55,14 @@ def assume(text: str) -> Machine:
     return machine
 
 
-def parse(output: Iterable[str]) -> Machine:
+def parse(output: Sequence[str]) -> Machine:
     """What SHELL printed. Raises ValueError where something is missing."""
     lines = [line.rstrip("\n").split("\t", 1) for line in output]
     single = dict(line for line in lines if len(line) == 2)
     if not {"memory", "cores"} <= set(single):
         raise ValueError("no memory, or no cores")
-    gpus = sum(kind == "gpu" for kind, *_ in lines)
-    return Machine(int(single["cores"]), int(single["memory"]) * 1024, gpus)
+    found = gpu.parse(line.rstrip("\n").split("\t") for line in output)
+    return Machine(int(single["cores"]), int(single["memory"]) * 1024, found.count, found)
 
 
 def ask(hosts: Mapping[str, Mapping[str, Any]], on_answer: Callable[[str], None] = lambda host: None) -> dict[str, Machine]:

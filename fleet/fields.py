@@ -10,7 +10,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticUndefined
 
 RESERVED = (
+    "CUDA_DEVICE_ORDER",
+    "CUDA_VISIBLE_DEVICES",
     "FLEET_CELERY",
+    "FLEET_GPU",
+    "FLEET_GPU_STATE",
     "FLEET_LOG",
     "FLEET_LONGEST_STOP",
     "FLEET_MAX_DELIVERIES",
@@ -104,6 +108,13 @@ def _is_visibility(value: object) -> object:
     raise ValueError('write seconds such as 3600, "auto", or "app" to leave it to the app')
 
 
+def _is_fingerprint(value: object) -> object:
+    found = re.sub(r"[\s:]", "", value).upper() if isinstance(value, str) else ""
+    if re.fullmatch(r"[0-9A-F]{40}", found):
+        return found
+    raise ValueError("write the key's whole fingerprint, 40 hexadecimal digits")
+
+
 def _is_reason(text: str) -> str:
     if not text.strip():
         raise ValueError("write the reason for which it is silenced")
@@ -141,6 +152,10 @@ Reliability = Literal[
     "unacked_restore_throttle",
 ]
 Workload = Literal["io", "cpu", "gpu"]
+DriverSource = Literal["debian", "existing", "none"]
+Cuda = Annotated[str, StringConstraints(pattern=r"^\d{1,2}\.\d{1,2}$")]
+Fingerprint = Annotated[str, BeforeValidator(_is_fingerprint)]
+Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Concurrency = Annotated[int | str, BeforeValidator(_is_concurrency)]
 Instances = Annotated[int | Literal["auto"], BeforeValidator(_is_instances)]
 Prefetch = Annotated[int | Literal["disabled"], BeforeValidator(_is_prefetch)]

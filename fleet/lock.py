@@ -22,7 +22,9 @@ from fleet import tunnel
 FOLDER = "/var/lib/fleet"
 DRILL = "FLEET_DRILL"
 """In the environment of the runs of a drill, which marks them in the history."""
-_HELD = 75  # EX_TEMPFAIL
+_HELD, _CHANGED = 75, 76  # EX_TEMPFAIL, and the next
+STAMP = "cksum <{folder}/history.jsonl 2>/dev/null || echo none"
+"""sh that prints what is another when somebody has ended a run meanwhile."""
 
 
 class LockError(Exception):
@@ -36,12 +38,19 @@ def about(what: str) -> dict[str, Any]:
     return {"who": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "at": now, "what": what, **drill}
 
 
-def take_command(run: Mapping[str, Any], folder: str = FOLDER) -> str:
-    """sh that takes the lock, whole or not at all. Where it is held: who holds it on stdout, and exit 75."""
+def take_command(run: Mapping[str, Any], folder: str = FOLDER, stamp: str | None = None) -> str:
+    """sh that takes the lock, whole or not at all. Where it is held: who holds it on stdout, and exit 75. Where the history is
+    another than when it had that `stamp`: exit 76."""
     lock = shlex.quote(f"{folder}/lock")
+    check = ""
+    if stamp is not None:
+        is_same = f'[ "$({STAMP.format(folder=folder)})" = {shlex.quote(stamp)} ]'
+        check = f" && {{ {is_same} || {{ rm -f {lock}; exit {_CHANGED}; }}; }}"
+    # Written first and linked then: a disk that is full leaves no half of a lock, and is told as what it is.
     return (
-        f"set -C; mkdir -p -m 750 {shlex.quote(folder)}; printf '%s\\n' {shlex.quote(json.dumps(run))} 2>/dev/null >{lock} || "
-        f"{{ cat {lock}; exit {_HELD}; }}"
+        f"umask 077; mkdir -p -m 750 {shlex.quote(folder)} || exit; new={lock}.$$; trap 'rm -f \"$new\"' EXIT; "
+        f"printf '%s\\n' {shlex.quote(json.dumps(run))} >\"$new\" || exit; "
+        f'ln "$new" {lock} 2>/dev/null || {{ [ -e {lock} ] && cat {lock} && exit {_HELD}; exit 1; }}{check}'
     )
 
 
@@ -82,16 +91,19 @@ def ask(host: str, data: Mapping[str, Any], command: str) -> tuple[int, str]:
         done = tunnel.run(host, data, shlex.join(words))
     except tunnel.TunnelError as error:
         raise LockError(str(error)) from None
-    if done.returncode not in (0, _HELD):
+    if done.returncode not in (0, _HELD, _CHANGED):
         raise LockError(f"{host}: {(done.stderr.strip().splitlines() or ['no answer over SSH'])[-1]}")
     return done.returncode, done.stdout
 
 
-def take(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventory: str) -> None:
-    """Take the lock. Raises LockError that says who holds it."""
-    code, said = ask(host, data, take_command(run))
+def take(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventory: str, stamp: str | None) -> None:
+    """Take the lock. stamp: of the history when this run was planned. Raises LockError that says who holds it, or that somebody
+    has ended a run since: what is planned may then be for machines as they were."""
+    code, said = ask(host, data, take_command(run, stamp=stamp))
     if code == _HELD:
         raise LockError(explain(said, inventory))
+    if code == _CHANGED:
+        raise LockError(f"another run has ended since this one was planned (fleet history {inventory}): run it again")
 
 
 def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:

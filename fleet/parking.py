@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def list_parked(file: File, as_json: Annotated[bool, typer.Option("--json", help
     with _broker(file) as broker:
         found = parked.read(broker)
     for one in found:
-        shown = {name: value for name, value in one.items() if name not in ("key", "message")}
+        shown = {name: value for name, value in one.items() if name not in ("field", "key", "message")}
         typer.echo(json.dumps(shown) if as_json else parked.told(one))
     if not found and not as_json:
         typer.echo("nothing is parked")
@@ -44,8 +45,16 @@ def requeue(file: File, ids: Ids = None, task: Task = None, everything: All = Fa
     Example: fleet parked requeue inventory/prod.py --task shop.tasks.reports.hold_memory
     """
     with _broker(file) as broker:
-        count = parked.requeue(broker, parked.chosen(parked.read(broker), ids or (), everything, task))
+        meant = parked.chosen(parked.read(broker), ids or (), everything, task)
+        late = {one["field"]: since for one in meant if (since := parked.expired(one, datetime.now(UTC)))}
+        count = parked.requeue(broker, (one for one in meant if one["field"] not in late))
     typer.echo(f"sent again: {count}")
+    for one in meant:
+        if one["field"] in late:
+            said = f"it expired at {late[one['field']]}, and a worker would throw it away"
+            typer.echo(f"not sent: {one['id']} {one['task']}: {said}", err=True)
+    if late:
+        raise typer.Exit(1)
 
 
 @app.command()

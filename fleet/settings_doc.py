@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from fleet import sizing
 from fleet.fields import Model
 from fleet.lint import RULES
-from fleet.model import POOLS, WORKLOADS, Broker, Settings, Worker
+from fleet.model import POOLS, WORKLOADS, Broker, Nvidia, Repository, Settings, Worker
 
 HEAD = """# Settings
 
@@ -60,6 +60,10 @@ def document() -> str:
             table(Broker),
             "## The whole fleet: names in `group_data/all.py`\n",
             table(Settings),
+            "## NVIDIA devices: `nvidia` in `group_data/gpu.py`, or for a host\n",
+            table(Nvidia),
+            '### A vendor\'s repository: `nvidia["repository"]`\n',
+            table(Repository),
             "## The rules of `fleet lint`\n",
             "An error stops a deploy; warnings and notes are listed. `lint_ignore` silences a rule by name.\n",
             rules(),

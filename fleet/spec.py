@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from fleet.fields import Model
 from fleet.model import Broker, Settings, Worker
@@ -231,7 +232,7 @@ _WRITE = {
 
 def _explain(model: type[Model], path: str, kind: str, loc: tuple[int | str, ...], message: str, found: Any) -> str:
     where = ".".join(str(part) for part in ([path] if path else []) + list(loc))
-    field = model.model_fields.get(str(loc[0])) if loc else None
+    model, field = _field(model, loc)
     about = f" ({field.description})" if field and field.description else ""
     if kind == "extra_forbidden":
         return _unknown(where, str(loc[-1]), model.model_fields)
@@ -246,6 +247,22 @@ def _explain(model: type[Model], path: str, kind: str, loc: tuple[int | str, ...
     if kind == "string_pattern_mismatch":
         message = "write one line of text" if "x00" in message else "write letters, digits and any of _ . : - alone"
     return f"{where}: {message.removeprefix('Value error, ')}, found {_short(found)}{about}"
+
+
+def _field(model: type[Model], loc: Iterable[int | str]) -> tuple[type[Model], FieldInfo | None]:
+    """The field that a path leads to, and the model that it is of: a setting may be a dict of settings."""
+    field = None
+    for part in map(str, loc):
+        if field:
+            model = next((one for one in (get_args(field.annotation) or (field.annotation,)) if _is_model(one)), model)
+        if (found := model.model_fields.get(part)) is None:
+            break
+        field = found
+    return model, field
+
+
+def _is_model(one: Any) -> TypeGuard[type[Model]]:
+    return isinstance(one, type) and issubclass(one, Model)
 
 
 def _short(found: Any) -> str:

@@ -23,8 +23,23 @@ class Before:
         self._about, self._files = folder / "before.json", folder / "before.tar"
 
     def exists(self) -> bool:
-        """Whether a step was not judged yet."""
+        """Whether there is something to go back to."""
         return self._about.exists()
+
+    def unjudged(self) -> list[str]:
+        """Units of a step that was cut off before anybody knew whether they are well: the machine was reset, say."""
+        try:
+            about = json.loads(self._about.read_text())
+        except (OSError, ValueError):
+            return []
+        return [] if about.get("judged") else list(about["units"])
+
+    def judged(self) -> None:
+        """The step's workers are well; whether its other machines' are is still to be seen."""
+        about = {**json.loads(self._about.read_text()), "judged": True}
+        with _private(self._about.with_suffix(".new")) as file:
+            file.write(json.dumps(about).encode())
+        self._about.with_suffix(".new").replace(self._about)
 
     def remember(self, units: list[str], paths: Iterable[str]) -> None:
         """Keep the files at `paths` before a step on `units`, for root alone to read: environments hold secrets."""

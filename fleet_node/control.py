@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from celery.worker import request
+from celery.exceptions import Ignore, Reject, Retry
 from celery.worker import state as worker_state
 from celery.worker.control import control_command, inspect_command, scheduled
+from celery.worker.request import Request
 
 OURS = ("fleet.probe",)
 """Tasks that say nothing about the app."""
 
-_failed: list[int] = [0]
-"""Tasks of the app's that this worker has ended and that did not succeed (those that are to be tried again, too)."""
+_ended: Counter[str] = Counter()
+"""Tasks of the app's that this worker has ended: `failed`, and `put off` (they ask again later, or said to be ignored)."""
 
 
 _on_drain: list[Callable[[], None]] = []
@@ -35,14 +36,22 @@ def count_failures() -> None:
     Celery tells nobody in the main process how a task of a prefork child ended, unless task events are on (30 to 45 % of the
     throughput). So what it calls when one failed is wrapped (celery 5.7.0, celery/worker/request.py).
     """
-    original = request.task_ready
+    on_failure, on_timeout = Request.on_failure, Request.on_timeout
 
-    def task_ready(one: Any, successful: bool = False, **more: Any) -> None:
-        if not successful and one.name not in OURS:
-            _failed[0] += 1
-        original(one, successful=successful, **more)
+    def failed(self: Any, exc_info: Any, *args: Any, **more: Any) -> Any:
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if self.name not in OURS:
+            # One that tries again because of an exception has failed; one that asks again later, without any, has not.
+            put_off = isinstance(error, (Ignore, Reject)) or (isinstance(error, Retry) and not error.exc)
+            _ended["put off" if put_off else "failed"] += 1
+        return on_failure(self, exc_info, *args, **more)
 
-    request.task_ready = task_ready
+    def timed_out(self: Any, soft: bool, timeout: float) -> Any:
+        if not soft and self.name not in OURS:
+            _ended["failed"] += 1
+        return on_timeout(self, soft, timeout)
+
+    Request.on_failure, Request.on_timeout = failed, timed_out
 
 
 @inspect_command()  # type: ignore[untyped-decorator]
@@ -58,8 +67,8 @@ def fleet_state(state: Any, **_: Any) -> dict[str, Any]:
         "reserved": len(state.tset(worker_state.reserved_requests) - active),
         "eta": len(scheduled(state)),
         "accepted": sum(worker_state.total_count.values()),
-        "succeeded": max(0, ended - _failed[0]),
-        "failed": _failed[0],
+        "succeeded": max(0, ended - _ended.total()),
+        "failed": _ended["failed"],
         "release": os.environ.get("FLEET_RELEASE", ""),
         "revision": os.environ.get("FLEET_REVISION", ""),
     }

@@ -4,9 +4,9 @@ Started by `fleet_node.step` beside a step. It does not import the app: that tak
 What it has to know of the app's settings a worker leaves in its control.json (`fleet_node.worker`). On stdin, as JSON:
     {"environment": {name: value}, "expected": how many workers should answer, "look": seconds for that, "settle": seconds,
      "patience": seconds until an answer, and until a probe task is back, "control": path of a control.json, or null,
-     "app": what follows `celery -A`}
+     "app": what follows `celery -A`, "going": nodes that go down in this step}
 It answers with a line {"consumed": {node: queues}} of all workers that are up now. Then, on stdin, lines
-    {"nodes": {node: queues}, "role": "web", "canary": bool, "going": nodes, "control": path}
+    {"nodes": {node: queues}, "role": "web", "canary": bool, "going": nodes that are none to compare with, "control": path}
 each answered with {"problems": {node: reason}, "notes": […]}; none where all is well. It ends with stdin.
 """
 
@@ -35,6 +35,8 @@ SETTINGS = (
     "task_serializer",
 )
 """What of an app's settings says how its workers are reached, and how they answer."""
+
+COUNTS = ("failed", "succeeded")
 
 PLACES = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "priority_steps", "master_name")
 """What of a transport's options says where messages are."""
@@ -122,8 +124,11 @@ class Fleet:
             with self._app.connection_for_write() as connection:
                 _forget(queue, connection.default_channel)
 
-    def judge(self, asked: Mapping[str, Any], settle: float, patience: float) -> dict[str, Any]:
-        """{"problems": {node: why it is not well}, "notes": […]}, after at least `settle` seconds."""
+    def judge(
+        self, asked: Mapping[str, Any], settle: float, patience: float, earlier: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """{"problems": {node: why it is not well}, "notes": […]}, after at least `settle` seconds. earlier: what workers of the
+        same names said before the step."""
         started = time.monotonic()
         nodes: dict[str, list[str]] = asked["nodes"]
         problems: dict[str, str] = {}
@@ -145,7 +150,7 @@ class Fleet:
                     notes.append(f"a probe task at the head of {queue} did not come back in {patience:g} s: all are busy")
         time.sleep(max(0.0, started + settle - time.monotonic()))
         if not problems:
-            problems |= self._unwell(asked, others, patience)
+            problems |= self._unwell(asked, others, earlier, patience)
         return {"problems": problems, "notes": notes}
 
     def _until_they_consume(self, nodes: Mapping[str, list[str]], patience: float) -> dict[str, dict[str, Any]]:
@@ -162,22 +167,30 @@ class Fleet:
         return bool(now.get("running")) or now.get("accepted", 0) > before[node]["accepted"]
 
     def _others(self, asked: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """node → state, of the role's workers that do not take part in the step."""
-        of_role = re.compile(rf"{re.escape(asked['role'])}-worker-\d+(-surge)?@.*")
+        """node → state, of the role's workers that do not take part in the step: nor do second ones that it started."""
+        of_role = re.compile(rf"{re.escape(asked['role'])}-worker-\d+@.*")
         away = {*asked["nodes"], *asked["going"]}
         return {
             node: state for node, state in self.ask("fleet_state", 2.0).items() if of_role.fullmatch(node) and node not in away
         }
 
-    def _unwell(self, asked: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]], patience: float) -> dict[str, str]:
-        """Canaries that fail more than the others did meanwhile; where those did nothing meanwhile, than since they began."""
+    def _unwell(
+        self,
+        asked: Mapping[str, Any],
+        before: Mapping[str, Mapping[str, Any]],
+        earlier: Mapping[str, Mapping[str, Any]],
+        patience: float,
+    ) -> dict[str, str]:
+        """Canaries that fail more than others: than those did meanwhile; where they did nothing meanwhile, than since they began;
+        where there are none that did anything, than the canaries' predecessors."""
         if not asked["canary"]:
             return {}
         canaries = self.states(asked["nodes"], patience)
         now = self._others(asked)
-        names = ("failed", "succeeded")
-        since = [{name: state[name] - before[node][name] for name in names} for node, state in now.items() if node in before]
-        others = since if any(sum(one.values()) for one in since) else list(now.values())
+        since = [{name: state[name] - before[node][name] for name in COUNTS} for node, state in now.items() if node in before]
+        predecessors = [earlier[node] for node in asked["nodes"] if node in earlier]
+        choices = (since, [*now.values()], predecessors)
+        others = next((one for one in choices if any(state[name] for state in one for name in COUNTS)), [])
         return {node: why for node, state in canaries.items() if (why := guard.fails_more(state, others))}
 
     def close(self) -> None:
@@ -231,13 +244,15 @@ def main() -> int:
 
     sys.stdout, answers = sys.stderr, sys.stdout  # what somebody's app prints is no answer
     with closing(reach(told["control"], told["app"])) as fleet:
-        answer({"consumed": fleet.consumed(told["expected"], told["look"])})
+        consumed = fleet.consumed(told["expected"], told["look"])
+        earlier = fleet.states([node for node in consumed if node in told["going"]], told["look"])
+        answer({"consumed": consumed})
     for line in sys.stdin:
-        answer(_judged(json.loads(line), told))
+        answer(_judged(json.loads(line), told, earlier))
     return 0
 
 
-def _judged(asked: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def _judged(asked: Mapping[str, Any], told: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """Once more where the connection breaks: a broker that restarts is no fault of the workers'."""
     from kombu.exceptions import OperationalError
     from redis.exceptions import RedisError
@@ -245,7 +260,7 @@ def _judged(asked: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]
     for attempt in (1, 2):
         try:
             with closing(reach(asked["control"], told["app"])) as fleet:
-                return fleet.judge(asked, told["settle"], told["patience"])
+                return fleet.judge(asked, told["settle"], told["patience"], earlier)
         except (OperationalError, RedisError, OSError):
             if attempt == 2:
                 raise

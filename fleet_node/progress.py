@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Look:
     """A worker at one moment. Tasks: busy run, reserved were fetched and have not begun, begun and done count since its start.
 
-    paused: it holds tasks back because of a rate limit. queues: what it consumes now. connected: it has its broker.
+    paused: it holds tasks back, or fetches none, because of a limit. queues: what it consumes now. connected: it has its broker.
+    away: why its device is not to be used.
     """
 
     slots: int
@@ -22,6 +23,7 @@ class Look:
     connected: bool
     draining: bool = False
     paused: bool = False
+    away: str = ""
 
 
 def status(look: Look) -> str:
@@ -29,6 +31,8 @@ def status(look: Look) -> str:
     counts = f"{look.busy}/{look.slots} busy · {look.done:,} done"
     if look.draining:
         return f"draining: {look.busy} running, {look.reserved} reserved · {look.done:,} done"
+    if look.away:
+        return f"its device is away ({look.away}) · {counts}"
     if not look.connected:
         return f"its broker is away · {counts}"
     return f"{counts} · queues {','.join(look.queues)}" if look.queues else f"consumes nothing · {counts}"

@@ -33,7 +33,7 @@ def apply(app: Any, told: str | None = None) -> None:
     for name, task in app.tasks.items():
         if not is_named(name, wanted.get("at_most_once", ())):
             for attribute, value in of_tasks.items():
-                setattr(type(task), attribute, value)
+                setattr(task, attribute, value)  # and not its class: an app may have made several of one
 
 
 def is_named(task: str, patterns: Iterable[str]) -> bool:

@@ -75,16 +75,21 @@ class Step:
                 self._supervisor.enable(self._units)
                 if not self._before.exists():  # else it is that step's, and still what putting back needs
                     self._before.remember([], ())
+                    self._before.judged()
                 self.result["ok"] = True
                 return self.result
             for role in sorted({self._units[unit]["role"] for unit in todo}):
                 self._gates[role] = Gate(self._told["gates"][role], self._control(role))
-            self._before.remember(list(self._units), (*self._told["envs"], *self._told["files"]))
+            if not set(todo) <= set(
+                self._before.unjudged()
+            ):  # else what was there before is kept already, and here is what is bad
+                self._before.remember(list(self._units), (*self._told["envs"], *self._told["files"]))
             with self._timed("look"):
                 consumed = self._consumed()
             self._guard(todo, consumed)
             started = True
             self._change(todo)
+            self._before.judged()
             self.result["ok"] = True
         except (StepError, AskingError, OSError, subprocess.SubprocessError, ValueError) as error:
             self._note(str(error))
@@ -108,10 +113,15 @@ class Step:
         self.result["seconds"][phase] = round(time.monotonic() - started, 1)
 
     def _still_to_do(self) -> list[str]:
-        """A step of an interrupted run may have gone on here by itself, and be done."""
+        """A step of an interrupted run may have gone on here by itself, and be done; not so where it never came to be judged."""
         if self._told["restart"]:
             return list(self._units)
-        done = [unit for unit, one in self._units.items() if self._supervisor.revision(unit) == one["revision"]]
+        unknown = self._before.unjudged()
+        done = [
+            unit
+            for unit, one in self._units.items()
+            if unit not in unknown and self._supervisor.revision(unit) == one["revision"]
+        ]
         for unit in done:
             self.result["units"][unit]["state"] = "new"
         return [unit for unit in self._units if unit not in done]
@@ -156,7 +166,9 @@ class Step:
             with self._timed("surge"):
                 if not self._supervisor.bring("start", self._surged):
                     raise StepError(self._why_not(self._surged))
-                self._pass_gate({unit: self._units[unit]["surge"]["node"] for unit in units}, canary=False)
+                # It is of the new release too, and judged by those that are still up: also by the one whose place it takes.
+                nodes = {unit: self._units[unit]["surge"]["node"] for unit in units}
+                self._pass_gate(nodes, canary=self._told["canary"], away=())
         except (StepError, AskingError):
             self._before.restore()  # the environment that was there; what runs has its own still
             raise
@@ -180,7 +192,8 @@ class Step:
             raise StepError(self._why_not(todo))
         before = {unit: self._supervisor.process(unit) for unit in todo}
         with self._timed("gate"):
-            self._pass_gate({unit: self._units[unit]["node"] for unit in todo}, canary=self._told["canary"])
+            nodes = {unit: self._units[unit]["node"] for unit in todo}
+            self._pass_gate(nodes, canary=self._told["canary"], away=self._told["going"])
         for unit, pid in before.items():
             if self._supervisor.process(unit) != pid:
                 self.result["units"][unit]["why"] = "ended and was started again while it was watched"
@@ -189,8 +202,8 @@ class Step:
         for unit in todo:
             self.result["units"][unit]["state"] = "new"
 
-    def _pass_gate(self, nodes: Mapping[str, str], canary: bool) -> None:
-        """Raises StepError where a worker is not well."""
+    def _pass_gate(self, nodes: Mapping[str, str], canary: bool, away: Iterable[str]) -> None:
+        """Raises StepError where a worker is not well. away: nodes that are none to compare a canary with."""
         for role, gate in self._gates.items():
             mine = {unit: node for unit, node in nodes.items() if self._units[unit]["role"] == role}
             if not mine:
@@ -199,7 +212,7 @@ class Step:
                 "nodes": {node: self._units[unit]["queues"] for unit, node in mine.items()},
                 "role": role,
                 "canary": canary,
-                "going": self._told["going"],
+                "going": list(away),
                 "control": str(self._runtime(next(iter(mine))) / "control.json"),
             }
             ask = self._told["gates"][role]["ask"]

@@ -3,18 +3,24 @@
 Every few seconds a STATUS line; a sign for the watchdog as long as the worker gets on (see `fleet_node.progress`); and while it
 drains, more time, as long as its tasks get on. In gevent and eventlet the thread is a green one: a task that never yields
 holds it up, and after `stall_timeout` counts as what it is, a worker that has stopped.
+
+A worker whose device is away takes nothing more; when the device is back the worker ends, and systemd starts another: what CUDA
+had in the old one is lost.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
 from typing import Any
 
 from celery.worker import state
+from celery.worker.request import Request
 
+from fleet_node import gpu
 from fleet_node.notify import notify
 from fleet_node.progress import Look, Progress, status
 
@@ -32,6 +38,7 @@ class Vitals:
         self._longest_stop = float(os.environ.get("FLEET_LONGEST_STOP") or 0)
         self._drains_since: float | None = None
         self._told = ""
+        self._away = ""
         self._wake = threading.Event()
 
     def start(self) -> None:
@@ -58,7 +65,8 @@ class Vitals:
             queues=tuple(queue.name for queue in task_consumer.queues) if task_consumer else (),
             connected=bool(consumer and consumer.connection),
             draining=self._drains_since is not None,
-            paused=any(bucket and bucket.contents for bucket in tuple(consumer.task_buckets.values())) if consumer else False,
+            away=self._away,
+            paused=_limited(consumer) if consumer else False,
         )
 
     def _run(self) -> None:
@@ -71,7 +79,24 @@ class Vitals:
             self._wake.wait(self._every)
             self._wake.clear()
 
+    def _mind_the_device(self) -> None:
+        """Consume nothing while it is away, not even after a reconnect; end when it is back."""
+        why, was = gpu.away(), self._away
+        if why and not was:
+            sys.stderr.write(f"<2>takes nothing more: its device is away: {why}\n")
+        elif was and not why:
+            sys.stderr.write("<5>its device is back: ending, to be started again\n")
+            os.kill(os.getpid(), signal.SIGTERM)
+        sys.stderr.flush()
+        self._away = why or was
+        consumer = self._worker.consumer
+        if why and consumer and consumer.task_consumer:
+            for queue in consumer.task_consumer.queues:
+                consumer.call_soon(consumer.cancel_task_queue, queue.name)
+
     def _tell(self, progress: Progress) -> None:
+        if self._drains_since is None:
+            self._mind_the_device()
         look, now = self.look(), time.monotonic()
         # A worker that waits for its broker is not without queues by choice.
         why = progress.stalled(look, now, self._waiting) if self._stall and (look.connected or look.draining) else ""
@@ -99,3 +124,15 @@ class Vitals:
                 return int(sum(channel._size(queue.name) for queue in consumer.task_consumer.queues))
         except Exception:  # kombu, Redis, or a consumer that just reconnects
             return None
+
+
+def _limited(consumer: Any) -> bool:
+    """Whether it holds tasks back because of a rate limit, or may fetch none, since it holds as many with an ETA as
+    worker_eta_task_limit allows."""
+    if any(bucket and bucket.contents for bucket in tuple(consumer.task_buckets.values())):
+        return True
+    qos = consumer.qos
+    if not (qos and getattr(qos, "max_prefetch", None)):
+        return False
+    held = sum(isinstance(arg, Request) for one in tuple(consumer.timer.schedule.queue) for arg in one.entry.args)
+    return held >= int(qos.value)

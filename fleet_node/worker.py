@@ -17,6 +17,7 @@ from fleet_node import (
     control,
     drill,  # noqa: F401 - it has a task
     gate,
+    gpu,
     guards,
     journal,
     parked,
@@ -40,6 +41,7 @@ def _complete(instance: Any, **_: Any) -> None:
     guards.apply(instance)
     reconnect.soon()
     parked.watch(instance.app)
+    gpu.take_nothing_if_away(instance.app)
     if "json" in instance.app.conf.accept_content:
         instance.app.control.mailbox.serializer = "json"  # so that `fleet_node.drain` can read it, which does not know the app
     control.count_failures()
@@ -52,6 +54,7 @@ def _ready(sender: Any, **_: Any) -> None:
     _tell_how_to_reach(sender.app)
     notify("READY=1", f"STATUS={status(_vitals[0].look())}")
     _vitals[0].start()
+    parked.take_back(sender.app)
 
 
 def _tell_how_to_reach(app: Any) -> None:

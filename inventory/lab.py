@@ -27,6 +27,7 @@ for _host, _at in _lab["hosts"].items():
         "secrets_file": str(_folder / "secrets.env"),
     }
     if _host.startswith("gpu"):
-        _data["gpus"] = 1  # a stand-in: there is no device in a virtual machine, and the demo's GPU task computes without
+        # A stand-in: there is no device in a virtual machine, and the demo's GPU task computes without.
+        _data |= {"gpus": 1, "nvidia": {"driver": "none"}}
     all.append((_host, _data))
     globals().setdefault(re.sub(r"\d+$", "", _host), []).append(_host)

@@ -159,7 +159,7 @@ def bring_broker(fleet: Fleet, me: Host, found: Mapping[str, str], seen: probe.M
             f"{me.name}.lan_address: {fleet.broker_address} is no address of this machine ({' '.join(seen.addresses)})"
         )
     if not broker.is_ours(seen):
-        server.shell(name="Check that no other Redis has data here", commands=[broker.REFUSE_OTHERS_DATA])
+        server.shell(name="Check that no other Redis has data here", commands=[broker.refuse_others_data()])
     bring(broker.desired(fleet, found, seen), seen)
 
 

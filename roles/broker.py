@@ -16,16 +16,33 @@ UNIT = "redis-server.service"
 PACKAGES = ("redis-server",)
 
 
-REFUSE_OTHERS_DATA = """
-cd /var/lib/redis 2>/dev/null || exit 0
-keys=$(redis-cli dbsize 2>/dev/null | tr -dc 0-9)
-# An empty snapshot has some 90 bytes.
-if [ "${keys:-0}" -gt 0 ] || { [ ! -d appendonlydir ] && [ "$(stat -c %s dump.rdb 2>/dev/null || echo 0)" -gt 200 ]; }; then
-  echo 'this machine has a Redis with data that our configuration (append-only file) would not load; move it away first' >&2
+def refuse_others_data(configuration: str = "/etc/redis/redis.conf", data: str = "/var/lib/redis", port: int = 6379) -> str:
+    """sh that fails where another Redis has data here. To be run before our configuration is written for the first time."""
+    return f"""
+refuse() {{
+  echo "this machine has a Redis $1, which our configuration (append-only file) would not load; move it away first" >&2
   exit 1
+}}
+# One that does not say how many keys it has (it asks for a password, or is on another port) may have any.
+if pidof redis-server >/dev/null; then
+  keys=$(redis-cli -p {port} dbsize 2>/dev/null)
+  case $keys in
+    0) ;;
+    '' | *[!0-9]*) refuse "that does not answer here as a new one does (${{keys:-nothing on port {port}}}): it may have data" ;;
+    *) refuse "with $keys keys" ;;
+  esac
 fi
+own=$(sed -n 's/^[[:space:]]*dir[[:space:]]*//p' {configuration} 2>/dev/null | tail -n 1 | tr -d '"')
+for folder in {data} "$own"; do
+  [ -d "$folder" ] || continue
+  for file in "$folder"/*.rdb; do
+    # An empty snapshot has some 90 bytes.
+    [ -d "$folder/appendonlydir" ] || [ "$(stat -c %s "$file" 2>/dev/null || echo 0)" -le 200 ] || refuse "with data in $file"
+  done
+  # What Redis 6 and earlier wrote.
+  [ ! -s "$folder/appendonly.aof" ] || refuse "with data in $folder/appendonly.aof"
+done
 """
-"""sh that fails where another Redis has data here. To be run before our configuration is written for the first time."""
 
 
 def is_ours(seen: Machine) -> bool:

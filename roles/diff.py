@@ -53,7 +53,9 @@ def compare(wanted: State, seen: Machine) -> Changes:
     units = {unit.name: seen.units.get(unit.name) for unit in wanted.units}
     revisions = {unit.name: unit.revision for unit in wanted.units}
     other = {
-        name for name, unit in units.items() if _is_up(unit) and revisions[name] is not None and unit.revision != revisions[name]
+        name
+        for name, unit in units.items()
+        if _is_up(unit) and revisions[name] is not None and (unit.revision != revisions[name] or name in seen.unjudged)
     }
     changed = [path for path in (*remove, *(entry.path for entry in write)) if "/systemd/system/" in path]
     return Changes(

@@ -16,6 +16,7 @@ from pyinfra.context import host, inventory, state
 from fleet import lock
 from fleet.plan import Plan
 from roles import apply, earlier, outcome
+from roles.survey import seen_by_host
 
 _planned: list[str] = []
 interrupted: list[bool] = []
@@ -42,10 +43,13 @@ def _take(state: Any, host: Any, plan: Plan, what: str, brings: bool) -> bool:
     broker = plan.fleet.broker_host
     if broker.startswith("@"):
         return True  # no machine that SSH leads to
+    # Without it (--limit, or its first deploy) what others did meanwhile is not known.
+    seen = seen_by_host.get(broker)
     data = inventory.get_host(broker).data.dict()  # type: ignore[no-untyped-call]
     run, started = {**lock.about(what), **(earlier.brought(plan) if brings else {})}, time.monotonic()
     try:
-        lock.take(broker, data, run, next((word for word in sys.argv[1:] if not word.startswith("-")), "INVENTORY"))
+        inventory_file = next((word for word in sys.argv[1:] if not word.startswith("-")), "INVENTORY")
+        lock.take(broker, data, run, inventory_file, seen.history if seen else None)
     except lock.LockError as error:
         logger.error(f"{host.print_prefix}{error}")
         return False

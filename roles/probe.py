@@ -6,11 +6,13 @@ are reported where they are. Lines are `kind<TAB>fields…`; what is not there p
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from fleet import facts
+from fleet import facts, gpu, lock
+from fleet.gpu import Gpus
 
 # Every path we manage lies under these; of the first, whose files are few and small, the content is hashed.
 HASHED = (
@@ -18,6 +20,11 @@ HASHED = (
     "/etc/redis",
     "/etc/systemd/system/fleet.slice",
     "/etc/systemd/system/fleet.target",
+    "/etc/systemd/system/fleet-gpu.service",
+    "/opt/fleet/gpu",
+    "/etc/apt/sources.list.d/fleet-nvidia.sources",
+    "/etc/apt/keyrings/fleet-nvidia.asc",
+    "/etc/modprobe.d/fleet-nvidia.conf",
     "/etc/systemd/system/celery-*.service",
     "/run/systemd/system/celery-*-surge.service",
     "/etc/systemd/system/redis-server.service.d",
@@ -60,17 +67,19 @@ class Machine:
     architecture: str = ""
     os: str = ""
     hostname: str = ""
-    gpus: tuple[str, ...] = ()
+    history: str | None = None  # the stamp of the runs so far, on the broker's machine
+    gpus: Gpus = field(default_factory=Gpus)
     addresses: tuple[str, ...] = ()
     packages: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
     paths: dict[str, Path] = field(default_factory=dict)
     units: dict[str, RunningUnit] = field(default_factory=dict)
+    unjudged: frozenset[str] = frozenset()  # units whose last step was cut off
 
     @property
     def facts(self) -> facts.Machine:
         """What sizing has to know."""
-        return facts.Machine(self.cores, self.memory, len(self.gpus))
+        return facts.Machine(self.cores, self.memory, self.gpus.count, self.gpus)
 
 
 def command(packages: Iterable[str], users: Iterable[str], destdir: str = "") -> str:
@@ -85,6 +94,7 @@ case ${{python##*/}} in
   python3.[0-9] | python3.[0-9][0-9]) printf 'python\\t%s\\n' "${{python##*/python}}" ;;
   *) printf 'python\\t%s\\n' "$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ;;
 esac
+[ ! -d /var/lib/fleet ] || printf 'history\\t%s\\n' "$({lock.STAMP.format(folder=lock.FOLDER)})"
 printf 'architecture\\t%s\\n' "$(uname -m)"
 printf 'hostname\\t%s\\n' "$(uname -n)"
 printf 'os\\t%s\\n' "$(. /etc/os-release 2>/dev/null && echo "$ID $VERSION_ID")"
@@ -97,10 +107,12 @@ find -H {listed} -maxdepth 1 -type d -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 
 find {hashed} -maxdepth 2 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^\\([0-9a-f]*\\)  /digest\\t\\1\\t/'
 if [ -z {shlex.quote(destdir)} ] && [ -d /run/systemd/system ]; then
   cd /etc/systemd/system
-  set -- redis-server.service fleet.slice fleet.target
+  set -- redis-server.service fleet.slice fleet.target fleet-gpu.service
   for file in celery-*@*.service /run/systemd/system/celery-*-surge.service; do
     [ -e "$file" ] && set -- "$@" "${{file##*/}}"
   done
+  # A step that was cut off before it was judged: who is meant runs, and nobody knows whether it does so well.
+  sed -n '/"judged": true/!s/.*"units": \\[\\([^]]*\\)\\].*/unjudged\\t\\1/p' /var/lib/fleet/before.json 2>/dev/null
   systemctl show --property=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,MainPID,Description "$@" |
   while IFS='=' read -r key value; do
     case $key in
@@ -119,7 +131,7 @@ printf 'end\\n'
 def parse(lines: Iterable[str], destdir: str = "") -> Machine:
     """What the probe's output says. Raises ValueError where it is cut short."""
     single: dict[str, str] = {}
-    gpus: list[str] = []
+    of_gpus: list[list[str]] = []
     packages: set[str] = set()
     users: set[str] = set()
     paths: dict[str, Path] = {}
@@ -141,8 +153,8 @@ def parse(lines: Iterable[str], destdir: str = "") -> Machine:
             packages.add(fields[0])
         elif kind == "user":
             users.add(fields[0])
-        elif kind == "gpu":
-            gpus.append(fields[0])
+        elif kind in gpu.KINDS:
+            of_gpus.append([kind, *fields])
         elif kind in ("unit-end", "end"):
             if unit.get("LoadState") not in (None, "not-found"):
                 units[unit["Id"]] = _unit(unit)
@@ -159,12 +171,14 @@ def parse(lines: Iterable[str], destdir: str = "") -> Machine:
         architecture=single.get("architecture", ""),
         os=single.get("os", ""),
         hostname=single.get("hostname", ""),
-        gpus=tuple(gpus),
+        history=single.get("history"),
+        gpus=gpu.parse(of_gpus),
         addresses=tuple(single.get("addresses", "").split()),
         packages=frozenset(packages),
         users=frozenset(users),
         paths=paths,
         units=units,
+        unjudged=frozenset(re.findall(r'"([^"]+)"', single.get("unjudged", ""))),
     )
 
 

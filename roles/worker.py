@@ -11,6 +11,7 @@ from fleet.secrets import BROKER_WORKER
 from fleet.sizing import Sized
 from fleet.spec import Host
 from fleet.urls import celery_variables
+from roles.gpu import Visible, visible
 from roles.machine import ETC, HOME, USER
 from roles.release import Release
 from roles.render import render
@@ -27,7 +28,7 @@ def desired(plan: Plan, host: Host, release: Release, secrets: Mapping[str, str]
     """The units and environments of every worker on this host. Units of workers that are no longer wanted go."""
     state = NONE
     for role, sized in plan.workers[host.name].items():
-        state += _role(role, sized, environment(plan, host, role, secrets), release)
+        state += _role(plan, host, role, sized, environment(plan, host, role, secrets), release)
     return state
 
 
@@ -78,16 +79,18 @@ def surge(plan: Plan, host: Host, role: str, instance: int, release: Release) ->
     """(name, text) of the unit of a second instance, for as long as the first is away. It is gone with the next boot."""
     sized = plan.workers[host.name][role]
     extra = f"{instance}-surge"
-    return f"celery-{role}@{extra}.service", _unit(role, sized, release, instance, extra).decode()
+    device = _device(plan, host, sized, instance)
+    return f"celery-{role}@{extra}.service", _unit(role, sized, release, instance, device, extra).decode()
 
 
-def _role(role: str, sized: Sized, variables: Mapping[str, str], release: Release) -> State:
+def _role(plan: Plan, host: Host, role: str, sized: Sized, variables: Mapping[str, str], release: Release) -> State:
     env = "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(variables.items())).encode()
     files, units = [File(env_path(role), env, mode=0o600)], []
     for instance in range(1, sized.instances + 1):
-        revision = sha256(_unit(role, sized, release, instance) + b"\0" + env).hexdigest()[:12]
+        device = _device(plan, host, sized, instance)
+        revision = sha256(_unit(role, sized, release, instance, device) + b"\0" + env).hexdigest()[:12]
         name = f"celery-{role}@{instance}.service"
-        files.append(File(f"/etc/systemd/system/{name}", _unit(role, sized, release, instance, revision=revision)))
+        files.append(File(f"/etc/systemd/system/{name}", _unit(role, sized, release, instance, device, revision=revision)))
         units.append(Unit(name, revision))
     state_folder = Directory(f"{HOME}/{role}", mode=0o750, owner=USER, group=USER)
     return State(directories=(state_folder,), files=tuple(files), units=tuple(units))
@@ -98,7 +101,19 @@ def env_path(role: str) -> str:
     return f"{ETC}/{role}.env"
 
 
-def _unit(role: str, sized: Sized, release: Release, number: int, name: str | None = None, revision: str = "") -> bytes:
+def _device(plan: Plan, host: Host, sized: Sized, number: int) -> Visible | None:
+    return visible(plan.machines[host.name], host.settings.nvidia, number) if sized.worker.workload == "gpu" else None
+
+
+def _unit(
+    role: str,
+    sized: Sized,
+    release: Release,
+    number: int,
+    device: Visible | None,
+    name: str | None = None,
+    revision: str = "",
+) -> bytes:
     """A worker's unit. name: of the instance, where it is not its number."""
     instance = name or str(number)
     return render(
@@ -108,7 +123,7 @@ def _unit(role: str, sized: Sized, release: Release, number: int, name: str | No
         node=node(role, instance),
         worker=sized.worker,
         sized=sized,
-        device=number - 1 if sized.worker.workload == "gpu" else None,
+        device=device,
         app=release.app,
         release=release,
         arguments=arguments(role, sized, instance),

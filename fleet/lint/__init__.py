@@ -8,12 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fleet.app import App
-from fleet.lint import application, broker, connections, coverage, delivery, memory, time
+from fleet.lint import application, broker, connections, coverage, delivery, gpu, memory, time
 from fleet.lint.finding import RULES, At, Finding, Rule, merged, rule
 from fleet.plan import Plan
 from fleet.text import did_you_mean
 
-__all__ = ["RULES", "Finding", "Rule", "application", "broker", "connections", "coverage", "delivery", "lint", "memory", "time"]
+__all__ = [
+    "RULES",
+    "Finding",
+    "Rule",
+    "application",
+    "broker",
+    "connections",
+    "coverage",
+    "delivery",
+    "gpu",
+    "lint",
+    "memory",
+    "time",
+]
 
 
 def lint(plan: Plan, apps: tuple[App, ...] = ()) -> tuple[Finding, ...]:

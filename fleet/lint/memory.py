@@ -19,18 +19,6 @@ def memory_fit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             yield At(f"{one.path}.concurrency", one.sized.problem, (one.host,))
 
 
-@rule("gpu-missing", "error")
-def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """A GPU role has a worker a device: where there is none, it has no worker."""
-    for one in plan.placed:
-        if one.sized.instances == 0:
-            yield At(
-                f"{one.path}.instances",
-                "no GPU found (/dev/nvidia*): install its driver, or say gpus for the host, or instances for the role",
-                (one.host,),
-            )
-
-
 @rule("memory-lowered", "note")
 def memory_lowered(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """What was automatic gave way to too little memory: fewer instances, or fewer tasks at once."""

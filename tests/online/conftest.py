@@ -70,7 +70,7 @@ class Lab:
 def lab() -> Iterator[Lab]:
     lab = Lab()
     lab.run("fleet", "lab", "down")  # of a run that was cut off
-    done = lab.run("fleet", "lab", "up")
+    done = lab.run("fleet", "lab", "up", "--hosts", "broker1 web1 batch1 gpu1=2048")  # with room for eight workers
     assert done.returncode == 0, done.stdout
     yield lab
     done = lab.run("fleet", "lab", "down")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fleet import inventory, secrets, spec
+from fleet.gpu import Device, Gpus
 from fleet.plan import Plan, resolved
 from roles import release, worker
 from roles.probe import Machine
@@ -20,7 +21,8 @@ from roles.state import File, State
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {secrets.BROKER_WORKER: "worker/password", secrets.BROKER_MONITOR: "monitor-password"}
-MACHINE = Machine(memory=4 << 30, cores=4, python="3.11", os="debian 12", gpus=("/dev/nvidia0",))
+GPUS = Gpus((Device(0, 0, "GPU-0", "NVIDIA H100"),), on_bus=1, driver="535.261.03", cuda=(12, 2))
+MACHINE = Machine(memory=4 << 30, cores=4, python="3.11", os="debian 12", gpus=GPUS)
 
 Pyinfra = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -59,7 +61,8 @@ _fake = {{
     "fake_delay": 0,
     "fake_delay_jitter": 0,
     "fake_responses": {{
-        "MemTotal": "memory\\t4194304\\ncores\\t4\\ngpu\\t/dev/nvidia0\\npython\\t3.11\\nos\\tdebian 12\\nend",
+        "MemTotal": "memory\\t4194304\\ncores\\t4\\npython\\t3.11\\nos\\tdebian 12\\n"
+        "smi\\tGPU 0: NVIDIA H100 (UUID: GPU-0)\\ndriver\\t535.261.03\\t12.2\\nend",
         "fleet_node.check": {described!r},
         "fleet_node.unregistered": 'fleet-tasks: {{"unregistered": {{}}, "looked_at": 0, "not_looked_at": 0}}',
         "fleet_node.step": 'fleet-step: {{"ok": true, "units": {{}}, "notes": []}}',

@@ -1,5 +1,6 @@
 """What the broker's configuration says."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,3 +74,33 @@ def test_a_new_password_is_a_new_revision(fleet: spec.Fleet) -> None:
     before = broker.desired(fleet, SECRETS, MACHINE).units
     after = broker.desired(fleet, {**SECRETS, "BROKER_MONITOR_PASSWORD": "another"}, MACHINE).units
     assert before != after
+
+
+def refused(folder: Path, port: int, configuration: str = "") -> str:
+    """What the check says of a machine with this Redis; empty where it may be ours."""
+    (folder / "redis.conf").write_text(configuration)
+    command = broker.refuse_others_data(str(folder / "redis.conf"), str(folder / "data"), port)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == (not done.stderr)
+    return done.stderr
+
+
+def test_a_redis_with_data_of_its_own_is_not_taken_over(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "data").mkdir()
+    new = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path / "data")]
+    with process(new, tmp_path / "log"):
+        answering(port)
+        assert refused(tmp_path, port) == ""  # as a package has just started it
+        with Redis(port=port) as client:
+            client.set("a", 1)
+            assert "with 1 keys" in refused(tmp_path, port)
+            client.flushall()
+            client.config_set("requirepass", "secret")
+        assert "NOAUTH" in refused(tmp_path, port)
+        assert "nothing on port" in refused(tmp_path, free_port())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "own.rdb").write_bytes(b"x" * 500)
+    with process(new, tmp_path / "log"):
+        answering(port)
+        assert "with data in" in refused(tmp_path, port, f"port 1\ndir {tmp_path}/elsewhere\n")

@@ -42,6 +42,7 @@ class Machine:
     pool: str = "threads"  # it starts fastest
     drain_seconds: int = 20
     concurrency: int = 4
+    prefetch: int = 1
     flags: str = ""
     more: dict[str, str] = field(default_factory=dict)  # environment of its workers
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -68,11 +69,11 @@ class Machine:
     def unit(self, number: int | str, release: Path, revision: str, queues: Iterable[str]) -> str:
         """The text of a worker's unit; of its lines only these count."""
         python, node = shlex.quote(sys.executable), f"web-worker-{number}@test"
-        pool = f"-P {self.pool} -c {self.concurrency} {self.flags}"
+        pool = f"-P {self.pool} -c {self.concurrency} --prefetch-multiplier={self.prefetch} {self.flags}"
         return (
             f"Environment=PYTHONPATH={release}:{ROOT} FLEET_REVISION={revision} FLEET_RELEASE={release.name}\n"
             f"ExecStart={python} -m celery -A jobs worker {pool} --hostname={node} --queues={','.join(queues)} "
-            "--prefetch-multiplier=1 --without-gossip --without-mingle --without-heartbeat -I fleet_node.worker -l INFO\n"
+            "--without-gossip --without-mingle --without-heartbeat -I fleet_node.worker -l INFO\n"
             f"ExecStop={python} -m fleet_node.drain {node} {self.drain_seconds}\n"
         )
 
@@ -80,6 +81,7 @@ class Machine:
         """What fleet_node.step reads, for web workers of these numbers on the queue `default`."""
         numbers, queues = tuple(numbers), ["default"]
         units = {f"celery-web@{n}.service": n for n in numbers}
+        going = [f"web-worker-{number}@test" for number in numbers]
         files = [File(f"{UNITS}/{u}", self.unit(n, release, revision, queues).encode()) for u, n in units.items()]
         files = [File(file.path, file.content, owner=_user(), group=_user()) for file in files]
         return {
@@ -109,10 +111,17 @@ class Machine:
                     "folder": str(self.root),
                     "base": self.environment | {"PYTHONPATH": f"{release}:{ROOT}"},
                     "environment": {},
-                    "ask": {"app": "jobs", "expected": len(self.running), "look": 5, "settle": 1, "patience": 10},
+                    "ask": {
+                        "app": "jobs",
+                        "expected": len(self.running),
+                        "look": 5,
+                        "settle": 1,
+                        "patience": 10,
+                        "going": going,
+                    },
                 }
             },
-            "going": [f"web-worker-{number}@test" for number in numbers],
+            "going": going,
             "keep": {"default": keep},
             "canary": False,
             "restart": False,
@@ -223,6 +232,10 @@ class Machine:
 
     def redis(self, database: int = 0) -> Redis:
         return Redis(port=self.port, db=database)
+
+    def reading(self) -> Redis:
+        """As `fleet` reads it: text."""
+        return Redis(port=self.port, decode_responses=True)
 
     def entries(self, run: str) -> list[Entry]:
         """The ledger of a drill."""

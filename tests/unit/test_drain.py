@@ -82,7 +82,7 @@ def test_what_takes_too_long_gets_its_sigterm_and_is_still_finished(here: Machin
 
 def test_a_worker_that_cannot_answer_is_drained_by_sigterm(here: Machine) -> None:
     """solo answers between two tasks alone."""
-    sent = begin(here, "solo", [8.0, 0.1], etas=0)
+    sent = begin(here, "solo", [12.0, 0.1], etas=0)
     here.stop([UNIT])
     said = report(here)
     assert (said["outcome"], said["why"]) == ("silent", "no answer in 5 s")

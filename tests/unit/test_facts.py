@@ -29,7 +29,8 @@ def test_the_shell_lines_say_what_this_machine_has() -> None:
 
 
 def test_devices_are_counted() -> None:
-    assert facts.parse(["memory\t1024", "cores\t2", "gpu\t/dev/nvidia0", "gpu\t/dev/nvidia1"]) == Machine(2, 1 << 20, 2)
+    lines = ["memory\t1024", "cores\t2", "smi\tGPU 0: A30 (UUID: GPU-a)", "smi\tGPU 1: A30 (UUID: GPU-b)"]
+    assert facts.parse(lines).gpus == 2
 
 
 def test_an_answer_that_is_none_is_refused() -> None:

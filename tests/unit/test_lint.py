@@ -8,6 +8,7 @@ import pytest
 
 from fleet.app import App, AppTask
 from fleet.facts import Machine
+from fleet.gpu import Device, Gpus
 from fleet.lint import RULES, Finding, lint
 from fleet.plan import Plan, resolved
 from tests.unit.fleet_support import GB, MACHINE, fleet_of, make_app, plan_of
@@ -60,12 +61,28 @@ def two_apps_on_one_queue() -> Plan:
     return plan_of(replace(one.fleet, hosts=hosts))
 
 
+A30 = Gpus((Device(0, 0, "GPU-aa", "NVIDIA A30"),), on_bus=1, driver="535.261.03", cuda=(12, 2))
+
+
+def gpu_plan(found: Gpus, instances: Any = "auto", **settings: Any) -> Plan:
+    """batch has GPUs: what its machines say of them is `found`."""
+    return plan(
+        batch={"workload": "gpu", "instances": instances},
+        machine=Machine(4, 8 * GB, found.count, found),
+        **settings,
+    )
+
+
 def found(rule: str, plan: Plan, app: App = APP) -> list[Finding]:
     return [finding for finding in lint(plan, (app,)) if finding.rule == rule]
 
 
 def test_a_good_fleet_has_nothing_to_find() -> None:
     assert lint(plan(), (APP,)) == ()
+
+
+def test_a_gpu_fleet_that_is_well_has_nothing_to_find() -> None:
+    assert [str(one) for one in lint(gpu_plan(A30, gpus=1, nvidia={"cuda": "12.1"}), (APP,))] == []
 
 
 SMALL = Machine(cores=4, memory=GB // 2, gpus=0)
@@ -172,9 +189,40 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         "batch_worker.concurrency: 8 × 400M + 38M is more than memory_max 2048M; write at most 4",
     ),
     "gpu-missing": (
-        lambda: plan(batch={"workload": "gpu"}, machine=Machine(4, 8 * GB, 0)),
+        lambda: gpu_plan(Gpus()),
         APP,
-        "batch_worker.instances: no GPU found (/dev/nvidia*): install its driver, or say gpus for the host",
+        'batch_worker.instances: no GPU found; install its driver, or have it installed: nvidia = {"driver": "debian"}',
+    ),
+    "gpu-driver": (
+        lambda: gpu_plan(Gpus(on_bus=1, trouble="Failed to initialize NVML: Driver/library version mismatch")),
+        APP,
+        "nvidia.driver: existing, and nvidia-smi says: Failed to initialize NVML: Driver/library version mismatch; mend it",
+    ),
+    "gpu-count": (
+        lambda: gpu_plan(A30, gpus=4),
+        APP,
+        "gpus: 4, and the machine has 1 (0: NVIDIA A30)",
+    ),
+    "gpu-lost": (lambda: gpu_plan(replace(A30, on_bus=2)), APP, "gpus: the bus has 2 NVIDIA devices, and nvidia-smi lists 1"),
+    "gpu-names": (
+        lambda: gpu_plan(Gpus(on_bus=1), nvidia={"driver": "debian", "devices_by": "uuid"}),
+        APP,
+        "nvidia.devices_by: uuid, and there is no driver yet that tells it",
+    ),
+    "gpu-shared": (
+        lambda: gpu_plan(A30, instances=2, nvidia={"compute_mode": "exclusive"}),
+        APP,
+        "batch_worker.instances: 2 on 1 device(s), and nvidia.compute_mode is exclusive",
+    ),
+    "cuda-too-new": (
+        lambda: gpu_plan(A30, nvidia={"cuda": "13.0"}),
+        APP,
+        "nvidia.cuda: the app brings CUDA 13.0, and driver 535.261.03 runs up to 12.2: pin wheels for 12.2, or a newer driver",
+    ),
+    "cuda-newer": (
+        lambda: gpu_plan(Gpus(on_bus=1, distribution="debian 12"), nvidia={"driver": "debian", "cuda": "12.4"}),
+        APP,
+        "nvidia.cuda: the app brings CUDA 12.4, and driver 535 is of 12.2: what is compiled when it runs (PTX) fails",
     ),
     "memory-tight": (
         lambda: plan(batch={"memory_max": "500M", "memory_high": "400M"}),

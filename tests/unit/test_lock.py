@@ -6,6 +6,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from fleet import lock
 
 HERE = f"somebody@{socket.gethostname()}"
@@ -27,6 +29,29 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     sh(lock.give_command(first, {"outcome": "done"}, str(tmp_path)))
     assert not (tmp_path / "lock").exists()
     assert sh(lock.take_command(second, str(tmp_path))).returncode == 0
+
+
+def test_what_was_planned_before_another_run_ended_is_not_done(tmp_path: Path) -> None:
+    """Whoever runs pyinfra without -y may sit before its question for an hour."""
+    here = str(tmp_path)
+    planned = sh(lock.STAMP.format(folder=here)).stdout.strip()
+    other, mine = {**lock.about("deploy.py"), "pid": 1}, {**lock.about("deploy.py"), "pid": 2}
+    assert sh(lock.take_command(other, here, planned)).returncode == 0
+    assert sh(lock.take_command(mine, here, planned)).returncode == 75
+    sh(lock.give_command(other, {"outcome": "done"}, here))
+    refused = sh(lock.take_command(mine, here, planned))
+    assert (refused.returncode, (tmp_path / "lock").exists()) == (76, False)
+    now = sh(lock.STAMP.format(folder=here)).stdout.strip()
+    assert sh(lock.take_command(mine, here, now)).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is full")
+def test_a_full_disk_is_no_other_run(tmp_path: Path) -> None:
+    command = lock.take_command(lock.about("deploy.py"), str(tmp_path)).replace('>"$new"', ">/dev/full")
+    done = sh(command)
+    assert done.returncode not in (0, 75), done
+    assert "error" in done.stderr or "No space left" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_run_is_recorded(tmp_path: Path) -> None:

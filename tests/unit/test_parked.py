@@ -3,10 +3,12 @@
 import json
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from celery.exceptions import WorkerLostError
+from redis import RedisError
 
 from fleet import parked
 from fleet.model import RELIABILITY
@@ -34,6 +36,12 @@ def poison(what, card=None):
 def pay():
     count("paid")
     os.kill(os.getpid(), signal.SIGKILL)
+
+@app.task(bind=True, max_retries=20)
+def poll(self):
+    if count("polled") < 8:
+        raise self.retry(countdown=1)
+    return "done"
 
 @app.task(bind=True)
 def put_off(self):
@@ -81,7 +89,7 @@ def test_a_poisonous_task_is_parked_and_its_siblings_finish(here: Machine) -> No
 
 def test_what_is_parked_is_told_sent_again_or_dropped(here: Machine) -> None:
     here.start(here.release("r", JOBS))
-    with here.client() as client, here.redis() as redis:
+    with here.client() as client, here.reading() as redis:
         sent = client.send_task("jobs.poison", ["lethal"], queue="default", priority=6)
         assert until(lambda: redis.hlen("fleet.parked") == 1)
         (one,) = parked.read(redis)
@@ -90,14 +98,90 @@ def test_what_is_parked_is_told_sent_again_or_dropped(here: Machine) -> None:
         assert one["key"] == "default\x06\x166"
         assert parked.requeue(redis, [one]) == 1
         assert parked.requeue(redis, [one]) == 0  # by somebody else, a moment ago
-        assert until(lambda: redis.get("poisoned") == b"6" and redis.hlen("fleet.parked") == 1)  # three more times
+        assert until(lambda: redis.get("poisoned") == "6" and redis.hlen("fleet.parked") == 1)  # three more times
         assert parked.drop(redis, parked.read(redis)) == 1
         assert parked.read(redis) == []
         assert list(redis.scan_iter("fleet.deliveries.*")) == []
 
 
+def test_a_task_that_tries_again_is_none_that_takes_its_worker_down(here: Machine) -> None:
+    """Its message goes back when a worker stops, and says so ever after in each of its retries."""
+    here.pool = "threads"
+    here.start(here.release("r", JOBS))
+    with here.client() as client, here.redis() as redis:
+        polls = client.send_task("jobs.poll", queue="default", countdown=4)
+        assert until(lambda: redis.hlen("unacked") == 1)  # held for its ETA
+        assert here.bring("restart", ["celery-web@1.service"])
+        assert polls.get(timeout=PATIENCE) == "done"
+        assert redis.get("polled") == b"8"
+        assert redis.hlen("fleet.parked") == 0
+        assert until(lambda: not list(redis.scan_iter("fleet.deliveries.*")))  # it has ended in order
+
+
+def test_two_messages_of_one_id_are_two(here: Machine) -> None:
+    here.start(here.release("r", JOBS))
+    with here.client() as client, here.reading() as redis:
+        for day in ("monday", "tuesday"):
+            client.send_task("jobs.poison", [day], queue="default", task_id="nightly")
+        assert until(lambda: redis.hlen("fleet.parked") == 2)
+        found = parked.chosen(parked.read(redis), ["nightly"], False, None)
+        assert {one["args"] for one in found} == {"['monday']", "['tuesday']"}
+        assert redis.get("poisoned") == "6"
+
+
+def test_it_goes_back_to_where_it_came_from_whatever_the_app_calls_its_keys(here: Machine) -> None:
+    here.start(here.release("r", JOBS + "app.conf.broker_transport_options = {'global_keyprefix': 'p:'}\n"))
+    with here.client() as client, here.reading() as redis:
+        client.conf.broker_transport_options = {"global_keyprefix": "p:"}
+        client.send_task("jobs.poison", [1], queue="default")
+        assert until(lambda: redis.hlen("fleet.parked") == 1)
+        assert parked.requeue(redis, parked.read(redis)) == 1
+        assert until(lambda: redis.get("poisoned") == "6" and redis.hlen("fleet.parked") == 1)
+
+
+def test_a_broker_that_is_full_loses_no_parked_task(here: Machine) -> None:
+    here.start(here.release("r", JOBS))
+    with here.client() as client, here.reading() as redis:
+        client.send_task("jobs.poison", [1], queue="default")
+        assert until(lambda: redis.hlen("fleet.parked") == 1)
+        here.stop(["celery-web@1.service"])
+        redis.config_set("maxmemory", 1 << 20)
+        with pytest.raises(RedisError, match=r"OOM|maxmemory"):
+            parked.requeue(redis, parked.read(redis))
+        assert redis.hlen("fleet.parked") == 1
+        assert redis.llen("default") == 0
+
+
+def test_one_that_has_expired_would_be_thrown_away() -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    assert parked.expired({"expires": "2026-11-24T11:59:00+00:00"}, now) == "2026-11-24T11:59:00Z"
+    assert parked.expired({"expires": "2026-11-24T12:01:00"}, now) == ""
+    assert parked.expired({"expires": None}, now) == ""
+
+
+def test_what_another_release_sends_is_kept_for_it(here: Machine) -> None:
+    """In the middle of a rollout: the new worker sends what the old one does not know."""
+    two = "\n@app.task\ndef two(number):\n    count('two')\n"
+    one = "\n@app.task\ndef one(number):\n    app.send_task('jobs.two', [number], queue='default')\n"
+    here.pool = "threads"
+    here.start(here.release("old", JOBS + one))
+    with here.client() as client, here.reading() as redis:
+        for number in range(5):
+            client.send_task("jobs.one", [number], queue="default")
+        assert until(lambda: redis.hlen("fleet.parked") == 5)
+        (text, *_) = map(parked.told, parked.read(redis))
+        assert "jobs.two" in text
+        assert "by web-worker-1@test: no task of old" in text
+        assert redis.hlen("unacked") == 0
+        here.stop(["celery-web@1.service"])  # the last of the old ones: as long as one is there, it may take them again
+        here.start(here.release("new", JOBS + one + two), 2)
+        assert until(lambda: redis.get("two") == "5")
+        assert until(lambda: redis.hlen("fleet.parked") == 0)
+
+
 def test_which_are_meant() -> None:
-    known = [{"id": "abc1", "task": "t.a", "at": 1}, {"id": "abd2", "task": "t.b", "at": 2}, {"id": "f3", "task": "t.b", "at": 3}]
+    tasks = (("abc1", "t.a"), ("abd2", "t.b"), ("f3", "t.b"))
+    known = [{"id": one, "field": one, "task": task, "at": at} for at, (one, task) in enumerate(tasks)]
     assert parked.chosen(known, ["abd", "f", "f3"], False, None) == known[1:]
     assert parked.chosen(known, [], False, "t.b") == known[1:]
     assert parked.chosen(known, [], True, None) == known

@@ -79,6 +79,16 @@ def test_a_wrong_type_says_what_was_found() -> None:
     assert mistake.startswith('web_worker.memory_max: write a size such as "512M" or "2G", found \'lots\'')
 
 
+def test_settings_within_a_setting_are_told_by_their_path() -> None:
+    (mistake,) = mistakes(fleet_of(nvidia={"drivr": "debian"}))
+    assert mistake == "nvidia.drivr: unknown setting; did you mean driver?"
+    (mistake,) = mistakes(fleet_of(nvidia={"driver": "nouveau"}))
+    assert mistake.startswith("nvidia.driver: Input should be 'debian', 'existing' or 'none', found 'nouveau' (Where the driver")
+    vendor = {"uri": "https://packages.example.com/", "suite": "./", "key": "vendor.asc", "fingerprint": "AB CD"}
+    (mistake,) = mistakes(fleet_of(nvidia={"repository": vendor}))
+    assert mistake.startswith("nvidia.repository.fingerprint: write the key's whole fingerprint, 40 hexadecimal digits, found")
+
+
 def test_a_queue_name_cannot_smuggle_arguments() -> None:
     (mistake,) = mistakes(fleet_of({**WEB, "queues": ["default --autoscale=10"]}))
     assert mistake.startswith("web_worker.queues.0:")

@@ -109,6 +109,70 @@ def test_a_release_that_is_not_well_is_put_back(here: Machine, how: str, why: st
     assert (account.lost, account.run_twice) == ((), ())
 
 
+def test_one_that_is_alone_is_judged_by_what_it_replaces(here: Machine) -> None:
+    """The second one that comes first fails as much as the canary: to compare the two would say nothing."""
+    started(here, 1)
+    accounts: list[Account] = []
+    with load(here, accounts):
+        with here.redis() as redis:
+            while redis.llen("default"):
+                pass
+        told = here.told(here.release("bad", BROKEN["fails every task"]), [1], "v2", canary=True)
+        told["gates"]["web"]["ask"] |= {"settle": 5, "patience": 5}
+        pid = here.process("celery-web@1.service")
+        result = run(here, told)
+    assert not result["ok"]
+    assert any("tasks failed, of the others' 0 of" in note for note in result["notes"]), result
+    # It did not come to that: the second one showed it, and the first one was never stopped.
+    assert (states(result), here.process("celery-web@1.service")) == ({"web@1": "untouched"}, pid)
+
+
+POLLS = """
+@app.task(bind=True, max_retries=None)
+def poll(self):
+    raise self.retry(countdown=0.5)
+"""
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_tasks_that_try_again_are_none_that_failed(here: Machine, keep: int) -> None:
+    assert run(here, here.told(here.release("old", POLLS), [1], "v1", keep=0))["ok"]
+    with here.client() as client:
+        for _ in range(4):
+            client.send_task("jobs.poll", queue="default")
+    told = here.told(here.release("new", POLLS), [1], "v2", keep=keep, canary=True)
+    told["gates"]["web"]["ask"] |= {"settle": 4}
+    result = run(here, told)
+    assert result["ok"], result
+    end_surges(here, here.root)
+
+
+def test_a_step_that_was_cut_off_before_it_was_judged_is_judged_by_the_next(
+    here: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine was reset: what came up runs the new revision, and nobody knows whether it works."""
+
+    class Reset(BaseException):
+        pass
+
+    def reset(*_: Any, **__: Any) -> None:
+        raise Reset
+
+    started(here, 1, 2)
+    told = here.told(here.release("bad", BROKEN["consumes nothing"]), [1], "v2", canary=True)
+    told["gates"]["web"]["ask"] |= {"patience": 4}
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "_pass_gate", reset)
+        with pytest.raises(Reset):
+            run(here, told)
+    assert here.revision("celery-web@1.service") == "v2"
+    assert Before(here.root / "var").unjudged() == ["celery-web@1.service"]
+    result = run(here, told)
+    assert (result["ok"], states(result)) == (False, {"web@1": "put back"})
+    assert here.revision("celery-web@1.service") == "v1"
+    assert Before(here.root / "var").unjudged() == []
+
+
 OWN_SERIALIZER = """
 from kombu.serialization import register
 import json as _json

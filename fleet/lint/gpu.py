@@ -1,0 +1,121 @@
+"""GPUs: as many as were asked for, with a driver that runs what the app brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleet import gpu
+from fleet.app import App
+from fleet.gpu import Gpus, Version
+from fleet.lint.finding import At, rule
+from fleet.model import Settings
+from fleet.plan import Plan
+
+
+def _each(plan: Plan) -> Iterator[tuple[str, Settings, Gpus]]:
+    """(host, its settings, what it says of its devices) of every host with a GPU role that was asked, and whose driver is not
+    to be left alone."""
+    hosts = dict.fromkeys(one.host for one in plan.placed if one.sized.worker.workload == "gpu")
+    for host in hosts:
+        settings, found = plan.fleet.hosts[host].settings, plan.machines[host].found
+        if found is not None and settings.nvidia.driver != "none":
+            yield host, settings, found
+
+
+@rule("gpu-missing", "error")
+def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A GPU role has a worker a device: where there is none, it has no worker."""
+    for one in plan.placed:
+        if one.sized.worker.workload != "gpu" or one.sized.instances:
+            continue
+        found, driver = plan.machines[one.host].found, plan.fleet.hosts[one.host].settings.nvidia.driver
+        if found is not None and found.trouble:
+            continue  # gpu-driver has it
+        if driver == "none":
+            hint = "say how many are meant: gpus = 1"
+        elif driver == "debian":
+            hint = "the bus has no NVIDIA device: take the machine out of the group"
+        else:
+            hint = 'install its driver, or have it installed: nvidia = {"driver": "debian"}'
+        yield At(f"{one.path}.instances", f"no GPU found; {hint}", (one.host,))
+
+
+@rule("gpu-driver", "error")
+def gpu_driver(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A driver that does not answer runs nothing, and an app finds out in its first task."""
+    for host, settings, found in _each(plan):
+        if settings.nvidia.driver == "existing" and not found.devices and (found.trouble or found.on_bus):
+            said = f"nvidia-smi says: {found.trouble}" if found.trouble else "there is no nvidia-smi"
+            yield At("nvidia.driver", f'existing, and {said}; mend it, or have it installed: "debian"', (host,))
+
+
+@rule("gpu-count", "error")
+def gpu_count(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A machine with other devices than it should have has lost one, or is another machine."""
+    for host, settings, found in _each(plan):
+        if settings.gpus is not None and found.count and found.count != settings.gpus:
+            names = ", ".join(f"{one.index}: {one.name}" for one in found.devices) or "by the bus; no driver yet"
+            yield At("gpus", f"{settings.gpus}, and the machine has {found.count} ({names})", (host,))
+
+
+@rule("gpu-lost", "warning")
+def gpu_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """What is on the bus and not listed has no driver, or has died."""
+    for host, _, found in _each(plan):
+        listed = len({one.minor for one in found.devices})
+        if listed and found.on_bus > listed:
+            yield At("gpus", f"the bus has {found.on_bus} NVIDIA devices, and nvidia-smi lists {listed}", (host,))
+
+
+@rule("gpu-names", "error")
+def gpu_names(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A UUID is known once there is a driver that tells it; a MIG instance has no other name."""
+    for host, settings, found in _each(plan):
+        if settings.nvidia.devices_by == "uuid" and not found.devices and found.on_bus:
+            yield At(
+                "nvidia.devices_by",
+                'uuid, and there is no driver yet that tells it; deploy by "index" first, or install the driver before',
+                (host,),
+            )
+
+
+@rule("gpu-shared", "error")
+def gpu_shared(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """In exclusive mode a device takes one process: a second worker's tasks all fail."""
+    for one in plan.placed:
+        settings, gpus = plan.fleet.hosts[one.host].settings, plan.machines[one.host].gpus
+        shared = one.sized.worker.workload == "gpu" and one.sized.instances > gpus > 0
+        if shared and settings.nvidia.compute_mode == "exclusive":
+            said = f'{one.sized.instances} on {gpus} device(s), and nvidia.compute_mode is exclusive; write "auto"'
+            yield At(f"{one.path}.instances", said, (one.host,))
+
+
+def _cuda(plan: Plan, fails: bool) -> Iterator[At]:
+    for host, settings, found in _each(plan):
+        wanted, path = _wanted(settings)
+        coming = gpu.DRIVER_OF.get(found.distribution, "") if settings.nvidia.repository is None else ""
+        driver = found.driver or coming
+        has = found.cuda or gpu.cuda_of_driver(driver)
+        wrong = gpu.mismatch(wanted, driver, has) if wanted and has else None
+        if wrong and wrong[0] == fails:
+            yield At(path, wrong[1], (host,))
+
+
+def _wanted(settings: Settings) -> tuple[Version | None, str]:
+    """The CUDA that the app needs, and where that is said."""
+    if settings.nvidia.cuda:
+        return gpu.version(settings.nvidia.cuda), "nvidia.cuda"
+    return gpu.cuda_of_requirements((Path(settings.app_source) / settings.app_requirements).read_text()), "app_requirements"
+
+
+@rule("cuda-too-new", "error")
+def cuda_too_new(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A driver runs no CUDA of a later major version: every task on the device would fail."""
+    yield from _cuda(plan, fails=True)
+
+
+@rule("cuda-newer", "warning")
+def cuda_newer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """Within a major version a newer CUDA mostly runs on an older driver, and what is compiled at run time does not."""
+    yield from _cuda(plan, fails=False)
