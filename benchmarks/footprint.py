@@ -127,7 +127,19 @@ def redis(folder: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+        "--notify-keyspace-events",
+        "Kl",
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
             time.sleep(1)

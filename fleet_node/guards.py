@@ -86,9 +86,17 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
+def hand_over_safely(worker: Any) -> None:
+    """What Redis hands to a worker that is gone is lost: see fleet_node.handover."""
+    from fleet_node import handover
+
+    handover.install(_is_green(worker))
+
+
 GUARDS: dict[str, tuple[Callable[[], bool], Callable[[Any], None]]] = {
     "broker-outage": (lambda: celery.__version__ == "5.7.0" and kombu.__version__ == "5.7.0", survive_a_broker_outage),
     "fetch-when-a-slot-is-free": (lambda: _version(kombu.__version__) <= (5, 7, 0), fetch_when_a_slot_is_free),
+    "hand-over": (lambda: _version(kombu.__version__) == (5, 7, 0), hand_over_safely),
     "restore-in-green-pools": (lambda: _version(kombu.__version__) <= (5, 7, 0), restore_in_green_pools),
 }
 """Name → (whether these versions need it, what mends it in a worker that is not connected yet)."""

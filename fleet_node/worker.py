@@ -19,6 +19,7 @@ from fleet_node import (
     gate,
     gpu,
     guards,
+    handover,
     journal,
     parked,
     reconnect,
@@ -54,6 +55,7 @@ def _ready(sender: Any, **_: Any) -> None:
     _tell_how_to_reach(sender.app)
     notify("READY=1", f"STATUS={status(_vitals[0].look())}")
     _vitals[0].start()
+    handover.ring_from_now()
     parked.take_back(sender.app)
 
 

@@ -256,7 +256,19 @@ def _user() -> str:
 def machine(folder: Path) -> Iterator[Machine]:
     """One with a Redis and no worker yet."""
     port = free_port()
-    redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    redis = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+        "--notify-keyspace-events",
+        "Kl",
+    ]
     with ExitStack() as stack:
         stack.enter_context(process(redis, folder / "redis.log"))
         answering(port)

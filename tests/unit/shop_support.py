@@ -59,7 +59,19 @@ def running_shop(directory: Path) -> Iterator[Shop]:
     """Start Redis and a prefork worker of two processes, which share a new SQLite file."""
     port = free_port()
     environment = environment_for(port, directory / "shop.db")
-    redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
+    redis = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(directory),
+        "--notify-keyspace-events",
+        "Kl",
+    ]
     celery = [sys.executable, "-m", "celery", "-A", "shop.app", "worker", "--pool=prefork", "--concurrency=2"]
     celery += [f"--hostname={WORKER}", "--without-gossip", "--without-mingle", "--loglevel=WARNING"]
     with pytest.MonkeyPatch.context() as here, process(redis, directory / "redis.log"):

@@ -26,7 +26,19 @@ def until(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
 
 @contextmanager
 def redis_with_a_file(folder: Path, port: int) -> Iterator[None]:
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes", "--dir", str(folder)]
+    command = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--appendonly",
+        "yes",
+        "--dir",
+        str(folder),
+        "--notify-keyspace-events",
+        "Kl",
+    ]
     with process(command, folder / "redis.log"):  # ended also where a test fails
         answering(port)
         yield

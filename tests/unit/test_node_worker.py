@@ -41,7 +41,19 @@ def test_systemd_hears_when_it_consumes_and_when_it_stops(
         {"broker_transport_options": {"visibility_timeout": 840}, "result_backend_transport_options": {"visibility_timeout": 840}}
     )
     environment["NOTIFY_SOCKET"] = address
-    redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    redis = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+        "--notify-keyspace-events",
+        "Kl",
+    ]
     celery = [
         sys.executable,
         "-m",
