@@ -19,9 +19,10 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-from kombu.transport.redis import Channel, QoS
+from kombu.transport.redis import Channel, MultiChannelPoller, QoS
 from kombu.transport.virtual import QoS as VirtualQoS
 from redis import Redis, RedisError
 from redis.exceptions import OutOfMemoryError
@@ -143,6 +144,7 @@ _bell: list[Bell] = []
 _told: list[float] = [float("-inf")]
 _close: Any = Channel.close
 _append: Any = QoS.append
+_restore: Any = MultiChannelPoller.maybe_restore_messages
 _append_here: Any = VirtualQoS.append
 
 
@@ -154,6 +156,7 @@ def install(green: bool) -> None:
     channel._fleet_waits = channel._fleet_found = channel._fleet_taken = None
     channel._brpop_start, channel._brpop_read, channel.close = start, read, close
     QoS.append = append  # type: ignore[method-assign]
+    MultiChannelPoller.maybe_restore_messages = restore  # type: ignore[method-assign]
 
 
 def ring_from_now() -> None:
@@ -220,6 +223,12 @@ def read(self: Any, **options: Any) -> bool:
     finally:
         self._in_poll = None
         self._flush_brpop_reauth()
+
+
+def restore(self: Any) -> Any:
+    """MultiChannelPoller.maybe_restore_messages, whose lock a Redis that is full refuses: later, then."""
+    with suppress(OutOfMemoryError):
+        return _restore(self)
 
 
 def close(self: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Whether a release has every task that waits for it: what it has not, its workers would throw away."""
+"""Whether a release has every task that waits for it: what it has not, its workers would park."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check(plan: Plan, me: Host, first: Instance, roles: frozenset[str], new: Rel
     )
     given = host.data.get("discard_tasks") or ""
     python.call(
-        name="Check that no task would be thrown away",
+        name="Check that no task would be parked",
         function=_judge,
         asked=asked,
         discarded=frozenset(name.strip() for name in str(given).split(",") if name.strip()),
@@ -52,7 +52,7 @@ def _judge(state: Any, host: Any, asked: Any, discarded: frozenset[str]) -> bool
         for name, number in sorted(tasks.items()):
             line = f"{number} × {name} in {queue}"
             if name in discarded:
-                tell_line(f"thrown away, as discard_tasks says: {line}")
+                tell_line(f"to be parked, as discard_tasks says: {line}")
             else:
                 refused.append((name, line))
     if left := said["not_looked_at"]:
@@ -62,8 +62,8 @@ def _judge(state: Any, host: Any, asked: Any, discarded: frozenset[str]) -> bool
     if refused:
         names = ",".join(sorted({name for name, _ in refused}))
         logger.error(
-            f"{host.print_prefix}waiting, and none of this release's tasks, so that its workers would throw them away: "
+            f"{host.print_prefix}waiting, and none of this release's tasks, so that its workers would park them: "
             f"{'; '.join(line for _, line in refused)}. Deploy a release that has them, or let them run out first, "
-            f"or say that they may go: --data discard_tasks={names}"
+            f"or say that they may be: --data discard_tasks={names}"
         )
     return not refused

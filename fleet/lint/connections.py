@@ -10,8 +10,8 @@ from fleet.model import GREEN
 from fleet.plan import CHANNEL_CONNECTIONS, Plan
 from fleet.sizing import Sized
 
-IDLE = 4
-"""Connections of a worker without gossip, mingle and heartbeat that has nothing to do."""
+IDLE = 6
+"""Connections of a worker without gossip, mingle and heartbeat that has nothing to do: Celery's 4, and 2 of its bell's."""
 
 WORKER_FILES = 65536
 """LimitNOFILE of a worker's unit."""
@@ -21,7 +21,7 @@ REDIS_FILES = 1 << 20
 
 
 def broker_connections(sized: Sized) -> int:
-    """Connections to Redis that one instance opens at most, results included (benchmarks/footprint.py): 4, and one a slot that
+    """Connections to Redis that one instance opens at most, results included (benchmarks/footprint.py): 6, and one a slot that
     stores a result; in gevent and eventlet one more a slot, to acknowledge."""
     green = sized.concurrency + CHANNEL_CONNECTIONS if sized.worker.pool in GREEN else 0
     return IDLE + sized.concurrency + green

@@ -104,11 +104,16 @@ def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown
     assert "1 × shop.tasks.orders.forgotten in priority" in done.stdout
     assert "--data discard_tasks=shop.tasks.orders.forgotten" in done.stdout
     assert steps_of(done) == []
-    lab.ask("web1", "systemctl start celery-web@1 celery-web@2")  # on their old flag: they take it, and throw it away
+    lab.ask("web1", "systemctl start celery-web@1 celery-web@2")  # on their old flag: they take it, and park it
     done = lab.deploy(*flag, "--data", "discard_tasks=shop.tasks.orders.forgotten")
     assert done.returncode == 0, done.stdout
     assert steps_of(done) == ["1 of 2: canary: web1:web@1, batch1:batch@1", "2 of 2: web1:web@2, batch1:batch@2"]
     assert changed(before, running(lab)) == {"celery-web@1", "celery-web@2", "celery-batch@1", "celery-batch@2"}
+    done = lab.run("fleet", "parked", "list", "inventory/lab.py")
+    assert "shop.tasks.orders.forgotten" in done.stdout
+    assert ": no task of " in done.stdout
+    done = lab.run("fleet", "parked", "drop", "inventory/lab.py", "--all")
+    assert done.stdout == "dropped: 1\n"
 
 
 def test_a_machine_that_reboots_in_the_middle(lab: Lab, tmp_path: Path) -> None:

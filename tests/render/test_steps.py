@@ -49,7 +49,7 @@ def test_tasks_that_wait_and_are_not_in_the_release_stop_it_before_the_first_ste
     assert "Starting operation: Step" not in output
     done = pyinfra("-y", "--data", "discard_tasks=shop.gone", more=more)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "thrown away, as discard_tasks says: 3 × shop.gone in default" in done.stdout + done.stderr
+    assert "to be parked, as discard_tasks says: 3 × shop.gone in default" in done.stdout + done.stderr
 
 
 def test_two_machines_of_one_name_are_refused(pyinfra: Pyinfra) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from fleet import spec
 from fleet.model import RELIABILITY, TRANSPORT
-from roles import release, worker
+from roles import gpu, release, worker
 from tests.render.conftest import MACHINE, SECRETS, content, file_of, plan_of, state_of
 
 WEB, BATCH, GPU = "web1.example.com", "batch1.example.com", "gpu1.example.com"
@@ -173,3 +173,22 @@ def test_a_release_is_named_by_what_goes_in(fleet: spec.Fleet) -> None:
     assert "/src/shop/app.py" in paths
     assert "/node/fleet_node/check.py" in paths
     assert not [path for path in paths if "__pycache__" in path]
+
+
+def test_a_gpu_worker_sees_its_device_and_may_open_no_other(fleet: spec.Fleet) -> None:
+    text = content(state_of(fleet, GPU), "/etc/systemd/system/celery-gpu@1.service").splitlines()
+    assert "Environment=CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0" in text
+    allowed = [line.removeprefix("DeviceAllow=") for line in text if line.startswith("DeviceAllow=")]
+    assert allowed == ["/dev/nvidia0 rw", "/dev/nvidiactl rw", "/dev/nvidia-uvm rw", "/dev/nvidia-uvm-tools rw"]
+    assert "DevicePolicy=closed" in text
+    assert {"After=fleet-gpu.service", "Wants=fleet-gpu.service"} <= set(text)
+    web = content(state_of(fleet, WEB), "/etc/systemd/system/celery-web@1.service")
+    assert "DeviceAllow" not in web
+    assert "fleet-gpu" not in web
+
+
+def test_the_watch_is_on_machines_with_devices_alone(fleet: spec.Fleet) -> None:
+    plan = plan_of(fleet)
+    watch = gpu.desired(plan, fleet.hosts[GPU])
+    assert "--prepare --compute-mode default" in content(watch, gpu.UNIT_PATH)
+    assert gpu.desired(plan, fleet.hosts[WEB]).units == ()
