@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-NAME = "test"
+KEPT = os.environ.get("FLEET_TEST_LAB")
+"""A lab of yours that is up: then it is used, as it is, and left."""
+NAME = KEPT or "test"
 ROLLING = ("--group-data", str(ROOT / "tests" / "online" / "rolling"))
 """Two workers of web and batch, with short limits."""
 
@@ -69,6 +71,9 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     lab = Lab()
+    if KEPT:
+        yield lab
+        return
     lab.run("fleet", "lab", "down")  # of a run that was cut off
     done = lab.run("fleet", "lab", "up", "--hosts", "broker1 web1 batch1 gpu1=2048")  # with room for eight workers
     assert done.returncode == 0, done.stdout
