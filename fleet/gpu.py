@@ -60,7 +60,7 @@ Version = tuple[int, int]
 class Device:
     """What CUDA can be pointed at: a whole GPU, or a MIG instance of one. index: nvidia-smi's, by place on the bus, of the GPU.
 
-    minor: N of the /dev/nvidiaN that it is reached by.
+    minor: N of the /dev/nvidiaN that it is reached by. gpu: the UUID of the whole GPU.
     """
 
     index: int
@@ -68,6 +68,7 @@ class Device:
     uuid: str
     name: str
     mig: bool = False
+    gpu: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,12 @@ def devices(listed: Iterable[str], minors: dict[str, int]) -> tuple[Device, ...]
     for line in listed:
         if gpu := _GPU.fullmatch(line.rstrip()):
             index = int(gpu[1])
-            whole = Device(index, minors.get(gpu[3], index), gpu[3], gpu[2])
+            whole = Device(index, minors.get(gpu[3], index), gpu[3], gpu[2], gpu=gpu[3])
             found.append(whole)
         elif whole and (mig := _MIG.fullmatch(line.rstrip())):
             if found[-1] is whole:
                 found.pop()
-            found.append(Device(whole.index, whole.minor, mig[2], f"{whole.name} MIG {mig[1]}", mig=True))
+            found.append(Device(whole.index, whole.minor, mig[2], f"{whole.name} MIG {mig[1]}", mig=True, gpu=whole.uuid))
     return tuple(found)
 
 

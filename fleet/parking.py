@@ -15,7 +15,9 @@ from redis import Redis, RedisError
 from fleet import inventory, parked, reach, spec
 
 app = typer.Typer(
-    help="Tasks that took their worker down again and again, and were put aside.", no_args_is_help=True, rich_markup_mode=None
+    help="Tasks that were put aside: they took their worker down again and again, or no worker had them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 File = Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/prod.py.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Ids, or their beginnings.")]

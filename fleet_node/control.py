@@ -15,6 +15,8 @@ from celery.worker import state as worker_state
 from celery.worker.control import control_command, inspect_command, scheduled
 from celery.worker.request import Request
 
+from fleet_node import gpu
+
 OURS = ("fleet.probe",)
 """Tasks that say nothing about the app."""
 
@@ -57,7 +59,7 @@ def count_failures() -> None:
 @inspect_command()  # type: ignore[untyped-decorator]
 def fleet_state(state: Any, **_: Any) -> dict[str, Any]:
     """{"queues": names, "running": {task: number}, "reserved": number, "eta": number, "accepted": number of tasks begun so far,
-    "succeeded", "failed": how they ended, "release", "revision"}."""
+    "succeeded", "failed": how they ended, "away": why its device is not to be used, "release", "revision"}."""
     active = state.tset(worker_state.active_requests)
     running = Counter(one.name for one in active)
     ended = sum(number for name, number in (worker_state.total_count - running).items() if name not in OURS)
@@ -69,6 +71,7 @@ def fleet_state(state: Any, **_: Any) -> dict[str, Any]:
         "accepted": sum(worker_state.total_count.values()),
         "succeeded": max(0, ended - _ended.total()),
         "failed": _ended["failed"],
+        "away": gpu.away(),
         "release": os.environ.get("FLEET_RELEASE", ""),
         "revision": os.environ.get("FLEET_REVISION", ""),
     }

@@ -135,17 +135,21 @@ class Fleet:
         notes: list[str] = []
         others = self._others(asked) if asked["canary"] else {}
         states = self._until_they_consume(nodes, patience)
+        away = {node for node in nodes if states.get(node, {}).get("away")}
+        notes += [f"{node} takes nothing until its device is back: {states[node]['away']}" for node in sorted(away)]
         for node, queues in nodes.items():
+            if node in away:
+                continue
             if node not in states:
                 problems[node] = f"does not answer a ping in {patience:g} s"
             elif missing := sorted(set(queues) - set(states[node]["queues"])):
                 problems[node] = f"does not consume {', '.join(missing)}"
-        for node in nodes.keys() - problems.keys():
+        for node in nodes.keys() - problems.keys() - away:
             # One whose slots are all taken by the app's tasks shows by these that it works.
             if not self.own_probe(node, patience) and not self._accepts(node, states, patience):
                 problems[node] = f"a probe task sent to it did not come back in {patience:g} s"
         if not problems:
-            for queue in sorted({queue for queues in nodes.values() for queue in queues}):
+            for queue in sorted({queue for node, queues in nodes.items() if node not in away for queue in queues}):
                 if not self.probe(queue, patience):
                     notes.append(f"a probe task at the head of {queue} did not come back in {patience:g} s: all are busy")
         time.sleep(max(0.0, started + settle - time.monotonic()))
@@ -158,7 +162,7 @@ class Fleet:
         while True:
             left = deadline - time.monotonic()
             states = self.states(nodes, max(0.1, left))
-            if left <= 0 or all(node in states and set(queues) <= set(states[node]["queues"]) for node, queues in nodes.items()):
+            if left <= 0 or all(node in states and _is_as_asked(states[node], queues) for node, queues in nodes.items()):
                 return states
             time.sleep(0.5)
 
@@ -198,6 +202,10 @@ class Fleet:
         with self._app.connection_for_write() as connection:
             self._mailbox(connection).reply_queue(connection.default_channel).delete()
         self._app.close()
+
+
+def _is_as_asked(state: Mapping[str, Any], queues: Iterable[str]) -> bool:
+    return bool(state.get("away")) or set(queues) <= set(state["queues"])
 
 
 def _own(queue: str) -> Any:

@@ -14,10 +14,13 @@ def away() -> str:
     if not (device and state):
         return ""
     try:
-        found = json.loads(Path(state).read_text())["away"].get(device, "")
+        told = json.loads(Path(state).read_text())
+        why, known = told["away"].get(device, ""), told.get("known")
     except (OSError, ValueError, KeyError, AttributeError):
         return ""
-    return str(found)
+    if known and device not in known:  # it died before this boot of the machine
+        return "nvidia-smi does not list it"
+    return str(why)
 
 
 def take_nothing_if_away(app: Any) -> None:

@@ -1,8 +1,9 @@
 """`python3 gpu_watch.py`, as root: which NVIDIA devices of this machine can be used, all the time.
 
 A device is away when nvidia-smi does not list it any more, or when the kernel has said (an Xid) that it needs a reset; it is back
-when nvidia-smi lists it again after it did not. /run/fleet-gpu/state.json is replaced with each change:
-    {"away": {UUID, and index as text: why}}
+when nvidia-smi lists it again after it did not. /run/fleet-gpu/state.json is replaced with each change, and outlives this process
+but no restart of the machine:
+    {"away": {UUID, and index as text: why}, "known": [UUIDs, and indices], "devices": [[index, UUID, bus]], "xids": {bus: Xid}}
 A worker of such a device stops consuming (`fleet_node.gpu`). `prepare` loads what CUDA needs and has the device nodes made.
 
 One for a machine, beside the workers and not in them: a worker may not read the kernel's log. Standard library alone, on the
@@ -115,12 +116,24 @@ def ask() -> tuple[list[Device], str]:
     return devices, lines[-1] if done.returncode and lines else ""
 
 
-def write(away: Mapping[str, str], folder: Path = FOLDER) -> None:
+def write(health: Health, away: Mapping[str, str], folder: Path = FOLDER) -> None:
     """Replace the state, whole."""
     new = folder / "state.json.new"
-    new.write_text(json.dumps({"away": away}))
+    known = sorted({name for one in health.known.values() for name in (one.uuid, str(one.index))})
+    devices = [[one.index, one.uuid, one.bus] for one in health.known.values()]
+    new.write_text(json.dumps({"away": away, "known": known, "devices": devices, "xids": health.xids}))
     new.chmod(0o644)
     new.rename(folder / "state.json")
+
+
+def read(folder: Path = FOLDER) -> Health:
+    """What was known before this process: a device that is away stays so until it is seen to be back."""
+    try:
+        told = json.loads((folder / "state.json").read_text())
+        known = [Device(int(index), str(uuid), str(place)) for index, uuid, place in told["devices"]]
+        return Health({one.uuid: one for one in known}, {str(place): int(number) for place, number in told["xids"].items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Health()
 
 
 def prepare(mode: str) -> None:
@@ -154,22 +167,22 @@ def _follow(health: Health, wake: threading.Event) -> None:
 
 def watch() -> None:
     """For ever."""
-    health, wake, before = Health(), threading.Event(), dict[str, str]()
+    health, wake, before = read(), threading.Event(), dict[str, str]()
     threading.Thread(target=_follow, args=(health, wake), daemon=True).start()
-    write({})
+    number_known = -1
     while True:
         devices, trouble = ask()
         health.listed(devices)
         away = health.away(trouble)
-        if away != before:
+        if away != before or len(health.known) != number_known:
             for one in health.known.values():
                 why, was = away.get(one.uuid), before.get(one.uuid)
                 if why and not was:
                     _say(2, f"device {one.index} ({one.uuid}) is away: {why}")
                 elif was and not why:
                     _say(5, f"device {one.index} ({one.uuid}) is back")
-            write(away)
-            before = away
+            write(health, away)
+            before, number_known = away, len(health.known)
         wake.wait(EVERY)
         wake.clear()
 

@@ -185,6 +185,8 @@ def _park_unknown(consumer: Any, body: Any, message: Any, exc: Any) -> Any:
         many = _redis().hlen(PARKED)
     except RedisError:
         many = 0
+    if many >= MOST_UNKNOWN:
+        _log.critical("%s tasks are parked: one that is not known is thrown away", many)
     if many >= MOST_UNKNOWN or not (message.headers or {}).get("id"):  # messages of Celery 3 have their id in the body
         return _on_unknown_task(consumer, body, message, exc)
     release = os.environ.get("FLEET_RELEASE") or "this worker"

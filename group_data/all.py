@@ -41,5 +41,5 @@ app_source = "examples/shop"
 # Rules of `fleet lint` to be silent about, each with the reason: {"single-consumer": "one device is all we have"}.
 # lint_ignore = {}
 
-# pyinfra's: log in as any user that may sudo. (_use_sudo_password, _su_user… work too.)
+# pyinfra's: log in as any user that may sudo without a password. How: ssh_user, ssh_key, ssh_port, here or for a host.
 _sudo = True

@@ -43,7 +43,8 @@ def visible(machine: Machine, nvidia: Nvidia, number: int) -> Visible:
     # A MIG instance is opened through nodes that the driver makes as it is made.
     nodes = (f"/dev/nvidia{one.minor}", *CONTROL, *(("char-nvidia-caps",) if one.mig else ()))
     by_uuid = nvidia.devices_by == "uuid" or one.mig
-    return Visible(one.uuid if by_uuid else str(one.index), str(one.index), nodes)
+    # Watched by UUID in any case: after a restart of the machine without one of its devices, the others' indices are other ones.
+    return Visible(one.uuid if by_uuid else str(one.index), one.gpu or str(one.index), nodes)
 
 
 def desired(plan: Plan, host: Host) -> State:

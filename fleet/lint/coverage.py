@@ -43,7 +43,7 @@ def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 @rule("shared-queue", "error")
 def shared_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """Workers of two apps on one queue get each other's tasks, which they do not know and throw away."""
+    """Workers of two apps on one queue get each other's tasks, which they do not know and park."""
     of_queue: dict[str, dict[str, str]] = {}
     for one in plan.placed:
         for queue in one.sized.worker.queues:

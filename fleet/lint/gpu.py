@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleet import gpu
+from fleet import gpu, openpgp
 from fleet.app import App
 from fleet.gpu import Gpus, Version
 from fleet.lint.finding import At, rule
@@ -32,7 +32,9 @@ def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         found, driver = plan.machines[one.host].found, plan.fleet.hosts[one.host].settings.nvidia.driver
         if found is not None and found.trouble:
             continue  # gpu-driver has it
-        if driver == "none":
+        if found is None:
+            hint = "say how many are meant: --assume …,gpus=1, or gpus for the host"
+        elif driver == "none":
             hint = "say how many are meant: gpus = 1"
         elif driver == "debian":
             hint = "the bus has no NVIDIA device: take the machine out of the group"
@@ -54,9 +56,11 @@ def gpu_driver(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 def gpu_count(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A machine with other devices than it should have has lost one, or is another machine."""
     for host, settings, found in _each(plan):
-        if settings.gpus is not None and found.count and found.count != settings.gpus:
+        if settings.gpus is not None and not found.trouble and found.count != settings.gpus:
             names = ", ".join(f"{one.index}: {one.name}" for one in found.devices) or "by the bus; no driver yet"
-            yield At("gpus", f"{settings.gpus}, and the machine has {found.count} ({names})", (host,))
+            has = f"{found.count} ({names})" if found.count else "none"
+            said = f'{settings.gpus}, and the machine has {has}; mend it, or say so for this host: {{"gpus": {found.count}}}'
+            yield At("gpus", said, (host,))
 
 
 @rule("gpu-lost", "warning")
@@ -68,14 +72,14 @@ def gpu_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             yield At("gpus", f"the bus has {found.on_bus} NVIDIA devices, and nvidia-smi lists {listed}", (host,))
 
 
-@rule("gpu-names", "error")
+@rule("gpu-names", "note")
 def gpu_names(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """A UUID is known once there is a driver that tells it; a MIG instance has no other name."""
+    """A UUID is known once there is a driver that tells it: until the deploy after that, devices go by their index."""
     for host, settings, found in _each(plan):
         if settings.nvidia.devices_by == "uuid" and not found.devices and found.on_bus:
             yield At(
                 "nvidia.devices_by",
-                'uuid, and there is no driver yet that tells it; deploy by "index" first, or install the driver before',
+                "uuid, and there is no driver yet that tells it: by index until the next deploy",
                 (host,),
             )
 
@@ -84,11 +88,34 @@ def gpu_names(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 def gpu_shared(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """In exclusive mode a device takes one process: a second worker's tasks all fail."""
     for one in plan.placed:
-        settings, gpus = plan.fleet.hosts[one.host].settings, plan.machines[one.host].gpus
-        shared = one.sized.worker.workload == "gpu" and one.sized.instances > gpus > 0
-        if shared and settings.nvidia.compute_mode == "exclusive":
-            said = f'{one.sized.instances} on {gpus} device(s), and nvidia.compute_mode is exclusive; write "auto"'
-            yield At(f"{one.path}.instances", said, (one.host,))
+        settings, gpus, worker = plan.fleet.hosts[one.host].settings, plan.machines[one.host].gpus, one.sized.worker
+        if worker.workload != "gpu" or settings.nvidia.compute_mode != "exclusive":
+            continue
+        why = "and nvidia.compute_mode is exclusive"
+        if one.sized.instances > gpus > 0:
+            yield At(f"{one.path}.instances", f'{one.sized.instances} on {gpus} device(s), {why}; write "auto"', (one.host,))
+        if one.sized.concurrency > 1:
+            yield At(f"{one.path}.concurrency", f"{one.sized.concurrency} processes on a device, {why}; write 1", (one.host,))
+        if worker.min_consumers:
+            said = f"{worker.min_consumers}: a second instance would start on a device that has one, {why}; write 0"
+            yield At(f"{one.path}.min_consumers", said, (one.host,))
+
+
+@rule("gpu-repository", "error")
+def gpu_repository(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """A repository whose key is not the one that was meant brings a driver of somebody's."""
+    for name in dict.fromkeys(one.host for one in plan.placed):
+        repository = plan.fleet.hosts[name].settings.nvidia.repository
+        if repository is None:
+            continue
+        try:
+            found = openpgp.fingerprint(Path(repository.key).read_bytes())
+        except (OSError, ValueError) as error:
+            yield At("nvidia.repository.key", f"{repository.key}: {error}", (name,))
+            continue
+        if found != repository.fingerprint:
+            said = f"{repository.fingerprint}, and {repository.key} has {found}"
+            yield At("nvidia.repository.fingerprint", said, (name,))
 
 
 def _cuda(plan: Plan, fails: bool) -> Iterator[At]:

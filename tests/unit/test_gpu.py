@@ -27,7 +27,10 @@ def test_devices_are_as_the_driver_lists_them() -> None:
     lines = ["pci\t0000:03:00.0\tdebian 12", "pci\t0000:04:00.0\tdebian 12", "driver\t535.261.03\t12.2"]
     minors = ["minor\tGPU-bb", "minor\t0", "minor\tGPU-aa", "minor\t1"]
     found = said(*lines, *minors, *(f"smi\t{line}" for line in TWO))
-    assert found.devices == (Device(0, 1, "GPU-aa", "NVIDIA A30"), Device(1, 0, "GPU-bb", "NVIDIA A30"))
+    assert found.devices == (
+        Device(0, 1, "GPU-aa", "NVIDIA A30", gpu="GPU-aa"),
+        Device(1, 0, "GPU-bb", "NVIDIA A30", gpu="GPU-bb"),
+    )
     assert (found.count, found.on_bus, found.driver, found.cuda, found.trouble) == (2, 2, "535.261.03", (12, 2), "")
 
 
@@ -57,12 +60,12 @@ def machine(lines: list[str]) -> Machine:
 @pytest.mark.parametrize(
     ("lines", "by", "number", "cuda", "watched", "node"),
     [
-        (TWO, "index", 1, "0", "0", "/dev/nvidia0"),
-        (TWO, "index", 2, "1", "1", "/dev/nvidia5"),
-        (TWO, "uuid", 2, "GPU-bb", "1", "/dev/nvidia5"),
-        (TWO, "index", 3, "0", "0", "/dev/nvidia0"),  # more workers than devices share them
-        (DIVIDED, "index", 2, "MIG-c2", "0", "/dev/nvidia0"),
-        (DIVIDED, "index", 3, "1", "1", "/dev/nvidia5"),
+        (TWO, "index", 1, "0", "GPU-aa", "/dev/nvidia0"),
+        (TWO, "index", 2, "1", "GPU-bb", "/dev/nvidia5"),
+        (TWO, "uuid", 2, "GPU-bb", "GPU-bb", "/dev/nvidia5"),
+        (TWO, "index", 3, "0", "GPU-aa", "/dev/nvidia0"),  # more workers than devices share them
+        (DIVIDED, "index", 2, "MIG-c2", "GPU-aa", "/dev/nvidia0"),
+        (DIVIDED, "index", 3, "1", "GPU-bb", "/dev/nvidia5"),
     ],
 )
 def test_a_worker_sees_one_device(lines: list[str], by: str, number: int, cuda: str, watched: str, node: str) -> None:

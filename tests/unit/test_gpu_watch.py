@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from fleet_node import gpu_watch
+import pytest
+
+from fleet_node import gpu, gpu_watch
 from fleet_node.gpu_watch import Device, Health
 
 A, B = Device(0, "GPU-aa", "03:00"), Device(1, "GPU-bb", "04:00")
@@ -62,8 +64,37 @@ def test_an_xid_that_a_task_is_to_blame_for_takes_nothing_away() -> None:
 
 
 def test_the_state_is_replaced_whole_and_for_everybody_to_read(tmp_path: Path) -> None:
-    gpu_watch.write({"0": "why"}, tmp_path)
-    gpu_watch.write({}, tmp_path)
+    health = Health()
+    health.listed([A])
+    gpu_watch.write(health, {"0": "why"}, tmp_path)
+    gpu_watch.write(health, {}, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
-    assert json.loads((tmp_path / "state.json").read_text()) == {"away": {}}
+    told = json.loads((tmp_path / "state.json").read_text())
+    assert (told["away"], told["known"]) == ({}, ["0", "GPU-aa"])
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_watch_that_is_started_again_knows_what_it_knew(tmp_path: Path) -> None:
+    health = Health()
+    health.listed([A, B])
+    health.said(FELL)
+    gpu_watch.write(health, health.away(""), tmp_path)
+    again = gpu_watch.read(tmp_path)
+    again.listed([A, B])
+    assert set(again.away("")) == {"GPU-bb", "1"}
+    again.listed([A])
+    again.listed([A, B])
+    assert again.away("") == {}
+    assert gpu_watch.read(tmp_path / "nothing") == Health()
+
+
+def test_a_device_that_nobody_has_seen_since_the_machine_started_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    health = Health()
+    monkeypatch.setenv("FLEET_GPU_STATE", str(tmp_path / "state.json"))
+    for device, why in (("GPU-aa", ""), ("GPU-bb", "nvidia-smi does not list it"), ("0", "")):
+        monkeypatch.setenv("FLEET_GPU", device)
+        gpu_watch.write(Health(), {}, tmp_path)
+        assert gpu.away() == ""  # nobody has looked yet
+        health.listed([A])
+        gpu_watch.write(health, {}, tmp_path)
+        assert gpu.away() == why

@@ -201,7 +201,7 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
     "gpu-count": (
         lambda: gpu_plan(A30, gpus=4),
         APP,
-        "gpus: 4, and the machine has 1 (0: NVIDIA A30)",
+        'gpus: 4, and the machine has 1 (0: NVIDIA A30); mend it, or say so for this host: {"gpus": 1}',
     ),
     "gpu-lost": (lambda: gpu_plan(replace(A30, on_bus=2)), APP, "gpus: the bus has 2 NVIDIA devices, and nvidia-smi lists 1"),
     "gpu-names": (
@@ -213,6 +213,13 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         lambda: gpu_plan(A30, instances=2, nvidia={"compute_mode": "exclusive"}),
         APP,
         "batch_worker.instances: 2 on 1 device(s), and nvidia.compute_mode is exclusive",
+    ),
+    "gpu-repository": (
+        lambda: gpu_plan(
+            A30, nvidia={"repository": {"uri": "https://v/", "suite": "./", "key": "v.asc", "fingerprint": "0" * 40}}
+        ),
+        APP,
+        "nvidia.repository.key: v.asc: [Errno 2] No such file or directory: 'v.asc'",
     ),
     "cuda-too-new": (
         lambda: gpu_plan(A30, nvidia={"cuda": "13.0"}),

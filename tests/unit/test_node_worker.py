@@ -15,6 +15,7 @@ import pytest
 from celery import Celery
 
 from fleet_node import gpu_watch
+from fleet_node.gpu_watch import Device, Health
 from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE, answering, environment_for, free_port, process
 
@@ -118,6 +119,12 @@ def test_a_worker_that_begins_nothing_says_so_and_asks_for_its_restart(tmp_path:
         assert "<2>stalled, to be restarted: nothing has begun" in here.said()
 
 
+def devices(folder: Path, away: dict[str, str]) -> None:
+    """As fleet-gpu.service tells of two."""
+    known = {one: Device(int(one), one, one) for one in ("0", "1")}
+    gpu_watch.write(Health(known), away, folder)
+
+
 def test_one_that_may_fetch_nothing_because_of_its_etas_is_not_stalled(tmp_path: Path) -> None:
     with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
         here.more = {"FLEET_STALL_TIMEOUT": "2"}
@@ -133,12 +140,12 @@ def test_one_that_may_fetch_nothing_because_of_its_etas_is_not_stalled(tmp_path:
 
 
 def test_a_worker_whose_device_is_away_takes_nothing_and_ends_when_it_is_back(tmp_path: Path) -> None:
-    gpu_watch.write({}, tmp_path)
+    devices(tmp_path, {})
     of_device = {"FLEET_GPU": "1", "FLEET_GPU_STATE": str(tmp_path / "state.json"), "FLEET_STALL_TIMEOUT": "2"}
     with one_process(tmp_path, **of_device) as (here, worker, systemd), here.client() as client, here.redis() as redis:
-        gpu_watch.write({"0": "another one"}, tmp_path)
+        devices(tmp_path, {"0": "another one"})
         assert client.send_task("fleet.probe", ["here"], queue="default").get(timeout=PATIENCE)["token"] == "here"
-        gpu_watch.write({"1": "Xid 79: it has fallen off the bus"}, tmp_path)
+        devices(tmp_path, {"1": "Xid 79: it has fallen off the bus"})
         assert heard(systemd, "STATUS=its device is away (Xid 79: it has fallen off the bus) · 0/1 busy · 1 done".encode())
         inspect = client.control.inspect(destination=["web-worker-1@test"], timeout=PATIENCE, limit=1)
         while inspect.active_queues()["web-worker-1@test"]:
@@ -147,16 +154,16 @@ def test_a_worker_whose_device_is_away_takes_nothing_and_ends_when_it_is_back(tm
         heard(systemd, b"WATCHDOG=1")
         heard(systemd, b"WATCHDOG=1")  # it has looked again meanwhile, and is no stalled worker
         assert redis.llen("default") == 1
-        gpu_watch.write({}, tmp_path)
+        devices(tmp_path, {})
         assert worker.wait(PATIENCE) == 0
         assert "<2>takes nothing more: its device is away: Xid 79" in here.said()
-        gpu_watch.write({"1": "again"}, tmp_path)
+        devices(tmp_path, {"1": "again"})
         second = here.start(here.root / "releases" / "r")  # ready all the same: a deploy need not wait for a device
         soon = client.control.inspect(destination=["web-worker-1@test"], timeout=2, limit=1)
         while (said := soon.active_queues()) is None:  # it listens a moment after it is ready
             pass
         assert said == {"web-worker-1@test": []}
-        gpu_watch.write({}, tmp_path)
+        devices(tmp_path, {})
         assert second.wait(PATIENCE) == 0
         here.start(here.root / "releases" / "r")
         assert waiting.get(timeout=PATIENCE)["token"] == "later"

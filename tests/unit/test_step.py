@@ -173,6 +173,14 @@ def test_a_step_that_was_cut_off_before_it_was_judged_is_judged_by_the_next(
     assert Before(here.root / "var").unjudged() == []
 
 
+def test_a_worker_whose_device_is_away_does_not_stop_a_rollout(here: Machine, tmp_path: Path) -> None:
+    here.more = {"FLEET_GPU": "GPU-bb", "FLEET_GPU_STATE": str(tmp_path / "state.json")}
+    (tmp_path / "state.json").write_text('{"away": {"GPU-bb": "Xid 79"}, "known": ["GPU-bb"]}')
+    result = run(here, here.told(here.release("new"), [1], "v2", keep=0, canary=True))
+    assert result["ok"], result
+    assert result["notes"] == ["web-worker-1@test takes nothing until its device is back: Xid 79"]
+
+
 OWN_SERIALIZER = """
 from kombu.serialization import register
 import json as _json
