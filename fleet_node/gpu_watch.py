@@ -19,12 +19,12 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = Path("/run/fleet-gpu")
+KERNEL = "/dev/kmsg"
 EVERY = 15.0
 """Seconds between two looks. An Xid is seen at once."""
 PATIENCE = 60.0
@@ -154,15 +154,16 @@ def _say(priority: int, line: str) -> None:
 
 
 def _follow(health: Health, wake: threading.Event) -> None:
-    """Read what the kernel says, for ever."""
-    command = ["journalctl", "--dmesg", "--follow", "--lines=0", "--output=cat"]
+    """Read what the kernel says from now on, for ever."""
+    kernel = os.open(KERNEL, os.O_RDONLY)
+    os.lseek(kernel, 0, os.SEEK_END)
     while True:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace") as kernel:
-            assert kernel.stdout  # noqa: S101 - it is a pipe
-            for line in kernel.stdout:
-                if health.said(line):
-                    wake.set()
-        time.sleep(EVERY)  # the journal was restarted
+        try:
+            line = os.read(kernel, 8192)  # one record
+        except BrokenPipeError:
+            continue  # some were overwritten before we came to them
+        if health.said(line.decode(errors="replace")):
+            wake.set()
 
 
 def watch() -> None:
