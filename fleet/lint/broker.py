@@ -88,3 +88,14 @@ def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
                 f"{' and '.join(sorted(green))} workers do not give back what a crashed worker held (kombu#1025, #4968, #4976); "
                 "mended in the fleet's workers by a polling_interval",
             )
+
+
+@rule("hand-over", "warning")
+def hand_over(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+    """What Redis hands to a worker whose machine is gone is lost, unless it is written down as it is taken: docs/decisions/0015."""
+    for app in apps:
+        if tuple(int(part) for part in re.findall(r"\d+", app.kombu)[:2]) < (5, 7):
+            said = (
+                "a reset machine or a cut network may lose a task for each of its workers; pin 5.7.0, where that is mended here"
+            )
+            yield At(f"{app.app}: kombu {app.kombu}", said)
