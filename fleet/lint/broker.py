@@ -92,7 +92,7 @@ def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 @rule("hand-over", "warning")
 def hand_over(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
-    """What Redis hands to a worker whose machine is gone is lost, unless it is written down as it is taken: docs/decisions/0015."""
+    """What Redis hands to a worker whose machine is gone is lost, unless it is written down as it is taken (decision 0015)."""
     for app in apps:
         if tuple(int(part) for part in re.findall(r"\d+", app.kombu)[:2]) < (5, 7):
             said = (
