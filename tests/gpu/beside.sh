@@ -1,0 +1,24 @@
+#!/bin/sh
+# Put into tests/gpu/beside/ what run.sh needs beside the repository: wheels, Redis, and the flags of a deployed GPU worker.
+set -eu
+cd "$(dirname "$0")/../.."
+python=${1:-3.12} # of the machine with the device
+scripts/install
+beside=tests/gpu/beside
+rm -rf "$beside" && mkdir -p "$beside/wheels" "$beside/debs"
+.venv/bin/python - "$beside/unit" <<'END'
+import sys
+from pathlib import Path
+
+from tests.render.conftest import content, state_of
+from fleet import inventory, spec
+
+fleet = spec.load(inventory.read(Path("inventory/prod.py")))
+host = next(name for name, one in fleet.hosts.items() if "gpu" in one.workers)
+Path(sys.argv[1]).write_text(content(state_of(fleet, host), "/etc/systemd/system/celery-gpu@1.service"))
+END
+grep -E '^(celery|kombu|redis|billiard|vine|amqp|click|click-didyoumean|click-plugins|click-repl|packaging|prompt-toolkit|python-dateutil|six|tzdata|tzlocal|wcwidth)==' \
+    requirements/dev.txt | cut -d' ' -f1 >"$beside/wanted"
+.venv/bin/python -m pip download --quiet --no-deps --only-binary=:all: --python-version "$python" --dest "$beside/wheels" -r "$beside/wanted"
+(cd "$beside/debs" && apt-get download -q redis-server redis-tools libjemalloc2 liblzf1 libatomic1 liblua5.1-0 lua-bitop lua-cjson >/dev/null)
+echo "in $beside: $(ls "$beside/wheels" | wc -l) wheels, $(ls "$beside/debs" | wc -l) packages, and a unit"
