@@ -24,6 +24,7 @@ from redis import Redis
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import machine, table
+from tests.unit.shop_support import redis_server
 
 APP = """
 import time
@@ -127,19 +128,7 @@ def redis(folder: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    command = [
-        "redis-server",
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        str(folder),
-        "--notify-keyspace-events",
-        "Kl",
-    ]
+    command = redis_server(port, folder)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
             time.sleep(1)

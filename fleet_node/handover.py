@@ -174,7 +174,8 @@ def start(self: Any, timeout: float | None = None) -> None:
     self._in_poll, self._brpop_sent_at = self.client.connection, time.monotonic()
     self._fleet_waits = self._fleet_found is False
     if self._fleet_waits:
-        words: list[Any] = ["BZPOPMIN", bell.key, bell.patience]
+        # kombu drops a connection that is silent for longer than its own wait (brpop_timeout) and this.
+        words: list[Any] = ["BZPOPMIN", bell.key, min(bell.patience, self.health_check_interval or WAIT)]
     else:
         prefix = self.global_keyprefix
         lists = [prefix + self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]

@@ -21,7 +21,7 @@ from fleet.ledger import Account, Entry, Sent, account
 from fleet_node.before import UNITS
 from roles.archive import pack
 from roles.state import File
-from tests.unit.shop_support import PATIENCE, answering, free_port, process
+from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
 
 ROOT = Path(__file__).parents[2]
 APP = """
@@ -256,19 +256,7 @@ def _user() -> str:
 def machine(folder: Path) -> Iterator[Machine]:
     """One with a Redis and no worker yet."""
     port = free_port()
-    redis = [
-        "redis-server",
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        str(folder),
-        "--notify-keyspace-events",
-        "Kl",
-    ]
+    redis = redis_server(port, folder)
     with ExitStack() as stack:
         stack.enter_context(process(redis, folder / "redis.log"))
         answering(port)

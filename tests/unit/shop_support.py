@@ -54,24 +54,19 @@ class Shop:
         assert change(queue, destination=[WORKER], reply=True, timeout=PATIENCE), "the worker did not answer"
 
 
+def redis_server(port: int, folder: Path, *more: str) -> list[str]:
+    """The command of a Redis on loopback, that tells of what is put into a queue as a deployed one does. more: by default, that
+    nothing is kept."""
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    return [*command, "--notify-keyspace-events", "Kl", *(more or ("--save", ""))]
+
+
 @contextmanager
 def running_shop(directory: Path) -> Iterator[Shop]:
     """Start Redis and a prefork worker of two processes, which share a new SQLite file."""
     port = free_port()
     environment = environment_for(port, directory / "shop.db")
-    redis = [
-        "redis-server",
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        str(directory),
-        "--notify-keyspace-events",
-        "Kl",
-    ]
+    redis = redis_server(port, directory)
     celery = [sys.executable, "-m", "celery", "-A", "shop.app", "worker", "--pool=prefork", "--concurrency=2"]
     celery += [f"--hostname={WORKER}", "--without-gossip", "--without-mingle", "--loglevel=WARNING"]
     with pytest.MonkeyPatch.context() as here, process(redis, directory / "redis.log"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.process_support import Machine, machine
-from tests.unit.shop_support import PATIENCE, answering, free_port, process
+from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
 
 UNGUARDED = "from fleet_node import guards\nguards.GUARDS.clear()\n"
 BOTH = pytest.mark.parametrize("more", ["", pytest.param(UNGUARDED, marks=pytest.mark.slow)], ids=["guarded", "as it is"])
@@ -27,19 +27,7 @@ def until(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
 
 @contextmanager
 def redis_with_a_file(folder: Path, port: int) -> Iterator[None]:
-    command = [
-        "redis-server",
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--appendonly",
-        "yes",
-        "--dir",
-        str(folder),
-        "--notify-keyspace-events",
-        "Kl",
-    ]
+    command = redis_server(port, folder, "--appendonly", "yes")
     with process(command, folder / "redis.log"):  # ended also where a test fails
         answering(port)
         yield

@@ -17,7 +17,7 @@ from celery import Celery
 from fleet_node import gpu_watch
 from fleet_node.gpu_watch import Device, Health
 from tests.unit.process_support import Machine, machine
-from tests.unit.shop_support import PATIENCE, answering, environment_for, free_port, process
+from tests.unit.shop_support import PATIENCE, answering, environment_for, free_port, process, redis_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,19 +42,7 @@ def test_systemd_hears_when_it_consumes_and_when_it_stops(
         {"broker_transport_options": {"visibility_timeout": 840}, "result_backend_transport_options": {"visibility_timeout": 840}}
     )
     environment["NOTIFY_SOCKET"] = address
-    redis = [
-        "redis-server",
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        str(tmp_path),
-        "--notify-keyspace-events",
-        "Kl",
-    ]
+    redis = redis_server(port, tmp_path)
     celery = [
         sys.executable,
         "-m",
