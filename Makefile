@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help install demo test check unit render online slow lab-down docs format
+.PHONY: help install demo test check unit long render online slow lab-down docs format
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -13,7 +13,7 @@ install:  ## Make .venv, with the fleet command in it
 demo:  ## A fleet of four virtual machines, deployed and at work
 	@scripts/demo
 
-test: packages check unit render online  ## Everything: checks, unit, rendering, and a lab of its own
+test: packages check unit long render online  ## Everything: checks, unit, rendering, and a lab of its own
 
 check: install  ## Format, lint, types, imports (seconds)
 	@$(BIN)/ruff format --check --quiet . || { echo "make format mends it"; exit 1; }
@@ -22,7 +22,10 @@ check: install  ## Format, lint, types, imports (seconds)
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 4
 
 unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server)
-	@$(BIN)/pytest -q -n 12 --dist worksteal -m "not slow" tests/unit
+	@$(BIN)/pytest -q -n 12 --dist worksteal -m "not slow and not long" tests/unit
+
+long: install  ## More of them, with more workers and waits (a minute)
+	@$(BIN)/pytest -q -n 8 --dist worksteal -m "long and not slow" tests/unit
 
 render: install  ## Tests of what would be deployed, on machines that are not there (seconds)
 	@$(BIN)/pytest -q -n 4 tests/render

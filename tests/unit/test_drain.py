@@ -69,6 +69,7 @@ def test_what_it_holds_is_finished_and_what_waits_goes_back(here: Machine, pool:
     assert (found.finished + waiting(here), held(here)) == (len(sent) + 3, 0)
 
 
+@pytest.mark.long
 def test_what_takes_too_long_gets_its_sigterm_and_is_still_finished(here: Machine) -> None:
     here.drain_seconds = 1
     sent = begin(here, "prefork", [5.0] * 2, etas=0)
@@ -80,6 +81,7 @@ def test_what_takes_too_long_gets_its_sigterm_and_is_still_finished(here: Machin
     assert (found.lost, found.run_twice) == ((), ())
 
 
+@pytest.mark.long
 def test_a_worker_that_cannot_answer_is_drained_by_sigterm(here: Machine) -> None:
     """solo answers between two tasks alone."""
     sent = begin(here, "solo", [12.0, 0.1], etas=0)

@@ -110,6 +110,7 @@ def test_what_redis_hands_to_a_worker_that_is_gone_is_not_lost(tmp_path: Path, m
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pool", ["threads", "gevent"])
 def test_a_worker_whose_broker_is_full_waits_and_goes_on(tmp_path: Path, pool: str) -> None:
     with machine(tmp_path) as here, here.client() as client, here.redis() as redis:

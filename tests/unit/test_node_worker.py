@@ -113,6 +113,7 @@ def devices(folder: Path, away: dict[str, str]) -> None:
     gpu_watch.write(Health(known), away, folder)
 
 
+@pytest.mark.long
 def test_one_that_may_fetch_nothing_because_of_its_etas_is_not_stalled(tmp_path: Path) -> None:
     with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
         here.more = {"FLEET_STALL_TIMEOUT": "2"}
@@ -127,6 +128,7 @@ def test_one_that_may_fetch_nothing_because_of_its_etas_is_not_stalled(tmp_path:
         assert worker.poll() is None
 
 
+@pytest.mark.long
 def test_a_worker_whose_device_is_away_takes_nothing_and_ends_when_it_is_back(tmp_path: Path) -> None:
     devices(tmp_path, {})
     of_device = {"FLEET_GPU": "1", "FLEET_GPU_STATE": str(tmp_path / "state.json"), "FLEET_STALL_TIMEOUT": "2"}
@@ -157,6 +159,7 @@ def test_a_worker_whose_device_is_away_takes_nothing_and_ends_when_it_is_back(tm
         assert waiting.get(timeout=PATIENCE)["token"] == "later"
 
 
+@pytest.mark.long
 def test_a_drain_asks_for_time_as_long_as_it_may(tmp_path: Path) -> None:
     with (
         one_process(tmp_path, FLEET_STALL_TIMEOUT="8", FLEET_LONGEST_STOP="60") as (here, worker, systemd),

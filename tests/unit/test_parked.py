@@ -87,6 +87,7 @@ def test_a_poisonous_task_is_parked_and_its_siblings_finish(here: Machine) -> No
         assert redis.llen("default") == 0
 
 
+@pytest.mark.long
 def test_what_is_parked_is_told_sent_again_or_dropped(here: Machine) -> None:
     here.start(here.release("r", JOBS))
     with here.client() as client, here.reading() as redis:
@@ -118,6 +119,7 @@ def test_a_task_that_tries_again_is_none_that_takes_its_worker_down(here: Machin
         assert until(lambda: not list(redis.scan_iter("fleet.deliveries.*")))  # it has ended in order
 
 
+@pytest.mark.long
 def test_two_messages_of_one_id_are_two(here: Machine) -> None:
     here.start(here.release("r", JOBS))
     with here.client() as client, here.reading() as redis:
@@ -129,6 +131,7 @@ def test_two_messages_of_one_id_are_two(here: Machine) -> None:
         assert redis.get("poisoned") == "6"
 
 
+@pytest.mark.long
 def test_it_goes_back_to_where_it_came_from_whatever_the_app_calls_its_keys(here: Machine) -> None:
     here.start(here.release("r", JOBS + "app.conf.broker_transport_options = {'global_keyprefix': 'p:'}\n"))
     with here.client() as client, here.reading() as redis:
@@ -139,6 +142,7 @@ def test_it_goes_back_to_where_it_came_from_whatever_the_app_calls_its_keys(here
         assert until(lambda: redis.get("poisoned") == "6" and redis.hlen("fleet.parked") == 1)
 
 
+@pytest.mark.long
 def test_a_broker_that_is_full_loses_no_parked_task(here: Machine) -> None:
     here.start(here.release("r", JOBS))
     with here.client() as client, here.reading() as redis:
@@ -196,6 +200,7 @@ def test_which_are_meant() -> None:
             parked.chosen(known, ids, everything, task)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_itself_counts_too(here: Machine) -> None:
     """As in a pool of one process, where the task's end is the worker's."""
     here.pool = "threads"

@@ -86,8 +86,8 @@ def test_workers_are_replaced_and_no_task_is_lost(here: Machine) -> None:
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ("never ready", "celery-web@1.service did not come up; the end of its journal:"),
-        ("consumes nothing", "celery-web@1.service does not consume default"),
+        pytest.param("never ready", "celery-web@1.service did not come up; the end of its journal:", marks=pytest.mark.long),
+        pytest.param("consumes nothing", "celery-web@1.service does not consume default", marks=pytest.mark.long),
         ("fails every task", "celery-web@1.service "),
     ],
 )
@@ -134,6 +134,7 @@ def poll(self):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("keep", [0, 1])
 def test_tasks_that_try_again_are_none_that_failed(here: Machine, keep: int) -> None:
     assert run(here, here.told(here.release("old", POLLS), [1], "v1", keep=0))["ok"]
@@ -192,6 +193,7 @@ app.conf.update(control_exchange="elsewhere")
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("accept", "outcome"), [(["ours", "json"], "idle"), (["ours"], "silent")])
 def test_an_app_that_has_things_elsewhere_and_says_them_its_own_way(here: Machine, accept: list[str], outcome: str) -> None:
     more = OWN_SERIALIZER.format(accept=accept)
@@ -222,6 +224,7 @@ def test_the_last_consumer_of_a_queue_is_doubled_first(here: Machine) -> None:
     assert {node for _, _, _, node in here.entries("r")} == {"web-worker-1@test", "web-worker-1-surge@test"}
 
 
+@pytest.mark.long
 def test_the_second_one_stays_where_the_old_release_does_not_come_back(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     started(here, 1)
     told = here.told(here.release("new"), [1], "v2")
@@ -260,6 +263,7 @@ def test_where_second_ones_are_not_enough_nothing_goes_down(here: Machine) -> No
     assert here.revision("celery-web@1.service") == "v1"
 
 
+@pytest.mark.long
 def test_a_second_one_that_is_not_well_leaves_the_first_alone(here: Machine) -> None:
     started(here, 1)
     pid = here.process("celery-web@1.service")
@@ -269,6 +273,7 @@ def test_a_second_one_that_is_not_well_leaves_the_first_alone(here: Machine) -> 
     assert sorted(here.running) == ["celery-web@1.service"]
 
 
+@pytest.mark.long
 def test_a_step_that_went_well_can_be_put_back_and_is_not_done_twice(here: Machine) -> None:
     started(here, 1, 2)
     told = here.told(here.release("new"), [1], "v2")
@@ -281,6 +286,7 @@ def test_a_step_that_went_well_can_be_put_back_and_is_not_done_twice(here: Machi
     assert here.revision("celery-web@1.service") == "v1"
 
 
+@pytest.mark.long
 def test_a_broker_that_is_away_stops_the_step_before_anything_goes_down(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     started(here, 1, 2)
     told = here.told(here.release("new"), [1], "v2")
