@@ -37,6 +37,10 @@ SETTINGS = (
 """What of an app's settings says how its workers are reached, and how they answer."""
 
 COUNTS = ("failed", "succeeded")
+ENOUGH = 5
+"""Tasks that a canary has to end before it is compared, where the others end as many meanwhile."""
+LONGER = 2
+"""So many times its `settle` more it is waited for that."""
 
 PLACES = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "priority_steps", "master_name")
 """What of a transport's options says where messages are."""
@@ -154,7 +158,7 @@ class Fleet:
                     notes.append(f"a probe task at the head of {queue} did not come back in {patience:g} s: all are busy")
         time.sleep(max(0.0, started + settle - time.monotonic()))
         if not problems:
-            problems |= self._unwell(asked, others, earlier, patience)
+            problems |= self._unwell(asked, others, earlier, settle, patience)
         return {"problems": problems, "notes": notes}
 
     def _until_they_consume(self, nodes: Mapping[str, list[str]], patience: float) -> dict[str, dict[str, Any]]:
@@ -183,18 +187,26 @@ class Fleet:
         asked: Mapping[str, Any],
         before: Mapping[str, Mapping[str, Any]],
         earlier: Mapping[str, Mapping[str, Any]],
+        settle: float,
         patience: float,
     ) -> dict[str, str]:
         """Canaries that fail more than others: than those did meanwhile; where they did nothing meanwhile, than since they began;
         where there are none that did anything, than the canaries' predecessors."""
         if not asked["canary"]:
             return {}
-        canaries = self.states(asked["nodes"], patience)
-        now = self._others(asked)
-        since = [{name: state[name] - before[node][name] for name in COUNTS} for node, state in now.items() if node in before]
+        deadline = time.monotonic() + LONGER * settle
+        while True:
+            canaries = self.states(asked["nodes"], patience)
+            now = self._others(asked)
+            since = [{name: state[name] - before[node][name] for name in COUNTS} for node, state in now.items() if node in before]
+            # Where others end many tasks and a canary hardly any, it has not shown yet how it does.
+            shown = min((_ended(state) for state in canaries.values()), default=0) >= ENOUGH
+            if shown or sum(map(_ended, since)) < ENOUGH or time.monotonic() > deadline:
+                break
+            time.sleep(1)
         predecessors = [earlier[node] for node in asked["nodes"] if node in earlier]
         choices = (since, [*now.values()], predecessors)
-        others = next((one for one in choices if any(state[name] for state in one for name in COUNTS)), [])
+        others = next((one for one in choices if any(map(_ended, one))), [])
         return {node: why for node, state in canaries.items() if (why := guard.fails_more(state, others))}
 
     def close(self) -> None:
@@ -202,6 +214,10 @@ class Fleet:
         with self._app.connection_for_write() as connection:
             self._mailbox(connection).reply_queue(connection.default_channel).delete()
         self._app.close()
+
+
+def _ended(state: Mapping[str, int]) -> int:
+    return sum(state[name] for name in COUNTS)
 
 
 def _is_as_asked(state: Mapping[str, Any], queues: Iterable[str]) -> bool:
