@@ -68,7 +68,7 @@ class Step:
 
     def run(self) -> dict[str, Any]:
         """Do it. Returns the result; it is never left half done."""
-        started = False
+        started = remembered = False
         try:
             todo = self._still_to_do()
             if not todo:
@@ -80,10 +80,10 @@ class Step:
                 return self.result
             for role in sorted({self._units[unit]["role"] for unit in todo}):
                 self._gates[role] = Gate(self._told["gates"][role], self._control(role))
-            if not set(todo) <= set(
-                self._before.unjudged()
-            ):  # else what was there before is kept already, and here is what is bad
+            # Of a step that was cut off, what was there before it is kept already; here is what nobody has judged.
+            if not set(todo) <= set(self._before.unjudged()):
                 self._before.remember(list(self._units), (*self._told["envs"], *self._told["files"]))
+                remembered = True
             with self._timed("look"):
                 consumed = self._consumed()
             self._guard(todo, consumed)
@@ -95,6 +95,8 @@ class Step:
             self._note(str(error))
             if started:
                 self._undo()
+            elif remembered:
+                self._before.forget()  # nothing was changed that anybody would have to judge
         finally:
             for gate in self._gates.values():
                 gate.close()

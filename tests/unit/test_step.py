@@ -252,6 +252,7 @@ def test_without_memory_for_a_second_one_nothing_goes_down(here: Machine) -> Non
     assert not result["ok"]
     assert states(result) == {"web@1": "untouched"}
     assert "nothing went down: default (0 of 1) would have too few consumers, and there is no memory" in result["notes"][0]
+    assert Before(here.root / "var").unjudged() == []  # or the next deploy would restart what it never touched
     assert here.revision("celery-web@1.service") == "v1"
 
 
