@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -55,13 +55,13 @@ def assume(text: str) -> Machine:
     return machine
 
 
-def parse(output: Sequence[str]) -> Machine:
+def parse(output: Iterable[str]) -> Machine:
     """What SHELL printed. Raises ValueError where something is missing."""
-    lines = [line.rstrip("\n").split("\t", 1) for line in output]
-    single = dict(line for line in lines if len(line) == 2)
+    lines = [line.rstrip("\n").split("\t") for line in output]
+    single = {kind: fields[0] for kind, *fields in lines if fields}
     if not {"memory", "cores"} <= set(single):
         raise ValueError("no memory, or no cores")
-    found = gpu.parse(line.rstrip("\n").split("\t") for line in output)
+    found = gpu.parse(lines)
     return Machine(int(single["cores"]), int(single["memory"]) * 1024, found.count, found)
 
 

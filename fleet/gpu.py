@@ -10,7 +10,7 @@ from fleet.requirements import entries
 
 SHELL = """for device in /sys/bus/pci/devices/*; do
   [ -r "$device/class" ] && read -r vendor <"$device/vendor" && read -r class <"$device/class" || continue
-  case "$vendor $class" in '0x10de 0x0300'* | '0x10de 0x0302'*) 
+  case "$vendor $class" in '0x10de 0x0300'* | '0x10de 0x0302'*)
     printf 'pci\\t%s\\t%s\\n' "${device##*/}" "$(. /etc/os-release && echo "$ID $VERSION_ID")" ;; esac
 done
 for info in /proc/driver/nvidia/gpus/*/information; do

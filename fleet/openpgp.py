@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from hashlib import sha1
+from pathlib import Path
 
 
 def fingerprint(data: bytes) -> str:
@@ -15,6 +16,15 @@ def fingerprint(data: bytes) -> str:
         raise ValueError("no OpenPGP key of version 4")
     # SHA-1 is what the format says; the file is compared with what somebody wrote down, and not the only defence.
     return sha1(b"\x99" + len(packet).to_bytes(2, "big") + packet, usedforsecurity=False).hexdigest().upper()
+
+
+def mistake(file: str, wanted: str) -> tuple[str, str] | None:
+    """(`key` or `fingerprint`, what is wrong) where a file does not hold the key that is wanted; None where it does."""
+    try:
+        found = fingerprint(Path(file).read_bytes())
+    except (OSError, ValueError) as error:
+        return "key", f"{file}: {error}"
+    return None if found == wanted else ("fingerprint", f"{wanted}, and {file} has {found}")
 
 
 def _dearmored(data: bytes) -> bytes:

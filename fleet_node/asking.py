@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,9 +17,10 @@ class AskingError(Exception):
 
 
 class Gate:
-    """The process. told: its "command", "user", "folder", "base" (environment), and what it reads first."""
+    """The process. told: its "command", "user", "folder", "base" (environment), and what it reads first. going: nodes that go
+    down in this step."""
 
-    def __init__(self, told: Mapping[str, Any], control: str | None) -> None:
+    def __init__(self, told: Mapping[str, Any], control: str | None, going: Sequence[str]) -> None:
         user = {"user": told["user"], "group": told["user"], "extra_groups": []} if os.geteuid() == 0 and told["user"] else {}
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
@@ -32,7 +33,7 @@ class Gate:
             env=told["base"],
             **user,
         )
-        self._tell({**told["ask"], "environment": told["environment"], "control": control})
+        self._tell({**told["ask"], "environment": told["environment"], "control": control, "going": going})
 
     def consumed(self, timeout: float) -> dict[str, list[str]]:
         """node → queues, of all workers that are up now. Raises AskingError."""

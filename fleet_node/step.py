@@ -79,7 +79,7 @@ class Step:
                 self.result["ok"] = True
                 return self.result
             for role in sorted({self._units[unit]["role"] for unit in todo}):
-                self._gates[role] = Gate(self._told["gates"][role], self._control(role))
+                self._gates[role] = Gate(self._told["gates"][role], self._control(role), self._told["going"])
             # Of a step that was cut off, what was there before it is kept already; here is what nobody has judged.
             if not set(todo) <= set(self._before.unjudged()):
                 self._before.remember(list(self._units), (*self._told["envs"], *self._told["files"]))
@@ -170,7 +170,7 @@ class Step:
                     raise StepError(self._why_not(self._surged))
                 # It is of the new release too, and judged by those that are still up: also by the one whose place it takes.
                 nodes = {unit: self._units[unit]["surge"]["node"] for unit in units}
-                self._pass_gate(nodes, canary=self._told["canary"], away=())
+                self._pass_gate(nodes, canary=self._told["canary"], going=())
         except (StepError, AskingError):
             self._before.restore()  # the environment that was there; what runs has its own still
             raise
@@ -195,7 +195,7 @@ class Step:
         before = {unit: self._supervisor.process(unit) for unit in todo}
         with self._timed("gate"):
             nodes = {unit: self._units[unit]["node"] for unit in todo}
-            self._pass_gate(nodes, canary=self._told["canary"], away=self._told["going"])
+            self._pass_gate(nodes, canary=self._told["canary"], going=self._told["going"])
         for unit, pid in before.items():
             if self._supervisor.process(unit) != pid:
                 self.result["units"][unit]["why"] = "ended and was started again while it was watched"
@@ -204,8 +204,8 @@ class Step:
         for unit in todo:
             self.result["units"][unit]["state"] = "new"
 
-    def _pass_gate(self, nodes: Mapping[str, str], canary: bool, away: Iterable[str]) -> None:
-        """Raises StepError where a worker is not well. away: nodes that are none to compare a canary with."""
+    def _pass_gate(self, nodes: Mapping[str, str], canary: bool, going: Iterable[str]) -> None:
+        """Raises StepError where a worker is not well. going: nodes that are none to compare a canary with."""
         for role, gate in self._gates.items():
             mine = {unit: node for unit, node in nodes.items() if self._units[unit]["role"] == role}
             if not mine:
@@ -214,7 +214,7 @@ class Step:
                 "nodes": {node: self._units[unit]["queues"] for unit, node in mine.items()},
                 "role": role,
                 "canary": canary,
-                "going": list(away),
+                "going": list(going),
                 "control": str(self._runtime(next(iter(mine))) / "control.json"),
             }
             ask = self._told["gates"][role]["ask"]

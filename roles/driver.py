@@ -127,16 +127,11 @@ def _of_debian(seen: Seen) -> State:
 
 
 def _of_vendor(repository: Repository) -> State:
-    try:
-        key = Path(repository.key).read_bytes()
-        found = openpgp.fingerprint(key)
-    except (OSError, ValueError) as error:
-        raise DriverError(f"nvidia.repository.key: {repository.key}: {error}") from None
-    if found != repository.fingerprint:
-        raise DriverError(f"nvidia.repository.fingerprint: {repository.fingerprint}, and {repository.key} has {found}")
+    if wrong := openpgp.mistake(repository.key, repository.fingerprint):
+        raise DriverError(f"nvidia.repository.{wrong[0]}: {wrong[1]}")
     components = f"Components: {' '.join(repository.components)}\n" if repository.components else ""
     block = f"Types: deb\nURIs: {repository.uri}\nSuites: {repository.suite}\n{components}Signed-By: {KEY}\n"
-    return State(files=(File(KEY, key), File(SOURCES, block.encode())))
+    return State(files=(File(KEY, Path(repository.key).read_bytes()), File(SOURCES, block.encode())))
 
 
 def packages(nvidia: Nvidia, seen: Seen) -> State:

@@ -63,7 +63,6 @@ def told(
     environments = {worker.env_path(one.role) for one in mine}
     revisions = {unit.name: unit.revision for unit in wanted.units} if wanted is not None else {}
     roles = sorted({one.role for one in mine})
-    going = [_node(seen, one) for one in step.instances]
     return json.dumps(
         {
             "archive": archive.as_text(archive.pack(entries)),
@@ -71,8 +70,8 @@ def told(
             "files": [entry.path for entry in entries if entry.path not in environments],
             "timeout": bound(plan, step),
             "units": {one.unit: _unit(plan, me, seen, one, releases, revisions) for one in mine},
-            "gates": {role: _gate(plan, me, role, step, releases[role], secrets, expected, going) for role in roles},
-            "going": going,
+            "gates": {role: _gate(plan, me, role, step, releases[role], secrets, expected) for role in roles},
+            "going": [_node(seen, one) for one in step.instances],
             "keep": {queue: kept(plan, queue) for one in mine for queue in _of(plan, one.role).queues},
             "canary": step.canary,
             "restart": wanted is None,
@@ -115,7 +114,6 @@ def _gate(
     release: Release,
     secrets: Mapping[str, str],
     expected: int,
-    going: list[str],
 ) -> dict[str, Any]:
     settings = _of(plan, role)
     # A solo worker answers between two tasks alone.
@@ -132,7 +130,6 @@ def _gate(
             "look": LOOK,
             "settle": settings.canary_settle if step.canary else settings.settle,
             "patience": patience,
-            "going": going,
         },
     }
 

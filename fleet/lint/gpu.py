@@ -106,34 +106,25 @@ def gpu_repository(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     """A repository whose key is not the one that was meant brings a driver of somebody's."""
     for name in dict.fromkeys(one.host for one in plan.placed):
         repository = plan.fleet.hosts[name].settings.nvidia.repository
-        if repository is None:
-            continue
-        try:
-            found = openpgp.fingerprint(Path(repository.key).read_bytes())
-        except (OSError, ValueError) as error:
-            yield At("nvidia.repository.key", f"{repository.key}: {error}", (name,))
-            continue
-        if found != repository.fingerprint:
-            said = f"{repository.fingerprint}, and {repository.key} has {found}"
-            yield At("nvidia.repository.fingerprint", said, (name,))
+        if repository and (wrong := openpgp.mistake(repository.key, repository.fingerprint)):
+            yield At(f"nvidia.repository.{wrong[0]}", wrong[1], (name,))
 
 
 def _cuda(plan: Plan, fails: bool) -> Iterator[At]:
+    brought: dict[Path, Version | None] = {}
     for host, settings, found in _each(plan):
-        wanted, path = _wanted(settings)
+        wanted, path = gpu.version(settings.nvidia.cuda or ""), "nvidia.cuda"
+        if not settings.nvidia.cuda:
+            path, file = "app_requirements", Path(settings.app_source) / settings.app_requirements
+            if file not in brought:  # most hosts have the same
+                brought[file] = gpu.cuda_of_requirements(file.read_text())
+            wanted = brought[file]
         coming = gpu.DRIVER_OF.get(found.distribution, "") if settings.nvidia.repository is None else ""
         driver = found.driver or coming
         has = found.cuda or gpu.cuda_of_driver(driver)
         wrong = gpu.mismatch(wanted, driver, has) if wanted and has else None
         if wrong and wrong[0] == fails:
             yield At(path, wrong[1], (host,))
-
-
-def _wanted(settings: Settings) -> tuple[Version | None, str]:
-    """The CUDA that the app needs, and where that is said."""
-    if settings.nvidia.cuda:
-        return gpu.version(settings.nvidia.cuda), "nvidia.cuda"
-    return gpu.cuda_of_requirements((Path(settings.app_source) / settings.app_requirements).read_text()), "app_requirements"
 
 
 @rule("cuda-too-new", "error")

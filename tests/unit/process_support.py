@@ -81,7 +81,6 @@ class Machine:
         """What fleet_node.step reads, for web workers of these numbers on the queue `default`."""
         numbers, queues = tuple(numbers), ["default"]
         units = {f"celery-web@{n}.service": n for n in numbers}
-        going = [f"web-worker-{number}@test" for number in numbers]
         files = [File(f"{UNITS}/{u}", self.unit(n, release, revision, queues).encode()) for u, n in units.items()]
         files = [File(file.path, file.content, owner=_user(), group=_user()) for file in files]
         return {
@@ -117,11 +116,10 @@ class Machine:
                         "look": 5,
                         "settle": 1,
                         "patience": 10,
-                        "going": going,
                     },
                 }
             },
-            "going": going,
+            "going": [f"web-worker-{number}@test" for number in numbers],
             "keep": {"default": keep},
             "canary": False,
             "restart": False,

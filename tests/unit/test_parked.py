@@ -12,6 +12,7 @@ from redis import RedisError
 
 from fleet import parked
 from fleet.model import RELIABILITY
+from fleet_node import parked as on_machines
 from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE
 from tests.unit.test_guards import ended, until
@@ -181,6 +182,10 @@ def test_what_another_release_sends_is_kept_for_it(here: Machine) -> None:
         here.start(here.release("new", JOBS + one + two), 2)
         assert until(lambda: redis.get("two") == "5")
         assert until(lambda: redis.hlen("fleet.parked") == 0)
+
+
+def test_both_sides_send_again_alike() -> None:
+    assert (parked.PARKED, parked.SEND_AGAIN) == (on_machines.PARKED, on_machines.SEND_AGAIN)
 
 
 def test_which_are_meant() -> None:
