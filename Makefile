@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help install demo test check unit long render online slow lab-down docs format
+.PHONY: help install demo test check unit long render online slow vagrant-test lab-down docs format
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,8 @@ check: install  ## Format, lint, types, imports (seconds)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 4
+	@! command -v ruby >/dev/null || ruby -c Vagrantfile >/dev/null
+	@! command -v vagrant >/dev/null || VAGRANT_DOTFILE_PATH=.vagrant/check vagrant validate --ignore-provider >/dev/null
 
 unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server)
 	@$(BIN)/pytest -q -n 12 --dist worksteal -m "not slow and not long" tests/unit
@@ -36,6 +38,9 @@ online: install  ## Tests on real machines: boots a lab of its own and ends it
 slow: install  ## What make test leaves out: defects without their guards, other pools and apps, every drill of a fault
 	@$(BIN)/pytest -q -m slow tests/unit tests/online
 
+vagrant-test: install  ## The Vagrantfile, for real: four machines in namespaces of their own (root; half an hour)
+	@scripts/vagrant-test
+
 lab-down: install  ## End the lab
 	@$(BIN)/fleet lab down
 
@@ -46,6 +51,9 @@ format: install  ## Format the code
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 
-.PHONY: packages
+.PHONY: packages vagrant-changed
 packages:
 	@scripts/packages
+
+vagrant-changed: install
+	@scripts/vagrant-test --if-changed

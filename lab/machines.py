@@ -1,12 +1,17 @@
 """The machines of a lab: who is in it, with how much memory, at which address."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
 
 from lab.errors import LabError
 
-DEFAULT_HOSTS = "broker1 web1 batch1 gpu1"
+ROLES = json.loads(Path(__file__).with_name("machines.json").read_text())
+"""Role → how many machines, memory in MiB, and the first one's address under Vagrant. The Vagrantfile reads the same file."""
+DEFAULT_HOSTS = " ".join(f"{role}{n}" for role, one in ROLES.items() for n in range(1, one["machines"] + 1))
 DEFAULT_MEMORY_MB = 1024
 MIN_MEMORY_MB = 256
 FIRST_ADDRESS = 11
@@ -64,7 +69,9 @@ def parse_hosts(text: str, known: Sequence[Machine] = ()) -> list[Machine]:
             wanted[name] = have[name]
         else:
             new = len(known) + sum(n not in have for n in wanted)
-            wanted[name] = Machine(name, (role,), memory or DEFAULT_MEMORY_MB, lan_address(new))
+            wanted[name] = Machine(
+                name, (role,), memory or ROLES.get(role, {}).get("memory_mb", DEFAULT_MEMORY_MB), lan_address(new)
+            )
     if not wanted:
         raise LabError(f'no hosts: write them as in --hosts "{DEFAULT_HOSTS}"')
     return list(wanted.values())
@@ -73,6 +80,14 @@ def parse_hosts(text: str, known: Sequence[Machine] = ()) -> list[Machine]:
 def default_machines() -> list[Machine]:
     """The lab of the demo: a broker and one worker of each kind, 1024 MB each."""
     return parse_hosts(DEFAULT_HOSTS)
+
+
+def vagrant_address(name: str) -> str:
+    """The private address that the Vagrantfile gives a machine: web1 → 192.168.56.21, web2 → .22. `LabError` for another role."""
+    name, role, _ = parse_host(name)
+    if role not in ROLES:
+        raise LabError(f"host {name!r}: the Vagrantfile has no role {role!r}, but {', '.join(ROLES)}")
+    return str(IPv4Address(ROLES[role]["vagrant_address"]) + int(name.removeprefix(role)) - 1)
 
 
 def check_lab_name(name: str) -> str:

@@ -94,6 +94,7 @@ def one_process(tmp_path: Path, **more: str) -> Iterator[tuple[Machine, subproce
             yield here, worker, systemd
 
 
+@pytest.mark.long
 def test_a_worker_that_begins_nothing_says_so_and_asks_for_its_restart(tmp_path: Path) -> None:
     with one_process(tmp_path, FLEET_STALL_TIMEOUT="2") as (here, worker, systemd), here.client() as client:
         client.send_task("fleet.drill", ["r", 1, "io", 4], queue="default")  # longer than the timeout, but at work

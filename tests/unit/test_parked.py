@@ -106,6 +106,7 @@ def test_what_is_parked_is_told_sent_again_or_dropped(here: Machine) -> None:
         assert list(redis.scan_iter("fleet.deliveries.*")) == []
 
 
+@pytest.mark.long
 def test_a_task_that_tries_again_is_none_that_takes_its_worker_down(here: Machine) -> None:
     """Its message goes back when a worker stops, and says so ever after in each of its retries."""
     here.pool = "threads"
@@ -164,6 +165,7 @@ def test_one_that_has_expired_would_be_thrown_away() -> None:
     assert parked.expired({"expires": None}, now) == ""
 
 
+@pytest.mark.long
 def test_what_another_release_sends_is_kept_for_it(here: Machine) -> None:
     """In the middle of a rollout: the new worker sends what the old one does not know."""
     two = "\n@app.task\ndef two(number):\n    count('two')\n"
@@ -229,6 +231,7 @@ def test_a_worker_that_is_killed_itself_counts_too(here: Machine) -> None:
         assert one["reason"] == "its worker ended before it did"
 
 
+@pytest.mark.long
 def test_a_task_that_puts_itself_off_is_not_parked(here: Machine) -> None:
     here.start(here.release("r", JOBS))
     with here.client() as client, here.redis() as redis:

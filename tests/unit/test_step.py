@@ -109,6 +109,7 @@ def test_a_release_that_is_not_well_is_put_back(here: Machine, how: str, why: st
     assert (account.lost, account.run_twice) == ((), ())
 
 
+@pytest.mark.long
 def test_one_that_is_alone_is_judged_by_what_it_replaces(here: Machine) -> None:
     """The second one that comes first fails as much as the canary: to compare the two would say nothing."""
     started(here, 1)
@@ -148,6 +149,7 @@ def test_tasks_that_try_again_are_none_that_failed(here: Machine, keep: int) -> 
     end_surges(here, here.root)
 
 
+@pytest.mark.long
 def test_a_step_that_was_cut_off_before_it_was_judged_is_judged_by_the_next(
     here: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +176,7 @@ def test_a_step_that_was_cut_off_before_it_was_judged_is_judged_by_the_next(
     assert Before(here.root / "var").unjudged() == []
 
 
+@pytest.mark.long
 def test_a_worker_whose_device_is_away_does_not_stop_a_rollout(here: Machine, tmp_path: Path) -> None:
     here.more = {"FLEET_GPU": "GPU-bb", "FLEET_GPU_STATE": str(tmp_path / "state.json")}
     (tmp_path / "state.json").write_text('{"away": {"GPU-bb": "Xid 79"}, "known": ["GPU-bb"]}')

@@ -1,0 +1,99 @@
+"""What Vagrant says of its machines: how SSH reaches each, or which of them is down.
+
+pyinfra's own `@vagrant` leaves out a machine that does not answer and takes whatever Vagrant prints for its answer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+TIMEOUT_S = 120
+# Plugins print warnings on stdout between the lines of the answer.
+_ANSWER = re.compile(r"Host \S+|  [A-Z][A-Za-z]+ .+")
+
+
+class VagrantError(Exception):
+    """Vagrant has no machines for us. str() says which is not there, and what to do."""
+
+
+def state_folder(root: Path) -> Path:
+    """Where Vagrant keeps what it knows of the machines of the Vagrantfile in `root`."""
+    return root / os.environ.get("VAGRANT_DOTFILE_PATH", ".vagrant")
+
+
+@cache
+def machines(root: Path) -> dict[str, dict[str, Any]]:
+    """Machine → pyinfra's connection data, for all of the Vagrantfile in `root`. Vagrant is asked once a run.
+
+    Raises VagrantError where one of them is not running, naming each.
+    """
+    status, said, wrong = _vagrant(root, "ssh-config")
+    if status == 0 and (found := ssh_data(said)):
+        return {name: data | _known_hosts(root, name) for name, data in found.items()}
+    _, states, _ = _vagrant(root, "status", "--machine-readable")
+    raise VagrantError(why_not(machine_states(states), wrong or said))
+
+
+def ssh_data(said: str) -> dict[str, dict[str, Any]]:
+    """`vagrant ssh-config` → machine → data of pyinfra's SSH connector, lines that are no answer left out."""
+    config = paramiko.SSHConfig.from_text("\n".join(line for line in said.splitlines() if _ANSWER.fullmatch(line)))
+    found = {}
+    for name in (line.split()[1] for line in said.splitlines() if line.startswith("Host ") and _ANSWER.fullmatch(line)):
+        host = config.lookup(name)
+        found[name] = {
+            "ssh_hostname": host["hostname"],
+            "ssh_port": int(host.get("port", 22)),
+            "ssh_user": host["user"],
+            "ssh_key": host["identityfile"][0].strip('"'),
+        }
+    return found
+
+
+def machine_states(said: str) -> dict[str, str]:
+    """`vagrant status --machine-readable` → machine → its state, as in running or poweroff."""
+    rows = (line.split(",") for line in said.splitlines())
+    return {row[1]: row[3] for row in rows if len(row) >= 4 and row[1] and row[2] == "state"}
+
+
+def why_not(states: Mapping[str, str], said: str) -> str:
+    """What to tell where `vagrant ssh-config` did not work, and `said` why."""
+    down = [f"{name} ({state.replace('_', ' ')})" for name, state in states.items() if state != "running"]
+    if not down:
+        return f"vagrant ssh-config: {said.strip() or 'it named no machine'}"
+    if len(down) == len(states):
+        return f"no machine of the Vagrantfile is running: {', '.join(down)}; start them with: vagrant up"
+    names = " ".join(word.split()[0] for word in down)
+    return f"not running: {', '.join(down)}; start with: vagrant up {names}, or take out with: vagrant destroy -f {names}"
+
+
+def _known_hosts(root: Path, name: str) -> dict[str, str]:
+    """A file for each machine that was ever made: the next one of the same name has another key."""
+    for found in (state_folder(root) / "machines" / name).glob("*/id"):
+        return {"ssh_known_hosts_file": str(found.with_name(f"known_hosts-{found.read_text().strip()}"))}
+    return {}
+
+
+def _vagrant(root: Path, *words: str) -> tuple[int, str, str]:
+    try:
+        done = subprocess.run(
+            ["vagrant", *words],
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise VagrantError("vagrant: no such command; install Vagrant, or use inventory/lab.py") from None
+    except subprocess.TimeoutExpired:
+        raise VagrantError(f"vagrant {words[0]} gave no answer in {TIMEOUT_S} s") from None
+    return done.returncode, done.stdout, done.stderr

@@ -1,0 +1,79 @@
+"""A Vagrant box of the lab's image, so that what runs under Vagrant here is what runs in the lab."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from lab import image
+from lab.guest_files import USER
+from lab.interrupt import stop_on_signals
+from lab.progress import Progress
+
+VAGRANTFILE = f"""\
+Vagrant.configure("2") do |config|
+  config.ssh.username = "{USER}"
+  config.vm.provider :libvirt do |libvirt|
+    libvirt.kernel = File.join(__dir__, "vmlinuz")
+    libvirt.initrd = File.join(__dir__, "initrd.img")
+    libvirt.cmd_line = "console=ttyS0 root=/dev/vda rw quiet mitigations=off net.ifnames=0"
+  end
+end
+"""
+# As many boxes have it: DHCP on whatever there is. Vagrant's own file of a private address (50-…) comes after it and loses.
+NETWORK = "[Match]\nName=e*\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n"
+
+
+def build(to: Path) -> None:
+    """Write the box to `to`: a tar of the lab's disk, with Vagrant's public key in place of what a lab's machine is given."""
+    with Progress() as progress, stop_on_signals() as stop:
+        made = image.ensure(progress, stop)
+    with tempfile.TemporaryDirectory(dir=to.parent) as name:
+        work = Path(name)
+        subprocess.run(["cp", "--sparse=always", made / "disk.raw", work / "disk.raw"], check=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", work / "host_key"], check=True)
+        (work / "authorized_keys").write_text(_insecure_key())
+        (work / "network").write_text(NETWORK)
+        edits = [
+            # Without a seed disk it would wait for one.
+            "rm /etc/systemd/system/sysinit.target.wants/lab-seed.service",
+            "rm /etc/systemd/network/10-nat.network",
+            f"write {work}/network /etc/systemd/network/10-dhcp.network",
+            f"write {work}/host_key /etc/ssh/ssh_host_ed25519_key",
+            "sif /etc/ssh/ssh_host_ed25519_key mode 0100600",
+            f"mkdir /home/{USER}/.ssh",
+            f"write {work}/authorized_keys /home/{USER}/.ssh/authorized_keys",
+            f"sif /home/{USER}/.ssh mode 040700",
+            f"sif /home/{USER}/.ssh/authorized_keys mode 0100600",
+            *(f"sif /home/{USER}/.ssh{path} {owner} 1000" for path in ("", "/authorized_keys") for owner in ("uid", "gid")),
+        ]
+        done = subprocess.run(
+            ["/sbin/debugfs", "-w", "-f", "-", work / "disk.raw"],
+            input="\n".join(edits),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        wrong = [line for line in done.stderr.splitlines() if not line.startswith("debugfs 1.")]
+        if wrong:
+            raise RuntimeError(f"the disk could not be edited: {wrong}")
+        subprocess.run(["qemu-img", "convert", "-O", "qcow2", work / "disk.raw", work / "box.img"], check=True)
+        size = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", work / "box.img"]))["virtual-size"]
+        metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": -(-size // 2**30)}
+        (work / "metadata.json").write_text(json.dumps(metadata))
+        (work / "Vagrantfile").write_text(VAGRANTFILE)
+        for part in ("vmlinuz", "initrd.img"):
+            shutil.copy(made / part, work)
+        with tarfile.open(to, "w") as tar:
+            for part in ("metadata.json", "Vagrantfile", "vmlinuz", "initrd.img", "box.img"):
+                tar.add(work / part, part)
+
+
+def _insecure_key() -> str:
+    """Vagrant's well-known public key, as the package has it; Vagrant replaces it at the first boot."""
+    listed = subprocess.run(["dpkg", "-L", "vagrant"], capture_output=True, text=True, check=True).stdout.split()
+    return Path(next(path for path in listed if path.endswith("/keys/vagrant.pub"))).read_text()

@@ -1,0 +1,144 @@
+"""`vagrant up && pyinfra inventory/vagrant.py deploy.py`, for real: make vagrant-test. In tests/vagrant/cage.py alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.machines import DEFAULT_HOSTS, vagrant_address
+from tests.vagrant import box
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+MACHINES = DEFAULT_HOSTS.split()
+WORKERS = [name for name in MACHINES if not name.startswith("broker")]
+BOX = "celery-fleet/lab"
+ENVIRONMENT = os.environ | {
+    "FLEET_BOX": BOX,
+    "PATH": f"{BIN}:{os.environ['PATH']}",
+    "PYTHONPATH": str(ROOT / "examples" / "shop"),
+    "NO_COLOR": "1",
+}
+
+
+def run(*command: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
+    """A command in the repository; its output, both streams together, is in `stdout`."""
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def vagrant(*words: str) -> str:
+    done = run("vagrant", *words)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def deploy() -> str:
+    done = run("pyinfra", "inventory/vagrant.py", "deploy.py", "-y")
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def ask(machine: str, command: str) -> str:
+    return vagrant("ssh", machine, "--no-tty", "-c", f"sudo sh -c '{command}'").strip()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    if Path(os.environ.get("VAGRANT_DOTFILE_PATH", "")).name != "state":
+        pytest.fail("it makes networks and machines: run it by make vagrant-test")
+    made = tmp_path_factory.mktemp("box") / "lab.box"
+    box.build(made)
+    vagrant("box", "add", "--name", BOX, str(made))
+    made.unlink()
+    yield
+    run("vagrant", "destroy", "-f")
+
+
+def test_up_gives_every_machine_the_address_that_was_asked_for() -> None:
+    vagrant("up")
+    for name in MACHINES:
+        assert vagrant_address(name) in ask(name, "hostname -I").split()
+        assert ask(name, "hostname") == name
+
+
+def test_the_deploy_is_the_whole_story() -> None:
+    deploy()
+    done = run("pytest", "-q", "--tb=short", "tests/host", "--inventory", "inventory/vagrant.py")
+    assert done.returncode == 0, done.stdout
+
+
+def test_provision_is_the_same_deploy_and_changes_nothing_more() -> None:
+    before = {name: ask(name, "systemctl show --value --property=MainPID celery-*") for name in WORKERS}
+    said = vagrant("provision")
+    assert said.count("inventory/vagrant.py deploy.py -y") == 1
+    assert {name: ask(name, "systemctl show --value --property=MainPID celery-*") for name in WORKERS} == before
+
+
+def test_a_release_is_rolled_under_load_and_no_task_is_lost(tmp_path: Path) -> None:
+    with (tmp_path / "progress").open("w") as progress:
+        done = subprocess.run(
+            ["fleet", "drill", "roll", "inventory/vagrant.py", "--phases", "release", "--before", "5", "--yes", "--json"],
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=progress,
+            text=True,
+            timeout=1500,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + (tmp_path / "progress").read_text()
+    said = json.loads(done.stdout)
+    assert (said["lost"], said["run_twice"]) == (0, 0)
+    assert said["sent"] == said["finished"] > 50
+
+
+def test_a_machine_that_is_down_is_named() -> None:
+    vagrant("halt", "web1")
+    done = run("pyinfra", "inventory/vagrant.py", "deploy.py", "-y")
+    assert done.returncode != 0
+    assert "not running: web1 (shutoff); start with: vagrant up web1" in done.stdout
+
+
+def test_after_halt_and_up_all_workers_come_back_by_themselves() -> None:
+    vagrant("halt")
+    vagrant("up")
+    for name in MACHINES:
+        assert vagrant_address(name) in ask(name, "hostname -I").split()
+        # It fails where it waits two minutes for a network card that gets no address.
+        ask(name, "systemctl is-system-running --wait >/dev/null; systemctl --failed --quiet --no-legend | wc -l | grep -qx 0")
+    work = ("python", "-m", "shop.exercise", "--tasks", "60", "--supplier-host", "192.168.56.1", "--json")
+    done = run("fleet", "connect", "inventory/vagrant.py", "--", *work)
+    assert done.returncode == 0, done.stdout
+
+
+def test_one_that_is_destroyed_and_made_again_is_deployed_anew() -> None:
+    vagrant("destroy", "-f", "gpu1")
+    vagrant("up", "gpu1")
+    assert "build release" in deploy()
+    assert ask("gpu1", "systemctl is-active celery-gpu@1") == "active"
+
+
+def test_destroy_leaves_no_machine() -> None:
+    vagrant("destroy", "-f")
+    done = run("virsh", "-c", "qemu:///system", "list", "--all", "--name")
+    assert done.stdout.split() == []
+    done = run("pyinfra", "inventory/vagrant.py", "deploy.py", "-y")
+    assert done.returncode != 0
+    assert "no machine of the Vagrantfile is running: broker1 (not created)" in done.stdout
