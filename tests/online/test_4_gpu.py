@@ -133,3 +133,24 @@ def test_one_that_dies_takes_its_worker_out_and_no_other(stand_in: Lab, tmp_path
     journal = stand_in.ask("gpu1", "journalctl --no-pager --output=cat --unit=fleet-gpu")
     assert "device 2 (GPU-3) is away: Xid 79: it has fallen off the bus" in journal
     assert "device 2 (GPU-3) is back" in journal
+
+
+def test_a_driver_that_needs_a_restart_gets_it_where_that_is_allowed(stand_in: Lab, tmp_path: Path) -> None:
+    """tree stands in for the driver's packages, and nvidia-smi does not work until the machine has booted anew."""
+    devices(stand_in, 1)
+    write(stand_in, "/run/until-the-next-boot", "Failed to initialize NVML: Driver/library version mismatch\n")
+    stand_in.ask("gpu1", "ln -s /run/until-the-next-boot /etc/fleet-stand-in/broken")
+    boot = stand_in.ask("gpu1", "cat /proc/sys/kernel/random/boot_id")
+    nvidia = {"driver": "debian", "packages": ["tree"], "devices_by": "uuid", "reboot": "never"}
+    code, said = deploy(stand_in, tmp_path, gpus=1, nvidia=nvidia)
+    assert code == 1, said
+    assert "the driver is installed, and does not work before a restart" in said
+    assert 'restart the machine, or allow it: nvidia = {"reboot": "auto"}' in said
+    assert stand_in.ask("gpu1", "cat /proc/sys/kernel/random/boot_id") == boot
+    assert stand_in.ask("gpu1", "command -v tree") == "/usr/bin/tree"
+    code, said = deploy(stand_in, tmp_path, gpus=1, nvidia=nvidia | {"reboot": "auto"})
+    assert code == 0, said
+    assert "restarting the machine" in said
+    assert stand_in.ask("gpu1", "cat /proc/sys/kernel/random/boot_id") != boot
+    assert "queues ml" in show(stand_in, 1, "StatusText")
+    assert "blacklist nouveau" in stand_in.ask("gpu1", "cat /etc/modprobe.d/fleet-nvidia.conf")
