@@ -55,7 +55,11 @@ def deploy() -> str:
 
 
 def ask(machine: str, command: str) -> str:
-    return vagrant("ssh", machine, "--no-tty", "-c", f"sudo sh -c '{command}'").strip()
+    """What a shell command, as root, prints on a machine. Raises where it fails."""
+    words = ["vagrant", "ssh", machine, "--no-tty", "-c", f"sudo sh -c '{command}'"]
+    done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,7 +75,7 @@ def _machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def test_up_gives_every_machine_the_address_that_was_asked_for() -> None:
-    vagrant("up")
+    assert "deploy.py" not in vagrant("up")
     for name in MACHINES:
         assert vagrant_address(name) in ask(name, "hostname -I").split()
         assert ask(name, "hostname") == name
