@@ -13,11 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import paramiko
-
 TIMEOUT_S = 120
 # Plugins print warnings on stdout between the lines of the answer.
-_ANSWER = re.compile(r"Host \S+|  [A-Z][A-Za-z]+ .+")
+_ANSWER = re.compile(r"(Host|  [A-Z][A-Za-z]+) (.+)")
 
 
 class VagrantError(Exception):
@@ -26,7 +24,7 @@ class VagrantError(Exception):
 
 def state_folder(root: Path) -> Path:
     """Where Vagrant keeps what it knows of the machines of the Vagrantfile in `root`."""
-    return root / os.environ.get("VAGRANT_DOTFILE_PATH", ".vagrant")
+    return root / (os.environ.get("VAGRANT_DOTFILE_PATH") or ".vagrant")
 
 
 @cache
@@ -43,18 +41,27 @@ def machines(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def ssh_data(said: str) -> dict[str, dict[str, Any]]:
-    """`vagrant ssh-config` → machine → data of pyinfra's SSH connector, lines that are no answer left out."""
-    config = paramiko.SSHConfig.from_text("\n".join(line for line in said.splitlines() if _ANSWER.fullmatch(line)))
-    found = {}
-    for name in (line.split()[1] for line in said.splitlines() if line.startswith("Host ") and _ANSWER.fullmatch(line)):
-        host = config.lookup(name)
-        found[name] = {
-            "ssh_hostname": host["hostname"],
-            "ssh_port": int(host.get("port", 22)),
-            "ssh_user": host["user"],
-            "ssh_key": host["identityfile"][0].strip('"'),
+    """`vagrant ssh-config` → machine → data of pyinfra's SSH connector, lines that are no answer left out.
+
+    Raises VagrantError for a machine that is reached through a command, as on another machine's libvirt.
+    """
+    options: dict[str, dict[str, str]] = {}
+    for match in filter(None, map(_ANSWER.fullmatch, said.splitlines())):
+        if match[1] == "Host":
+            options[match[2]] = {}
+        elif options:
+            options[next(reversed(options))].setdefault(match[1].strip(), match[2].strip('"'))
+    if through := [name for name, one in options.items() if "ProxyCommand" in one]:
+        raise VagrantError(f"{', '.join(through)}: reached through a ProxyCommand, which inventory/vagrant.py does not know")
+    return {
+        name: {
+            "ssh_hostname": one["HostName"],
+            "ssh_port": int(one["Port"]),
+            "ssh_user": one["User"],
+            "ssh_key": one["IdentityFile"],
         }
-    return found
+        for name, one in options.items()
+    }
 
 
 def machine_states(said: str) -> dict[str, str]:
@@ -71,7 +78,7 @@ def why_not(states: Mapping[str, str], said: str) -> str:
     if len(down) == len(states):
         return f"no machine of the Vagrantfile is running: {', '.join(down)}; start them with: vagrant up"
     names = " ".join(word.split()[0] for word in down)
-    return f"not running: {', '.join(down)}; start with: vagrant up {names}, or take out with: vagrant destroy -f {names}"
+    return f"not running: {', '.join(down)}; start with: vagrant up {names} (FLEET_WEB and the like count in every command)"
 
 
 def _known_hosts(root: Path, name: str) -> dict[str, str]:

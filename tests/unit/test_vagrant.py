@@ -64,13 +64,18 @@ def test_noise_between_the_lines_of_the_answer_is_left_out() -> None:
     }
 
 
+def test_a_machine_of_another_hypervisor_is_refused() -> None:
+    with pytest.raises(vagrant.VagrantError, match="web1: reached through a ProxyCommand"):
+        vagrant.ssh_data(ANSWER.rstrip() + "\n  ProxyCommand ssh -W %h:%p elsewhere\n")
+
+
 @pytest.mark.parametrize(
     ("web1", "gpu1", "why"),
     [
         (
             "shutoff",
             "running",
-            "not running: web1 (shutoff); start with: vagrant up web1, or take out with: vagrant destroy -f web1",
+            "not running: web1 (shutoff); start with: vagrant up web1 (FLEET_WEB and",
         ),
         ("running", "not_created", "not running: gpu1 (not created); start with: vagrant up gpu1"),
         ("running", "running", "vagrant ssh-config: something else"),
@@ -142,7 +147,8 @@ def test_the_inventory_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_the_vagrantfile_has_the_same_machines(tmp_path: Path, more: dict[str, str], machines: list[str]) -> None:
-    environment = os.environ | more | {"VAGRANT_DOTFILE_PATH": str(tmp_path), "VAGRANT_HOME": str(tmp_path / "home")}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
+    environment = own | more | {"VAGRANT_DOTFILE_PATH": str(tmp_path), "VAGRANT_HOME": str(tmp_path / "home")}
     asked = ["vagrant", "status", "--machine-readable"]
     done = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert list(vagrant.machine_states(done.stdout)) == machines, done.stdout + done.stderr

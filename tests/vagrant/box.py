@@ -26,6 +26,8 @@ end
 """
 # As many boxes have it: DHCP on whatever there is. Vagrant's own file of a private address (50-…) comes after it and loses.
 NETWORK = "[Match]\nName=e*\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n"
+# Each machine makes host keys of its own; Debian's check of the configuration comes after.
+KEYS = "[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n"
 
 
 def build(to: Path) -> None:
@@ -35,16 +37,16 @@ def build(to: Path) -> None:
     with tempfile.TemporaryDirectory(dir=to.parent) as name:
         work = Path(name)
         subprocess.run(["cp", "--sparse=always", made / "disk.raw", work / "disk.raw"], check=True)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", work / "host_key"], check=True)
         (work / "authorized_keys").write_text(_insecure_key())
         (work / "network").write_text(NETWORK)
+        (work / "keys").write_text(KEYS)
         edits = [
             # Without a seed disk it would wait for one.
             "rm /etc/systemd/system/sysinit.target.wants/lab-seed.service",
             "rm /etc/systemd/network/10-nat.network",
             f"write {work}/network /etc/systemd/network/10-dhcp.network",
-            f"write {work}/host_key /etc/ssh/ssh_host_ed25519_key",
-            "sif /etc/ssh/ssh_host_ed25519_key mode 0100600",
+            "mkdir /etc/systemd/system/ssh.service.d",
+            f"write {work}/keys /etc/systemd/system/ssh.service.d/keys.conf",
             f"mkdir /home/{USER}/.ssh",
             f"write {work}/authorized_keys /home/{USER}/.ssh/authorized_keys",
             f"sif /home/{USER}/.ssh mode 040700",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,16 +19,22 @@ INSIDE = r"""
 set -eu
 folder=$1; shift
 mount --make-rprivate /
+mount -t sysfs sysfs /sys
+# Empty ones: this machine's own libvirt may have machines that start by themselves, and disks of any size.
+mkdir -p "$folder/etc/libvirt"
+cp -a /etc/libvirt/libvirtd.conf /etc/libvirt/qemu.conf /etc/libvirt/nwfilter "$folder/etc/libvirt"
+mkdir -p "$folder/var/lib/libvirt/images"
 for place in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do
-    mkdir -p "$folder$place"
-    [ ! -d "$place" ] || cp -a "$place/." "$folder$place"
-    mkdir -p "$place"
+    mkdir -p "$folder$place" "$place"
     mount --bind "$folder$place" "$place"
 done
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/dbus /run/lock /run/user
-echo "nameserver 10.0.2.3" >/run/resolv.conf
-mount --bind /run/resolv.conf "$(readlink -f /etc/resolv.conf)" 2>/dev/null || mount --bind /run/resolv.conf /etc/resolv.conf
+resolv=$(readlink -m /etc/resolv.conf)
+mkdir -p "${resolv%/*}"
+[ -e "$resolv" ] || : >"$resolv"
+echo "nameserver 10.0.2.3" >/run/fleet-resolv.conf
+mount --bind /run/fleet-resolv.conf "$resolv"
 ip link set lo up
 tries=100
 until ip -4 addr show tap0 2>/dev/null | grep -q inet; do
@@ -82,7 +89,8 @@ def run(command: list[str]) -> int:
             except KeyboardInterrupt:
                 return 130
             finally:
-                cage.terminate()
+                # unshare ignores SIGTERM while it waits; when it is killed, all that is in the namespaces goes too.
+                cage.kill()
                 cage.wait()
                 if network:
                     network.terminate()
@@ -99,5 +107,10 @@ def _network(cage: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupted)
     sys.exit(run(sys.argv[1:]))
