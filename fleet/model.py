@@ -41,6 +41,10 @@ from fleet.units import Size, SizeOrShare
 STOP_MARGIN = 60
 """Seconds between a task's hard limit and systemd's SIGKILL: time to acknowledge, flush and close."""
 
+SYSTEM_SHARE, SYSTEM_LEAST = "10%", 192 << 20
+"""What a machine's own system gets of its memory, in bytes at least."""
+BROKER_SHARE = "85%"
+
 GREEN = ("gevent", "eventlet")
 PER_CORE = (*GREEN, "threads", "solo")
 """Pools of one process: it is the limit for short tasks, so `auto` makes one instance a core."""
@@ -398,12 +402,14 @@ class Broker(Model):
         default="40%",
         unit="bytes, or a share of the machine's memory",
     )
-    memory_max: SizeOrShare = setting(
+    memory_max: SizeOrShare | None = setting(
         "MemoryMax of the Redis service.",
-        why="The rest is the system's: a machine that swaps is slower than one that refuses.",
+        why=f"The rest is the system's: a machine that swaps is slower than one that refuses. auto is {BROKER_SHARE}, and no "
+        "more than machine_reserve leaves.",
         source=SYSTEMD,
-        default="85%",
+        default=None,
         unit="bytes, or a share of the machine's memory",
+        shown="auto",
     )
     maxclients: Whole = setting(
         "Connections that Redis accepts.",
@@ -538,12 +544,14 @@ class Settings(Model):
         source=OURS,
         default="secrets/prod.env",
     )
-    machine_reserve: SizeOrShare = setting(
+    machine_reserve: SizeOrShare | None = setting(
         "Memory that fleet.slice leaves to the system.",
-        why="SSH and the journal have to survive a worker that eats memory.",
-        source=SYSTEMD,
-        default="10%",
+        why=f"SSH and the journal have to survive a worker that eats memory. auto is {SYSTEM_SHARE}, and at least "
+        f"{SYSTEM_LEAST >> 20}M: Debian 12 with SSH and its journal, and the kernel, hold 160 MB and more.",
+        source=f"{MEASURED}: a tenth of 1 GB was too little, and the kernel looked for its victim in the whole machine",
+        default=None,
         unit="bytes, or a share of the machine's memory",
+        shown="auto",
     )
     releases_kept: Whole = setting(
         "Releases kept on each machine.",

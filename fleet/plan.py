@@ -9,9 +9,8 @@ from typing import Any
 
 from fleet.facts import Machine
 from fleet.model import GREEN, RELIABILITY, TRANSPORT
-from fleet.sizing import Sized, size
+from fleet.sizing import Sized, broker_memory_max, size, system_reserve
 from fleet.spec import Fleet, Host
-from fleet.units import resolve
 
 VISIBILITY_MARGIN = 60
 """Seconds that an automatic visibility timeout is above the longest that a worker may hold a task."""
@@ -114,8 +113,13 @@ class Plan:
 
 def reserve_of(fleet: Fleet, host: Host, machine: Machine) -> int:
     """Bytes of a machine that are not its workers': the system's, and the broker's where it runs here."""
-    broker = resolve(fleet.broker.memory_max, machine.memory) if host.name == fleet.broker_host and host.workers else 0
-    return resolve(host.settings.machine_reserve, machine.memory) + broker
+    system = system_reserve(host.settings.machine_reserve, machine.memory)
+    broker = (
+        broker_memory_max(fleet.broker.memory_max, system, machine.memory)
+        if host.name == fleet.broker_host and host.workers
+        else 0
+    )
+    return system + broker
 
 
 def resolved(fleet: Fleet, machines: Mapping[str, Machine]) -> Plan:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from fleet.facts import Machine
 from fleet.fields import cores_of, per_core
-from fleet.model import PER_CORE, Worker
+from fleet.model import BROKER_SHARE, PER_CORE, SYSTEM_LEAST, SYSTEM_SHARE, Worker
+from fleet.units import resolve
 
 MB = 1 << 20
 GREEN_SLOTS = 100
@@ -71,6 +72,16 @@ def slot_memory(worker: Worker) -> int:
 def expected(worker: Worker, concurrency: int) -> int:
     """Bytes that one instance should need with so many tasks at once."""
     return PARENT[worker.pool] + concurrency * slot_memory(worker)
+
+
+def system_reserve(setting: int | str | None, total: int) -> int:
+    """Bytes of a machine's `total` that its workers leave to the system. setting: `machine_reserve`."""
+    return max(resolve(SYSTEM_SHARE, total), SYSTEM_LEAST) if setting is None else resolve(setting, total)
+
+
+def broker_memory_max(setting: int | str | None, reserve: int, total: int) -> int:
+    """MemoryMax of Redis on a machine with `total` bytes, of which `reserve` are the system's. setting: `broker.memory_max`."""
+    return max(0, min(resolve(BROKER_SHARE, total), total - reserve)) if setting is None else resolve(setting, total)
 
 
 def size(workers: Mapping[str, Worker], machine: Machine, reserve: int) -> dict[str, Sized]:

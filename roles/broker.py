@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from fleet.secrets import BROKER_MONITOR, BROKER_WORKER
+from fleet.sizing import broker_memory_max, system_reserve
 from fleet.spec import Fleet
 from fleet.units import resolve
 from roles.probe import Machine
@@ -67,7 +68,11 @@ def desired(fleet: Fleet, secrets: Mapping[str, str], seen: Machine) -> State:
         worker=sha256(secrets[BROKER_WORKER].encode()).hexdigest(),
         monitor=sha256(secrets[BROKER_MONITOR].encode()).hexdigest(),
     )
-    limits = {"memory_max": resolve(settings.memory_max, seen.memory), "open_files": settings.maxclients + 1024}
+    reserve = system_reserve(fleet.hosts[fleet.broker_host].settings.machine_reserve, seen.memory)
+    limits = {
+        "memory_max": broker_memory_max(settings.memory_max, reserve, seen.memory),
+        "open_files": settings.maxclients + 1024,
+    }
     override = "etc/systemd/system/redis-server.service.d/fleet.conf.j2"
     revision = sha256(b"\0".join((configuration, users, render(override, **limits, revision="")))).hexdigest()[:12]
     return State(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fleet.app import App
 from fleet.lint.finding import At, each_role, rule
 from fleet.plan import Plan
-from fleet.sizing import least_child, mega, slot_memory
+from fleet.sizing import broker_memory_max, least_child, mega, slot_memory, system_reserve
 from fleet.units import resolve
 
 
@@ -115,9 +115,9 @@ def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     machine = plan.machines.get(plan.fleet.broker_host)
     if machine is None:
         return
-    top = resolve(plan.fleet.broker.memory_max, machine.memory)
+    reserve = system_reserve(plan.fleet.settings.machine_reserve, machine.memory)
+    top = broker_memory_max(plan.fleet.broker.memory_max, reserve, machine.memory)
     data = resolve(plan.fleet.broker.maxmemory, machine.memory)
-    reserve = resolve(plan.fleet.settings.machine_reserve, machine.memory)
     if data >= top:
         yield At("broker.maxmemory", f"{mega(data)} is not below memory_max {mega(top)}")
     if top + reserve > machine.memory:
@@ -135,7 +135,9 @@ def broker_rewrite(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     if machine is None or not plan.fleet.broker.appendonly:
         return
     data = resolve(plan.fleet.broker.maxmemory, machine.memory)
-    top = resolve(plan.fleet.broker.memory_max, machine.memory)
+    top = broker_memory_max(
+        plan.fleet.broker.memory_max, system_reserve(plan.fleet.settings.machine_reserve, machine.memory), machine.memory
+    )
     if 2 * data > top:
         yield At(
             "broker.maxmemory",

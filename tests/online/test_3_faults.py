@@ -65,8 +65,9 @@ def test_a_worker_whose_processes_hang_finds_it_out_by_itself(lab: Lab) -> None:
     assert "stalled, to be restarted: nothing has begun for" in journal
     assert "with 1 reserved and 2 of 2 slots free" in journal
     after = lab.ask("batch1", f"systemctl show --value --property=MainPID {units}").split()
-    assert len(set(before) - set(after)) == 1
-    # The other one was idle, and hangs still.
+    # The first gives it back when it restarts; where the other one takes it, it finds itself out too.
+    assert len(set(before) - set(after)) in (1, 2)
+    # One that was idle hangs still.
     lab.ask("batch1", f"for main in {' '.join(after)}; do pkill -CONT -P $main; done")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.facts import Machine
 from fleet.model import Worker
-from fleet.sizing import CHILD_RSS, MB, PARENT, SLOT, Sized, size
+from fleet.sizing import CHILD_RSS, MB, PARENT, SLOT, Sized, broker_memory_max, size, system_reserve
 
 GB = 1 << 30
 RESERVE = GB // 2
@@ -156,3 +156,13 @@ def test_solo_runs_one_at_a_time() -> None:
 
 def test_sizing_is_the_same_twice() -> None:
     assert sized(BIG, workload="io") == sized(BIG, workload="io")
+
+
+@pytest.mark.parametrize(
+    ("setting", "total", "reserve"),
+    [(None, 64 * GB, 64 * GB * 10 // 100), (None, 1 * GB, 192 * MB), ("5%", GB, GB * 5 // 100), (512 * MB, 8 * GB, 512 * MB)],
+)
+def test_the_system_keeps_what_it_needs_on_a_small_machine_too(setting: int | str | None, total: int, reserve: int) -> None:
+    assert system_reserve(setting, total) == reserve
+    assert broker_memory_max(None, reserve, total) == min(total * 85 // 100, total - reserve)
+    assert broker_memory_max("50%", reserve, total) == total // 2
