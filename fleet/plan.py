@@ -114,12 +114,9 @@ class Plan:
 def reserve_of(fleet: Fleet, host: Host, machine: Machine) -> int:
     """Bytes of a machine that are not its workers': the system's, and the broker's where it runs here."""
     system = system_reserve(host.settings.machine_reserve, machine.memory)
-    broker = (
-        broker_memory_max(fleet.broker.memory_max, system, machine.memory)
-        if host.name == fleet.broker_host and host.workers
-        else 0
-    )
-    return system + broker
+    if host.name != fleet.broker_host or not host.workers:
+        return system
+    return system + broker_memory_max(fleet.broker.memory_max, system, machine.memory)
 
 
 def resolved(fleet: Fleet, machines: Mapping[str, Machine]) -> Plan:

@@ -20,8 +20,8 @@ app_source = "examples/shop"
 # Environment of every worker. No secrets: name those in a role's `secrets`, and their values go in the secrets file.
 # environment = {}
 
-# Memory of each machine that fleet.slice leaves to the system: "10%", or "512M". Left out: a tenth, at least 192M.
-# machine_reserve = "10%"
+# Memory of each machine that fleet.slice leaves to the system: "10%", or "512M". None: a tenth, at least 192M.
+# machine_reserve = None
 
 # Releases kept on each machine, to go back to.
 # releases_kept = 5
