@@ -10,9 +10,9 @@ had in the old one is lost.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-import sys
 import threading
 import time
 from typing import Any
@@ -23,6 +23,8 @@ from celery.worker.request import Request
 from fleet_node import gpu
 from fleet_node.notify import notify
 from fleet_node.progress import Look, Progress, status
+
+logger = logging.getLogger(__name__)
 
 EVERY = 5.0
 """Seconds between two looks."""
@@ -75,7 +77,7 @@ class Vitals:
             try:
                 self._tell(progress)
             except Exception as error:  # a look at what changes meanwhile; the next one is better
-                sys.stderr.write(f"<4>vital signs: {error!r}\n")
+                logger.warning("vital signs: %r", error)
             self._wake.wait(self._every)
             self._wake.clear()
 
@@ -83,11 +85,10 @@ class Vitals:
         """Consume nothing while it is away, not even after a reconnect; end when it is back."""
         why, was = gpu.away(), self._away
         if why and not was:
-            sys.stderr.write(f"<2>takes nothing more: its device is away: {why}\n")
+            logger.critical("takes nothing more: its device is away: %s", why)
         elif was and not why:
-            sys.stderr.write("<5>its device is back: ending, to be started again\n")
+            logger.warning("its device is back: ending, to be started again")
             os.kill(os.getpid(), signal.SIGTERM)
-        sys.stderr.flush()
         self._away = why or was
         consumer = self._worker.consumer
         if why and consumer and consumer.task_consumer:
@@ -101,8 +102,7 @@ class Vitals:
         # A worker that waits for its broker is not without queues by choice.
         why = progress.stalled(look, now, self._waiting) if self._stall and (look.connected or look.draining) else ""
         if why:
-            sys.stderr.write(f"<2>stalled, to be restarted: {why}\n")
-            sys.stderr.flush()
+            logger.critical("stalled, to be restarted: %s", why)
             notify(f"STATUS=stalled: {why}", "WATCHDOG=trigger")
             return
         lines = ["WATCHDOG=1"]

@@ -22,6 +22,7 @@ from roles.survey import FleetError, one_at_a_time, seen_by_host
 
 REBOOT_PATIENCE = 600
 """Seconds for a machine to be back. One with eight devices takes minutes to count its memory."""
+BOOTED = f"timeout {REBOOT_PATIENCE} systemctl is-system-running --wait >/dev/null || true"
 
 
 class DriverProbe(FactBase[driver.Seen]):
@@ -95,6 +96,8 @@ def _load(state: Any, host: Any, plan: Plan, me: Host) -> bool:
     logger.info(f"{needs}: restarting the machine")
     server.shell(name="Drain the machine's workers", commands=["systemctl stop 'celery-*.service'"])
     server.reboot(name="Restart the machine", reboot_timeout=REBOOT_PATIENCE)
+    # Its workers start with it; one that is judged among eight that start at once is found wanting.
+    server.shell(name="Wait until it has started all that it starts", commands=[BOOTED])
     again = server.shell(name="Load the driver again", commands=[driver.LOAD], _ignore_errors=True)
     if not again.did_succeed():
         said = "; ".join(again.stderr.splitlines()[-2:])

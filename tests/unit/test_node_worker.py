@@ -96,7 +96,7 @@ def one_process(tmp_path: Path, **more: str) -> Iterator[tuple[Machine, subproce
 
 @pytest.mark.long
 def test_a_worker_that_begins_nothing_says_so_and_asks_for_its_restart(tmp_path: Path) -> None:
-    with one_process(tmp_path, FLEET_STALL_TIMEOUT="2") as (here, worker, systemd), here.client() as client:
+    with one_process(tmp_path, FLEET_STALL_TIMEOUT="2", FLEET_LOG="text") as (here, worker, systemd), here.client() as client:
         client.send_task("fleet.drill", ["r", 1, "io", 4], queue="default")  # longer than the timeout, but at work
         assert heard(systemd, b"STATUS=1/1 busy")
         assert heard(systemd, b"STATUS=0/1 busy \xc2\xb7 1 done")
@@ -105,7 +105,7 @@ def test_a_worker_that_begins_nothing_says_so_and_asks_for_its_restart(tmp_path:
         client.send_task("fleet.drill", ["r", 2, "io", 0], queue="default")
         said = heard(systemd, b"WATCHDOG=trigger").decode()
         assert re.search(r"STATUS=stalled: nothing has begun for \d+ s, with 1 reserved and 1 of 1 slots free", said)
-        assert "<2>stalled, to be restarted: nothing has begun" in here.said()
+        assert "<2>MainProcess stalled, to be restarted: nothing has begun" in here.said()
 
 
 def devices(folder: Path, away: dict[str, str]) -> None:
@@ -132,7 +132,12 @@ def test_one_that_may_fetch_nothing_because_of_its_etas_is_not_stalled(tmp_path:
 @pytest.mark.long
 def test_a_worker_whose_device_is_away_takes_nothing_and_ends_when_it_is_back(tmp_path: Path) -> None:
     devices(tmp_path, {})
-    of_device = {"FLEET_GPU": "1", "FLEET_GPU_STATE": str(tmp_path / "state.json"), "FLEET_STALL_TIMEOUT": "2"}
+    of_device = {
+        "FLEET_GPU": "1",
+        "FLEET_GPU_STATE": str(tmp_path / "state.json"),
+        "FLEET_STALL_TIMEOUT": "2",
+        "FLEET_LOG": "text",
+    }
     with one_process(tmp_path, **of_device) as (here, worker, systemd), here.client() as client, here.redis() as redis:
         devices(tmp_path, {"0": "another one"})
         assert client.send_task("fleet.probe", ["here"], queue="default").get(timeout=PATIENCE)["token"] == "here"
@@ -147,7 +152,7 @@ def test_a_worker_whose_device_is_away_takes_nothing_and_ends_when_it_is_back(tm
         assert redis.llen("default") == 1
         devices(tmp_path, {})
         assert worker.wait(PATIENCE) == 0
-        assert "<2>takes nothing more: its device is away: Xid 79" in here.said()
+        assert "<2>MainProcess takes nothing more: its device is away: Xid 79" in here.said()
         devices(tmp_path, {"1": "again"})
         second = here.start(here.root / "releases" / "r")  # ready all the same: a deploy need not wait for a device
         soon = client.control.inspect(destination=["web-worker-1@test"], timeout=2, limit=1)
