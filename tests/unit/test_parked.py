@@ -241,6 +241,7 @@ def test_a_task_that_puts_itself_off_is_not_parked(here: Machine) -> None:
         assert redis.hlen("fleet.parked") == 0
 
 
+@pytest.mark.long
 def test_a_task_that_must_not_run_twice_does_not(here: Machine) -> None:
     here.start(here.release("r", JOBS))
     with here.client() as client, here.redis() as redis:
@@ -250,6 +251,7 @@ def test_a_task_that_must_not_run_twice_does_not(here: Machine) -> None:
         assert redis.hlen("fleet.parked") == 0
 
 
+@pytest.mark.long
 def test_a_child_that_leaks_is_recycled_after_its_task(here: Machine) -> None:
     """By the flag that sizing gives it, below what the kernel would kill for."""
     here.flags = "--max-memory-per-child=150000"  # KiB

@@ -88,7 +88,7 @@ def test_workers_are_replaced_and_no_task_is_lost(here: Machine) -> None:
     [
         pytest.param("never ready", "celery-web@1.service did not come up; the end of its journal:", marks=pytest.mark.long),
         pytest.param("consumes nothing", "celery-web@1.service does not consume default", marks=pytest.mark.long),
-        ("fails every task", "celery-web@1.service "),
+        pytest.param("fails every task", "celery-web@1.service ", marks=pytest.mark.long),
     ],
 )
 def test_a_release_that_is_not_well_is_put_back(here: Machine, how: str, why: str) -> None:
@@ -210,6 +210,7 @@ def test_an_app_that_has_things_elsewhere_and_says_them_its_own_way(here: Machin
         assert [key for key in redis.scan_iter() if b"probe" in key] == []
 
 
+@pytest.mark.long
 def test_the_last_consumer_of_a_queue_is_doubled_first(here: Machine) -> None:
     started(here, 1)
     accounts: list[Account] = []

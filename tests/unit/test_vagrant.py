@@ -139,14 +139,8 @@ def test_the_inventory_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(not shutil.which("vagrant"), reason="Vagrant is not installed")
-@pytest.mark.parametrize(
-    ("more", "machines"),
-    [
-        ({}, ["broker1", "web1", "batch1", "gpu1"]),
-        ({"FLEET_WEB": "3", "FLEET_GPU": "0"}, ["broker1", "web1", "web2", "web3", "batch1"]),
-    ],
-)
-def test_the_vagrantfile_has_the_same_machines(tmp_path: Path, more: dict[str, str], machines: list[str]) -> None:
+def test_the_vagrantfile_has_the_same_machines_and_more_where_asked(tmp_path: Path) -> None:
+    more, machines = {"FLEET_WEB": "3"}, ["broker1", "web1", "web2", "web3", "batch1", "gpu1"]
     own = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
     environment = own | more | {"VAGRANT_DOTFILE_PATH": str(tmp_path), "VAGRANT_HOME": str(tmp_path / "home")}
     asked = ["vagrant", "status", "--machine-readable"]
