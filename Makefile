@@ -51,9 +51,6 @@ format: install  ## Format the code
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 
-.PHONY: packages vagrant-changed
+.PHONY: packages
 packages:
 	@scripts/packages
-
-vagrant-changed: install
-	@scripts/vagrant-test --if-changed
