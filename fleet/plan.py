@@ -116,7 +116,13 @@ def reserve_of(fleet: Fleet, host: Host, machine: Machine) -> int:
     system = system_reserve(host.settings.machine_reserve, machine.memory)
     if host.name != fleet.broker_host or not host.workers:
         return system
-    return system + broker_memory_max(fleet.broker.memory_max, system, machine.memory)
+    return system + broker_memory(fleet, machine.memory)
+
+
+def broker_memory(fleet: Fleet, total: int) -> int:
+    """MemoryMax of Redis, in bytes, on a broker's machine with `total` bytes."""
+    reserve = system_reserve(fleet.hosts[fleet.broker_host].settings.machine_reserve, total)
+    return broker_memory_max(fleet.broker.memory_max, reserve, total)
 
 
 def resolved(fleet: Fleet, machines: Mapping[str, Machine]) -> Plan:

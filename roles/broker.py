@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
+from fleet.plan import broker_memory
 from fleet.secrets import BROKER_MONITOR, BROKER_WORKER
-from fleet.sizing import broker_memory_max, system_reserve
 from fleet.spec import Fleet
 from fleet.units import resolve
 from roles.probe import Machine
@@ -68,11 +68,7 @@ def desired(fleet: Fleet, secrets: Mapping[str, str], seen: Machine) -> State:
         worker=sha256(secrets[BROKER_WORKER].encode()).hexdigest(),
         monitor=sha256(secrets[BROKER_MONITOR].encode()).hexdigest(),
     )
-    reserve = system_reserve(fleet.hosts[fleet.broker_host].settings.machine_reserve, seen.memory)
-    limits = {
-        "memory_max": broker_memory_max(settings.memory_max, reserve, seen.memory),
-        "open_files": settings.maxclients + 1024,
-    }
+    limits = {"memory_max": broker_memory(fleet, seen.memory), "open_files": settings.maxclients + 1024}
     override = "etc/systemd/system/redis-server.service.d/fleet.conf.j2"
     revision = sha256(b"\0".join((configuration, users, render(override, **limits, revision="")))).hexdigest()[:12]
     return State(

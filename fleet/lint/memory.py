@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fleet import plan as plans
 from fleet.app import App
 from fleet.lint.finding import At, each_role, rule
 from fleet.plan import Plan
-from fleet.sizing import broker_memory_max, least_child, mega, slot_memory, system_reserve
+from fleet.sizing import least_child, mega, slot_memory, system_reserve
 from fleet.units import resolve
 
 
@@ -115,8 +116,8 @@ def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     machine = plan.machines.get(plan.fleet.broker_host)
     if machine is None:
         return
-    reserve = system_reserve(plan.fleet.settings.machine_reserve, machine.memory)
-    top = broker_memory_max(plan.fleet.broker.memory_max, reserve, machine.memory)
+    reserve = system_reserve(plan.fleet.hosts[plan.fleet.broker_host].settings.machine_reserve, machine.memory)
+    top = plans.broker_memory(plan.fleet, machine.memory)
     data = resolve(plan.fleet.broker.maxmemory, machine.memory)
     if data >= top:
         yield At("broker.maxmemory", f"{mega(data)} is not below memory_max {mega(top)}")
@@ -135,9 +136,7 @@ def broker_rewrite(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     if machine is None or not plan.fleet.broker.appendonly:
         return
     data = resolve(plan.fleet.broker.maxmemory, machine.memory)
-    top = broker_memory_max(
-        plan.fleet.broker.memory_max, system_reserve(plan.fleet.settings.machine_reserve, machine.memory), machine.memory
-    )
+    top = plans.broker_memory(plan.fleet, machine.memory)
     if 2 * data > top:
         yield At(
             "broker.maxmemory",

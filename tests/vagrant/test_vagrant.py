@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.machines import DEFAULT_HOSTS, vagrant_address
+from tests.online.conftest import BIN, ROOT, Lab
 from tests.vagrant import box
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 MACHINES = DEFAULT_HOSTS.split()
 WORKERS = [name for name in MACHINES if not name.startswith("broker")]
 BOX = "celery-fleet/lab"
@@ -25,31 +23,19 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
     "PYTHONPATH": str(ROOT / "examples" / "shop"),
     "NO_COLOR": "1",
 }
-
-
-def run(*command: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
-    """A command in the repository; its output, both streams together, is in `stdout`."""
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+HERE = Lab(ENVIRONMENT)
+PATIENCE = 1500
+"""Seconds for four emulated machines, or for what has to be built on one."""
 
 
 def vagrant(*words: str) -> str:
-    done = run("vagrant", *words)
+    done = HERE.run("vagrant", *words, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 def deploy() -> str:
-    done = run("pyinfra", "inventory/vagrant.py", "deploy.py", "-y")
+    done = HERE.deploy(inventory="inventory/vagrant.py")
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -71,7 +57,7 @@ def _machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     vagrant("box", "add", "--name", BOX, str(made))
     made.unlink()
     yield
-    run("vagrant", "destroy", "-f")
+    HERE.run("vagrant", "destroy", "-f")
 
 
 def test_up_gives_every_machine_the_address_that_was_asked_for() -> None:
@@ -83,7 +69,7 @@ def test_up_gives_every_machine_the_address_that_was_asked_for() -> None:
 
 def test_the_deploy_is_the_whole_story() -> None:
     deploy()
-    done = run("pytest", "-q", "--tb=short", "tests/host", "--inventory", "inventory/vagrant.py")
+    done = HERE.run("pytest", "-q", "--tb=short", "tests/host", "--inventory", "inventory/vagrant.py")
     assert done.returncode == 0, done.stdout
 
 
@@ -118,7 +104,7 @@ def test_a_release_is_rolled_under_load_and_no_task_is_lost(tmp_path: Path) -> N
 
 def test_a_machine_that_is_down_is_named() -> None:
     vagrant("halt", "web1")
-    done = run("pyinfra", "inventory/vagrant.py", "deploy.py", "-y")
+    done = HERE.deploy(inventory="inventory/vagrant.py")
     assert done.returncode != 0
     assert "not running: web1 (shutoff); start with: vagrant up web1" in done.stdout
 
@@ -131,7 +117,7 @@ def test_after_halt_and_up_all_workers_come_back_by_themselves() -> None:
         # It fails where it waits two minutes for a network card that gets no address.
         ask(name, "systemctl is-system-running --wait >/dev/null; systemctl --failed --quiet --no-legend | wc -l | grep -qx 0")
     work = ("python", "-m", "shop.exercise", "--tasks", "60", "--supplier-host", "192.168.56.1", "--json")
-    done = run("fleet", "connect", "inventory/vagrant.py", "--", *work)
+    done = HERE.run("fleet", "connect", "inventory/vagrant.py", "--", *work)
     assert done.returncode == 0, done.stdout
 
 
@@ -144,8 +130,8 @@ def test_one_that_is_destroyed_and_made_again_is_deployed_anew() -> None:
 
 def test_destroy_leaves_no_machine() -> None:
     vagrant("destroy", "-f")
-    done = run("virsh", "-c", "qemu:///system", "list", "--all", "--name")
+    done = HERE.run("virsh", "-c", "qemu:///system", "list", "--all", "--name")
     assert done.stdout.split() == []
-    done = run("pyinfra", "inventory/vagrant.py", "deploy.py", "-y")
+    done = HERE.deploy(inventory="inventory/vagrant.py")
     assert done.returncode != 0
     assert "no machine of the Vagrantfile is running: broker1 (not created)" in done.stdout
