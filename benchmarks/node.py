@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,14 +44,14 @@ QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 TASKS = 6000
 ROUNDS = 5
 SECONDS = 10
+END = b"end"
 MB = 1 << 20
 
 
 def main() -> None:
     """Measure, and print the report."""
     print(f"# What fleet_node costs, {date.today()}\n")  # noqa: T201
-    with tempfile.TemporaryDirectory() as name, redis(Path(name)) as port:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as name, redis(Path(name)) as port, systemd(folder := Path(name)):
         (folder / "load.py").write_text(APP)
         cases = (("prefork", 2), ("gevent", 100), ("threads", 10))
         rows = [throughput(folder, port, pool, concurrency) for pool, concurrency in cases]
@@ -151,21 +152,37 @@ def environment(folder: Path, port: int, ours: bool) -> dict[str, str]:
 
 @contextmanager
 def worker(folder: Path, port: int, flags: list[str], ours: bool) -> Iterator[subprocess.Popen[bytes]]:
-    """One worker, ended with the context. Its journal is a file, and systemd a socket that nobody reads."""
-    address = folder / "notify"
-    address.unlink(missing_ok=True)
+    """One worker, ended with the context. Its journal is a file."""
     loaded = ["-I", "fleet_node.worker"] if ours else []
     command = [sys.executable, "-m", "celery", "-A", "load", "worker", "--prefetch-multiplier=4", "-l", "INFO", *flags, *loaded]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, (folder / "journal").open("wb") as journal:
-        systemd.bind(str(address))
-        systemd.setblocking(False)
-        with subprocess.Popen(
-            command, env=environment(folder, port, ours), cwd=folder, stdout=journal, stderr=journal
-        ) as process:
-            try:
-                yield process
-            finally:
-                process.terminate()
+    with (
+        (folder / "journal").open("ab") as journal,
+        subprocess.Popen(command, env=environment(folder, port, ours), cwd=folder, stdout=journal, stderr=journal) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def systemd(folder: Path) -> Iterator[None]:
+    """Who reads what workers notify. Unread, the socket holds 10 datagrams (Linux's default) and the next sender waits."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(folder / "notify"))
+
+        def read() -> None:
+            while channel.recv(4096) != END:
+                pass
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield
+        finally:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+                own.sendto(END, str(folder / "notify"))
+            reader.join()
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +62,25 @@ class Lab:
         """The demo app's real work, each result checked. 10.0.2.2 is this machine, as the lab's machines see it."""
         work = ("python", "-m", "shop.exercise", "--tasks", str(tasks), "--supplier-host", "10.0.2.2", "--json")
         return self.run("fleet", "connect", "inventory/lab.py", "--", *work)
+
+    def drill(
+        self, name: str, *more: str, inventory: str = "inventory/lab.py", log: Path | None = None, timeout: float = 1200
+    ) -> dict[str, Any]:
+        """What `fleet drill NAME inventory/lab.py --json` says; `log` is for what pyinfra says. Raises where it fails."""
+        kept = ("--log", str(log)) if log else ()
+        done = subprocess.run(
+            ("fleet", "drill", name, inventory, *more, *kept, "--json"),
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr + (log.read_text()[-20000:] if log and log.exists() else "")
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
 
     def ask(self, host: str, command: str) -> str:
         """What a shell command, as root, prints on a machine. Raises where it fails."""

@@ -50,32 +50,7 @@ def test_two_instances_of_web_and_batch(lab: Lab) -> None:
 def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab, tmp_path: Path) -> None:
     before = running(lab)
     log = tmp_path / "log"
-    with (tmp_path / "progress").open("w") as progress:
-        done = subprocess.run(
-            [
-                "fleet",
-                "drill",
-                "roll",
-                "inventory/lab.py",
-                *ROLLING,
-                "--json",
-                "--log",
-                str(log),
-                "--before",
-                "5",
-                "--phases",
-                ",".join(PHASES),
-            ],
-            cwd=ROOT,
-            env=lab.environment,
-            stdout=subprocess.PIPE,
-            stderr=progress,
-            text=True,
-            timeout=2400,
-            check=False,
-        )
-    assert done.returncode == 0, done.stdout + (tmp_path / "progress").read_text() + log.read_text()[-20000:]
-    said = json.loads(done.stdout)
+    said = lab.drill("roll", *ROLLING, "--before", "5", "--phases", ",".join(PHASES), log=log, timeout=2400)
     assert (said["lost"], said["run_twice"]) == (0, 0)
     assert said["sent"] == said["finished"] > 100
     assert [phase["name"] for phase in said["phases"]] == list(PHASES)

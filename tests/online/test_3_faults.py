@@ -5,13 +5,10 @@ Every drill is a test; `make online` runs those that are quick, `make slow` the 
 
 from __future__ import annotations
 
-import json
-import subprocess
-
 import pytest
 
 from fleet.faults import FAULTS
-from tests.online.conftest import ROLLING, ROOT, Lab
+from tests.online.conftest import ROLLING, Lab
 from tests.online.test_1_deploy import assert_all_answered
 
 pytestmark = pytest.mark.lab
@@ -28,10 +25,7 @@ def _two_of_each(lab: Lab) -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAULTS])
 def test_no_task_is_lost(lab: Lab, name: str) -> None:
-    drill = ["fleet", "drill", name, "inventory/lab.py", *ROLLING, "--json"]
-    done = subprocess.run(drill, cwd=ROOT, env=lab.environment, capture_output=True, text=True, timeout=1200, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = json.loads(done.stdout)
+    said = lab.drill(name, *ROLLING)
     assert said["sent"] == said["finished"] > 20
     assert said["lost"] == 0
     expected = {

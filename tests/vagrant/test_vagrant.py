@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -81,23 +80,8 @@ def test_provision_is_the_same_deploy_and_changes_nothing_more() -> None:
 
 
 def test_a_release_is_rolled_under_load_and_no_task_is_lost(tmp_path: Path) -> None:
-    with (tmp_path / "progress").open("w") as progress:
-        done = subprocess.run(
-            [
-                *("fleet", "drill", "roll", "inventory/vagrant.py", "--phases", "release"),
-                *("--before", "5", "--log", str(tmp_path / "log"), "--yes", "--json"),
-            ],
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=progress,
-            text=True,
-            timeout=1500,
-            check=False,
-        )
-    assert done.returncode == 0, done.stdout + (tmp_path / "progress").read_text()
-    said = json.loads(done.stdout)
+    release = ("--phases", "release", "--before", "5", "--yes")
+    said = HERE.drill("roll", *release, inventory="inventory/vagrant.py", log=tmp_path / "log", timeout=PATIENCE)
     assert (said["lost"], said["run_twice"]) == (0, 0)
     assert said["sent"] == said["finished"] > 50
 
