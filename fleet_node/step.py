@@ -19,7 +19,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fleet_node import guard
+from fleet_node import guard, surge
 from fleet_node.asking import AskingError, Gate
 from fleet_node.before import Before
 from fleet_node.systemd import Supervisor, Systemd
@@ -38,7 +37,6 @@ from fleet_node.systemd import Supervisor, Systemd
 MARK = "fleet-step: "
 FOLDER = Path("/var/lib/fleet")
 RUNTIME = Path("/run")
-SLICE = Path("/sys/fs/cgroup/fleet.slice")
 KILLED = "timeout killed KILL"
 """SERVICE_RESULT, EXIT_CODE and EXIT_STATUS of a worker that systemd ended when its time to stop was over."""
 GATE_START = 90
@@ -101,7 +99,7 @@ class Step:
             for gate in self._gates.values():
                 gate.close()
             if self._surged and (not started or self.result["put_back"]):
-                end_surges(self._supervisor, self._root, self._surged)
+                surge.end(self._supervisor, self._root, self._surged)
             elif self._surged and not self.result["ok"]:
                 self._note(
                     f"left running, since nothing else serves their queues: {' '.join(self._surged)}; the next deploy ends them"
@@ -149,7 +147,7 @@ class Step:
                 f"{', '.join(f'{number} for {queue}' for queue, number in sorted(left.items()))}: other workers are away"
             )
         need = sum(self._units[unit]["need"] for unit in units)
-        if (free := available()) < need:
+        if (free := surge.available()) < need:
             raise StepError(
                 f"nothing went down: {bare} would have too few consumers, and there is no memory to start others first "
                 f"({need >> 20} MB needed, {free >> 20} MB free): add one elsewhere, or lower min_consumers"
@@ -157,11 +155,9 @@ class Step:
         say(f"{bare} would have too few consumers: starting a second {' '.join(units)} first")
         self._write(self._told["envs"])
         for unit in units:
-            surge = self._units[unit]["surge"]
-            path = self._root / "run/systemd/system" / surge["unit"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(surge["text"])
-            self._surged.append(surge["unit"])
+            second = self._units[unit]["surge"]
+            surge.write(second["unit"], second["text"], self._root)
+            self._surged.append(second["unit"])
             self.result["units"][unit]["surged"] = True
         self._supervisor.reload()
         try:
@@ -289,33 +285,6 @@ class Step:
         say(line)
 
 
-def end_surges(supervisor: Supervisor, root: Path = Path("/"), units: Iterable[str] | None = None) -> None:
-    """Drain and end second instances: `units`, or all that there are."""
-    folder = root / "run/systemd/system"
-    found = list(units) if units is not None else [path.name for path in folder.glob("celery-*-surge.service")]
-    if not found:
-        return
-    supervisor.stop(found)
-    for unit in found:
-        (folder / unit).unlink(missing_ok=True)
-        shutil.rmtree(root / "run" / unit.removesuffix(".service").replace("@", "-"), ignore_errors=True)
-    supervisor.reload()
-
-
-def available(slice_folder: Path = SLICE) -> int:
-    """Bytes that another worker could take: what the machine has, and what fleet.slice leaves."""
-    meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(meminfo["MemAvailable"].split()[0]) * 1024
-    try:
-        limit = int((slice_folder / "memory.max").read_text())
-        stat = dict(line.split() for line in (slice_folder / "memory.stat").read_text().splitlines())
-        # Pages of files are given up for a process that needs them.
-        used = int((slice_folder / "memory.current").read_text()) - int(stat["inactive_file"]) - int(stat["active_file"])
-    except (OSError, ValueError, KeyError):  # no slice yet, or "max"
-        return free
-    return min(free, limit - used)
-
-
 @contextmanager
 def alone(folder: Path = FOLDER, patience: float = 600) -> Iterator[None]:
     """Wait for a step of an earlier run that is still at work here. Raises StepError when that takes too long."""
@@ -349,13 +318,13 @@ def main() -> int:
         if sys.argv[1:] == ["--keep"]:
             with alone():
                 before.forget()
-                end_surges(supervisor)
+                surge.end(supervisor)
                 return 0
         if sys.argv[1:] == ["--put-back"]:
             with alone():
                 back = before.put_back(supervisor)
                 if back:
-                    end_surges(supervisor)
+                    surge.end(supervisor)
                 return 0 if back else 1
         told = json.loads(sys.stdin.read())
         with alone(patience=told["timeout"]):

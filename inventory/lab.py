@@ -2,10 +2,10 @@
 
 import json
 import os
-import re
 from pathlib import Path
 
 from fleet import secrets
+from lab.machines import groups
 
 _name = os.environ.get("FLEET_LAB", "lab")
 _folder = Path(__file__).parent.parent / ".lab" / _name
@@ -14,20 +14,11 @@ if not (_folder / "lab.json").exists():
 _lab = json.loads((_folder / "lab.json").read_text())
 # A lab's passwords live and end with it.
 secrets.ensure(_folder / "secrets.env")
-
-all = []
-for _host, _at in _lab["hosts"].items():
-    _data = {
-        "ssh_hostname": _at["ssh_hostname"],
-        "ssh_port": _at["ssh_port"],
-        "ssh_user": _lab["user"],
-        "ssh_key": _lab["key"],
-        "ssh_known_hosts_file": _lab["known_hosts"],
-        "lan_address": _at["lan_address"],
-        "secrets_file": str(_folder / "secrets.env"),
-    }
-    if _host.startswith("gpu"):
-        # A stand-in: there is no device in a virtual machine, and the demo's GPU task computes without.
-        _data |= {"gpus": 1, "nvidia": {"driver": "none"}}
-    all.append((_host, _data))
-    globals().setdefault(re.sub(r"\d+$", "", _host), []).append(_host)
+_same = {
+    "ssh_user": _lab["user"],
+    "ssh_key": _lab["key"],
+    "ssh_known_hosts_file": _lab["known_hosts"],
+    "secrets_file": str(_folder / "secrets.env"),
+}
+_own = ("ssh_hostname", "ssh_port", "lan_address")
+globals().update(groups({_host: {name: _at[name] for name in _own} | _same for _host, _at in _lab["hosts"].items()}))

@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from lab.errors import LabError
 
@@ -88,6 +89,18 @@ def vagrant_address(name: str) -> str:
     if role not in ROLES:
         raise LabError(f"host {name!r}: the Vagrantfile has no role {role!r}, but {', '.join(ROLES)}")
     return str(IPv4Address(ROLES[role]["vagrant_address"]) + int(name.removeprefix(role)) - 1)
+
+
+def groups(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """A pyinfra inventory of these machines, name → its data: `all`, and a group for each role, as web of web1 and web2."""
+    made: dict[str, list[Any]] = {"all": []}
+    for name, reach in hosts.items():
+        role = parse_host(name)[1]
+        # A stand-in: there is no device in a virtual machine, and the demo's GPU task computes without.
+        device = {"gpus": 1, "nvidia": {"driver": "none"}} if role == "gpu" else {}
+        made["all"].append((name, {**reach, **device}))
+        made.setdefault(role, []).append(name)
+    return made
 
 
 def check_lab_name(name: str) -> str:

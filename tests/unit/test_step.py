@@ -11,8 +11,9 @@ import pytest
 from fleet.drill import BROKEN
 from fleet.ledger import Account, Sent
 from fleet_node import step as step_module
+from fleet_node import surge
 from fleet_node.before import Before
-from fleet_node.step import Step, end_surges
+from fleet_node.step import Step
 from tests.unit.process_support import Machine, machine, states
 
 
@@ -146,7 +147,7 @@ def test_tasks_that_try_again_are_none_that_failed(here: Machine, keep: int) -> 
     told["gates"]["web"]["ask"] |= {"settle": 4}
     result = run(here, told)
     assert result["ok"], result
-    end_surges(here, here.root)
+    surge.end(here, here.root)
 
 
 @pytest.mark.long
@@ -218,7 +219,7 @@ def test_the_last_consumer_of_a_queue_is_doubled_first(here: Machine) -> None:
         result = run(here, here.told(here.release("new"), [1], "v2"))
         # It goes on until all hosts of the step are judged: it may be needed to put back.
         assert sorted(here.running) == ["celery-web@1-surge.service", "celery-web@1.service"]
-        end_surges(here, here.root)
+        surge.end(here, here.root)
     assert result["ok"], result
     assert result["units"]["celery-web@1.service"]["surged"]
     assert sorted(here.running) == ["celery-web@1.service"]
