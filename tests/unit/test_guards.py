@@ -61,6 +61,7 @@ def test_a_worker_with_tasks_survives_that_its_broker_goes_away(tmp_path: Path, 
 
 
 @BOTH
+@pytest.mark.long
 def test_a_gevent_worker_gives_back_what_a_dead_one_held(tmp_path: Path, more: str) -> None:
     options = {"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
     with machine(tmp_path) as here, here.client() as client:

@@ -138,6 +138,7 @@ def test_the_inventory_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Mo
         inventory.read(ROOT / "inventory" / "vagrant.py")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("vagrant"), reason="Vagrant is not installed")
 def test_the_vagrantfile_has_the_same_machines_and_more_where_asked(tmp_path: Path) -> None:
     more, machines = {"FLEET_WEB": "3"}, ["broker1", "web1", "web2", "web3", "batch1", "gpu1"]
