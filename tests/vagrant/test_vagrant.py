@@ -100,7 +100,8 @@ def test_after_halt_and_up_all_workers_come_back_by_themselves() -> None:
         assert vagrant_address(name) in ask(name, "hostname -I").split()
         # It fails where it waits two minutes for a network card that gets no address.
         ask(name, "systemctl is-system-running --wait >/dev/null; systemctl --failed --quiet --no-legend | wc -l | grep -qx 0")
-    work = ("python", "-m", "shop.exercise", "--tasks", "60", "--supplier-host", "192.168.56.1", "--json")
+    here = "192.168.56.1"  # this machine, as the others see it
+    work = ("python", "-m", "shop.exercise", "--tasks", "60", "--supplier-listen", f"{here}:0", "--supplier-host", here, "--json")
     done = HERE.run("fleet", "connect", "inventory/vagrant.py", "--", *work)
     assert done.returncode == 0, done.stdout
 
