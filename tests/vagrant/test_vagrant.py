@@ -68,7 +68,7 @@ def test_up_gives_every_machine_the_address_that_was_asked_for() -> None:
 
 def test_the_deploy_is_the_whole_story() -> None:
     deploy()
-    done = HERE.run("pytest", "-q", "--tb=short", "tests/host", "--inventory", "inventory/vagrant.py")
+    done = HERE.run("pytest", "-q", "-n", "4", "--tb=short", "tests/host", "--inventory", "inventory/vagrant.py")
     assert done.returncode == 0, done.stdout
 
 
