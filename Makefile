@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help install demo test check unit long render online slow vagrant-test lab-down docs format
+.PHONY: help install demo test check unit long render online slow vagrant-test vagrant-changed lab-down docs format
 
 help:  ## Say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
 install:  ## Make .venv, with the fleet command in it
 	@scripts/install
@@ -13,7 +13,7 @@ install:  ## Make .venv, with the fleet command in it
 demo:  ## A fleet of four virtual machines, deployed and at work
 	@scripts/demo
 
-test: packages check unit long render online  ## Everything: checks, unit, rendering, and a lab of its own
+test: packages check unit long render online vagrant-changed  ## Everything: checks, unit, rendering, and a lab of its own
 
 check: install  ## Format, lint, types, imports (seconds)
 	@$(BIN)/ruff format --check --quiet . || { echo "make format mends it"; exit 1; }
@@ -40,6 +40,9 @@ slow: install  ## What make test leaves out: defects without their guards, other
 
 vagrant-test: install  ## The Vagrantfile, for real: four machines in namespaces of their own (root; half an hour)
 	@scripts/vagrant-test
+
+vagrant-changed: install  ## The same, where what it tests has changed since it last passed
+	@scripts/vagrant-test --if-changed
 
 lab-down: install  ## End the lab
 	@$(BIN)/fleet lab down

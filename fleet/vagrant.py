@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 TIMEOUT_S = 120
 # Plugins print warnings on stdout between the lines of the answer.
 _ANSWER = re.compile(r"(Host|  [A-Z][A-Za-z]+) (.+)")
+
+_LOCKED = "because it is locked!"
 
 
 class VagrantError(Exception):
@@ -29,11 +32,17 @@ def state_folder(root: Path) -> Path:
 
 @cache
 def machines(root: Path) -> dict[str, dict[str, Any]]:
-    """Machine → pyinfra's connection data, for all of the Vagrantfile in `root`. Vagrant is asked once a run.
+    """Machine → pyinfra's connection data, for all of the Vagrantfile in `root`. Vagrant is asked once a run, and again while
+    another Vagrant is at the same machines, for TIMEOUT_S.
 
     Raises VagrantError where one of them is not running, naming each.
     """
-    status, said, wrong = _vagrant(root, "ssh-config")
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        status, said, wrong = _vagrant(root, "ssh-config")
+        if _LOCKED not in wrong or time.monotonic() > deadline:
+            break
+        time.sleep(1)
     if status == 0 and (found := ssh_data(said)):
         return {name: data | _known_hosts(root, name) for name, data in found.items()}
     _, states, _ = _vagrant(root, "status", "--machine-readable")

@@ -129,6 +129,17 @@ def test_the_inventory_asks_once_and_has_every_machine(tmp_path: Path, monkeypat
     assert (project / ".vagrant" / "secrets.env").stat().st_mode & 0o777 == 0o600
 
 
+def test_while_another_vagrant_is_at_a_machine_it_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "answer").write_text(ANSWER)
+    locked = "Vagrant can't use the requested machine because it is locked! This"
+    _stand_in(
+        tmp_path, f'[ -e {tmp_path}/asked ] && exec cat {tmp_path}/answer; touch {tmp_path}/asked; echo "{locked}" >&2; exit 1\n'
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    vagrant.machines.cache_clear()
+    assert list(vagrant.machines(tmp_path)) == ["broker1", "web1"]
+
+
 def test_the_inventory_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "states").write_text(STATES.format(web1="shutoff", gpu1="running"))
     _stand_in(tmp_path, f'case $1 in status) cat {tmp_path}/states ;; *) echo "Host broker1"; echo no >&2; exit 1 ;; esac\n')
