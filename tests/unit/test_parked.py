@@ -63,6 +63,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
         yield one
 
 
+@pytest.mark.long
 def test_a_poisonous_task_is_parked_and_its_siblings_finish(here: Machine) -> None:
     here.start(here.release("r", JOBS))
     with here.client() as client, here.redis() as redis:

@@ -100,6 +100,7 @@ def test_an_order_id_with_another_content_is_refused(shop: Shop) -> None:
     assert rows(shop, "order-2") == [("order-2", "article-01", 1, 100)]
 
 
+@pytest.mark.long
 def test_memory_taken_is_given_back(shop: Shop) -> None:
     before, held, after = shop.ask("shop.tasks.reports.hold_memory", "batch", 40)["resident_mib"]
 
