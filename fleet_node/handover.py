@@ -31,12 +31,11 @@ TAKE = """
 for number = 3, #KEYS do
   local message = redis.call('LINDEX', KEYS[number], -1)
   if message then
-    local head, rest = message, ''
-    local stop = string.find(message, '"', 11, true)
+    local around, stop = message, string.find(message, '"', 11, true)
     if stop and string.sub(message, 1, 10) == '{"body": "' and string.byte(message, stop - 1) ~= 92 then
-      head, rest = '{"body":0', string.sub(message, stop + 1)
+      around = '{"body":0' .. string.sub(message, stop + 1)
     end
-    local fine, told = pcall(cjson.decode, head .. rest)
+    local fine, told = pcall(cjson.decode, around)
     local properties = fine and type(told) == 'table' and told.properties
     local delivery = type(properties) == 'table' and properties.delivery_info
     if type(delivery) == 'table' and type(properties.delivery_tag) == 'string' then

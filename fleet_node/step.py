@@ -32,11 +32,10 @@ from typing import Any
 from fleet_node import guard, surge
 from fleet_node.asking import AskingError, Gate
 from fleet_node.before import Before
-from fleet_node.systemd import Supervisor, Systemd
+from fleet_node.systemd import Supervisor, Systemd, runtime
 
 MARK = "fleet-step: "
 FOLDER = Path("/var/lib/fleet")
-RUNTIME = Path("/run")
 KILLED = "timeout killed KILL"
 """SERVICE_RESULT, EXIT_CODE and EXIT_STATUS of a worker that systemd ended when its time to stop was over."""
 GATE_START = 90
@@ -266,7 +265,7 @@ class Step:
                 os.fsync(file.fileno())
 
     def _runtime(self, unit: str) -> Path:
-        return self._root / str(RUNTIME).lstrip("/") / unit.removesuffix(".service").replace("@", "-")
+        return runtime(self._root, unit)
 
     def _control(self, role: str) -> str | None:
         """What a worker of the role left of how it is reached, if one has run."""

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from fleet_node.systemd import Supervisor
+from fleet_node.systemd import Supervisor, runtime
 
 UNITS = "run/systemd/system"
 SLICE = Path("/sys/fs/cgroup/fleet.slice")
@@ -28,7 +28,7 @@ def end(supervisor: Supervisor, root: Path = Path("/"), units: Iterable[str] | N
     supervisor.stop(found)
     for unit in found:
         (folder / unit).unlink(missing_ok=True)
-        shutil.rmtree(root / "run" / unit.removesuffix(".service").replace("@", "-"), ignore_errors=True)
+        shutil.rmtree(runtime(root, unit), ignore_errors=True)
     supervisor.reload()
 
 

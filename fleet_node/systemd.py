@@ -10,6 +10,11 @@ from typing import Protocol
 JOURNAL_LINES = 15
 
 
+def runtime(root: Path, unit: str) -> Path:
+    """The unit's RUNTIME_DIRECTORY: celery-web@1.service → run/celery-web-1."""
+    return root / "run" / unit.removesuffix(".service").replace("@", "-")
+
+
 class Supervisor(Protocol):
     """What starts and stops workers: systemd, and in tests something smaller."""
 
