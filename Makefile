@@ -48,7 +48,7 @@ lab-down: install  ## End the lab
 	@$(BIN)/fleet lab down
 
 docs: install  ## Make docs/settings.md from the model
-	@$(BIN)/python -m fleet.settings_doc >docs/settings.md
+	@$(BIN)/python -m fleet.cli.settings_page >docs/settings.md
 
 format: install  ## Format the code
 	@$(BIN)/ruff format --quiet .

@@ -2,7 +2,7 @@
 
 from pyinfra.context import config
 
-from roles import exits
+from fleet.engine import exits
 
 # One host that cannot be reached, or fails a step, stops the run: a fleet half on one release is found by --limit, not by luck.
 config.FAIL_PERCENT = 0

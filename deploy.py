@@ -6,15 +6,16 @@ Run it again at any time: it changes what differs, and nothing else. See first w
 
 from pyinfra.context import host
 
-from roles import apply, bring_driver, gpu, locking, machine, rolling, survey
+from fleet.engine import apply, driver, lock, operations, run
+from roles import gpu, machine
 
-fleet, secrets = survey.load("discard_tasks")
+fleet, secrets = run.load("discard_tasks")
 me = fleet.hosts[host.name]
-seen, plan = survey.look(fleet)
-locking.hold(name="Take the lock", plan=plan, what="deploy.py")
+seen, plan = run.look(fleet)
+lock.hold(name="Take the lock", plan=plan, what="deploy.py")
 
 # Prepare: nothing that runs is touched.
-bring_driver.bring(plan, me)
+driver.bring(plan, me)
 apply.bring(machine.desired(plan, me, seen) + gpu.desired(plan, me), seen)
 workers = apply.prepare_workers(plan, me, secrets, seen)
 
@@ -23,4 +24,4 @@ if host.name == fleet.broker_host:
     apply.bring_broker(fleet, me, secrets, seen)
 
 apply.phase(name="Bring up the workers")
-rolling.roll(plan, me, secrets, workers, seen)
+operations.roll(plan, me, secrets, workers, seen)

@@ -5,9 +5,9 @@ Some of them: --data role=web, or --limit web1. --dry shows the steps.
 
 from pyinfra.context import host
 
-from roles import locking, rolling, survey
+from fleet.engine import lock, operations, run
 
-fleet, secrets = survey.load("role")
-_, plan = survey.look(fleet)
-locking.hold(name="Take the lock", plan=plan, what="restart.py", brings=False)
-rolling.restart(plan, fleet.hosts[host.name], secrets, host.data.get("role"))
+fleet, secrets = run.load("role")
+_, plan = run.look(fleet)
+lock.hold(name="Take the lock", plan=plan, what="restart.py", brings=False)
+operations.restart(plan, fleet.hosts[host.name], secrets, host.data.get("role"))

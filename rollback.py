@@ -5,16 +5,16 @@ Or to one by name: --data release=<id> (fleet history has them). Settings stay a
 
 from pyinfra.context import host
 
-from roles import apply, earlier, locking, rolling, survey
+from fleet.engine import apply, lock, operations, run, target
 
-fleet, secrets = survey.load("release", "discard_tasks")
+fleet, secrets = run.load("release", "discard_tasks")
 me = fleet.hosts[host.name]
-seen, plan = survey.look(fleet)
-earlier.go_back(plan, host.data.get("release"))
-locking.hold(name="Take the lock", plan=plan, what="rollback.py")
+seen, plan = run.look(fleet)
+target.go_back(plan, host.data.get("release"))
+lock.hold(name="Take the lock", plan=plan, what="rollback.py")
 
 # Prepare: the release is there already, and has to fit what waits in the queues.
 workers = apply.prepare_workers(plan, me, secrets, seen)
 
 apply.phase(name="Bring the workers back")
-rolling.roll(plan, me, secrets, workers, seen)
+operations.roll(plan, me, secrets, workers, seen)

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from benchmarks.loopback import ADDRESS, Sshd
-from fleet import secrets
+from fleet.spec import secrets
 
 ROOT = Path(__file__).parent.parent
 HERE = ROOT / "benchmarks" / "worker_machine"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import machine, ratios, spread, table
 from tests.unit.process_support import machine as native_machine
 
-UNGUARDED = "from fleet_node import guards\nguards.GUARDS.pop('fetch-when-a-slot-is-free')\n"
+UNGUARDED = "from fleet_node.patches import register\nregister.GUARDS.pop('fetch-when-a-slot-is-free')\n"
 TASKS, SECONDS, ROUNDS = 1000, 0.3, 3
 
 

@@ -21,7 +21,7 @@ from redis import Redis
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import machine, ratios, spread, table
 from benchmarks.footprint import redis
-from fleet_node.handover import TAKE
+from fleet_node.patches.reliable_fetch import TAKE
 
 ROUNDS = 15
 KB = 1000

@@ -25,8 +25,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import machine, ratios, spread, table
-from fleet.model import Worker
-from fleet_node.step import Step
+from fleet.spec.worker import Worker
+from fleet_node.step.step import Step
 from tests.unit.process_support import machine as native_machine
 
 ROOT = Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""Settings of the whole fleet. What is commented out shows the default; `fleet/model.py` has each with its reason.
+"""Settings of the whole fleet. What is commented out shows the default; `fleet/spec/` has each with its reason.
 
 group_data/<group>.py of a group with <group>_worker makes that group a worker role: a new role is a new file and no code.
 pyinfra replaces values whole and merges no dicts: what a group sets goes before what is here.

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from fleet import secrets
+from fleet.spec import secrets
 from lab.machines import groups
 
 _name = os.environ.get("FLEET_LAB", "lab")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fleet import secrets, vagrant
+from fleet.inventory import vagrant
+from fleet.spec import secrets
 from lab.machines import groups, vagrant_address
 
 _root = Path(__file__).resolve().parent.parent

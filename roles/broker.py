@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
-from fleet.plan import broker_memory
-from fleet.secrets import BROKER_MONITOR, BROKER_WORKER
-from fleet.spec import Fleet
-from fleet.units import resolve
-from roles.probe import Machine
-from roles.render import render
-from roles.state import Directory, File, State, Unit
+from fleet.plan.plan import broker_memory
+from fleet.spec.fleet import Fleet
+from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
+from fleet.spec.sizes import resolve
+from fleet.state.desired import Directory, File, State, Unit
+from fleet.state.observed import ObservedMachine
+from fleet.state.render import render
 
 UNIT = "redis-server.service"
 PACKAGES = ("redis-server",)
@@ -46,12 +46,12 @@ done
 """
 
 
-def is_ours(seen: Machine) -> bool:
+def is_ours(seen: ObservedMachine) -> bool:
     """Whether an earlier deploy configured this machine's Redis."""
     return "/etc/redis/users.acl" in seen.paths
 
 
-def desired(fleet: Fleet, secrets: Mapping[str, str], seen: Machine) -> State:
+def desired(fleet: Fleet, secrets: Mapping[str, str], seen: ObservedMachine) -> State:
     """Redis from the distribution, with our configuration. A change in any of its files changes the revision."""
     settings = fleet.broker
     configuration = render(

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet import openpgp
-from fleet.model import Nvidia, Repository
-from roles import probe
-from roles.probe import Machine
-from roles.state import File, State, Unit
+from fleet.spec import openpgp
+from fleet.spec.nvidia import Nvidia, Repository
+from fleet.state import observed
+from fleet.state.desired import File, State, Unit
+from fleet.state.observed import ObservedMachine
 
 SOURCES = "/etc/apt/sources.list.d/fleet-nvidia.sources"
 KEY = "/etc/apt/keyrings/fleet-nvidia.asc"
@@ -59,7 +59,7 @@ class Seen:
     headers: whether the mirror has that kernel's. targets: what apt reads. works: whether nvidia-smi lists devices.
     """
 
-    machine: Machine
+    machine: ObservedMachine
     kernel: str = ""
     booted: bool = False
     headers: bool = False
@@ -80,7 +80,7 @@ apt-get indextargets 'Created-By: Packages' \
 apt-cache show "linux-headers-$kernel" >/dev/null 2>&1 && printf 'headers\tyes\n'
 nvidia-smi -L >/dev/null 2>&1 && printf 'works\tyes\n'
 """
-    return more + probe.command((*nvidia.packages, TOOLKIT, "linux-headers-*"), ())
+    return more + observed.command((*nvidia.packages, TOOLKIT, "linux-headers-*"), ())
 
 
 def parse(lines: Sequence[str]) -> Seen:
@@ -97,7 +97,7 @@ def parse(lines: Sequence[str]) -> Seen:
         else:
             single.setdefault(kind, fields)
     kernel, booted = (*single.get("kernel", []), "", "")[:2]
-    machine = probe.parse(line for line in lines if not line.startswith("target\t"))
+    machine = observed.parse(line for line in lines if not line.startswith("target\t"))
     return Seen(machine, kernel, booted == "yes", "headers" in single, "works" in single, tuple(targets))
 
 

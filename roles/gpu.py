@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from fleet.facts import Machine
-from fleet.model import Nvidia
-from fleet.plan import Plan
-from fleet.spec import Host
-from roles.render import render
-from roles.state import Directory, File, State, Unit
+from fleet.plan.facts import MachineFacts
+from fleet.plan.plan import Plan
+from fleet.spec.fleet import Host
+from fleet.spec.nvidia import Nvidia
+from fleet.state.desired import Directory, File, State, Unit
+from fleet.state.render import render
 
 UNIT = "fleet-gpu.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
@@ -31,7 +31,7 @@ class Visible:
     nodes: tuple[str, ...] = ()
 
 
-def visible(machine: Machine, nvidia: Nvidia, number: int) -> Visible:
+def visible(machine: MachineFacts, nvidia: Nvidia, number: int) -> Visible:
     """The device of instance `number` (from 1). Where there are more instances than devices, they share them in turn."""
     index = (number - 1) % max(1, machine.gpus)
     if nvidia.driver == "none":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fleet.plan import Plan, reserve_of
-from fleet.spec import Host
-from roles.probe import RELEASES, Machine
-from roles.render import render
-from roles.state import Directory, File, State, User
+from fleet.plan.plan import Plan, reserve_of
+from fleet.spec.fleet import Host
+from fleet.state.desired import Directory, File, State, User
+from fleet.state.observed import RELEASES, ObservedMachine
+from fleet.state.render import render
 
 USER = "celery"
 HOME = "/var/lib/celery"
@@ -15,7 +15,7 @@ PACKAGES = ("ca-certificates", "python3", "python3-pip", "python3-venv")
 _DISTRIBUTION_PYTHON = {"debian 12": "3.11", "debian 13": "3.13", "ubuntu 24.04": "3.12"}
 
 
-def python(seen: Machine) -> str:
+def python(seen: ObservedMachine) -> str:
     """The Python that a machine has, or will have once the packages are there. ValueError for a distribution unknown here."""
     found = seen.python or _DISTRIBUTION_PYTHON.get(seen.os)
     if found is None:
@@ -26,7 +26,7 @@ def python(seen: Machine) -> str:
     return found
 
 
-def desired(plan: Plan, host: Host, seen: Machine) -> State:
+def desired(plan: Plan, host: Host, seen: ObservedMachine) -> State:
     """The state of any machine of the fleet, with or without workers."""
     cap = seen.memory - reserve_of(plan.fleet, host, seen.facts)
     return State(

@@ -6,16 +6,16 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 
-from fleet.plan import Plan
-from fleet.secrets import BROKER_WORKER
-from fleet.sizing import Sized
-from fleet.spec import Host
-from fleet.urls import celery_variables
+from fleet.broker.urls import celery_variables
+from fleet.plan.plan import Plan
+from fleet.plan.sizing import SizedWorker
+from fleet.spec.fleet import Host
+from fleet.spec.secrets import BROKER_WORKER
+from fleet.state.desired import Directory, File, State, Unit
+from fleet.state.release import Release
+from fleet.state.render import render
 from roles.gpu import Visible, visible
 from roles.machine import ETC, HOME, USER
-from roles.release import Release
-from roles.render import render
-from roles.state import Directory, File, State, Unit
 
 PATTERN = "/etc/systemd/system/celery-*@*.service"
 SURGES = "/run/systemd/system/celery-*@*-surge.service"
@@ -49,7 +49,7 @@ def node(role: str, instance: int | str, host: str = "%H") -> str:
     return f"{role}-worker-{instance}@{host}"
 
 
-def arguments(role: str, sized: Sized, instance: int | str) -> list[str]:
+def arguments(role: str, sized: SizedWorker, instance: int | str) -> list[str]:
     """The flags of `celery worker` for one instance."""
     worker = sized.worker
     optional = {
@@ -83,7 +83,7 @@ def surge(plan: Plan, host: Host, role: str, instance: int, release: Release) ->
     return f"celery-{role}@{extra}.service", _unit(role, sized, release, instance, device, extra).decode()
 
 
-def _role(plan: Plan, host: Host, role: str, sized: Sized, variables: Mapping[str, str], release: Release) -> State:
+def _role(plan: Plan, host: Host, role: str, sized: SizedWorker, variables: Mapping[str, str], release: Release) -> State:
     env = "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(variables.items())).encode()
     files, units = [File(env_path(role), env, mode=0o600)], []
     for instance in range(1, sized.instances + 1):
@@ -101,13 +101,13 @@ def env_path(role: str) -> str:
     return f"{ETC}/{role}.env"
 
 
-def _device(plan: Plan, host: Host, sized: Sized, number: int) -> Visible | None:
+def _device(plan: Plan, host: Host, sized: SizedWorker, number: int) -> Visible | None:
     return visible(plan.machines[host.name], host.settings.nvidia, number) if sized.worker.workload == "gpu" else None
 
 
 def _unit(
     role: str,
-    sized: Sized,
+    sized: SizedWorker,
     release: Release,
     number: int,
     device: Visible | None,

@@ -11,22 +11,24 @@ from grp import getgrgid
 
 from pyinfra.context import host
 
-from roles import apply, broker, machine, probe, release, survey, worker
-from roles.state import State
+from fleet.engine import apply, run
+from fleet.state import observed, release
+from fleet.state.desired import State
+from roles import broker, machine, worker
 
 OWNER, GROUP = getuser(), getgrgid(os.getgid()).gr_name
 DESTDIR = f"{os.environ['FLEET_BENCH']}/{host.name}"
 
 
-class Probe(survey.Probe):
+class Probe(run.Probe):
     """apply's own, of a machine that lies below a directory."""
 
     def command(self) -> str:
         destdir = f"{os.environ['FLEET_BENCH']}/{host.name}"
-        return "sh -c " + shlex.quote(probe.command((*machine.PACKAGES, *broker.PACKAGES), (OWNER,), destdir))
+        return "sh -c " + shlex.quote(observed.command((*machine.PACKAGES, *broker.PACKAGES), (OWNER,), destdir))
 
 
-survey.Probe = Probe  # type: ignore[misc]
+run.Probe = Probe  # type: ignore[misc]
 
 
 def below(state: State) -> State:
@@ -42,9 +44,9 @@ def below(state: State) -> State:
     )
 
 
-fleet, secrets = survey.load()
+fleet, secrets = run.load()
 me = fleet.hosts[host.name]
-seen, plan = survey.look(fleet)
+seen, plan = run.look(fleet)
 
 apply.bring(below(machine.desired(plan, me, seen)), seen)
 new = release.of(me.settings, fleet.pools, machine.python(seen))

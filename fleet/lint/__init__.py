@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.app import App
 from fleet.lint import application, broker, connections, coverage, delivery, gpu, memory, time
-from fleet.lint.finding import RULES, At, Finding, Rule, merged, rule
-from fleet.plan import Plan
-from fleet.text import did_you_mean
+from fleet.lint.app import App
+from fleet.lint.finding import RULES, Finding, Rule, Violation, merged, rule
+from fleet.plan.plan import Plan
+from fleet.spec.text import did_you_mean
 
 __all__ = [
     "RULES",
@@ -36,16 +36,16 @@ def lint(plan: Plan, apps: tuple[App, ...] = ()) -> tuple[Finding, ...]:
     return merged(found, ignored)
 
 
-def _asked(at: At, plan: Plan) -> At | None:
+def _asked(at: Violation, plan: Plan) -> Violation | None:
     """What was found, without the machines that nobody asked: what they are like is a guess, and no reason to stop."""
     hosts = tuple(host for host in at.hosts if host not in plan.assumed)
     return at._replace(hosts=hosts) if hosts or not at.hosts else None
 
 
 @rule("unknown-rule", "error")
-def _unknown_rule(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def _unknown_rule(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A rule that is silenced by a name that it does not have is not silent."""
     for name in plan.fleet.settings.lint_ignore:
         if name not in RULES:
             hint = did_you_mean(name, RULES) or f"the rules are: {', '.join(sorted(RULES))}"
-            yield At("lint_ignore", f"no rule is called {name}; {hint}")
+            yield Violation("lint_ignore", f"no rule is called {name}; {hint}")

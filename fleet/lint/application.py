@@ -4,37 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.app import App
-from fleet.lint.finding import At, each_role, rule
-from fleet.plan import Plan
+from fleet.lint.app import App
+from fleet.lint.finding import Violation, each_role, rule
+from fleet.plan.plan import Plan
 
 
 @rule("app-eager", "error")
-def app_eager(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def app_eager(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """With task_always_eager nothing is ever sent: tasks run in whoever calls them."""
     for app in apps:
         if app.settings.get("task_always_eager"):
-            yield At(f"{app.app}: task_always_eager", "True: no task would reach a worker; keep it to your tests")
+            yield Violation(f"{app.app}: task_always_eager", "True: no task would reach a worker; keep it to your tests")
 
 
 @rule("app-remote-control", "error")
-def app_remote_control(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def app_remote_control(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Without remote control a worker answers nobody: neither a drain nor the gate of a rollout can ask it."""
     for app in apps:
         if app.settings.get("worker_enable_remote_control") is False:
-            yield At(f"{app.app}: worker_enable_remote_control", "False: a rollout could not ask its workers; leave it out")
+            yield Violation(
+                f"{app.app}: worker_enable_remote_control", "False: a rollout could not ask its workers; leave it out"
+            )
 
 
 @rule("app-events", "warning")
-def app_events(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def app_events(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Task events cost a third to almost half of the throughput of short tasks (0.66 and 0.58 times)."""
     for app in apps:
         if app.settings.get("worker_send_task_events"):
-            yield At(f"{app.app}: worker_send_task_events", "True costs a third of the throughput of short tasks; leave it out")
+            yield Violation(
+                f"{app.app}: worker_send_task_events", "True costs a third of the throughput of short tasks; leave it out"
+            )
 
 
 @rule("app-overruled", "note")
-def app_overruled(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def app_overruled(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What the app sets in code and the workers' flags say otherwise: the flags win."""
     for app in apps:
         for one in each_role(plan):
@@ -48,24 +52,26 @@ def app_overruled(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             for name, value in flags.items():
                 fixed = app.settings.get(name)
                 if fixed is not None and value is not None and fixed != value:
-                    yield At(f"{app.app}: {name}", f"{fixed}, and the workers of {one.role} get {value} by flag, which wins")
+                    yield Violation(
+                        f"{app.app}: {name}", f"{fixed}, and the workers of {one.role} get {value} by flag, which wins"
+                    )
 
 
 @rule("app-broker-read", "error")
-def app_broker_read(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def app_broker_read(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """broker_read_url and broker_write_url go before CELERY_BROKER_URL: the app's workers would not use the fleet's broker."""
     for app in apps:
         for name in ("broker_read_url", "broker_write_url"):
             if name in app.settings:
-                yield At(f"{app.app}: {name}", f"{app.settings[name]} goes before the fleet's own broker; leave it out")
+                yield Violation(f"{app.app}: {name}", f"{app.settings[name]} goes before the fleet's own broker; leave it out")
 
 
 @rule("app-broker", "note")
-def app_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def app_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """An address that the app fixes in code is overruled for its workers. Producers elsewhere need the other, too."""
     for app in apps:
         if app.broker and not app.broker.startswith(f"redis://{plan.fleet.broker_netloc}"):
-            yield At(
+            yield Violation(
                 f"{app.app}: broker_url",
                 f"{app.broker}; workers get redis://{plan.fleet.broker_netloc} by CELERY_BROKER_URL, which wins",
             )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from fleet.app import App
-from fleet.lint.finding import At, rule
-from fleet.model import GREEN
-from fleet.plan import Plan
+from fleet.lint.app import App
+from fleet.lint.finding import Violation, rule
+from fleet.plan.plan import Plan
+from fleet.spec.fields import GREEN
 
 OURS = (
     "BROKER_URL",  # as celery's -b
@@ -22,22 +22,22 @@ OURS = (
 
 
 @rule("broker-eviction", "error")
-def broker_eviction(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def broker_eviction(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A Redis that evicts throws waiting tasks away, without a word to anybody."""
     policy = plan.fleet.broker.maxmemory_policy
     if policy != "noeviction":
-        yield At("broker.maxmemory_policy", f"{policy} throws tasks away when memory is full; write noeviction")
+        yield Violation("broker.maxmemory_policy", f"{policy} throws tasks away when memory is full; write noeviction")
 
 
 @rule("broker-persistence", "error")
-def broker_persistence(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def broker_persistence(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Without the append-only file a restart of Redis lost 20 to 35 of 60 tasks."""
     if not plan.fleet.broker.appendonly:
-        yield At("broker.appendonly", "False: a restart of Redis loses every task that waits; write True")
+        yield Violation("broker.appendonly", "False: a restart of Redis loses every task that waits; write True")
 
 
 @rule("broker-url", "error")
-def broker_url(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def broker_url(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """The deploy gives workers the address of the fleet's broker. Another in their environment goes before it."""
     for one in plan.placed:
         settings = plan.fleet.hosts[one.host].settings
@@ -48,10 +48,10 @@ def broker_url(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         for path, environment in layers:
             for name in OURS:
                 if name in environment:
-                    yield At(f"{path}.{name}", _why_not(environment[name]), (one.host,))
+                    yield Violation(f"{path}.{name}", _why_not(environment[name]), (one.host,))
         for name in one.sized.worker.secrets:
             if name in OURS:
-                yield At(f"{one.path}.secrets", f"{name} goes before the fleet's own broker; leave it out", (one.host,))
+                yield Violation(f"{one.path}.secrets", f"{name} goes before the fleet's own broker; leave it out", (one.host,))
 
 
 def _why_not(url: str) -> str:
@@ -68,12 +68,12 @@ def _why_not(url: str) -> str:
 
 
 @rule("known-defect", "note")
-def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Some versions are known to lose or repeat tasks; better to know what is done about it."""
     green = {one.sized.worker.pool for one in plan.placed} & set(GREEN)
     for app in apps:
         if app.celery == "5.7.0":
-            yield At(
+            yield Violation(
                 f"{app.app}: celery {app.celery}",
                 "a worker that holds tasks ends when its broker goes away (AttributeError 'hostname', celery#10242); "
                 + (
@@ -83,7 +83,7 @@ def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
                 ),
             )
         if app.kombu.startswith("5.") and green:
-            yield At(
+            yield Violation(
                 f"{app.app}: kombu {app.kombu}",
                 f"{' and '.join(sorted(green))} workers do not give back what a crashed worker held (kombu#1025, #4968, #4976); "
                 "mended in the fleet's workers by a polling_interval",
@@ -91,11 +91,11 @@ def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 
 @rule("hand-over", "warning")
-def hand_over(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def hand_over(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What Redis hands to a worker whose machine is gone is lost, unless it is written down as it is taken (decision 0015)."""
     for app in apps:
         if tuple(int(part) for part in re.findall(r"\d+", app.kombu)[:2]) < (5, 7):
             said = (
                 "a reset machine or a cut network may lose a task for each of its workers; pin 5.7.0, where that is mended here"
             )
-            yield At(f"{app.app}: kombu {app.kombu}", said)
+            yield Violation(f"{app.app}: kombu {app.kombu}", said)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.app import App
-from fleet.lint.finding import At, rule
-from fleet.model import GREEN
-from fleet.plan import CHANNEL_CONNECTIONS, Plan
-from fleet.sizing import Sized
+from fleet.lint.app import App
+from fleet.lint.finding import Violation, rule
+from fleet.plan.plan import CHANNEL_CONNECTIONS, Plan
+from fleet.plan.sizing import SizedWorker
+from fleet.spec.fields import GREEN
 
 IDLE = 6
 """Connections of a worker without gossip, mingle and heartbeat that has nothing to do: Celery's 4, and 2 of its bell's."""
@@ -20,20 +20,20 @@ REDIS_FILES = 1 << 20
 """The most files that the kernel lets a process open unless it is told otherwise (fs.nr_open)."""
 
 
-def broker_connections(sized: Sized) -> int:
+def broker_connections(sized: SizedWorker) -> int:
     """Connections to Redis that one instance opens at most, results included (benchmarks/footprint.py): 6, and one a slot that
     stores a result; in gevent and eventlet one more a slot, to acknowledge."""
     green = sized.concurrency + CHANNEL_CONNECTIONS if sized.worker.pool in GREEN else 0
     return IDLE + sized.concurrency + green
 
 
-def processes(sized: Sized) -> int:
+def processes(sized: SizedWorker) -> int:
     """Processes of one instance that run the app's code."""
     return sized.concurrency if sized.worker.pool == "prefork" else 1
 
 
 @rule("connections-broker", "error")
-def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Redis turns away who comes after maxclients: a worker that reconnects, or a producer."""
     broker = plan.fleet.broker
     by_role = {
@@ -42,7 +42,7 @@ def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     total = sum(by_role.values()) + broker.other_clients
     if total > broker.maxclients:
         parts = [f"{role} {count}" for role, count in by_role.items()]
-        yield At(
+        yield Violation(
             "broker.maxclients",
             f"{broker.maxclients}, and the fleet may open {total} ({' + '.join(parts)} + other_clients {broker.other_clients}); "
             + (f"write at least {total}" if total + 1024 <= REDIS_FILES else "no Redis takes so many: fewer instances, or slots"),
@@ -50,24 +50,26 @@ def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 
 @rule("connections-files", "error")
-def connections_files(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def connections_files(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A process that is out of files fails in whatever it opens next."""
     for one in plan.placed:
         # Beside a connection to the broker, a task has one or two of its own.
         opened = broker_connections(one.sized) + 2 * one.sized.concurrency
         if opened > WORKER_FILES:
-            yield At(
+            yield Violation(
                 f"{one.path}.concurrency",
                 f"{one.sized.concurrency} tasks at once may open {opened} connections, and a worker {WORKER_FILES} files; write "
                 "less, and more instances",
                 (one.host,),
             )
     if plan.fleet.broker.maxclients + 1024 > REDIS_FILES:
-        yield At("broker.maxclients", f"{plan.fleet.broker.maxclients} is more than the {REDIS_FILES} files that Redis may open")
+        yield Violation(
+            "broker.maxclients", f"{plan.fleet.broker.maxclients} is more than the {REDIS_FILES} files that Redis may open"
+        )
 
 
 @rule("connections-database", "error")
-def connections_database(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def connections_database(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Every process has a pool of its own, and a database that has no connection left fails every task that needs one."""
     limit = plan.fleet.settings.database_max_connections
     if limit is None:
@@ -80,7 +82,7 @@ def connections_database(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     total = sum(by_role.values())
     if total > limit:
         parts = [f"{role} {count}" for role, count in by_role.items()]
-        yield At(
+        yield Violation(
             "database_max_connections",
             f"{limit}, and the fleet may open {total} ({' + '.join(parts)}); lower database_connections, or put a pooler between",
         )

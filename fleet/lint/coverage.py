@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.app import App
-from fleet.lint.finding import At, each_role, rule
-from fleet.plan import Plan
-from fleet.text import did_you_mean, some
+from fleet.lint.app import App
+from fleet.lint.finding import Violation, each_role, rule
+from fleet.plan.plan import Plan
+from fleet.spec.text import did_you_mean, enumerate_briefly
 
 
 @rule("queue-without-consumer", "error")
-def queue_without_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def queue_without_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Tasks in a queue that nobody consumes wait for ever, and nothing reports it."""
     for app in apps:
         by_queue: dict[str, list[str]] = {}
@@ -24,11 +24,14 @@ def queue_without_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             if queue == app.default_queue:
                 add += ", or set task_default_queue in the app"
             hint = did_you_mean(queue, plan.consumers) or add
-            yield At(f"{app.app}: queue {queue}", f"no worker consumes it, and this is routed there: {some(names)}; {hint}")
+            yield Violation(
+                f"{app.app}: queue {queue}",
+                f"no worker consumes it, and this is routed there: {enumerate_briefly(names)}; {hint}",
+            )
 
 
 @rule("queue-without-task", "warning")
-def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A queue that no task is routed to may be a misspelt one. (One that is named only where a task is sent is not seen.)"""
     if not apps:
         return
@@ -38,11 +41,11 @@ def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         for queue in one.sized.worker.queues:
             if queue not in routed:
                 near = did_you_mean(queue, routed)
-                yield At(f"{one.path}.queues", f"no task is routed to {queue}" + (f"; {near}" if near else ""))
+                yield Violation(f"{one.path}.queues", f"no task is routed to {queue}" + (f"; {near}" if near else ""))
 
 
 @rule("shared-queue", "error")
-def shared_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def shared_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Workers of two apps on one queue get each other's tasks, which they do not know and park."""
     of_queue: dict[str, dict[str, str]] = {}
     for one in plan.placed:
@@ -51,23 +54,23 @@ def shared_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     for queue, roles in of_queue.items():
         if len(roles) > 1:
             who = " and ".join(f"{app} ({role})" for app, role in roles.items())
-            yield At(f"queue {queue}", f"consumed by workers of {who}; either would get the other's tasks")
+            yield Violation(f"queue {queue}", f"consumed by workers of {who}; either would get the other's tasks")
 
 
 @rule("default-queue", "warning")
-def default_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def default_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What has no route goes to the app's default queue: a task that is sent by name alone, a chord that is to be unlocked."""
     for app in apps:
         routed = {queue for task in app.tasks for queue in task.queues}
         if app.default_queue not in routed and not plan.consumers.get(app.default_queue):
-            yield At(
+            yield Violation(
                 f"{app.app}: task_default_queue",
                 f"nobody consumes {app.default_queue}, where all goes that has no route; set it to a queue that is consumed",
             )
 
 
 @rule("queue-not-declared", "error")
-def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """With task_create_missing_queues off, a worker does not start on a queue that task_queues does not have."""
     for app in apps:
         if app.settings.get("task_create_missing_queues", True):
@@ -75,7 +78,7 @@ def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         for one in each_role(plan):
             missing = [queue for queue in one.sized.worker.queues if queue not in app.queues]
             if missing:
-                yield At(
+                yield Violation(
                     f"{one.path}.queues",
                     f"{', '.join(missing)} not in the app's task_queues ({', '.join(app.queues) or 'empty'}), and it sets "
                     "task_create_missing_queues = False: no worker would start; declare them",
@@ -83,38 +86,40 @@ def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 
 @rule("route-fails", "error")
-def route_fails(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def route_fails(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A router that fails for a task fails whoever sends it; a message that no queue is bound for is dropped."""
     for app in apps:
         for task in app.tasks:
             if task.route_error or not task.queues:
                 why = task.route_error or "no queue is bound to its exchange by its routing key"
-                yield At(f"{app.app}: task_routes", f"{task.name} cannot be routed: {why}")
+                yield Violation(f"{app.app}: task_routes", f"{task.name} cannot be routed: {why}")
 
 
 @rule("min-consumers", "error")
-def min_consumers(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def min_consumers(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A queue that never has as many consumers as it is to keep stops every rollout."""
     for one in each_role(plan):
         for queue in one.sized.worker.queues:
             found, wanted = plan.consumers[queue], one.sized.worker.min_consumers
             if 0 < found < wanted:
-                yield At(f"{one.path}.min_consumers", f"{wanted}, and queue {queue} has {found} in all; write at most {found}")
+                yield Violation(
+                    f"{one.path}.min_consumers", f"{wanted}, and queue {queue} has {found} in all; write at most {found}"
+                )
 
 
 @rule("single-consumer", "warning")
-def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """One worker process is one crash away from none."""
     for one in plan.placed:
         alone = [queue for queue in dict.fromkeys(one.sized.worker.queues) if plan.consumers[queue] == 1 and one.sized.instances]
         if alone:
-            yield At(f"{one.path}.queues", f"one consumer in the whole fleet for {', '.join(alone)}", (one.host,))
+            yield Violation(f"{one.path}.queues", f"one consumer in the whole fleet for {', '.join(alone)}", (one.host,))
 
 
 @rule("unused-group-data", "warning")
-def unused_group_data(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def unused_group_data(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A file of group data that no group with a host is named as may be a misspelt one."""
     groups = {role for host in plan.fleet.hosts.values() for role in host.workers}
     for name in plan.fleet.unused_group_data:
         hint = did_you_mean(name, groups) or "rename it, or leave it out"
-        yield At(f"group_data/{name}.py", f"no host is in a group {name}; {hint}")
+        yield Violation(f"group_data/{name}.py", f"no host is in a group {name}; {hint}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from fleet.app import App, AppTask
-from fleet.lint.finding import At, each_role, rule
-from fleet.model import GREEN
-from fleet.plan import Plan
-from fleet.text import some
+from fleet.lint.app import App, AppTask
+from fleet.lint.finding import Violation, each_role, rule
+from fleet.plan.plan import Plan
+from fleet.spec.fields import GREEN
+from fleet.spec.text import enumerate_briefly
 
 LONG = 60
 """Seconds: a task that may take longer is better not reserved by a worker that is busy."""
@@ -19,7 +19,7 @@ DRAIN = 2
 
 
 @rule("early-ack", "warning")
-def early_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def early_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A task that is acknowledged before it runs is lost with the worker that runs it."""
     if "task_acks_late" in plan.fleet.settings.left_to_app:
         advice = "killed workers lose them; take it out of left_to_app, or name them in at_most_once"
@@ -27,23 +27,23 @@ def early_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 
 @rule("late-ack", "note")
-def late_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def late_ack(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Workers acknowledge every task after it ran, also where the app does not say so: one whose worker is killed runs again."""
     if "task_acks_late" not in plan.fleet.settings.left_to_app:
         advice = "which the app would lose with a worker; name what must never run twice in at_most_once"
         yield from _acknowledged_early(plan, apps, "set for {}, " + advice)
 
 
-def _acknowledged_early(plan: Plan, apps: tuple[App, ...], message: str) -> Iterator[At]:
+def _acknowledged_early(plan: Plan, apps: tuple[App, ...], message: str) -> Iterator[Violation]:
     """message: with {} where the tasks' names go."""
     for app in apps:
         early = [task.name for task in _rest(plan, app) if not task.acks_late]
         if early:
-            yield At(f"{app.app}: task_acks_late", message.format(some(early)))
+            yield Violation(f"{app.app}: task_acks_late", message.format(enumerate_briefly(early)))
 
 
 @rule("reject-on-worker-lost", "error")
-def reject_on_worker_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def reject_on_worker_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """acks_late alone does not help when a prefork child is killed (for memory, say): its task is acknowledged as failed.
     Killing one child lost its task; with reject_on_worker_lost it did not."""
     if "task_reject_on_worker_lost" not in plan.fleet.settings.left_to_app:
@@ -56,19 +56,20 @@ def reject_on_worker_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             if task.acks_late and not task.reject_on_worker_lost and prefork & set(task.queues)
         ]
         if late:
-            yield At(
+            yield Violation(
                 f"{app.app}: task_reject_on_worker_lost",
-                f"not for {some(late)}, which have acks_late: a child that is killed loses its task; take it out of left_to_app",
+                f"not for {enumerate_briefly(late)}, which have acks_late: a child that is killed loses its task; "
+                "take it out of left_to_app",
             )
 
 
 @rule("at-most-once-unknown", "error")
-def at_most_once_unknown(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def at_most_once_unknown(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A name in at_most_once that means no task leaves the one that was meant to run twice."""
     for app in apps:
         for pattern in plan.fleet.settings.at_most_once:
             if not any(fnmatchcase(task.name, pattern) for task in app.tasks):
-                yield At(
+                yield Violation(
                     "at_most_once", f"{pattern}: {app.app} has no such task; write a name, or a pattern such as shop.payments.*"
                 )
 
@@ -80,13 +81,13 @@ def _rest(plan: Plan, app: App) -> list[AppTask]:
 
 
 @rule("long-prefetch", "warning")
-def long_prefetch(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def long_prefetch(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What a busy worker has reserved waits for it, while another worker is idle."""
     for one in each_role(plan):
         worker = one.sized.worker
         if worker.reserved_per_slot > 1 and worker.time_limit > LONG:
             wait = (worker.reserved_per_slot - 1) * worker.time_limit
-            yield At(
+            yield Violation(
                 f"{one.path}.prefetch",
                 f"{worker.prefetch}: a task may wait {wait} s behind {worker.reserved_per_slot - 1} × {worker.time_limit} s "
                 'while another worker is idle; write 1, or "disabled"',
@@ -94,32 +95,32 @@ def long_prefetch(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 
 @rule("polling-interval", "error")
-def polling_interval(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def polling_interval(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """gevent and eventlet workers never look for what a crashed worker held unless their polling ends without an error: 11 of
     11 messages stayed for good."""
     for one in each_role(plan):
         worker = one.sized.worker
         if worker.pool in GREEN and (worker.polling_interval is None or worker.polling_interval <= DRAIN):
-            yield At(
+            yield Violation(
                 f"{one.path}.polling_interval",
                 f"{worker.polling_interval or 'none'} in {worker.pool}: it has to be above {DRAIN}; leave it out, for 3",
             )
 
 
 @rule("soft-limit-pool", "error")
-def soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Only prefork raises SoftTimeLimitExceeded: elsewhere code that waits for it waits in vain."""
     for one in each_role(plan):
         worker = one.sized.worker
         if worker.pool != "prefork" and worker.soft_time_limit is not None:
-            yield At(
+            yield Violation(
                 f"{one.path}.soft_time_limit",
                 f"{worker.soft_time_limit} is never raised in {worker.pool}; leave it out, or choose prefork",
             )
 
 
 @rule("task-soft-limit-pool", "note")
-def task_soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def task_soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """The soft limit that the app gives a task is raised in prefork alone; elsewhere only the hard one ends it."""
     for one in each_role(plan):
         worker = one.sized.worker
@@ -127,23 +128,23 @@ def task_soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             task.name for app in apps for task in app.tasks if task.soft_time_limit and set(task.queues) & set(worker.queues)
         ]
         if worker.pool != "prefork" and names:
-            yield At(f"{one.path}.pool", f"{worker.pool} never raises the soft limit of {some(names)}")
+            yield Violation(f"{one.path}.pool", f"{worker.pool} never raises the soft limit of {enumerate_briefly(names)}")
 
 
 @rule("cpu-in-one-process", "warning")
-def cpu_in_one_process(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def cpu_in_one_process(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Python computes on one core at a time in a process: a hundred slots of it share that, and wait for each other."""
     for one in each_role(plan):
         worker = one.sized.worker
         if worker.workload == "cpu" and worker.pool in (*GREEN, "threads"):
-            yield At(
+            yield Violation(
                 f"{one.path}.pool",
                 f"{worker.pool} runs {one.sized.concurrency} cpu tasks on one core; write prefork, or workload io",
             )
 
 
 @rule("setting-of-prefork", "warning")
-def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Some settings are about child processes, and only prefork has any; solo runs one task at a time, whatever is asked for."""
     for one in each_role(plan):
         worker = one.sized.worker
@@ -157,17 +158,17 @@ def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         }
         for name, value in useless.items():
             if value is not None:
-                yield At(f"{one.path}.{name}", f"{value} does nothing in {worker.pool}; leave it out")
+                yield Violation(f"{one.path}.{name}", f"{value} does nothing in {worker.pool}; leave it out")
 
 
 @rule("cold-stop", "error")
-def cold_stop(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def cold_stop(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """REMAP_SIGTERM makes of every stop a cold one: gevent and solo lost what they ran, prefork 4 of 60 tasks."""
     for one in plan.placed:
         settings = plan.fleet.hosts[one.host].settings
         value = {**settings.environment, **one.sized.worker.environment}.get("REMAP_SIGTERM")
         if value:
-            yield At(
+            yield Violation(
                 f"{one.path}.environment.REMAP_SIGTERM",
                 f"{value}: a stop of {one.sized.worker.pool} would drop what it runs; leave it out, tasks have stop_timeout",
                 (one.host,),

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from fleet.app import App
-from fleet.plan import Placed, Plan
-from fleet.text import some
+from fleet.lint.app import App
+from fleet.plan.plan import Placement, Plan
+from fleet.spec.text import enumerate_briefly
 
 Level = Literal["error", "warning", "note"]
 
 
-class At(NamedTuple):
+class Violation(NamedTuple):
     """One thing that a rule found: the setting it is about, what is wrong, with the numbers, and the hosts it holds for."""
 
     path: str
@@ -38,10 +38,10 @@ class Finding:
         return self.level != "note" and self.silenced is None
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" + (f" ({some(self.hosts)})" if self.hosts else "") + f" [{self.rule}]"
+        return f"{self.path}: {self.message}" + (f" ({enumerate_briefly(self.hosts)})" if self.hosts else "") + f" [{self.rule}]"
 
 
-Check = Callable[[Plan, tuple[App, ...]], Iterable[At]]
+Check = Callable[[Plan, tuple[App, ...]], Iterable[Violation]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def rule(name: str, level: Level) -> Callable[[Check], Check]:
     return register
 
 
-def each_role(plan: Plan) -> Iterator[Placed]:
+def each_role(plan: Plan) -> Iterator[Placement]:
     """One place of every role, for rules about what is the same on all its hosts."""
     for places in plan.roles.values():
         seen: set[int] = set()
@@ -82,7 +82,7 @@ def each_role(plan: Plan) -> Iterator[Placed]:
                 yield one
 
 
-def merged(found: Iterable[tuple[Rule, At]], silenced: dict[str, str]) -> tuple[Finding, ...]:
+def merged(found: Iterable[tuple[Rule, Violation]], silenced: dict[str, str]) -> tuple[Finding, ...]:
     """Findings, worst first, those that say the same of several hosts as one."""
     by_text: dict[tuple[str, str, str], list[str]] = {}
     levels: dict[str, Level] = {}

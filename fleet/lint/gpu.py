@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleet import gpu, openpgp
-from fleet.app import App
-from fleet.gpu import Gpus, Version
-from fleet.lint.finding import At, rule
-from fleet.model import Settings
-from fleet.plan import Plan
+from fleet.lint.app import App
+from fleet.lint.finding import Violation, rule
+from fleet.plan import gpu
+from fleet.plan.gpu import Gpus, Version
+from fleet.plan.plan import Plan
+from fleet.spec import openpgp
+from fleet.spec.settings import Settings
 
 
 def _each(plan: Plan) -> Iterator[tuple[str, Settings, Gpus]]:
@@ -24,7 +25,7 @@ def _each(plan: Plan) -> Iterator[tuple[str, Settings, Gpus]]:
 
 
 @rule("gpu-missing", "error")
-def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A GPU role has a worker a device: where there is none, it has no worker."""
     for one in plan.placed:
         if one.sized.worker.workload != "gpu" or one.sized.instances:
@@ -40,44 +41,44 @@ def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             hint = "the bus has no NVIDIA device: take the machine out of the group"
         else:
             hint = 'install its driver, or have it installed: nvidia = {"driver": "debian"}'
-        yield At(f"{one.path}.instances", f"no GPU found; {hint}", (one.host,))
+        yield Violation(f"{one.path}.instances", f"no GPU found; {hint}", (one.host,))
 
 
 @rule("gpu-driver", "error")
-def gpu_driver(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def gpu_driver(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A driver that does not answer runs nothing, and an app finds out in its first task."""
     for host, settings, found in _each(plan):
         if settings.nvidia.driver == "existing" and not found.devices and (found.trouble or found.on_bus):
             said = f"nvidia-smi says: {found.trouble}" if found.trouble else "there is no nvidia-smi"
-            yield At("nvidia.driver", f'existing, and {said}; mend it, or have it installed: "debian"', (host,))
+            yield Violation("nvidia.driver", f'existing, and {said}; mend it, or have it installed: "debian"', (host,))
 
 
 @rule("gpu-count", "error")
-def gpu_count(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def gpu_count(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A machine with other devices than it should have has lost one, or is another machine."""
     for host, settings, found in _each(plan):
         if settings.gpus is not None and not found.trouble and found.count != settings.gpus:
             names = ", ".join(f"{one.index}: {one.name}" for one in found.devices) or "by the bus; no driver yet"
             has = f"{found.count} ({names})" if found.count else "none"
             said = f'{settings.gpus}, and the machine has {has}; mend it, or say so for this host: {{"gpus": {found.count}}}'
-            yield At("gpus", said, (host,))
+            yield Violation("gpus", said, (host,))
 
 
 @rule("gpu-lost", "warning")
-def gpu_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def gpu_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What is on the bus and not listed has no driver, or has died."""
     for host, _, found in _each(plan):
         listed = len({one.minor for one in found.devices})
         if listed and found.on_bus > listed:
-            yield At("gpus", f"the bus has {found.on_bus} NVIDIA devices, and nvidia-smi lists {listed}", (host,))
+            yield Violation("gpus", f"the bus has {found.on_bus} NVIDIA devices, and nvidia-smi lists {listed}", (host,))
 
 
 @rule("gpu-names", "note")
-def gpu_names(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def gpu_names(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A UUID is known once there is a driver that tells it: until the deploy after that, devices go by their index."""
     for host, settings, found in _each(plan):
         if settings.nvidia.devices_by == "uuid" and not found.devices and found.on_bus:
-            yield At(
+            yield Violation(
                 "nvidia.devices_by",
                 "uuid, and there is no driver yet that tells it: by index until the next deploy",
                 (host,),
@@ -85,7 +86,7 @@ def gpu_names(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 
 @rule("gpu-shared", "error")
-def gpu_shared(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def gpu_shared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """In exclusive mode a device takes one process: a second worker's tasks all fail."""
     for one in plan.placed:
         settings, gpus, worker = plan.fleet.hosts[one.host].settings, plan.machines[one.host].gpus, one.sized.worker
@@ -93,24 +94,28 @@ def gpu_shared(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             continue
         why = "and nvidia.compute_mode is exclusive"
         if one.sized.instances > gpus > 0:
-            yield At(f"{one.path}.instances", f'{one.sized.instances} on {gpus} device(s), {why}; write "auto"', (one.host,))
+            yield Violation(
+                f"{one.path}.instances", f'{one.sized.instances} on {gpus} device(s), {why}; write "auto"', (one.host,)
+            )
         if one.sized.concurrency > 1:
-            yield At(f"{one.path}.concurrency", f"{one.sized.concurrency} processes on a device, {why}; write 1", (one.host,))
+            yield Violation(
+                f"{one.path}.concurrency", f"{one.sized.concurrency} processes on a device, {why}; write 1", (one.host,)
+            )
         if worker.min_consumers:
             said = f"{worker.min_consumers}: a second instance would start on a device that has one, {why}; write 0"
-            yield At(f"{one.path}.min_consumers", said, (one.host,))
+            yield Violation(f"{one.path}.min_consumers", said, (one.host,))
 
 
 @rule("gpu-repository", "error")
-def gpu_repository(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def gpu_repository(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A repository whose key is not the one that was meant brings a driver of somebody's."""
     for name in dict.fromkeys(one.host for one in plan.placed):
         repository = plan.fleet.hosts[name].settings.nvidia.repository
         if repository and (wrong := openpgp.mistake(repository.key, repository.fingerprint)):
-            yield At(f"nvidia.repository.{wrong[0]}", wrong[1], (name,))
+            yield Violation(f"nvidia.repository.{wrong[0]}", wrong[1], (name,))
 
 
-def _cuda(plan: Plan, fails: bool) -> Iterator[At]:
+def _cuda(plan: Plan, fails: bool) -> Iterator[Violation]:
     brought: dict[Path, Version | None] = {}
     for host, settings, found in _each(plan):
         wanted, path = gpu.version(settings.nvidia.cuda or ""), "nvidia.cuda"
@@ -124,16 +129,16 @@ def _cuda(plan: Plan, fails: bool) -> Iterator[At]:
         has = found.cuda or gpu.cuda_of_driver(driver)
         wrong = gpu.mismatch(wanted, driver, has) if wanted and has else None
         if wrong and wrong[0] == fails:
-            yield At(path, wrong[1], (host,))
+            yield Violation(path, wrong[1], (host,))
 
 
 @rule("cuda-too-new", "error")
-def cuda_too_new(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def cuda_too_new(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A driver runs no CUDA of a later major version: every task on the device would fail."""
     yield from _cuda(plan, fails=True)
 
 
 @rule("cuda-newer", "warning")
-def cuda_newer(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def cuda_newer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Within a major version a newer CUDA mostly runs on an older driver, and what is compiled at run time does not."""
     yield from _cuda(plan, fails=False)

@@ -4,93 +4,95 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet import plan as plans
-from fleet.app import App
-from fleet.lint.finding import At, each_role, rule
-from fleet.plan import Plan
-from fleet.sizing import least_child, mega, slot_memory, system_reserve
-from fleet.units import resolve
+from fleet.lint.app import App
+from fleet.lint.finding import Violation, each_role, rule
+from fleet.plan import plan as plans
+from fleet.plan.plan import Plan
+from fleet.plan.sizing import least_child, mib, slot_memory, system_reserve
+from fleet.spec.sizes import resolve
 
 
 @rule("memory-fit", "error")
-def memory_fit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def memory_fit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What runs at once has to fit in memory_max, or the kernel kills one of it, again and again."""
     for one in plan.placed:
         if one.sized.problem:
-            yield At(f"{one.path}.concurrency", one.sized.problem, (one.host,))
+            yield Violation(f"{one.path}.concurrency", one.sized.problem, (one.host,))
 
 
 @rule("memory-lowered", "note")
-def memory_lowered(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def memory_lowered(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What was automatic gave way to too little memory: fewer instances, or fewer tasks at once."""
     for one in plan.placed:
         if one.sized.lowered:
-            yield At(one.path, one.sized.lowered, (one.host,))
+            yield Violation(one.path, one.sized.lowered, (one.host,))
 
 
 @rule("memory-high", "error")
-def memory_high(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def memory_high(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """memory_high slows down before memory_max kills; at or above it, it never does."""
     for one in plan.placed:
         high, top = one.sized.memory_high, one.sized.memory_max
         if top and high and high >= top:
-            yield At(f"{one.path}.memory_high", f"{mega(high)} is not below memory_max {mega(top)}", (one.host,))
+            yield Violation(f"{one.path}.memory_high", f"{mib(high)} is not below memory_max {mib(top)}", (one.host,))
 
 
 @rule("memory-tight", "warning")
-def memory_tight(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def memory_tight(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Above memory_high the kernel slows a worker down. One that is expected to be there all the time is slow all the time."""
     for one in plan.placed:
         high = one.sized.memory_high
         if high and high < one.sized.expected <= one.sized.memory_max:
-            yield At(
+            yield Violation(
                 f"{one.path}.memory_max",
-                f"{mega(one.sized.expected)} expected, above memory_high {mega(high)}; lower concurrency, or "
-                f"give it more than {mega(one.sized.memory_max)}",
+                f"{mib(one.sized.expected)} expected, above memory_high {mib(high)}; lower concurrency, or "
+                f"give it more than {mib(one.sized.memory_max)}",
                 (one.host,),
             )
 
 
 @rule("memory-assumed", "note")
-def memory_assumed(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def memory_assumed(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Until memory_per_slot is given, a worker is sized for tasks that hold next to nothing."""
     for one in each_role(plan):
         if one.sized.worker.memory_per_slot is None and one.sized.worker.pool == "prefork":
-            yield At(f"{one.path}.memory_per_slot", f"not given: taken for {mega(slot_memory(one.sized.worker))} a task at once")
+            yield Violation(
+                f"{one.path}.memory_per_slot", f"not given: taken for {mib(slot_memory(one.sized.worker))} a task at once"
+            )
 
 
 @rule("recycled-at-once", "error")
-def recycled_at_once(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def recycled_at_once(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A limit below what a child takes before its first task makes every task start a process."""
     for one in plan.placed:
         limit = one.sized.max_memory_per_child
         floor = least_child(one.sized.worker)
         if limit is not None and limit < floor and not one.sized.problem:
-            yield At(
+            yield Violation(
                 f"{one.path}.max_memory_per_child",
-                f"{mega(limit)} is less than a child takes to begin with ({mega(floor)}): every task would start a process",
+                f"{mib(limit)} is less than a child takes to begin with ({mib(floor)}): every task would start a process",
                 (one.host,),
             )
 
 
 @rule("memory-machine", "error")
-def memory_machine(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def memory_machine(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Caps that add up to more than the machine has are no caps: its own services are killed in the workers' place."""
     for host, roles in plan.workers.items():
         machine = plan.machines[host]
         reserve = plan.reserve(host)
-        parts = [f"{role} {one.instances} × {mega(one.memory_max)}" for role, one in roles.items()]
+        parts = [f"{role} {one.instances} × {mib(one.memory_max)}" for role, one in roles.items()]
         total = sum(one.instances * one.memory_max for one in roles.values()) + reserve
         if roles and total > machine.memory:
-            yield At(
+            yield Violation(
                 "memory_max",
-                f"{' + '.join(parts)} + reserve {mega(reserve)}: {mega(total)}, more than the machine's {mega(machine.memory)}",
+                f"{' + '.join(parts)} + reserve {mib(reserve)}: {mib(total)}, more than the machine's {mib(machine.memory)}",
                 (host,),
             )
 
 
 @rule("memory-surge", "warning")
-def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Where a queue has no consumer to spare, a rollout starts the new worker beside the old one, and for that there has to be
     memory. fleet.slice caps them together."""
     for one in plan.placed:
@@ -101,16 +103,16 @@ def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         room = plan.machines[one.host].memory - plan.reserve(one.host)
         expected = sum(each.instances * each.expected for each in plan.workers[one.host].values())
         if expected + one.sized.expected > room:
-            yield At(
+            yield Violation(
                 one.path,
-                f"a rollout has to start one more worker beside these: {mega(expected)} + {mega(one.sized.expected)} expected, "
-                f"and there are {mega(room)}; more memory, one more machine, or min_consumers 0",
+                f"a rollout has to start one more worker beside these: {mib(expected)} + {mib(one.sized.expected)} expected, "
+                f"and there are {mib(room)}; more memory, one more machine, or min_consumers 0",
                 (one.host,),
             )
 
 
 @rule("broker-memory", "error")
-def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Redis refuses writes at maxmemory, which has to come before the kernel kills it at memory_max, and that before the
     machine is out of memory."""
     machine = plan.machines.get(plan.fleet.broker_host)
@@ -120,17 +122,17 @@ def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     top = plans.broker_memory(plan.fleet, machine.memory)
     data = resolve(plan.fleet.broker.maxmemory, machine.memory)
     if data >= top:
-        yield At("broker.maxmemory", f"{mega(data)} is not below memory_max {mega(top)}")
+        yield Violation("broker.maxmemory", f"{mib(data)} is not below memory_max {mib(top)}")
     if top + reserve > machine.memory:
-        yield At(
+        yield Violation(
             "broker.memory_max",
-            f"{mega(top)} + reserve {mega(reserve)} are more than the machine's {mega(machine.memory)}",
+            f"{mib(top)} + reserve {mib(reserve)} are more than the machine's {mib(machine.memory)}",
             (plan.fleet.broker_host,),
         )
 
 
 @rule("broker-rewrite", "warning")
-def broker_rewrite(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def broker_rewrite(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """While Redis rewrites its append-only file, a copy of all that changes meanwhile is in memory too: up to all of it."""
     machine = plan.machines.get(plan.fleet.broker_host)
     if machine is None or not plan.fleet.broker.appendonly:
@@ -138,8 +140,8 @@ def broker_rewrite(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
     data = resolve(plan.fleet.broker.maxmemory, machine.memory)
     top = plans.broker_memory(plan.fleet, machine.memory)
     if 2 * data > top:
-        yield At(
+        yield Violation(
             "broker.maxmemory",
-            f"2 × {mega(data)} while the append-only file is rewritten is more than memory_max {mega(top)}; write at most "
-            f"{mega(top // 2)}",
+            f"2 × {mib(data)} while the append-only file is rewritten is more than memory_max {mib(top)}; write at most "
+            f"{mib(top // 2)}",
         )

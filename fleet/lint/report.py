@@ -8,13 +8,13 @@ from typing import Any
 from rich.console import Console
 
 from fleet.lint.finding import Finding
-from fleet.plan import Placed, Plan
-from fleet.sizing import mega
+from fleet.plan.plan import Placement, Plan
+from fleet.plan.sizing import mib
 
 _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
-def flags(plan: Plan, one: Placed) -> dict[str, Any]:
+def flags(plan: Plan, one: Placement) -> dict[str, Any]:
     """Every resolved flag of a role on a host. Memory in bytes, time in seconds; None where there is none."""
     sized, worker = one.sized, one.sized.worker
     return {
@@ -95,7 +95,7 @@ def _table(plan: Plan) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def _cells(plan: Plan, one: Placed) -> tuple[str, ...]:
+def _cells(plan: Plan, one: Placement) -> tuple[str, ...]:
     found = flags(plan, one)
     per_child = found["max_memory_per_child"]
     return (
@@ -104,8 +104,8 @@ def _cells(plan: Plan, one: Placed) -> tuple[str, ...]:
         str(found["instances"]),
         str(found["prefetch"]),
         f"{found['soft_time_limit'] or '-'}/{found['time_limit']}/{found['stop_timeout']}s",
-        f"{found['max_tasks_per_child'] or '-'}/{mega(per_child) if per_child else '-'}",
-        f"{mega(found['memory_high']) if found['memory_high'] else '-'}/{mega(found['memory_max'])}",
+        f"{found['max_tasks_per_child'] or '-'}/{mib(per_child) if per_child else '-'}",
+        f"{mib(found['memory_high']) if found['memory_high'] else '-'}/{mib(found['memory_max'])}",
         found["cpu_quota"] or str(found["cpu_weight"]),
         ",".join(found["queues"]),
     )

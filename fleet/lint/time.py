@@ -4,55 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from fleet.app import App, AppTask
-from fleet.lint.finding import At, each_role, rule
-from fleet.plan import Placed, Plan
-from fleet.text import some
+from fleet.lint.app import App, AppTask
+from fleet.lint.finding import Violation, each_role, rule
+from fleet.plan.plan import Placement, Plan
+from fleet.spec.text import enumerate_briefly
 
 REDIS_DEFAULT = 3600
 """Seconds: kombu's own visibility timeout on Redis."""
 
 
 @rule("soft-limit", "error")
-def soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A soft limit at or above the hard one is never raised: the task is killed with no chance to clean up."""
     for one in each_role(plan):
         soft, hard = one.sized.worker.soft_time_limit, one.sized.worker.time_limit
         if soft is not None and soft >= hard:
-            yield At(f"{one.path}.soft_time_limit", f"{soft} is not below time_limit {hard}; write less")
+            yield Violation(f"{one.path}.soft_time_limit", f"{soft} is not below time_limit {hard}; write less")
 
 
 @rule("stop-timeout", "error")
-def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """systemd kills what still runs at the end of stop_timeout. Below the hard limit, that may be a task within its time."""
     for one in each_role(plan):
         stop, hard = one.sized.worker.stop_seconds, one.sized.worker.time_limit
         if stop <= hard:
-            yield At(f"{one.path}.stop_timeout", f"{stop} is not above time_limit {hard}; leave it out, for {hard} + 60")
+            yield Violation(f"{one.path}.stop_timeout", f"{stop} is not above time_limit {hard}; leave it out, for {hard} + 60")
 
 
 @rule("drain-timeout", "error")
-def drain_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def drain_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """systemd ends the first phase of a stop, and with it the drain's report, at the end of stop_timeout."""
     for one in each_role(plan):
         drain, stop = one.sized.worker.drain_seconds, one.sized.worker.stop_seconds
         if drain >= stop:
-            yield At(f"{one.path}.drain_timeout", f"{drain} is not below stop_timeout {stop}; leave it out")
+            yield Violation(f"{one.path}.drain_timeout", f"{drain} is not below stop_timeout {stop}; leave it out")
 
 
 @rule("limit-not-enforced", "note")
-def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """threads and solo never interrupt a task: one that takes longer than time_limit runs on, and is killed by a restart."""
     for one in each_role(plan):
         worker = one.sized.worker
         if worker.pool in ("threads", "solo"):
-            yield At(
+            yield Violation(
                 f"{one.path}.time_limit", f"{worker.pool} does not enforce {worker.time_limit}; the tasks have to keep to it"
             )
 
 
 @rule("visibility-timeout", "error")
-def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Redis gives an unacknowledged task to another worker after the visibility timeout: too short, and tasks run twice."""
     limit: float | None = plan.visibility_timeout
     path = "visibility_timeout"
@@ -66,7 +66,7 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
         needed = worker.longest_unacknowledged
         if limit <= needed:
             held = "" if worker.reserved_per_slot == 1 else f"prefetch {worker.reserved_per_slot} × "
-            yield At(
+            yield Violation(
                 path,
                 f"{limit:g} is not above the {needed} s that a worker of {one.role} may hold a task ({held}time_limit "
                 f"{worker.time_limit} + longest_eta {worker.longest_eta} + retry_delay {worker.retry_delay}); write more "
@@ -75,7 +75,7 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 
 @rule("visibility-places", "warning")
-def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Celery wants the visibility timeout in three places. With "app" all three are the app's to set, to the same."""
     if plan.visibility_timeout is not None:
         return
@@ -86,7 +86,7 @@ def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             ("visibility_timeout", _number(app.settings.get("visibility_timeout"))),
         ):
             if value != broker:
-                yield At(
+                yield Violation(
                     f"{app.app}: {name}",
                     f"{value:g}, and {broker:g} in broker_transport_options; set all three in the app, or leave out "
                     'visibility_timeout = "app"',
@@ -94,14 +94,14 @@ def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 
 @rule("task-time-limit", "error")
-def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """The time limit that the app gives a task (or, in Celery 5.7, all of them by task_time_limit) travels in its message and
     goes before the worker's: stop_timeout and the visibility timeout, which are made from the role's, are then too short."""
     for role, queue_tasks in _tasks_of_roles(plan, apps):
         worker = role.sized.worker
         for limit, names in _grouped(queue_tasks, lambda task: task.time_limit).items():
             if limit > worker.time_limit:
-                yield At(
+                yield Violation(
                     f"{role.path}.time_limit",
                     f"{worker.time_limit} is less than the {limit:g} that the app gives {names}, which goes before it, and the "
                     f"stop and visibility timeouts are made from it; write {limit:g}",
@@ -109,7 +109,7 @@ def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
 
 
 @rule("task-soft-limit", "error")
-def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A task's soft limit may come from the app and its hard one from the role, or the other way round: the soft one has to be
     lower all the same."""
     for role, queue_tasks in _tasks_of_roles(plan, apps):
@@ -124,25 +124,25 @@ def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
             if soft and soft >= hard and "the app's" in (whose, whose_hard):
                 by_limits.setdefault((soft, hard, whose, whose_hard), []).append(task.name)
         for (soft, hard, whose, whose_hard), names in by_limits.items():
-            yield At(
+            yield Violation(
                 f"{role.path}.soft_time_limit",
-                f"{soft:g} ({whose}) is not below time_limit {hard:g} ({whose_hard}), for {some(names)}",
+                f"{soft:g} ({whose}) is not below time_limit {hard:g} ({whose_hard}), for {enumerate_briefly(names)}",
             )
 
 
 @rule("task-retry-delay", "error")
-def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[At]:
+def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A retry waits in a worker's hands, and the visibility timeout has to be longer than that."""
     for role, queue_tasks in _tasks_of_roles(plan, apps):
         worker = role.sized.worker
         for delay, names in _grouped(queue_tasks, lambda task: task.retry_delay).items():
             if delay > worker.retry_delay:
-                yield At(
+                yield Violation(
                     f"{role.path}.retry_delay", f"{worker.retry_delay} is less than the {delay:g} of {names}; write {delay:g}"
                 )
 
 
-def _tasks_of_roles(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[Placed, list[AppTask]]]:
+def _tasks_of_roles(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[Placement, list[AppTask]]]:
     """Every role, with the tasks that are routed to its queues."""
     for one in each_role(plan):
         yield one, [task for app in apps for task in app.tasks if set(task.queues) & set(one.sized.worker.queues)]
@@ -154,7 +154,7 @@ def _grouped(tasks: Iterable[AppTask], value_of: Callable[[AppTask], float | Non
     for task in tasks:
         if value := value_of(task):
             found.setdefault(value, []).append(task.name)
-    return {value: some(names) for value, names in found.items()}
+    return {value: enumerate_briefly(names) for value, names in found.items()}
 
 
 def _in_app(app: App, options: str) -> float:

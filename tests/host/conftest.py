@@ -16,10 +16,17 @@ import pytest
 import testinfra
 from celery import Celery
 
-from fleet import facts, inventory, secrets, spec, tunnel
-from fleet.plan import Plan, resolved
-from fleet.sizing import Sized
-from fleet.urls import celery_variables
+from fleet.broker.urls import celery_variables
+from fleet.inventory import ssh
+from fleet.inventory.ask import ask_machines
+from fleet.inventory.read import read_inventory
+from fleet.plan import facts
+from fleet.plan.plan import Plan, resolved
+from fleet.plan.sizing import SizedWorker
+from fleet.spec import secrets
+from fleet.spec.fleet import Fleet, Inventory
+from fleet.spec.load import load_fleet
+from fleet.spec.mistakes import SpecError
 
 _PLAN = pytest.StashKey[Plan]()
 
@@ -31,7 +38,7 @@ class Instance:
     host: str
     role: str
     number: int
-    sized: Sized
+    sized: SizedWorker
 
     @property
     def unit(self) -> str:
@@ -48,14 +55,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--group-data", type=Path, help="more group data, as pyinfra's --group-data")
 
 
-def _fleet(config: pytest.Config) -> tuple[spec.Inventory, spec.Fleet]:
+def _fleet(config: pytest.Config) -> tuple[Inventory, Fleet]:
     path = config.getoption("--inventory")
     if path is None:
         raise pytest.UsageError("say which fleet to check: --inventory inventory/prod.py")
     try:
-        found = inventory.read(path, config.getoption("--group-data"))
-        return found, spec.load(found)
-    except spec.SpecError as error:
+        found = read_inventory(path, config.getoption("--group-data"))
+        return found, load_fleet(found)
+    except SpecError as error:
         raise pytest.UsageError(str(error)) from None
 
 
@@ -64,7 +71,7 @@ def _plan(config: pytest.Config) -> Plan:
     if _PLAN not in config.stash:
         found, fleet = _fleet(config)
         try:
-            config.stash[_PLAN] = resolved(fleet, facts.ask(found.hosts))
+            config.stash[_PLAN] = resolved(fleet, ask_machines(found.hosts))
         except facts.FactsError as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[_PLAN]
@@ -82,7 +89,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def fleet(request: pytest.FixtureRequest) -> spec.Fleet:
+def fleet(request: pytest.FixtureRequest) -> Fleet:
     return _fleet(request.config)[1]
 
 
@@ -92,7 +99,7 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 
 
 @pytest.fixture(scope="session")
-def found_secrets(fleet: spec.Fleet) -> dict[str, str]:
+def found_secrets(fleet: Fleet) -> dict[str, str]:
     return secrets.read(Path(fleet.settings.secrets_file))
 
 
@@ -105,7 +112,7 @@ def connect(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     def _connect(name: str) -> Any:
         if name not in hosts:
-            _, *options, address = tunnel.ssh_command(name, found.hosts[name])
+            _, *options, address = ssh.ssh_command(name, found.hosts[name])
             control = f"-o ControlMaster=auto -o ControlPath={folder}/%C -o ControlPersist=60s"
             hosts[name] = testinfra.get_host(
                 f"ssh://{address}", ssh_extra_args=f"{' '.join(options)} {control}", sudo=found.hosts[name].get("_sudo", False)
@@ -114,18 +121,18 @@ def connect(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     yield _connect
     for name in hosts:
-        command = tunnel.ssh_command(name, found.hosts[name])
+        command = ssh.ssh_command(name, found.hosts[name])
         subprocess.run(
             [*command[:-1], "-o", f"ControlPath={folder}/%C", "-O", "exit", command[-1]], capture_output=True, check=False
         )
 
 
 @pytest.fixture(scope="session")
-def broker_port(request: pytest.FixtureRequest, fleet: spec.Fleet) -> Iterator[int]:
+def broker_port(request: pytest.FixtureRequest, fleet: Fleet) -> Iterator[int]:
     """A port on loopback that leads to the broker."""
     found, _ = _fleet(request.config)
     host = fleet.broker_host
-    with tunnel.forward(host, found.hosts[host], fleet.broker_address, fleet.broker.port) as port:
+    with ssh.forward(host, found.hosts[host], fleet.broker_address, fleet.broker.port) as port:
         yield port
 
 

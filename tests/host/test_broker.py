@@ -7,9 +7,9 @@ import pytest
 import redis
 from celery import Celery
 
-from fleet.secrets import BROKER_MONITOR, BROKER_WORKER
-from fleet.spec import Fleet
-from fleet.units import resolve
+from fleet.spec.fleet import Fleet
+from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
+from fleet.spec.sizes import resolve
 
 
 def _client(port: int, username: str | None = None, password: str | None = None) -> redis.Redis:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fleet.facts import Machine
-from fleet.plan import Plan, reserve_of
+from fleet.plan.facts import MachineFacts
+from fleet.plan.plan import Plan, reserve_of
 
 
 def test_fleet_target_is_active_and_enabled(connect: Any, machine: str) -> None:
@@ -16,7 +16,7 @@ def test_fleet_slice_leaves_memory_to_the_system(connect: Any, machine: str, pla
     host = connect(machine)
     limit = host.check_output("systemctl show --value --property=MemoryMax fleet.slice")
     total = int(host.check_output("awk '$1 == \"MemTotal:\" { print $2 }' /proc/meminfo")) * 1024
-    assert int(limit) == total - reserve_of(plan.fleet, plan.fleet.hosts[machine], Machine(cores=1, memory=total))
+    assert int(limit) == total - reserve_of(plan.fleet, plan.fleet.hosts[machine], MachineFacts(cores=1, memory=total))
 
 
 def test_no_secret_in_any_argument(connect: Any, machine: str, found_secrets: dict[str, str]) -> None:

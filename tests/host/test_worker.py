@@ -5,8 +5,8 @@ from typing import Any
 
 from celery import Celery
 
-from fleet.plan import Plan
-from fleet.spec import Fleet
+from fleet.plan.plan import Plan
+from fleet.spec.fleet import Fleet
 from roles import worker as role
 from tests.host.conftest import Instance
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.faults import FAULTS
+from fleet.drill.faults import FAULTS
 from tests.online.conftest import ROLLING, Lab
 from tests.online.test_1_deploy import assert_all_answered
 

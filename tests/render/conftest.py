@@ -12,33 +12,37 @@ from typing import Any
 
 import pytest
 
-from fleet import inventory, secrets, spec
-from fleet.gpu import Device, Gpus
-from fleet.plan import Plan, resolved
-from roles import release, worker
-from roles.probe import Machine
-from roles.state import File, State
+from fleet.inventory.read import read_inventory
+from fleet.plan.gpu import Device, Gpus
+from fleet.plan.plan import Plan, resolved
+from fleet.spec import secrets
+from fleet.spec.fleet import Fleet
+from fleet.spec.load import load_fleet
+from fleet.state import release
+from fleet.state.desired import File, State
+from fleet.state.observed import ObservedMachine
+from roles import worker
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {secrets.BROKER_WORKER: "worker/password", secrets.BROKER_MONITOR: "monitor-password"}
 GPUS = Gpus((Device(0, 0, "GPU-0", "NVIDIA H100"),), on_bus=1, driver="535.261.03", cuda=(12, 2))
-MACHINE = Machine(memory=4 << 30, cores=4, python="3.11", os="debian 12", gpus=GPUS)
+MACHINE = ObservedMachine(memory=4 << 30, cores=4, python="3.11", os="debian 12", gpus=GPUS)
 
 Pyinfra = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def fleet() -> spec.Fleet:
-    return spec.load(inventory.read(ROOT / "inventory" / "prod.py"))
+def fleet() -> Fleet:
+    return load_fleet(read_inventory(ROOT / "inventory" / "prod.py"))
 
 
-def state_of(fleet: spec.Fleet, host: str) -> State:
+def state_of(fleet: Fleet, host: str) -> State:
     """What the workers of `host` should be."""
     me = fleet.hosts[host]
     return worker.desired(plan_of(fleet), me, release.of(me.settings, fleet.pools, MACHINE.python), SECRETS)
 
 
-def plan_of(fleet: spec.Fleet) -> Plan:
+def plan_of(fleet: Fleet) -> Plan:
     """The fleet on machines that are all alike."""
     return resolved(fleet, dict.fromkeys(fleet.hosts, MACHINE.facts))
 
@@ -63,8 +67,8 @@ _fake = {{
     "fake_responses": {{
         "MemTotal": "memory\\t4194304\\ncores\\t4\\npython\\t3.11\\nos\\tdebian 12\\n"
         "smi\\tGPU 0: NVIDIA H100 (UUID: GPU-0)\\ndriver\\t535.261.03\\t12.2\\nend",
-        "fleet_node.check": {described!r},
-        "fleet_node.unregistered": 'fleet-tasks: {{"unregistered": {{}}, "looked_at": 0, "not_looked_at": 0}}',
+        "fleet_node.app.check": {described!r},
+        "fleet_node.app.unregistered": 'fleet-tasks: {{"unregistered": {{}}, "looked_at": 0, "not_looked_at": 0}}',
         "fleet_node.step": 'fleet-step: {{"ok": true, "units": {{}}, "notes": []}}',
     }},
 }}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from redis import AuthenticationError, Redis
 
-from fleet import spec
-from fleet.secrets import BROKER_WORKER
+from fleet.spec.fleet import Fleet
+from fleet.spec.secrets import BROKER_WORKER
 from roles import broker
 from tests.render.conftest import MACHINE, SECRETS, content, file_of
 from tests.unit.shop_support import answering, free_port, process
@@ -17,7 +17,7 @@ from tests.unit.shop_support import answering, free_port, process
 WORKER = SECRETS[BROKER_WORKER]
 
 
-def test_redis_keeps_what_it_is_given(fleet: spec.Fleet) -> None:
+def test_redis_keeps_what_it_is_given(fleet: Fleet) -> None:
     lines = content(broker.desired(fleet, SECRETS, MACHINE), "/etc/redis/redis.conf").splitlines()
     assert "bind 10.0.0.10 127.0.0.1" in lines
     assert "appendonly yes" in lines
@@ -25,7 +25,7 @@ def test_redis_keeps_what_it_is_given(fleet: spec.Fleet) -> None:
     assert f"maxmemory {(4 << 30) * 40 // 100}" in lines
 
 
-def test_passwords_are_there_as_hashes_only(fleet: spec.Fleet) -> None:
+def test_passwords_are_there_as_hashes_only(fleet: Fleet) -> None:
     state = broker.desired(fleet, SECRETS, MACHINE)
     for file in state.files:
         for secret in SECRETS.values():
@@ -35,7 +35,7 @@ def test_passwords_are_there_as_hashes_only(fleet: spec.Fleet) -> None:
     assert acl.content.decode().startswith("user default off ")
 
 
-def test_what_was_written_in_a_transaction_is_there_after_a_restart(fleet: spec.Fleet, tmp_path: Path) -> None:
+def test_what_was_written_in_a_transaction_is_there_after_a_restart(fleet: Fleet, tmp_path: Path) -> None:
     """Redis 7.0 reads its file as the default user: where that may do nothing, it reads no transaction."""
     with (
         free_redis(fleet, tmp_path) as port,
@@ -49,7 +49,7 @@ def test_what_was_written_in_a_transaction_is_there_after_a_restart(fleet: spec.
         assert client.zcard("unacked_index") == 1
 
 
-def test_whoever_has_not_logged_in_may_do_nothing(fleet: spec.Fleet, tmp_path: Path) -> None:
+def test_whoever_has_not_logged_in_may_do_nothing(fleet: Fleet, tmp_path: Path) -> None:
     with free_redis(fleet, tmp_path) as port:
         with pytest.raises(AuthenticationError), Redis(port=port) as client:
             client.get("anything")
@@ -59,7 +59,7 @@ def test_whoever_has_not_logged_in_may_do_nothing(fleet: spec.Fleet, tmp_path: P
 
 
 @contextmanager
-def free_redis(fleet: spec.Fleet, folder: Path) -> Iterator[int]:
+def free_redis(fleet: Fleet, folder: Path) -> Iterator[int]:
     """A Redis of our own with the broker's users, and a file that it keeps."""
     users = folder / "users.acl"
     users.write_text(content(broker.desired(fleet, SECRETS, MACHINE), "/etc/redis/users.acl"))
@@ -70,7 +70,7 @@ def free_redis(fleet: spec.Fleet, folder: Path) -> Iterator[int]:
         yield port
 
 
-def test_a_new_password_is_a_new_revision(fleet: spec.Fleet) -> None:
+def test_a_new_password_is_a_new_revision(fleet: Fleet) -> None:
     before = broker.desired(fleet, SECRETS, MACHINE).units
     after = broker.desired(fleet, {**SECRETS, "BROKER_MONITOR_PASSWORD": "another"}, MACHINE).units
     assert before != after

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet import secrets
+from fleet.spec import secrets
 from tests.render.conftest import Pyinfra
 
 

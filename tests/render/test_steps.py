@@ -39,7 +39,7 @@ def test_contact_that_is_lost_in_a_step_puts_the_others_back(pyinfra: Pyinfra) -
 
 
 def test_tasks_that_wait_and_are_not_in_the_release_stop_it_before_the_first_step(pyinfra: Pyinfra) -> None:
-    found = """'fleet_node.unregistered': 'fleet-tasks: {"unregistered": {"default": {"shop.gone": 3}}, "looked_at": 9, '
+    found = """'fleet_node.app.unregistered': 'fleet-tasks: {"unregistered": {"default": {"shop.gone": 3}}, "looked_at": 9, '
         '"not_looked_at": 0}',"""
     more = ONE_HOST.format(more=found).replace('if "web2" in _host', "if True")
     done = pyinfra("-y", more=more)

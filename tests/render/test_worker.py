@@ -8,22 +8,23 @@ from typing import Any
 
 import pytest
 
-from fleet import spec
-from fleet.model import RELIABILITY, TRANSPORT
-from roles import gpu, release, worker
+from fleet.spec.fleet import Fleet
+from fleet.spec.worker import RELIABILITY, TRANSPORT
+from fleet.state import release
+from roles import gpu, worker
 from tests.render.conftest import MACHINE, SECRETS, content, file_of, plan_of, state_of
 
 WEB, BATCH, GPU = "web1.example.com", "batch1.example.com", "gpu1.example.com"
 
 
-def unit(fleet: spec.Fleet, host: str, role: str) -> Mapping[str, Any]:
+def unit(fleet: Fleet, host: str, role: str) -> Mapping[str, Any]:
     parser = configparser.RawConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(content(state_of(fleet, host), f"/etc/systemd/system/celery-{role}@1.service"))
     return parser["Service"]
 
 
-def with_web(fleet: spec.Fleet, **change: Any) -> spec.Fleet:
+def with_web(fleet: Fleet, **change: Any) -> Fleet:
     """The fleet with web1's worker changed."""
     host = fleet.hosts[WEB]
     web = host.workers["web"].model_copy(update=change)
@@ -38,13 +39,13 @@ def with_web(fleet: spec.Fleet, **change: Any) -> spec.Fleet:
         (GPU, "gpu", "--hostname=gpu-worker-1@%H --queues=ml"),
     ],
 )
-def test_roles_have_their_names_and_queues(fleet: spec.Fleet, host: str, role: str, flags: str) -> None:
+def test_roles_have_their_names_and_queues(fleet: Fleet, host: str, role: str, flags: str) -> None:
     command = unit(fleet, host, role)["ExecStart"]
     assert "/venv/bin/celery -A shop.app worker -P " in command
     assert flags in command
 
 
-def test_every_flag_of_the_batch_role(fleet: spec.Fleet) -> None:
+def test_every_flag_of_the_batch_role(fleet: Fleet) -> None:
     service = unit(fleet, BATCH, "batch")
     words = service["ExecStart"].split()
     asked = fleet.hosts[BATCH].workers["batch"]
@@ -60,7 +61,7 @@ def test_every_flag_of_the_batch_role(fleet: spec.Fleet) -> None:
         assert flag in words
 
 
-def test_a_stop_kills_nobody_early(fleet: spec.Fleet) -> None:
+def test_a_stop_kills_nobody_early(fleet: Fleet) -> None:
     for host, role in ((WEB, "web"), (BATCH, "batch"), (GPU, "gpu")):
         service = unit(fleet, host, role)
         assert service["KillMode"] == "mixed"
@@ -70,12 +71,12 @@ def test_a_stop_kills_nobody_early(fleet: spec.Fleet) -> None:
         assert service["Slice"] == "fleet.slice"
 
 
-def test_memory_limits_are_bytes(fleet: spec.Fleet) -> None:
+def test_memory_limits_are_bytes(fleet: Fleet) -> None:
     limited = unit(with_web(fleet, memory_high=450 << 20, memory_max=500 << 20), WEB, "web")
     assert (limited["MemoryHigh"], limited["MemoryMax"]) == (str(450 << 20), str(500 << 20))
 
 
-def test_processor_time_is_shared_as_asked_for(fleet: spec.Fleet) -> None:
+def test_processor_time_is_shared_as_asked_for(fleet: Fleet) -> None:
     plain = unit(fleet, WEB, "web")
     assert plain["CPUWeight"] == "100"
     assert "CPUQuota" not in plain
@@ -83,7 +84,7 @@ def test_processor_time_is_shared_as_asked_for(fleet: spec.Fleet) -> None:
     assert (quota["CPUWeight"], quota["CPUQuota"]) == ("20", "150%")
 
 
-def test_a_worker_is_told_what_its_transports_need(fleet: spec.Fleet) -> None:
+def test_a_worker_is_told_what_its_transports_need(fleet: Fleet) -> None:
     line = next(line for line in content(state_of(fleet, WEB), "/etc/fleet/web.env").splitlines() if "FLEET_CELERY" in line)
     told = json.loads(line.removeprefix("FLEET_CELERY=")[1:-1].replace('\\"', '"'))
     wanted = plan_of(fleet).visibility_timeout
@@ -93,7 +94,7 @@ def test_a_worker_is_told_what_its_transports_need(fleet: spec.Fleet) -> None:
     assert told["settings"] == RELIABILITY
 
 
-def test_what_is_left_to_the_app_is_not_told(fleet: spec.Fleet) -> None:
+def test_what_is_left_to_the_app_is_not_told(fleet: Fleet) -> None:
     broker = fleet.hosts[fleet.broker_host]
     settings = broker.settings.model_copy(update={"left_to_app": ["task_acks_late", "socket_timeout"]})
     left = replace(fleet, hosts={**fleet.hosts, fleet.broker_host: replace(broker, settings=settings)})
@@ -102,7 +103,7 @@ def test_what_is_left_to_the_app_is_not_told(fleet: spec.Fleet) -> None:
     assert set(TRANSPORT) - set(told["broker_transport_options"]) == {"socket_timeout"}
 
 
-def test_a_watchdog_for_every_pool_that_can_have_one(fleet: spec.Fleet) -> None:
+def test_a_watchdog_for_every_pool_that_can_have_one(fleet: Fleet) -> None:
     service = unit(fleet, BATCH, "batch")
     limit = fleet.hosts[BATCH].workers["batch"].time_limit
     assert service["WatchdogSec"] == str(max(300, limit))
@@ -112,7 +113,7 @@ def test_a_watchdog_for_every_pool_that_can_have_one(fleet: spec.Fleet) -> None:
     assert "WatchdogSec" not in unit(with_web(fleet, pool="solo"), WEB, "web")
 
 
-def test_secrets_are_in_the_environment_file_alone(fleet: spec.Fleet) -> None:
+def test_secrets_are_in_the_environment_file_alone(fleet: Fleet) -> None:
     state = state_of(fleet, WEB)
     holding = [file.path for file in state.files if b"password" in file.content]
     assert holding == ["/etc/fleet/web.env"]
@@ -122,18 +123,18 @@ def test_secrets_are_in_the_environment_file_alone(fleet: spec.Fleet) -> None:
     assert 'CELERY_BROKER_URL="redis://worker:worker%2Fpassword@10.0.0.10:6379/0"' in env.content.decode()
 
 
-def test_an_environment_value_is_what_the_process_sees(fleet: spec.Fleet) -> None:
+def test_an_environment_value_is_what_the_process_sees(fleet: Fleet) -> None:
     env = content(state_of(with_web(fleet, environment={"MOTTO": 'say "5 $" \\ `now`'}), WEB), "/etc/fleet/web.env")
     assert 'MOTTO="say \\"5 \\$\\" \\\\ \\`now\\`"\n' in env
 
 
-def revision(fleet: spec.Fleet, secrets: Mapping[str, str] = SECRETS) -> str | None:
+def revision(fleet: Fleet, secrets: Mapping[str, str] = SECRETS) -> str | None:
     me = fleet.hosts[WEB]
     new = release.of(me.settings, ("gevent",), MACHINE.python)
     return worker.desired(plan_of(fleet), me, new, secrets).units[-1].revision
 
 
-def test_the_revision_follows_unit_environment_and_release(fleet: spec.Fleet) -> None:
+def test_the_revision_follows_unit_environment_and_release(fleet: Fleet) -> None:
     first = revision(fleet)
     assert first == revision(fleet)
     others = {
@@ -145,14 +146,14 @@ def test_the_revision_follows_unit_environment_and_release(fleet: spec.Fleet) ->
     assert first not in others
 
 
-def test_instances_have_units_and_names_of_their_own(fleet: spec.Fleet) -> None:
+def test_instances_have_units_and_names_of_their_own(fleet: Fleet) -> None:
     state = state_of(with_web(fleet, instances=2), WEB)
     assert [one.name for one in state.units] == ["fleet.target", "celery-web@1.service", "celery-web@2.service"]
     assert "--hostname=web-worker-2@%H" in content(state, "/etc/systemd/system/celery-web@2.service")
 
 
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
-def test_a_pool_brings_its_packages_and_only_when_chosen(fleet: spec.Fleet, pool: str) -> None:
+def test_a_pool_brings_its_packages_and_only_when_chosen(fleet: Fleet, pool: str) -> None:
     settings = fleet.hosts[WEB].settings
 
     def pinned(pools: tuple[str, ...]) -> str:
@@ -163,7 +164,7 @@ def test_a_pool_brings_its_packages_and_only_when_chosen(fleet: spec.Fleet, pool
     assert f"\n{pool}==" not in pinned(("prefork",))
 
 
-def test_a_release_is_named_by_what_goes_in(fleet: spec.Fleet) -> None:
+def test_a_release_is_named_by_what_goes_in(fleet: Fleet) -> None:
     settings = fleet.hosts[WEB].settings
     first = release.of(settings, ("prefork",), "3.11")
     assert release.of(settings, ("prefork",), "3.11").id == first.id
@@ -171,11 +172,11 @@ def test_a_release_is_named_by_what_goes_in(fleet: spec.Fleet) -> None:
     assert release.of(settings, ("prefork",), "3.13").id != first.id
     paths = {file.path for file in first.files}
     assert "/src/shop/app.py" in paths
-    assert "/node/fleet_node/check.py" in paths
+    assert "/node/fleet_node/app/check.py" in paths
     assert not [path for path in paths if "__pycache__" in path]
 
 
-def test_a_gpu_worker_sees_its_device_and_may_open_no_other(fleet: spec.Fleet) -> None:
+def test_a_gpu_worker_sees_its_device_and_may_open_no_other(fleet: Fleet) -> None:
     text = content(state_of(fleet, GPU), "/etc/systemd/system/celery-gpu@1.service").splitlines()
     assert "Environment=CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0" in text
     allowed = [line.removeprefix("DeviceAllow=") for line in text if line.startswith("DeviceAllow=")]
@@ -187,7 +188,7 @@ def test_a_gpu_worker_sees_its_device_and_may_open_no_other(fleet: spec.Fleet) -
     assert "fleet-gpu" not in web
 
 
-def test_the_watch_is_on_machines_with_devices_alone(fleet: spec.Fleet) -> None:
+def test_the_watch_is_on_machines_with_devices_alone(fleet: Fleet) -> None:
     plan = plan_of(fleet)
     watch = gpu.desired(plan, fleet.hosts[GPU])
     assert "--prepare --compute-mode default" in content(watch, gpu.UNIT_PATH)

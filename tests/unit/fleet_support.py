@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from fleet.facts import Machine
-from fleet.plan import Plan, resolved
-from fleet.spec import Fleet, Inventory, load
+from fleet.plan.facts import MachineFacts
+from fleet.plan.plan import Plan, resolved
+from fleet.spec.fleet import Fleet, Inventory
+from fleet.spec.load import load_fleet
 
 GB = 1 << 30
-MACHINE = Machine(cores=4, memory=8 * GB, gpus=1)
+MACHINE = MachineFacts(cores=4, memory=8 * GB, gpus=1)
 
 
 def make_app(folder: Path, requirements: str = "") -> None:
@@ -24,9 +25,9 @@ def fleet_of(workers: dict[str, Any], *, broker: dict[str, Any] | None = None, h
     hosts: dict[str, Any] = {"broker1": {**everywhere, "lan_address": "10.0.0.10", "broker": broker or {}}}
     for role, names in groups.items():
         hosts |= {name: {**everywhere, f"{role}_worker": workers[role]} for name in names}
-    return load(Inventory(hosts, {"broker": ("broker1",), **groups}, frozenset(workers)))
+    return load_fleet(Inventory(hosts, {"broker": ("broker1",), **groups}, frozenset(workers)))
 
 
-def plan_of(fleet: Fleet, machine: Machine = MACHINE) -> Plan:
+def plan_of(fleet: Fleet, machine: MachineFacts = MACHINE) -> Plan:
     """The fleet on machines that are all alike."""
     return resolved(fleet, dict.fromkeys(fleet.hosts, machine))

@@ -17,10 +17,10 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from fleet.ledger import Account, Entry, Sent, account
-from fleet_node.before import UNITS
-from roles.archive import pack
-from roles.state import File
+from fleet.drill.ledger import Account, Entry, Sent, account
+from fleet.state.archive import pack
+from fleet.state.desired import File
+from fleet_node.step.snapshot import UNITS
 from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from fleet.fields import Model
-from fleet.model import Broker, Nvidia, Settings
+from fleet.spec.broker import Broker
+from fleet.spec.fields import Model
+from fleet.spec.nvidia import Nvidia
+from fleet.spec.settings import Settings
 
 GROUP_DATA = Path(__file__).parents[2] / "group_data"
 

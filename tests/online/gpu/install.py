@@ -2,8 +2,8 @@
 
 from pyinfra.context import host
 
-from fleet.model import Nvidia
-from roles.bring_driver import DriverProbe, install
+from fleet.engine.driver import DriverProbe, install
+from fleet.spec.nvidia import Nvidia
 
 nvidia = Nvidia(driver="debian")
 install(nvidia, host.get_fact(DriverProbe, nvidia))

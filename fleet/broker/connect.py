@@ -1,0 +1,23 @@
+"""The fleet's broker from here, through SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleet.broker.urls import celery_variables
+from fleet.inventory.ssh import forward
+from fleet.spec import secrets
+from fleet.spec.fleet import Fleet, Inventory
+
+
+@contextmanager
+def broker(found: Inventory, fleet: Fleet) -> Iterator[dict[str, str]]:
+    """CELERY_BROKER_URL and CELERY_RESULT_BACKEND, for as long as the context lasts. Raises SecretsError and TunnelError."""
+    path = Path(fleet.settings.secrets_file)
+    password = secrets.read(path)
+    secrets.require(path, password, [secrets.BROKER_WORKER])
+    data = found.hosts[fleet.broker_host]
+    with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port) as port:
+        yield celery_variables(password[secrets.BROKER_WORKER], f"127.0.0.1:{port}")

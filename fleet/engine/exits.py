@@ -1,0 +1,39 @@
+"""Exit codes that tell the truth, where pyinfra's do not: 0 after Ctrl-C, and 0 where --limit names nobody."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from pyinfra.context import ctx_state, state
+
+from fleet.engine import lock
+
+
+def install() -> None:
+    """To be called from config.py, which pyinfra runs after it has set its own handler."""
+    signal.signal(signal.SIGINT, _interrupted)
+    atexit.register(_refuse_nobody)
+
+
+def _interrupted(signum: int, frame: Any) -> NoReturn:
+    lock.interrupted.append(True)
+    sys.stderr.write(
+        "\ninterrupted: what a machine was told is finished there, and nothing more is sent; run it again to go on\n"
+    )
+    sys.exit(130)
+
+
+def _refuse_nobody() -> None:
+    if not (ctx_state.isset() and state.initialised):  # type: ignore[no-untyped-call]
+        return
+    empty = len(state.inventory) == 0
+    if empty or state.limit_hosts == []:
+        said = "the inventory has no host (is there such a file?)" if empty else "--limit names no host of the inventory"
+        sys.stderr.write(f"{said}: nothing was done\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # an exit code cannot be changed any more in any other way

@@ -1,0 +1,26 @@
+"""pyinfra's inventory → plain values for `fleet.spec`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet.spec.fleet import Inventory
+
+
+def gather(inventory: Any) -> Inventory:
+    """What the inventory's files and group data say, whole, whatever --limit says.
+
+    Left out are the groups that pyinfra adds: one a connector (`@ssh`…), and one of all hosts that is named after the
+    inventory file, which comes last among every host's groups.
+    """
+    groups = {
+        name: tuple(host.name for host in hosts) for name, hosts in inventory.groups.items() if hosts and not name.startswith("@")
+    }
+    last = {[name for name in host.groups if name in groups][-1] for host in inventory}
+    if len(last) == 1:
+        del groups[last.pop()]
+    return Inventory(
+        hosts={host.name: {**host.data.dict()} for host in inventory},
+        groups=groups,
+        group_data=frozenset(name for name, data in inventory.group_data.items() if data),
+    )

@@ -1,0 +1,149 @@
+"""Fleet + machine facts → the whole fleet resolved, every flag of every worker a number: what `fleet.lint` looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from fleet.plan.facts import MachineFacts
+from fleet.plan.sizing import SizedWorker, broker_memory_max, size, system_reserve
+from fleet.spec.fields import GREEN
+from fleet.spec.fleet import Fleet, Host
+from fleet.spec.worker import RELIABILITY, TRANSPORT
+
+VISIBILITY_MARGIN = 60
+"""Seconds that an automatic visibility timeout is above the longest that a worker may hold a task."""
+
+CHANNEL_CONNECTIONS = 10
+"""kombu's own limit of connections a channel. More tasks than that ending in one moment fail to be acknowledged."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A role on one host, sized."""
+
+    host: str
+    role: str
+    sized: SizedWorker
+
+    @property
+    def path(self) -> str:
+        """Where its settings are, as messages name it."""
+        return f"{self.role}_worker"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The fleet, resolved. machines: facts by host; hosts without are not in it. workers: host → role → sized."""
+
+    fleet: Fleet
+    machines: Mapping[str, MachineFacts]
+    workers: Mapping[str, Mapping[str, SizedWorker]]
+    assumed: frozenset[str] = field(default_factory=frozenset)
+
+    @cached_property
+    def placed(self) -> tuple[Placement, ...]:
+        """Every role on every host, in the inventory's order."""
+        return tuple(Placement(host, role, one) for host, roles in self.workers.items() for role, one in roles.items())
+
+    @cached_property
+    def roles(self) -> dict[str, tuple[Placement, ...]]:
+        """Role → where it is."""
+        found: dict[str, list[Placement]] = {}
+        for one in self.placed:
+            found.setdefault(one.role, []).append(one)
+        return {role: tuple(places) for role, places in found.items()}
+
+    @cached_property
+    def consumers(self) -> dict[str, int]:
+        """Queue → how many worker instances consume it, in the whole fleet. A machine without facts counts for at least one."""
+        found: dict[str, int] = {}
+        for host in self.fleet.hosts.values():
+            for role, worker in host.workers.items():
+                known = self.workers.get(host.name, {}).get(role)
+                unknown = worker.instances if isinstance(worker.instances, int) else 1
+                for queue in dict.fromkeys(worker.queues):
+                    found[queue] = found.get(queue, 0) + (known.instances if known else unknown)
+        return found
+
+    @property
+    def instances(self) -> Iterator[tuple[Placement, int]]:
+        """Every worker process: its role on its host, and its number from 1."""
+        for one in self.placed:
+            for number in range(1, one.sized.instances + 1):
+                yield one, number
+
+    def reserve(self, host: str) -> int:
+        """Bytes of a machine that are not its workers'."""
+        return reserve_of(self.fleet, self.fleet.hosts[host], self.machines[host])
+
+    @cached_property
+    def longest_unacknowledged(self) -> int:
+        """Seconds that some worker may hold a message. What is held is in one list for the whole fleet, and so is the limit."""
+        workers = [worker for host in self.fleet.hosts.values() for worker in host.workers.values()]
+        return max((worker.longest_unacknowledged for worker in workers), default=0)
+
+    @property
+    def visibility_timeout(self) -> int | None:
+        """Seconds; None where it is the app's own affair."""
+        given = self.fleet.settings.visibility_timeout
+        if given == "app":
+            return None
+        return self.longest_unacknowledged + VISIBILITY_MARGIN if given == "auto" else int(given)
+
+    def celery_settings(self, sized: SizedWorker) -> dict[str, Any]:
+        """What a worker's Celery is told besides its flags (by `fleet_node.settings`, which says what is what)."""
+        left = self.fleet.settings.left_to_app
+        broker: dict[str, object] = {name: value for name, value in TRANSPORT.items() if name not in left}
+        results: dict[str, object] = {}
+        if self.visibility_timeout is not None:
+            broker["visibility_timeout"] = results["visibility_timeout"] = self.visibility_timeout
+        if sized.worker.polling_interval is not None:
+            broker["polling_interval"] = sized.worker.polling_interval
+        if sized.worker.pool in (*GREEN, "threads"):
+            broker["max_connections"] = sized.concurrency + CHANNEL_CONNECTIONS
+        return {
+            "broker_transport_options": broker,
+            "result_backend_transport_options": results,
+            "settings": {name: value for name, value in RELIABILITY.items() if name not in left},
+            "at_most_once": self.fleet.settings.at_most_once,
+        }
+
+
+def reserve_of(fleet: Fleet, host: Host, machine: MachineFacts) -> int:
+    """Bytes of a machine that are not its workers': the system's, and the broker's where it runs here."""
+    system = system_reserve(host.settings.machine_reserve, machine.memory)
+    if host.name != fleet.broker_host or not host.workers:
+        return system
+    return system + broker_memory(fleet, machine.memory)
+
+
+def broker_memory(fleet: Fleet, total: int) -> int:
+    """MemoryMax of Redis, in bytes, on a broker's machine with `total` bytes."""
+    reserve = system_reserve(fleet.hosts[fleet.broker_host].settings.machine_reserve, total)
+    return broker_memory_max(fleet.broker.memory_max, reserve, total)
+
+
+def resolved(fleet: Fleet, machines: Mapping[str, MachineFacts]) -> Plan:
+    """Size every host. One without facts of its own is taken for a machine like the last known with the same roles (it is then in
+    `assumed`), or, where there is none, left out."""
+    like = {tuple(fleet.hosts[name].workers): machine for name, machine in machines.items() if name in fleet.hosts}
+    known: dict[str, MachineFacts] = {}
+    workers: dict[str, Mapping[str, SizedWorker]] = {}
+    done: dict[tuple[object, ...], Mapping[str, SizedWorker]] = {}
+    for host in fleet.hosts.values():
+        machine = machines.get(host.name) or like.get(tuple(host.workers))
+        if machine is None:
+            continue
+        if host.settings.gpus is not None:
+            machine = replace(machine, gpus=host.settings.gpus)
+        known[host.name] = machine
+        reserve = reserve_of(fleet, host, machine)
+        # Most machines of a large fleet are alike.
+        key = (machine, reserve, *((role, id(worker)) for role, worker in host.workers.items()))
+        if key not in done:
+            done[key] = size(host.workers, machine, reserve)
+        workers[host.name] = done[key]
+    return Plan(fleet, known, workers, frozenset(known) - frozenset(machines))

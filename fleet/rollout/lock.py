@@ -1,0 +1,146 @@
+"""One run at a time, and a record of each: a lock and a history on the broker's machine, over SSH.
+
+What is told of a run is a JSON object: {"who", "pid", "at", "what"}, where it brings a release also "releases" (its id by Python
+version) and "app", and in a drill "drill"; in the history also "seconds", "outcome" (done, failed, interrupted, or killed, where
+somebody had to remove its lock) and "planned" (the instances that were to restart).
+Times are UTC, as in 2026-11-21T16:52:07Z.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shlex
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from fleet.inventory import ssh
+
+FOLDER = "/var/lib/fleet"
+DRILL = "FLEET_DRILL"
+"""In the environment of the runs of a drill, which marks them in the history."""
+_HELD, _CHANGED = 75, 76  # EX_TEMPFAIL, and the next
+STAMP = "cksum <{folder}/history.jsonl 2>/dev/null || echo none"
+"""sh that prints what is another when somebody has ended a run meanwhile."""
+
+
+class LockError(Exception):
+    """Another run holds the lock, or the broker's machine could not be asked. str() is what the user reads."""
+
+
+def about(what: str) -> dict[str, Any]:
+    """This run, as the lock tells it."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    drill = {"drill": True} if os.environ.get(DRILL) else {}
+    return {"who": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "at": now, "what": what, **drill}
+
+
+def take_command(run: Mapping[str, Any], folder: str = FOLDER, stamp: str | None = None) -> str:
+    """sh that takes the lock, whole or not at all. Where it is held: who holds it on stdout, and exit 75. Where the history is
+    another than when it had that `stamp`: exit 76."""
+    lock = shlex.quote(f"{folder}/lock")
+    check = ""
+    if stamp is not None:
+        is_same = f'[ "$({STAMP.format(folder=folder)})" = {shlex.quote(stamp)} ]'
+        check = f" && {{ {is_same} || {{ rm -f {lock}; exit {_CHANGED}; }}; }}"
+    # Written first and linked then: a disk that is full leaves no half of a lock, and is told as what it is.
+    return (
+        f"umask 077; mkdir -p -m 750 {shlex.quote(folder)} || exit; new={lock}.$$; trap 'rm -f \"$new\"' EXIT; "
+        f"printf '%s\\n' {shlex.quote(json.dumps(run))} >\"$new\" || exit; "
+        f'ln "$new" {lock} 2>/dev/null || {{ [ -e {lock} ] && cat {lock} && exit {_HELD}; exit 1; }}{check}'
+    )
+
+
+def give_command(run: Mapping[str, Any], ended: Mapping[str, Any], folder: str = FOLDER) -> str:
+    """sh that records how the run ended, and gives the lock back if it is still this run's."""
+    lock, history = (shlex.quote(f"{folder}/{name}") for name in ("lock", "history.jsonl"))
+    line = shlex.quote(json.dumps({**run, **ended}))
+    mine = shlex.quote(json.dumps(run))
+    return f"printf '%s\\n' {line} >>{history}; [ \"$(cat {lock} 2>/dev/null)\" != {mine} ] || rm -f {lock}"
+
+
+def explain(held: str, inventory: str) -> str:
+    """Who holds the lock, since when, and what to do. held: the lock's content."""
+    try:
+        run = json.loads(held)
+        who, pid, at, what = run["who"], run["pid"], run["at"], run["what"]
+    except (ValueError, KeyError, TypeError):
+        return f"another run holds the lock, which says {held[:100]!r}; if none is at work: fleet unlock {inventory}"
+    gone = who.endswith(f"@{socket.gethostname()}") and not _is_alive(pid)
+    state = "which is not running any more" if gone else "if it is not at work any more"
+    return f"{what} by {who} (process {pid}) holds the lock since {at}, {state}: fleet unlock {inventory}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def ask(host: str, data: Mapping[str, Any], command: str) -> tuple[int, str]:
+    """Run sh on the broker's machine, as root where the inventory says _sudo: (exit code, stdout). Raises LockError."""
+    words = ["sudo", "-n", "sh", "-c", command] if data.get("_sudo") else ["sh", "-c", command]
+    try:
+        done = ssh.run(host, data, shlex.join(words))
+    except ssh.TunnelError as error:
+        raise LockError(str(error)) from None
+    if done.returncode not in (0, _HELD, _CHANGED):
+        raise LockError(f"{host}: {(done.stderr.strip().splitlines() or ['no answer over SSH'])[-1]}")
+    return done.returncode, done.stdout
+
+
+def take(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventory: str, stamp: str | None) -> None:
+    """Take the lock. stamp: of the history when this run was planned. Raises LockError that says who holds it, or that somebody
+    has ended a run since: what is planned may then be for machines as they were."""
+    code, said = ask(host, data, take_command(run, stamp=stamp))
+    if code == _HELD:
+        raise LockError(explain(said, inventory))
+    if code == _CHANGED:
+        raise LockError(f"another run has ended since this one was planned (fleet history {inventory}): run it again")
+
+
+def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs so far, oldest first. Lines that are none of ours are left out."""
+    _, said = ask(host, data, f"cat {FOLDER}/history.jsonl 2>/dev/null || true")
+    runs = []
+    for line in said.splitlines():
+        try:
+            runs.append(json.loads(line))
+        except ValueError:
+            continue
+    return [run for run in runs if isinstance(run, dict)]
+
+
+def read_lock(host: str, data: Mapping[str, Any]) -> str:
+    """What the lock says; empty where there is none."""
+    return ask(host, data, f"cat {FOLDER}/lock 2>/dev/null || true")[1].strip()
+
+
+def is_at_work(held: str) -> bool:
+    """Whether the run that holds the lock is a process of this machine that is alive."""
+    try:
+        run = json.loads(held)
+        return str(run["who"]).endswith(f"@{socket.gethostname()}") and _is_alive(run["pid"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def break_lock(host: str, data: Mapping[str, Any]) -> str:
+    """Remove the lock, and record that its run was killed. Returns what it said; empty where there was none."""
+    lock = f"{FOLDER}/lock"
+    held = ask(host, data, f"cat {lock} 2>/dev/null; rm -f {lock}")[1].strip()
+    try:
+        run = json.loads(held)
+    except ValueError:
+        return held
+    if isinstance(run, dict):
+        line = shlex.quote(json.dumps({**run, "outcome": "killed"}))
+        ask(host, data, f"printf '%s\\n' {line} >>{FOLDER}/history.jsonl")
+    return held

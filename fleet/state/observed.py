@@ -1,0 +1,196 @@
+"""One shell command that says all we need to know of a machine, and what its output means.
+
+It runs with sh and coreutils alone, as root, on a machine that nothing was installed on yet; Python, systemd and dpkg
+are reported where they are. Lines are `kind<TAB>fields…`; what is not there prints nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from fleet.plan import facts, gpu
+from fleet.plan.facts import MachineFacts
+from fleet.plan.gpu import Gpus
+from fleet.rollout import lock
+
+# Every path we manage lies under these; of the first, whose files are few and small, the content is hashed.
+HASHED = (
+    "/etc/fleet",
+    "/etc/redis",
+    "/etc/systemd/system/fleet.slice",
+    "/etc/systemd/system/fleet.target",
+    "/etc/systemd/system/fleet-gpu.service",
+    "/opt/fleet/gpu",
+    "/etc/apt/sources.list.d/fleet-nvidia.sources",
+    "/etc/apt/keyrings/fleet-nvidia.asc",
+    "/etc/modprobe.d/fleet-nvidia.conf",
+    "/etc/systemd/system/celery-*.service",
+    "/run/systemd/system/celery-*-surge.service",
+    "/etc/systemd/system/redis-server.service.d",
+)
+LISTED = ("/opt/fleet", "/var/lib/fleet", "/var/lib/celery")  # the directories, one level deep
+RELEASES = "/opt/fleet/releases"
+
+
+@dataclass(frozen=True)
+class ObservedPath:
+    """What stands at a path. kind: f (file), d (directory), l (link)…, as in find's %y. digest: of files that are hashed."""
+
+    kind: str
+    owner: str
+    group: str
+    mode: int
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class RunningUnit:
+    """A unit as systemd sees it. revision, release: FLEET_REVISION and FLEET_RELEASE in the environment of its main process."""
+
+    active: bool
+    enabled: bool
+    stale: bool  # its file changed since systemd read it
+    pid: int = 0
+    revision: str | None = None
+    description: str = ""
+    release: str | None = None
+
+
+@dataclass(frozen=True)
+class ObservedMachine:
+    """What the probe saw. memory in bytes; python as `3.11`, empty where there is none."""
+
+    memory: int = 0
+    cores: int = 0
+    python: str = ""
+    architecture: str = ""
+    os: str = ""
+    hostname: str = ""
+    history: str | None = None  # the stamp of the runs so far, on the broker's machine
+    gpus: Gpus = field(default_factory=Gpus)
+    addresses: tuple[str, ...] = ()
+    packages: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    paths: dict[str, ObservedPath] = field(default_factory=dict)
+    units: dict[str, RunningUnit] = field(default_factory=dict)
+    unjudged: frozenset[str] = frozenset()  # units whose last step was cut off
+
+    @property
+    def facts(self) -> MachineFacts:
+        """What sizing has to know."""
+        return MachineFacts(self.cores, self.memory, self.gpus.count, self.gpus)
+
+
+def command(packages: Iterable[str], users: Iterable[str], destdir: str = "") -> str:
+    """The probe, as one sh command. With `destdir`, paths are looked for below it."""
+    hashed = " ".join(destdir + path for path in HASHED)  # unquoted: the shell expands the patterns
+    listed = " ".join(shlex.quote(destdir + path) for path in LISTED)
+    # /usr/bin/python3 is what releases are built with; where its link says the version it is not started: 11 of 28 ms of CPU.
+    return f"""
+export LC_ALL=C
+{facts.SHELL}python=$(readlink -f /usr/bin/python3)
+case ${{python##*/}} in
+  python3.[0-9] | python3.[0-9][0-9]) printf 'python\\t%s\\n' "${{python##*/python}}" ;;
+  *) printf 'python\\t%s\\n' "$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ;;
+esac
+[ ! -d /var/lib/fleet ] || printf 'history\\t%s\\n' "$({lock.STAMP.format(folder=lock.FOLDER)})"
+printf 'architecture\\t%s\\n' "$(uname -m)"
+printf 'hostname\\t%s\\n' "$(uname -n)"
+printf 'os\\t%s\\n' "$(. /etc/os-release 2>/dev/null && echo "$ID $VERSION_ID")"
+printf 'addresses\\t%s\\n' "$(hostname -I 2>/dev/null)"
+dpkg-query -W -f 'package\\t${{Package}}\\t${{db:Status-Status}}\\n' {" ".join(map(shlex.quote, packages))} 2>/dev/null
+getent passwd {" ".join(map(shlex.quote, users))} | while IFS=: read -r name rest; do printf 'user\\t%s\\n' "$name"; done
+find -H {hashed} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find -H {shlex.quote(destdir + RELEASES)} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find -H {listed} -maxdepth 1 -type d -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+find {hashed} -maxdepth 2 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^\\([0-9a-f]*\\)  /digest\\t\\1\\t/'
+if [ -z {shlex.quote(destdir)} ] && [ -d /run/systemd/system ]; then
+  cd /etc/systemd/system
+  set -- redis-server.service fleet.slice fleet.target fleet-gpu.service
+  for file in celery-*@*.service /run/systemd/system/celery-*-surge.service; do
+    [ -e "$file" ] && set -- "$@" "${{file##*/}}"
+  done
+  # A step that was cut off before it was judged: who is meant runs, and nobody knows whether it does so well.
+  sed -n '/"judged": true/!s/.*"units": \\[\\([^]]*\\)\\].*/unjudged\\t\\1/p' /var/lib/fleet/before.json 2>/dev/null
+  systemctl show --property=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,MainPID,Description "$@" |
+  while IFS='=' read -r key value; do
+    case $key in
+      '') printf 'unit-end\\n' ;;
+      MainPID) printf 'unit\\tMainPID\\t%s\\n' "$value"
+        [ "$value" = 0 ] || tr '\\0' '\\n' <"/proc/$value/environ" |
+          sed -n 's/^FLEET_REVISION=/unit\\tRevision\\t/p; s/^FLEET_RELEASE=/unit\\tRelease\\t/p' ;;
+      *) printf 'unit\\t%s\\t%s\\n' "$key" "$value" ;;
+    esac
+  done
+fi
+printf 'end\\n'
+"""
+
+
+def parse(lines: Iterable[str], destdir: str = "") -> ObservedMachine:
+    """What the probe's output says. Raises ValueError where it is cut short."""
+    single: dict[str, str] = {}
+    of_gpus: list[list[str]] = []
+    packages: set[str] = set()
+    users: set[str] = set()
+    paths: dict[str, ObservedPath] = {}
+    units: dict[str, RunningUnit] = {}
+    unit: dict[str, str] = {}
+    complete = False
+    for line in lines:
+        kind, *fields = line.split("\t", 5)  # a path, the last of a line, may hold tabs
+        if kind == "path":
+            y, owner, group, mode, path = fields
+            paths[path.removeprefix(destdir)] = ObservedPath(y, owner, group, int(mode, 8))
+        elif kind == "digest":
+            name = fields[1].removeprefix(destdir)
+            if name in paths:
+                paths[name] = replace(paths[name], digest=fields[0])
+        elif kind == "unit":
+            unit[fields[0]] = fields[1]
+        elif kind == "package" and fields[1] == "installed":
+            packages.add(fields[0])
+        elif kind == "user":
+            users.add(fields[0])
+        elif kind in gpu.KINDS:
+            of_gpus.append([kind, *fields])
+        elif kind in ("unit-end", "end"):
+            if unit.get("LoadState") not in (None, "not-found"):
+                units[unit["Id"]] = _unit(unit)
+            unit = {}
+            complete = kind == "end"
+        elif fields:
+            single[kind] = fields[0]
+    if not complete:
+        raise ValueError("the probe's output is cut short")
+    return ObservedMachine(
+        memory=int(single.get("memory") or 0) * 1024,
+        cores=int(single.get("cores") or 0),
+        python=single.get("python", ""),
+        architecture=single.get("architecture", ""),
+        os=single.get("os", ""),
+        hostname=single.get("hostname", ""),
+        history=single.get("history"),
+        gpus=gpu.parse(of_gpus),
+        addresses=tuple(single.get("addresses", "").split()),
+        packages=frozenset(packages),
+        users=frozenset(users),
+        paths=paths,
+        units=units,
+        unjudged=frozenset(re.findall(r'"([^"]+)"', single.get("unjudged", ""))),
+    )
+
+
+def _unit(properties: dict[str, str]) -> RunningUnit:
+    return RunningUnit(
+        active=properties.get("ActiveState") == "active",
+        enabled=properties.get("UnitFileState") in ("enabled", "static"),
+        stale=properties.get("NeedDaemonReload") == "yes",
+        pid=int(properties.get("MainPID") or 0),
+        revision=properties.get("Revision"),
+        description=properties.get("Description", ""),
+        release=properties.get("Release"),
+    )

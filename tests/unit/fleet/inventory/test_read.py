@@ -1,0 +1,78 @@
+"""Our reader of inventories sees what pyinfra's sees."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleet.inventory.read import read_inventory
+from fleet.spec.fleet import Inventory
+from fleet.spec.mistakes import SpecError
+
+ROOT = Path(__file__).parents[4]
+
+AS_PYINFRA = """
+import json, sys
+from pyinfra.context import ctx_state
+from pyinfra.api import State
+from pyinfra_cli.inventory import make_inventory
+from fleet.engine.inventory import gather
+ctx_state.set(State())
+found = gather(make_inventory(sys.argv[1], cwd=sys.argv[2]))
+print(json.dumps([dict(found.hosts), found.groups, sorted(found.group_data)]))
+"""
+
+
+def as_pyinfra(path: Path, cwd: Path) -> Inventory:
+    """Read by pyinfra itself, in a process of its own (it patches what it imports)."""
+    done = subprocess.run(
+        [sys.executable, "-c", AS_PYINFRA, str(path), str(cwd)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    hosts, groups, data = json.loads(done.stdout.splitlines()[-1])
+    return Inventory(hosts, {name: tuple(members) for name, members in groups.items()}, frozenset(data))
+
+
+def assert_same(path: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> Inventory:
+    monkeypatch.chdir(cwd)
+    ours, theirs = read_inventory(path), as_pyinfra(path, cwd)
+    assert ours.hosts == theirs.hosts
+    assert dict(ours.groups) == dict(theirs.groups)
+    assert ours.group_data == theirs.group_data
+    return ours
+
+
+def test_the_example_is_read_as_pyinfra_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = assert_same(ROOT / "inventory" / "prod.py", ROOT, monkeypatch)
+    assert {name: len(hosts) for name, hosts in found.groups.items()} == {"broker": 1, "web": 3, "batch": 2, "gpu": 2}
+
+
+def test_precedence_is_pyinfras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inventory").mkdir()
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data" / "all.py").write_text(
+        "import os\nfrom os import environ as e\nfrom pathlib import Path\na = 'all'\nb = 'all'\nc = 'all'\n_sudo = True\n"
+    )
+    (tmp_path / "group_data" / "web.py").write_text("b = 'web'\nc = 'web'\nd = {'x': 1}\n")
+    (tmp_path / "group_data" / "batch.py").write_text("b = 'batch'\nd = {'y': 2}\n")
+    (tmp_path / "group_data" / "prod.py").write_text("e = 'the file group comes last'\nc = 'prod'\n")
+    inventory = tmp_path / "inventory" / "prod.py"
+    inventory.write_text(
+        "_hidden = ['no']\nweb = (['w1', ('w2', {'c': 'host'})], {'f': 'inline'})\nbatch = ['w1', 'b1']\nnumber = 3\n"
+    )
+    found = assert_same(inventory, tmp_path, monkeypatch)
+    assert found.hosts["w2"]["c"] == "host"
+    assert found.hosts["w1"]["b"] == "batch"
+
+
+def test_no_such_file() -> None:
+    with pytest.raises(SpecError, match=r"nowhere\.py: no such inventory file"):
+        read_inventory(Path("nowhere.py"))
+
+
+def test_an_inventory_that_does_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "prod.py"
+    path.write_text("web = [\n")
+    with pytest.raises(SpecError, match="SyntaxError"):
+        read_inventory(path)

@@ -1,0 +1,52 @@
+"""What a machine is, assumed or asked."""
+
+import subprocess
+
+import pytest
+
+from fleet.inventory.ask import ask_machines
+from fleet.plan import facts
+from fleet.plan.facts import FactsError, MachineFacts
+
+
+def test_an_assumption_is_a_machine() -> None:
+    assert facts.assume("cores=8,memory=16G,gpus=1") == MachineFacts(8, 16 << 30, 1)
+    assert facts.assume("memory=512M,cores=2") == MachineFacts(2, 512 << 20, 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "cores=8", "cores=many,memory=1G", "cores=8,memory=lots", "cores=8,memory=1G,disks=2", "cores=0,memory=1G"]
+)
+def test_what_is_no_assumption_is_answered_with_an_example(text: str) -> None:
+    with pytest.raises(FactsError, match=r"write e\.g\. cores=8,memory=16G,gpus=1"):
+        facts.assume(text)
+
+
+def test_the_shell_lines_say_what_this_machine_has() -> None:
+    done = subprocess.run(["sh", "-c", facts.SHELL], capture_output=True, text=True, check=False)
+    found = facts.parse(done.stdout.splitlines())
+    assert found.cores >= 1
+    assert found.memory > 1 << 28
+
+
+def test_devices_are_counted() -> None:
+    lines = ["memory\t1024", "cores\t2", "smi\tGPU 0: A30 (UUID: GPU-a)", "smi\tGPU 1: A30 (UUID: GPU-b)"]
+    assert facts.parse(lines).gpus == 2
+
+
+def test_an_answer_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="no memory"):
+        facts.parse(["Welcome!"])
+
+
+def test_every_machine_that_does_not_answer_is_named() -> None:
+    # Port 9 of loopback: nothing listens there.
+    nowhere = {"ssh_hostname": "127.0.0.1", "ssh_port": 9}
+    answered: list[str] = []
+    with pytest.raises(FactsError) as caught:
+        ask_machines({"web1": nowhere, "web2": nowhere}, answered.append)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("web1: ")
+    assert lines[1].startswith("web2: ")
+    assert "--assume" in lines[2]
+    assert sorted(answered) == ["web1", "web2"]

@@ -1,0 +1,168 @@
+"""Facts and settings in, every number out."""
+
+from typing import Any
+
+import pytest
+
+from fleet.plan.facts import MachineFacts
+from fleet.plan.sizing import CHILD_RSS, MB, PARENT, SLOT, SizedWorker, broker_memory_max, size, system_reserve
+from fleet.spec.worker import Worker
+
+GB = 1 << 30
+RESERVE = GB // 2
+
+
+def sized(machine: MachineFacts, reserve: int = RESERVE, **settings: Any) -> SizedWorker:
+    worker = Worker.model_validate({"queues": ["q"], **settings})
+    return size({"one": worker}, machine, reserve)["one"]
+
+
+BIG = MachineFacts(cores=8, memory=16 * GB, gpus=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "instances", "concurrency"),
+    [
+        ({"workload": "cpu"}, 1, 8),
+        ({"workload": "io"}, 8, 100),
+        ({"workload": "io", "pool": "eventlet"}, 8, 100),
+        ({"workload": "io", "pool": "threads"}, 8, 100),
+        ({"workload": "io", "pool": "prefork"}, 1, 32),
+        ({"workload": "gpu"}, 2, 1),
+        ({"workload": "gpu", "pool": "solo"}, 2, 1),
+        ({"workload": "cpu", "pool": "solo"}, 8, 1),
+        ({"workload": "cpu", "concurrency": "2x"}, 1, 16),
+        ({"workload": "cpu", "concurrency": "0.5x"}, 1, 4),
+        ({"workload": "cpu", "concurrency": 3}, 1, 3),
+        ({"workload": "io", "instances": 2, "concurrency": 1000}, 2, 1000),
+        # The cores that a quota leaves, rounded up.
+        ({"workload": "cpu", "cpu_quota": "250%"}, 1, 3),
+        ({"workload": "cpu", "cpu_quota": "50%"}, 1, 1),
+        ({"workload": "cpu", "cpu_quota": "6400%"}, 1, 8),
+        ({"workload": "io", "pool": "prefork", "cpu_quota": "200%"}, 1, 8),
+    ],
+)
+def test_concurrency_and_instances(settings: dict[str, Any], instances: int, concurrency: int) -> None:
+    one = sized(BIG, **settings)
+    assert (one.instances, one.concurrency, one.lowered, one.problem) == (instances, concurrency, None, None)
+
+
+def test_memory_is_what_the_machine_has_for_its_instances() -> None:
+    one = sized(MachineFacts(4, 4 * GB), workload="cpu")
+    assert one.memory_max == 4 * GB - RESERVE
+    assert one.memory_high is None
+    assert one.max_memory_per_child == int(one.memory_max * 0.8) // 4
+    several = sized(MachineFacts(4, 4 * GB), workload="io")
+    assert several.instances * several.memory_max <= 4 * GB - RESERVE
+    assert several.instances * several.memory_max > 4 * GB - RESERVE - 4 * MB
+    assert several.max_memory_per_child is None
+
+
+def test_roles_of_one_machine_share_by_what_they_need() -> None:
+    workers = {
+        "web": Worker.model_validate({"queues": ["a"], "workload": "io"}),
+        "batch": Worker.model_validate({"queues": ["b"], "memory_per_slot": "200M"}),
+        "mail": Worker.model_validate({"queues": ["c"], "memory_max": "500M"}),
+    }
+    found = size(workers, BIG, RESERVE)
+    assert found["mail"].memory_max == 500 * MB
+    assert sum(one.instances * one.memory_max for one in found.values()) <= BIG.memory - RESERVE
+    assert found["batch"].memory_max > found["web"].memory_max
+
+
+def test_what_is_given_stays() -> None:
+    one = sized(BIG, memory_max="1G", memory_high="700M", max_memory_per_child="90M", concurrency=4)
+    assert (one.memory_max, one.memory_high, one.max_memory_per_child) == (GB, 700 * MB, 90 * MB)
+
+
+def test_too_little_memory_lowers_an_automatic_concurrency_and_says_so() -> None:
+    one = sized(BIG, memory_per_slot="400M", memory_max="2G")
+    # 8 × 400 MB do not fit in 2 GB; nor does what a child is allowed (0.8 × 2 GB / c) below 400 MB.
+    assert one.concurrency == 4
+    assert one.lowered == "concurrency 8 → 4: 8 × 400M + 38M is more than memory_max 2048M"
+    assert one.problem is None
+    assert one.expected <= one.memory_max
+    assert one.max_memory_per_child is not None
+    assert one.max_memory_per_child >= 400 * MB
+
+
+def test_too_little_memory_for_a_fixed_concurrency_is_a_problem() -> None:
+    one = sized(BIG, memory_per_slot="400M", memory_max="2G", concurrency=8)
+    assert one.concurrency == 8
+    assert one.lowered is None
+    assert one.problem == "8 × 400M + 38M is more than memory_max 2048M; write at most 4"
+
+
+def test_children_that_would_be_recycled_at_once_are_too_many() -> None:
+    limit = 8 * SLOT["prefork"] + PARENT["prefork"] + MB
+    one = sized(BIG, memory_max=limit)
+    assert one.concurrency == int(limit * 0.8) // CHILD_RSS
+    assert one.lowered is not None
+    assert one.max_memory_per_child is not None
+    assert one.max_memory_per_child >= CHILD_RSS
+
+
+def test_a_machine_too_small_for_one_task_is_a_problem() -> None:
+    one = sized(MachineFacts(1, 600 * MB), workload="cpu", memory_per_slot="300M")
+    assert (
+        one.problem == "1 × 300M + 38M is more than the 88M that the machine has for it; not one task fits: give it more memory"
+    )
+
+
+def test_no_device_is_no_worker() -> None:
+    assert sized(MachineFacts(4, 4 * GB, 0), workload="gpu").instances == 0
+
+
+def test_an_automatic_number_of_instances_gives_way_first() -> None:
+    one = sized(MachineFacts(64, GB), workload="io")
+    assert one.instances == 5
+    assert one.lowered == "instances 64 → 5: 64 × 100M is more than the machine's 512M"
+    assert one.concurrency == 100
+    assert one.problem is None
+
+
+def test_several_prefork_instances_share_the_cores() -> None:
+    assert sized(BIG, workload="cpu", instances=4).concurrency == 2
+    assert sized(BIG, workload="cpu", instances=4, cpu_quota="300%").concurrency == 3
+
+
+def test_what_the_user_fixed_has_its_need_before_what_is_automatic() -> None:
+    workers = {
+        "fixed": Worker.model_validate({"queues": ["a"], "concurrency": 2, "memory_per_slot": "1G"}),
+        "auto": Worker.model_validate({"queues": ["b"], "memory_per_slot": "1G"}),
+    }
+    found = size(workers, MachineFacts(8, 8 * GB), RESERVE)
+    assert found["fixed"].problem is None
+    assert found["fixed"].concurrency == 2
+    assert found["auto"].lowered is not None
+    assert found["auto"].concurrency == 3
+    assert sum(one.memory_max for one in found.values()) <= 8 * GB - RESERVE
+
+
+def test_a_recycling_limit_of_the_users_counts() -> None:
+    one = sized(MachineFacts(8, 8 * GB), max_memory_per_child="1G")
+    assert one.concurrency == 7
+    assert one.problem is None
+
+
+def test_a_recycling_limit_and_a_concurrency_of_the_users_that_do_not_fit_are_a_problem() -> None:
+    one = sized(BIG, memory_max="1G", max_memory_per_child="400M", concurrency=4)
+    assert one.problem == "4 × max_memory_per_child 400M + 38M is more than memory_max 1024M; write at most 2"
+
+
+def test_solo_runs_one_at_a_time() -> None:
+    assert sized(BIG, pool="solo", concurrency=8).concurrency == 1
+
+
+def test_sizing_is_the_same_twice() -> None:
+    assert sized(BIG, workload="io") == sized(BIG, workload="io")
+
+
+@pytest.mark.parametrize(
+    ("setting", "total", "reserve"),
+    [(None, 64 * GB, 64 * GB * 10 // 100), (None, 1 * GB, 192 * MB), ("5%", GB, GB * 5 // 100), (512 * MB, 8 * GB, 512 * MB)],
+)
+def test_the_system_keeps_what_it_needs_on_a_small_machine_too(setting: int | str | None, total: int, reserve: int) -> None:
+    assert system_reserve(setting, total) == reserve
+    assert broker_memory_max(None, reserve, total) == min(total * 85 // 100, total - reserve)
+    assert broker_memory_max("50%", reserve, total) == total // 2

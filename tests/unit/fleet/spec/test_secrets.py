@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from fleet.spec.secrets import BROKER_NAMES, SecretsError, ensure, read, require
+
+
+def test_what_the_broker_needs_is_generated_once(tmp_path: Path) -> None:
+    path = tmp_path / "secrets" / "prod.env"
+    assert ensure(path) == list(BROKER_NAMES)
+    first = read(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(set(first.values())) == len(BROKER_NAMES)
+    assert ensure(path) == []
+    assert read(path) == first
+
+
+def test_what_is_there_stays(tmp_path: Path) -> None:
+    path = tmp_path / "prod.env"
+    path.touch(mode=0o600)
+    path.write_text("# ours\nDATABASE_URL=postgresql://u:p=w@db/x\nBROKER_WORKER_PASSWORD=mine\n")
+    assert ensure(path) == ["BROKER_MONITOR_PASSWORD"]
+    assert read(path)["DATABASE_URL"] == "postgresql://u:p=w@db/x"
+    assert read(path)["BROKER_WORKER_PASSWORD"] == "mine"
+
+
+def test_no_file_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(SecretsError, match=r"no such file; make one with: fleet secrets .*prod\.env"):
+        read(tmp_path / "prod.env")
+
+
+def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "prod.env"
+    path.touch(mode=0o644)
+    with pytest.raises(SecretsError, match=r"others can read it \(mode 0644\); run: chmod 600"):
+        read(path)
+
+
+def test_a_line_that_is_none_names_its_number_and_not_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "prod.env"
+    path.touch(mode=0o600)
+    path.write_text("A=1\nhunter2\n")
+    with pytest.raises(SecretsError, match=r"line 2: write NAME=value") as caught:
+        read(path)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_secret_says_where_to_put_it(tmp_path: Path) -> None:
+    path = tmp_path / "prod.env"
+    with pytest.raises(SecretsError) as caught:
+        require(path, {"A": "1", "C": ""}, ["A", "B", "C"])
+    assert str(caught.value).splitlines() == [
+        f"{path}: B is missing; add the line B=…",
+        f"{path}: C is missing; add the line C=…",
+    ]
+
+
+def test_secrets_are_not_shown_where_variables_are_printed(tmp_path: Path) -> None:
+    path = tmp_path / "prod.env"
+    ensure(path)
+    found = read(path)
+    shown = f"{found} {found!r} {[found]}"
+    assert "BROKER_WORKER_PASSWORD" in shown
+    assert not [value for value in found.values() if value in shown]

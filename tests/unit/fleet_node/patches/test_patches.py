@@ -1,0 +1,149 @@
+"""Defects that are mended in the worker: each shows without its guard, and does not with it."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.unit.process_support import Machine, machine
+from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
+
+UNGUARDED = "from fleet_node.patches import register\nregister.GUARDS.clear()\n"
+BOTH = pytest.mark.parametrize("more", ["", pytest.param(UNGUARDED, marks=pytest.mark.slow)], ids=["guarded", "as it is"])
+
+
+def until(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if what():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@contextmanager
+def redis_with_a_file(folder: Path, port: int) -> Iterator[None]:
+    command = redis_server(port, folder, "--appendonly", "yes")
+    with process(command, folder / "redis.log"):  # ended also where a test fails
+        answering(port)
+        yield
+
+
+def ended(here: Machine) -> set[int]:
+    return {number for number, what, _, _ in here.entries("r") if what == "end"}
+
+
+@BOTH
+def test_a_worker_with_tasks_survives_that_its_broker_goes_away(tmp_path: Path, more: str) -> None:
+    port = free_port()
+    here = Machine(tmp_path, port, pool="prefork")
+    try:
+        with redis_with_a_file(tmp_path, port), here.client() as client:
+            worker = here.start(here.release("r", more))
+            for number in range(3):
+                client.send_task("fleet.drill", ["r", number, "io", 5], queue="default")
+            assert until(lambda: len(here.entries("r")) == 3)
+        assert until(lambda: "Connection to broker lost" in here.said())
+        with redis_with_a_file(tmp_path, port), here.client() as client:
+            if more:
+                assert until(lambda: "object has no attribute 'hostname'" in here.said()), "the defect is gone: delete its guard"
+                assert worker.wait(PATIENCE) != 0
+                return
+            client.send_task("fleet.drill", ["r", 3, "io", 0], queue="default")
+            assert until(lambda: ended(here) == {0, 1, 2, 3}), here.said()
+            assert worker.poll() is None
+    finally:
+        here.end()
+
+
+@BOTH
+@pytest.mark.long
+def test_a_gevent_worker_gives_back_what_a_dead_one_held(tmp_path: Path, more: str) -> None:
+    options = {"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+    with machine(tmp_path) as here, here.client() as client:
+        here.pool = "gevent"
+        here.more["FLEET_CELERY"] = json.dumps({"broker_transport_options": options})
+        release = here.release("r", more)
+        first = here.start(release)
+        client.send_task("fleet.drill", ["r", 1, "io", 2], queue="default")
+        assert until(lambda: len(here.entries("r")) == 1)
+        first.kill()
+        first.wait()
+        here.start(release, 2)
+        # Without its guard nothing happens, for ever; twice the time that it takes with it is looked at.
+        assert until(lambda: ended(here) == {1}, PATIENCE if not more else 16) == (not more), (
+            "the defect is gone: delete its guard"
+        )
+
+
+@pytest.mark.long
+def test_a_gevent_worker_with_no_free_slot_listens_and_goes_on(tmp_path: Path) -> None:
+    """How much sooner with its guard than without is benchmarks/green.py's."""
+    with machine(tmp_path) as here, here.client() as client:
+        here.pool, here.concurrency = "gevent", 2
+        here.start(here.release("r"))
+        for number in range(10):
+            client.send_task("fleet.drill", ["r", number, "io", 1.5], queue="default")
+        inspect = client.control.inspect(destination=["web-worker-1@test"], timeout=5, limit=1)
+        assert until(lambda: [len(tasks) for tasks in (inspect.active() or {}).values()] == [2])
+        assert until(lambda: ended(here) == set(range(10)))
+
+
+@BOTH
+def test_what_redis_hands_to_a_worker_that_is_gone_is_not_lost(tmp_path: Path, more: str) -> None:
+    options = {"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+    with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
+        here.more["FLEET_CELERY"] = json.dumps({"broker_transport_options": options})
+        release = here.release("r", more)
+        first = here.start(release)
+        assert until(lambda: [one["cmd"] for one in redis.client_list() if one["cmd"] in ("brpop", "bzpopmin")])  # it waits
+        first.send_signal(signal.SIGSTOP)  # as a machine that was reset: its connections are as they were
+        client.send_task("fleet.drill", ["r", 1, "io", 0], queue="default")
+        time.sleep(0.5)  # Redis hands it over at once, or never
+        first.kill()
+        first.wait()
+        here.start(release, 2)
+        assert until(lambda: ended(here) == {1}, PATIENCE if not more else 16) == (not more), (
+            "the defect is gone: delete its guard"
+        )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pool", ["threads", "gevent"])
+def test_a_worker_whose_broker_is_full_waits_and_goes_on(tmp_path: Path, pool: str) -> None:
+    with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
+        here.pool = pool
+        worker = here.start(here.release("r"))
+        for number in range(3):
+            client.send_task("fleet.drill", ["r", number, "io", 0], queue="default", countdown=0 if number < 2 else 1)
+        assert until(lambda: ended(here) == {0, 1, 2})
+        redis.rpush("held", "{}")
+        client.send_task("fleet.drill", ["r", 3, "io", 0], queue="elsewhere")
+        redis.config_set("maxmemory", 1 << 20)  # less than it has
+        redis.rename("elsewhere", "default")  # what makes nothing longer is allowed
+        assert until(lambda: "the broker is full: no task can be taken until its maxmemory is raised" in here.said())
+        assert worker.poll() is None
+        assert redis.llen("default") == 1
+        redis.config_set("maxmemory", 0)
+        assert until(lambda: ended(here) == {0, 1, 2, 3}), here.said()
+
+
+def test_messages_are_taken_by_priority_and_from_each_queue_in_turn(tmp_path: Path) -> None:
+    """As kombu does; also where Redis does not tell of what was put into a queue."""
+    with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
+        here.concurrency = 1
+        redis.config_set("notify-keyspace-events", "")
+        for number, (queue, priority) in enumerate([("a", 9), ("a", 0), ("a", 0), ("b", 0), ("b", 0), ("b", 6), ("a", 3)]):
+            client.send_task("fleet.drill", ["r", number, "io", 0], queue=queue, priority=priority)
+        here.start(here.release("r"), queues=["a", "b"])
+        assert until(lambda: len(ended(here)) == 7)
+        order = [number for number, what, _, _ in here.entries("r") if what == "start"]
+        assert order[4:] == [6, 5, 0]  # priorities 3, 6, 9
+        assert order[:4] in ([1, 3, 2, 4], [3, 1, 4, 2])
+        client.send_task("fleet.drill", ["r", 7, "io", 0], queue="b")
+        assert until(lambda: 7 in ended(here))
+        assert until(lambda: redis.hlen("unacked") == 0)
