@@ -14,7 +14,7 @@ from fleet.spec.fleet import Fleet, Inventory
 
 @contextmanager
 def broker(found: Inventory, fleet: Fleet) -> Iterator[dict[str, str]]:
-    """CELERY_BROKER_URL and CELERY_RESULT_BACKEND, for as long as the context lasts. Raises SecretsError and TunnelError."""
+    """CELERY_BROKER_URL and CELERY_RESULT_BACKEND, for as long as the context lasts. Raises SecretsError and SSHError."""
     path = Path(fleet.settings.secrets_file)
     password = secrets.read(path)
     secrets.require(path, password, [secrets.BROKER_WORKER])

@@ -9,6 +9,8 @@ from typing import Any
 
 from redis import Redis
 
+from fleet.errors import FleetError
+
 PARKED = "fleet.parked"
 SEND_AGAIN = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
@@ -20,7 +22,7 @@ return 1
 """Lua, the same as a worker's: sent once, whoever else tries, and a Redis that is full refuses it whole."""
 
 
-class ParkedError(Exception):
+class ParkedError(FleetError):
     """str() is what the user reads."""
 
 

@@ -15,19 +15,15 @@ import typer
 from rich.console import Console
 
 from fleet.broker import connect as reach
-from fleet.broker.parked import ParkedError
 from fleet.cli import drill as drills
 from fleet.cli import parked
-from fleet.drill.errors import DrillError
+from fleet.errors import FleetError
 from fleet.inventory.read import read_inventory
-from fleet.inventory.ssh import TunnelError
 from fleet.lint import report
 from fleet.lint import run as linting
-from fleet.plan.facts import FactsError
 from fleet.rollout import lock
 from fleet.spec import secrets
 from fleet.spec.load import load_fleet
-from fleet.spec.mistakes import SpecError
 from lab.cli import app as lab_app
 
 app = typer.Typer(
@@ -78,7 +74,7 @@ def connect(
         try:
             code = subprocess.run(command, env=environment, check=False).returncode
         except FileNotFoundError:
-            raise SpecError([f"{command[0]}: no such command"]) from None
+            raise FleetError(f"{command[0]}: no such command") from None
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
@@ -104,7 +100,7 @@ def lint_fleet(
     """
     try:
         plan, findings = linting.run(file, assume=assume, python=python, load_app=not no_app, say=_say)
-    except (SpecError, secrets.SecretsError, linting.FactsError, linting.AppError) as error:
+    except FleetError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     if as_json:
@@ -183,12 +179,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
-    except (SpecError, secrets.SecretsError, TunnelError, lock.LockError, FactsError, ParkedError) as error:
+    except FleetError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(1)
-    except DrillError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except OSError as error:  # a path that is none, a folder that may not be written to
         sys.stderr.write(f"{error.filename or ''}: {error.strerror or error}\n".lstrip(": "))
         sys.exit(1)

@@ -218,7 +218,7 @@ def _until_over(fault: Fault, ground: Ground, place: Placement, unit: Unit, befo
 def _answers(ground: Ground, host: str) -> bool:
     try:
         return ssh.run(host, ground.hosts[host], "true").returncode == 0
-    except ssh.TunnelError:
+    except ssh.SSHError:
         return False
 
 

@@ -23,7 +23,7 @@ def ask_machines(
     def one(host: str) -> MachineFacts | str:
         try:
             done = ssh.run(host, hosts[host], SHELL)
-        except ssh.TunnelError as error:
+        except ssh.SSHError as error:
             return str(error)
         finally:
             on_answer(host)

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
+from fleet.errors import FleetError
+
 CONNECT_TIMEOUT = 20  # seconds
 PATIENCE = 60  # seconds, a command
 
 
-class TunnelError(Exception):
+class SSHError(FleetError):
     """SSH did not get us there. str() is what ssh said."""
 
 
@@ -37,7 +39,7 @@ def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
 
 
 def run(host: str, data: Mapping[str, Any], command: str) -> subprocess.CompletedProcess[str]:
-    """What a shell command on a host came to; ssh itself exits with 255. Raises TunnelError where it takes too long."""
+    """What a shell command on a host came to; ssh itself exits with 255. Raises SSHError where it takes too long."""
     try:
         return subprocess.run(
             [*ssh_command(host, data), command],
@@ -49,14 +51,14 @@ def run(host: str, data: Mapping[str, Any], command: str) -> subprocess.Complete
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise TunnelError(f"{host}: no answer over SSH in {PATIENCE} s") from None
+        raise SSHError(f"{host}: no answer over SSH in {PATIENCE} s") from None
 
 
 @contextmanager
 def forward(host: str, data: Mapping[str, Any], address: str, port: int) -> Iterator[int]:
     """A port on 127.0.0.1 that leads to `address:port` as seen from `host`, while the context lasts.
 
-    Raises TunnelError where SSH does not connect.
+    Raises SSHError where SSH does not connect.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -95,4 +97,4 @@ def _wait_until_open(process: subprocess.Popen[str], port: int) -> None:
         time.sleep(0.05)
     process.kill()
     said = process.stderr.read().strip() if process.stderr else ""
-    raise TunnelError(said or "ssh did not connect")
+    raise SSHError(said or "ssh did not connect")

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fleet.errors import FleetError
+
 TIMEOUT_S = 120
 # Plugins print warnings on stdout between the lines of the answer.
 _ANSWER = re.compile(r"(Host|  [A-Z][A-Za-z]+) (.+)")
@@ -21,7 +23,7 @@ _ANSWER = re.compile(r"(Host|  [A-Z][A-Za-z]+) (.+)")
 _LOCKED = "because it is locked!"
 
 
-class VagrantError(Exception):
+class VagrantError(FleetError):
     """Vagrant has no machines for us. str() says which is not there, and what to do."""
 
 

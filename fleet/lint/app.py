@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fleet.errors import FleetError
 from fleet.spec.fields import GREEN
 from fleet.spec.requirements import merge
 
@@ -24,7 +25,7 @@ MARK = "fleet-app: "
 _BUILD_PATIENCE, _LOAD_PATIENCE, _QUIET = 900, 60, 5  # seconds
 
 
-class AppError(Exception):
+class AppError(FleetError):
     """The app could not be asked. str() is what the user reads."""
 
 

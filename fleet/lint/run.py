@@ -8,16 +8,13 @@ from pathlib import Path
 from fleet.inventory.ask import ask_machines
 from fleet.inventory.read import read_inventory
 from fleet.lint import Finding, app, lint
-from fleet.lint.app import App, AppError
+from fleet.lint.app import App
 from fleet.plan import facts
-from fleet.plan.facts import FactsError
 from fleet.plan.plan import Plan, resolved
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
 from fleet.spec.settings import Settings
-
-__all__ = ["AppError", "FactsError", "run"]
 
 Say = Callable[[str], None]
 

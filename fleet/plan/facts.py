@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fleet.errors import FleetError
 from fleet.plan import gpu
 from fleet.plan.gpu import Gpus
 from fleet.spec.sizes import parse_size
@@ -20,7 +21,7 @@ printf 'cores\\t%s\\n' "$(nproc)"
 """sh that prints them, as lines of `kind<TAB>value`; memory in KiB. The deploy's probe has the same lines."""
 
 
-class FactsError(Exception):
+class FactsError(FleetError):
     """Machines did not answer, or an assumption is no assumption. str() has a line for each."""
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from fleet.errors import FleetError
 from fleet.inventory import ssh
 
 FOLDER = "/var/lib/fleet"
@@ -27,7 +28,7 @@ STAMP = "cksum <{folder}/history.jsonl 2>/dev/null || echo none"
 """sh that prints what is another when somebody has ended a run meanwhile."""
 
 
-class LockError(Exception):
+class LockError(FleetError):
     """Another run holds the lock, or the broker's machine could not be asked. str() is what the user reads."""
 
 
@@ -89,7 +90,7 @@ def ask(host: str, data: Mapping[str, Any], command: str) -> tuple[int, str]:
     words = ["sudo", "-n", "sh", "-c", command] if data.get("_sudo") else ["sh", "-c", command]
     try:
         done = ssh.run(host, data, shlex.join(words))
-    except ssh.TunnelError as error:
+    except ssh.SSHError as error:
         raise LockError(str(error)) from None
     if done.returncode not in (0, _HELD, _CHANGED):
         raise LockError(f"{host}: {(done.stderr.strip().splitlines() or ['no answer over SSH'])[-1]}")

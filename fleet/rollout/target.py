@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleet.errors import FleetError
+
 Ids = tuple[tuple[str, str], ...]
 
 
-class NoReleaseError(Exception):
+class NoReleaseError(FleetError):
     """There is none to go back to. str() is what the user reads."""
 
 

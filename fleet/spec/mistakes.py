@@ -7,13 +7,14 @@ from typing import Any, TypeGuard, TypeVar, get_args
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from fleet.errors import FleetError
 from fleet.spec.fields import Model
 from fleet.spec.text import did_you_mean
 
 M = TypeVar("M", bound=Model)
 
 
-class SpecError(Exception):
+class SpecError(FleetError):
     """The settings are wrong. str() is what the user reads: one mistake a line."""
 
     def __init__(self, mistakes: Iterable[str]) -> None:

@@ -5,12 +5,14 @@ import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from fleet.errors import FleetError
+
 BROKER_WORKER = "BROKER_WORKER_PASSWORD"
 BROKER_MONITOR = "BROKER_MONITOR_PASSWORD"
 BROKER_NAMES = (BROKER_WORKER, BROKER_MONITOR)
 
 
-class SecretsError(Exception):
+class SecretsError(FleetError):
     """A secret is missing or unreadable. str() says which, where, and how to write it."""
 
 
