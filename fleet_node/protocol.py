@@ -1,0 +1,383 @@
+"""Every message between the control side and a machine, and between processes on a machine.
+
+Each message is JSON, and each type stands here once. Names of files, keys in Redis and marks in output that both sides need
+are constants. `fleet` imports this module and nothing else of `fleet_node`. Standard library alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+STEP_MARK = "fleet-step: "
+"""Begins the line in which `fleet_node.step` prints its StepResult."""
+TASKS_MARK = "fleet-tasks: "
+"""Begins the line in which `fleet_node.app.unregistered` prints its UnregisteredTasks."""
+APP_MARK = "fleet-app: "
+"""Begins the line in which `fleet_node.app.check` prints its AppDescription."""
+
+STATE_FOLDER = "/var/lib/fleet"
+"""What a machine keeps of its rollouts: a snapshot, locks, and the history on the broker's machine."""
+SNAPSHOT = "snapshot.json"
+"""In STATE_FOLDER: the SnapshotAbout of the last step."""
+SNAPSHOT_FILES = "snapshot.tar"
+"""In STATE_FOLDER: the files that the last step replaced. They may hold secrets."""
+UNVERIFIED = "unverified"
+"""In STATE_FOLDER: the units of a step that are not verified, one name a line. The file exists only while there are any."""
+STEP_LOCK = "step.lock"
+"""In STATE_FOLDER: a running step holds an flock on it."""
+
+CONTROL_FILE = "control.json"
+"""In a unit's runtime directory: the ControlFile of its worker."""
+DRAIN_FILE = "drain.json"
+"""In a unit's runtime directory: the DrainReport of its last drain."""
+ENDED_FILE = "ended"
+"""In a unit's runtime directory: how systemd saw its last process end. The unit's ExecStopPost writes it."""
+
+PARKED = "fleet.parked"
+"""Hash in the broker's database: delivery tag → ParkedTask."""
+DELIVERIES = "fleet.deliveries."
+"""Prefix of hashes in the broker's database, followed by a delivery tag: how often a message was begun, and why it came back."""
+SEND_AGAIN = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[2])
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[3])
+return 1
+"""
+"""Lua: moves a parked task to its queue, once, whoever else tries. A Redis that is full refuses it whole.
+
+KEYS: PARKED, the queue's list, the message's deliveries; ARGV: the field in PARKED, the message as JSON.
+"""
+
+PROBE_TASK = "fleet.probe"
+"""The task that shows that a worker does its work."""
+DRILL_TASK = "fleet.drill"
+"""The task of `fleet drill`. A worker has it only while a drill is announced."""
+DRILL_ANNOUNCED = "fleet.drill.announced"
+"""Set in the broker's database: the ids of the drills that run. A drill adds its id and renews the key's time to live."""
+DRILL_TTL = 300
+"""Seconds after which an announcement that nobody renews ends. Longer than the longest outage of the broker in a drill."""
+DRILL_LEDGER = "fleet.drill."
+"""Prefix of lists in the database of the results, followed by a drill's id: what its tasks write down."""
+
+
+class SurgeRequest(TypedDict):
+    """A second instance, which serves the queues of a worker while that worker restarts."""
+
+    unit: str
+    """Name of its unit."""
+    node: str
+    """Its name among Celery's workers."""
+    text: str
+    """Content of its unit file."""
+
+
+class UnitRequest(TypedDict):
+    """A worker that a step restarts or starts."""
+
+    role: str
+    node: str
+    """Its name among Celery's workers."""
+    queues: list[str]
+    revision: str | None
+    """The FLEET_REVISION that it is to run; None if the step restarts it as it is."""
+    need: int
+    """Bytes of memory that a second instance takes."""
+    surge: SurgeRequest
+
+
+class GateSettings(TypedDict):
+    """How a gate asks workers."""
+
+    expected: int
+    """How many workers should answer, in the whole fleet."""
+    app: str
+    """What follows `celery -A`."""
+    look: float
+    """Seconds that workers have to say what they consume."""
+    settle: float
+    """Seconds for which a worker is watched."""
+    patience: float
+    """Seconds that a worker has to answer, and a probe task to come back."""
+
+
+class GateRequest(TypedDict):
+    """The gate of one role. It holds secrets."""
+
+    command: list[str]
+    user: str
+    """The user that it runs as, if the step is root's; empty for the same user."""
+    folder: str
+    """Its working directory."""
+    base: dict[str, str]
+    """The environment that its process starts with."""
+    environment: dict[str, str]
+    """What the role's workers have in their environment besides."""
+    ask: GateSettings
+
+
+class StepRequest(TypedDict):
+    """What `fleet_node.step` reads on stdin: one step of a rollout on one machine. It holds secrets."""
+
+    archive: str
+    """A gzipped tar, in base64, of all files that the step writes."""
+    envs: list[str]
+    """Paths in the archive that come first: the environments of the roles."""
+    files: list[str]
+    """All other paths in the archive: unit files."""
+    timeout: float
+    """Seconds to wait for a step of an earlier run that is still at work."""
+    units: dict[str, UnitRequest]
+    """By name of unit."""
+    gates: dict[str, GateRequest]
+    """By role."""
+    stopping: list[str]
+    """Nodes that go down in this step, on all machines."""
+    min_consumers: dict[str, int]
+    """Queue → consumers that it has at all times."""
+    canary: bool
+    restart: bool
+    """Whether workers restart although they run the revision that they should."""
+
+
+DrainOutcome = Literal["idle", "timeout", "silent"]
+"""How a drain ended: the worker holds nothing, its time was over, or it does not answer."""
+
+
+class DrainReport(TypedDict):
+    """How a worker's drain went (DRAIN_FILE)."""
+
+    outcome: DrainOutcome
+    seconds: float
+    running: dict[str, int]
+    """Task → how many of it still ran at the end."""
+    reserved: int
+    """Tasks that the worker held at the end and had not begun."""
+    eta: int
+    """Tasks that the worker held for their ETA."""
+    why: NotRequired[str]
+    """Why it is "silent"."""
+    summary: str
+    """The report in words."""
+
+
+UnitState = Literal["untouched", "new", "failed", "put back", "down"]
+"""What a unit is after a step. "failed" is only seen if the machine could not put it back."""
+
+
+class UnitResult(TypedDict):
+    """How a step went for one unit."""
+
+    state: UnitState
+    why: NotRequired[str]
+    """Why the worker is not well."""
+    drain: NotRequired[DrainReport | None]
+    """None if the worker left no report."""
+    killed: NotRequired[bool]
+    """Whether systemd killed the worker when its time to stop was over."""
+    surged: NotRequired[bool]
+    """Whether a second instance was started first."""
+
+
+class StepResult(TypedDict):
+    """What `fleet_node.step` prints after STEP_MARK."""
+
+    ok: bool
+    put_back: bool
+    """Whether the old files and workers are back."""
+    units: dict[str, UnitResult]
+    """By name of unit."""
+    notes: list[str]
+    """Lines for people; the reason first if the step failed."""
+    seconds: dict[str, float]
+    """Phase ("look", "surge", "restart", "gate") → how long it took."""
+
+
+class SnapshotAbout(TypedDict):
+    """What a snapshot is of (SNAPSHOT)."""
+
+    units: list[str]
+    """The units of the step."""
+    created: list[str]
+    """Paths, relative to the root, of which there was no file before the step."""
+
+
+class GateOpening(GateSettings):
+    """The first line that `fleet_node.gate` reads on stdin."""
+
+    environment: dict[str, str]
+    control: str | None
+    """Path of a ControlFile, if a worker of the role has run on this machine."""
+    stopping: list[str]
+    """Nodes that go down in this step, on all machines."""
+
+
+class GateConsumed(TypedDict):
+    """What a gate answers to its opening."""
+
+    consumed: dict[str, list[str]]
+    """Node → queues that it consumes, of all workers that are up."""
+
+
+class GateQuestion(TypedDict):
+    """A further line that a gate reads: whether some workers are well."""
+
+    nodes: dict[str, list[str]]
+    """Node → queues that it should consume."""
+    role: str
+    canary: bool
+    stopping: list[str]
+    """Nodes that a canary is not compared with."""
+    control: str
+    """Path of a ControlFile."""
+
+
+class GateVerdict(TypedDict):
+    """What a gate answers to a question."""
+
+    problems: dict[str, str]
+    """Node → why it is not well."""
+    notes: list[str]
+
+
+class WorkerState(TypedDict):
+    """What a worker answers to the remote control command `fleet_state`. It holds no arguments of tasks."""
+
+    queues: list[str]
+    running: dict[str, int]
+    """Task → how many of it run."""
+    reserved: int
+    """Tasks that were fetched and have not begun."""
+    eta: int
+    """Tasks that wait for their ETA."""
+    accepted: int
+    """Tasks begun since the worker started."""
+    succeeded: int
+    failed: int
+    unavailable: str
+    """Why the worker's device is not to be used; empty if it is."""
+    release: str
+    revision: str
+
+
+class ControlFile(TypedDict, total=False):
+    """How the workers of an app are reached (CONTROL_FILE): some settings of the app, and of its transports' options those that
+    say where messages are. It holds no secret."""
+
+    accept_content: list[str] | None
+    broker_transport_options: dict[str, Any]
+    control_exchange: str
+    control_serializer: str
+    result_accept_content: list[str] | None
+    result_backend_transport_options: dict[str, Any]
+    result_serializer: str
+    task_serializer: str
+
+
+class CelerySettings(TypedDict, total=False):
+    """Celery settings that a worker gets from the fleet (FLEET_CELERY in its environment)."""
+
+    broker_transport_options: dict[str, Any]
+    result_backend_transport_options: dict[str, Any]
+    settings: dict[str, Any]
+    """Value by name of setting."""
+    at_most_once: list[str]
+    """Names of tasks, or shell patterns of names, that keep their own settings of delivery."""
+
+
+class TaskDescription(TypedDict):
+    """A task of an app."""
+
+    name: str
+    queues: list[str]
+    """Where the app's router sends it; empty if that failed."""
+    time_limit: float | None
+    soft_time_limit: float | None
+    acks_late: bool
+    reject_on_worker_lost: bool
+    retry_delay: float | None
+    """Seconds before its last retry."""
+    route_error: NotRequired[str]
+    """Why the router failed."""
+
+
+class PatchDescription(TypedDict):
+    """A defect of the installed Celery or kombu."""
+
+    name: str
+    mends: str
+    """What goes wrong without the patch."""
+    mended: bool
+    """Whether the patch supports the installed versions."""
+    advice: str
+    """What to do if it does not."""
+    pools: list[str]
+    """The pools that have the defect; empty for all."""
+
+
+class AppDescription(TypedDict):
+    """What `fleet_node.app.check` prints after APP_MARK. It holds no secret."""
+
+    app: str
+    """What follows `celery -A`."""
+    celery: str
+    kombu: str
+    tasks: list[TaskDescription]
+    queues: list[str]
+    """Queues that the app declares."""
+    default_queue: str
+    settings: dict[str, Any]
+    """Settings that differ from Celery's own."""
+    broker: str | None
+    """Scheme and hosts of the URL that the app fixes."""
+    patches: list[PatchDescription]
+    """Defects that the installed versions have."""
+
+
+class UnregisteredTasks(TypedDict):
+    """What `fleet_node.app.unregistered` prints after TASKS_MARK."""
+
+    unregistered: dict[str, dict[str, int]]
+    """Queue, or "in flight" → task → how many of it the release does not have."""
+    looked_at: int
+    """Messages that were read."""
+    not_looked_at: int
+    """Messages that were left out when the time was over."""
+
+
+class ParkedTask(TypedDict):
+    """A dead letter: a task that no worker can run (a value of PARKED)."""
+
+    field: str
+    """Its field in PARKED: the delivery tag of its message."""
+    id: str
+    task: str
+    args: str
+    kwargs: str
+    queue: str
+    redelivered: int
+    reason: str
+    worker: str
+    at: float
+    """When it was parked, in seconds since 1970."""
+    expires: str | None
+    """As Celery writes it."""
+    key: str
+    """The list in Redis that its message came from."""
+    message: dict[str, Any]
+    """The whole message, as kombu has it in Redis."""
+    unknown: NotRequired[bool]
+    """Whether it is parked because the worker's release does not have it."""
+
+
+class DeviceState(TypedDict):
+    """NVIDIA devices of a machine, as `fleet_node.gpu_watch` sees them (/run/fleet-gpu/state.json)."""
+
+    unavailable: dict[str, str]
+    """UUID, and index as text → why the device is not to be used."""
+    known: list[str]
+    """UUIDs, and indices as text, of all devices that were ever listed since the machine started."""
+    devices: list[tuple[int, str, str]]
+    """Index, UUID, bus."""
+    xids: dict[str, int]
+    """Bus → the last Xid after which its device needs a reset."""
