@@ -1,0 +1,23 @@
+"""`fleet secrets`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.spec import secrets
+
+
+def make_secrets(
+    file: Annotated[Path, typer.Argument(help="The secrets file, e.g. secrets/prod.env.")],
+) -> None:
+    """Add the broker's passwords, freshly generated, to a secrets file that only you can read.
+
+    Exit code: 0, or 1 if the file cannot be read or written.
+
+    Example: fleet secrets secrets/prod.env
+    """
+    added = secrets.ensure(file)
+    typer.echo(f"{file}: added {', '.join(added)}" if added else f"{file}: has all that the broker needs")
