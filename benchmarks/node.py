@@ -28,7 +28,7 @@ from redis import Redis
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import machine, ratios, spread, table
 from benchmarks.footprint import offspring, redis, smaps
-from fleet.spec.worker import RELIABILITY, TRANSPORT
+from fleet.spec.reliability import RELIABILITY, TRANSPORT
 
 ROOT = Path(__file__).parents[1]
 APP = """

@@ -36,7 +36,7 @@ def visible(machine: MachineFacts, nvidia: Nvidia, number: int) -> Visible:
     index = (number - 1) % max(1, machine.gpus)
     if nvidia.driver == "none":
         return Visible(str(index), "")
-    devices = machine.found.devices if machine.found else ()
+    devices = machine.gpu_report.devices if machine.gpu_report else ()
     if index >= len(devices):  # no driver yet, or machines that nobody asked
         return Visible(str(index), str(index), (f"/dev/nvidia{index}", *CONTROL))
     one = devices[index]

@@ -14,8 +14,9 @@ from fleet.plan.sizing import mib
 from fleet.spec.broker import Broker
 from fleet.spec.fields import Model
 from fleet.spec.nvidia import Nvidia, Repository
+from fleet.spec.pools import POOLS, WORKLOADS
 from fleet.spec.settings import Settings
-from fleet.spec.worker import POOLS, WORKLOADS, Worker
+from fleet.spec.worker import Worker
 
 HEAD = """# Settings
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fleet.errors import FleetError
-from fleet.spec.fields import GREEN
+from fleet.spec.pools import GREEN
 from fleet.spec.requirements import merge
 
 ROOT = Path(__file__).parents[2]

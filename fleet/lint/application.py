@@ -41,8 +41,8 @@ def app_events(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def app_overruled(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What the app sets in code and the workers' flags say otherwise: the flags win."""
     for app in apps:
-        for one in each_role(plan):
-            worker, sized = one.sized.worker, one.sized
+        for placement in each_role(plan):
+            worker, sized = placement.sized.worker, placement.sized
             flags = {
                 "worker_pool": worker.pool,
                 "worker_concurrency": sized.concurrency,
@@ -53,7 +53,7 @@ def app_overruled(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
                 fixed = app.settings.get(name)
                 if fixed is not None and value is not None and fixed != value:
                     yield Violation(
-                        f"{app.app}: {name}", f"{fixed}, and the workers of {one.role} get {value} by flag, which wins"
+                        f"{app.app}: {name}", f"{fixed}, and the workers of {placement.role} get {value} by flag, which wins"
                     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from fleet.lint.app import App
 from fleet.lint.finding import Violation, rule
 from fleet.plan.plan import Plan
-from fleet.spec.fields import GREEN
+from fleet.spec.pools import GREEN
 
 OURS = (
     "BROKER_URL",  # as celery's -b
@@ -39,19 +39,21 @@ def broker_persistence(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 @rule("broker-url", "error")
 def broker_url(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """The deploy gives workers the address of the fleet's broker. Another in their environment goes before it."""
-    for one in plan.placed:
-        settings = plan.fleet.hosts[one.host].settings
+    for placement in plan.placed:
+        settings = plan.fleet.hosts[placement.host].settings
         layers: tuple[tuple[str, Mapping[str, str]], ...] = (
             ("environment", settings.environment),
-            (f"{one.path}.environment", one.sized.worker.environment),
+            (f"{placement.path}.environment", placement.sized.worker.environment),
         )
         for path, environment in layers:
             for name in OURS:
                 if name in environment:
-                    yield Violation(f"{path}.{name}", _why_not(environment[name]), (one.host,))
-        for name in one.sized.worker.secrets:
+                    yield Violation(f"{path}.{name}", _why_not(environment[name]), (placement.host,))
+        for name in placement.sized.worker.secrets:
             if name in OURS:
-                yield Violation(f"{one.path}.secrets", f"{name} goes before the fleet's own broker; leave it out", (one.host,))
+                yield Violation(
+                    f"{placement.path}.secrets", f"{name} goes before the fleet's own broker; leave it out", (placement.host,)
+                )
 
 
 def _why_not(url: str) -> str:
@@ -70,7 +72,7 @@ def _why_not(url: str) -> str:
 @rule("known-defect", "note")
 def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Some versions are known to lose or repeat tasks; better to know what is done about it."""
-    green = {one.sized.worker.pool for one in plan.placed} & set(GREEN)
+    green = {placement.sized.worker.pool for placement in plan.placed} & set(GREEN)
     for app in apps:
         if app.celery == "5.7.0":
             yield Violation(

@@ -8,7 +8,7 @@ from fleet.lint.app import App
 from fleet.lint.finding import Violation, rule
 from fleet.plan.plan import CHANNEL_CONNECTIONS, Plan
 from fleet.plan.sizing import SizedWorker
-from fleet.spec.fields import GREEN
+from fleet.spec.pools import GREEN
 
 IDLE = 6
 """Connections of a worker without gossip, mingle and heartbeat that has nothing to do: Celery's 4, and 2 of its bell's."""
@@ -37,7 +37,8 @@ def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
     """Redis turns away who comes after maxclients: a worker that reconnects, or a producer."""
     broker = plan.fleet.broker
     by_role = {
-        role: sum(one.sized.instances * broker_connections(one.sized) for one in places) for role, places in plan.roles.items()
+        role: sum(placement.sized.instances * broker_connections(placement.sized) for placement in places)
+        for role, places in plan.roles.items()
     }
     total = sum(by_role.values()) + broker.other_clients
     if total > broker.maxclients:
@@ -52,15 +53,15 @@ def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 @rule("connections-files", "error")
 def connections_files(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A process that is out of files fails in whatever it opens next."""
-    for one in plan.placed:
+    for placement in plan.placed:
         # Beside a connection to the broker, a task has one or two of its own.
-        opened = broker_connections(one.sized) + 2 * one.sized.concurrency
+        opened = broker_connections(placement.sized) + 2 * placement.sized.concurrency
         if opened > WORKER_FILES:
             yield Violation(
-                f"{one.path}.concurrency",
-                f"{one.sized.concurrency} tasks at once may open {opened} connections, and a worker {WORKER_FILES} files; write "
-                "less, and more instances",
-                (one.host,),
+                f"{placement.path}.concurrency",
+                f"{placement.sized.concurrency} tasks at once may open {opened} connections, and a worker {WORKER_FILES} files; "
+                "write less, and more instances",
+                (placement.host,),
             )
     if plan.fleet.broker.maxclients + 1024 > REDIS_FILES:
         yield Violation(
@@ -75,10 +76,12 @@ def connections_database(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violatio
     if limit is None:
         return
     by_role: dict[str, int] = {}
-    for one in plan.placed:
-        each = one.sized.worker.database_connections
+    for placement in plan.placed:
+        each = placement.sized.worker.database_connections
         if each:
-            by_role[one.role] = by_role.get(one.role, 0) + one.sized.instances * processes(one.sized) * each
+            by_role[placement.role] = (
+                by_role.get(placement.role, 0) + placement.sized.instances * processes(placement.sized) * each
+            )
     total = sum(by_role.values())
     if total > limit:
         parts = [f"{role} {count}" for role, count in by_role.items()]

@@ -37,20 +37,20 @@ def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
         return
     routed = {queue for app in apps for task in app.tasks for queue in task.queues}
     routed.update(queue for app in apps for queue in (*app.queues, app.default_queue))
-    for one in each_role(plan):
-        for queue in one.sized.worker.queues:
+    for placement in each_role(plan):
+        for queue in placement.sized.worker.queues:
             if queue not in routed:
                 near = did_you_mean(queue, routed)
-                yield Violation(f"{one.path}.queues", f"no task is routed to {queue}" + (f"; {near}" if near else ""))
+                yield Violation(f"{placement.path}.queues", f"no task is routed to {queue}" + (f"; {near}" if near else ""))
 
 
 @rule("shared-queue", "error")
 def shared_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Workers of two apps on one queue get each other's tasks, which they do not know and park."""
     of_queue: dict[str, dict[str, str]] = {}
-    for one in plan.placed:
-        for queue in one.sized.worker.queues:
-            of_queue.setdefault(queue, {}).setdefault(plan.fleet.hosts[one.host].settings.celery_app, one.role)
+    for placement in plan.placed:
+        for queue in placement.sized.worker.queues:
+            of_queue.setdefault(queue, {}).setdefault(plan.fleet.hosts[placement.host].settings.celery_app, placement.role)
     for queue, roles in of_queue.items():
         if len(roles) > 1:
             who = " and ".join(f"{app} ({role})" for app, role in roles.items())
@@ -75,11 +75,11 @@ def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
     for app in apps:
         if app.settings.get("task_create_missing_queues", True):
             continue
-        for one in each_role(plan):
-            missing = [queue for queue in one.sized.worker.queues if queue not in app.queues]
+        for placement in each_role(plan):
+            missing = [queue for queue in placement.sized.worker.queues if queue not in app.queues]
             if missing:
                 yield Violation(
-                    f"{one.path}.queues",
+                    f"{placement.path}.queues",
                     f"{', '.join(missing)} not in the app's task_queues ({', '.join(app.queues) or 'empty'}), and it sets "
                     "task_create_missing_queues = False: no worker would start; declare them",
                 )
@@ -98,22 +98,28 @@ def route_fails(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 @rule("min-consumers", "error")
 def min_consumers(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A queue that never has as many consumers as it is to keep stops every rollout."""
-    for one in each_role(plan):
-        for queue in one.sized.worker.queues:
-            found, wanted = plan.consumers[queue], one.sized.worker.min_consumers
+    for placement in each_role(plan):
+        for queue in placement.sized.worker.queues:
+            found, wanted = plan.consumers[queue], placement.sized.worker.min_consumers
             if 0 < found < wanted:
                 yield Violation(
-                    f"{one.path}.min_consumers", f"{wanted}, and queue {queue} has {found} in all; write at most {found}"
+                    f"{placement.path}.min_consumers", f"{wanted}, and queue {queue} has {found} in all; write at most {found}"
                 )
 
 
 @rule("single-consumer", "warning")
 def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """One worker process is one crash away from none."""
-    for one in plan.placed:
-        alone = [queue for queue in dict.fromkeys(one.sized.worker.queues) if plan.consumers[queue] == 1 and one.sized.instances]
+    for placement in plan.placed:
+        alone = [
+            queue
+            for queue in dict.fromkeys(placement.sized.worker.queues)
+            if plan.consumers[queue] == 1 and placement.sized.instances
+        ]
         if alone:
-            yield Violation(f"{one.path}.queues", f"one consumer in the whole fleet for {', '.join(alone)}", (one.host,))
+            yield Violation(
+                f"{placement.path}.queues", f"one consumer in the whole fleet for {', '.join(alone)}", (placement.host,)
+            )
 
 
 @rule("unused-group-data", "warning")

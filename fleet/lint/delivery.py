@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from fleet.lint.app import App, AppTask
 from fleet.lint.finding import Violation, each_role, rule
 from fleet.plan.plan import Plan
-from fleet.spec.fields import GREEN
+from fleet.spec.pools import GREEN
 from fleet.spec.text import enumerate_briefly
 
 LONG = 60
@@ -48,7 +48,12 @@ def reject_on_worker_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violati
     Killing one child lost its task; with reject_on_worker_lost it did not."""
     if "task_reject_on_worker_lost" not in plan.fleet.settings.left_to_app:
         return
-    prefork = {queue for one in each_role(plan) if one.sized.worker.pool == "prefork" for queue in one.sized.worker.queues}
+    prefork = {
+        queue
+        for placement in each_role(plan)
+        if placement.sized.worker.pool == "prefork"
+        for queue in placement.sized.worker.queues
+    }
     for app in apps:
         late = [
             task.name
@@ -83,12 +88,12 @@ def _rest(plan: Plan, app: App) -> list[AppTask]:
 @rule("long-prefetch", "warning")
 def long_prefetch(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What a busy worker has reserved waits for it, while another worker is idle."""
-    for one in each_role(plan):
-        worker = one.sized.worker
+    for placement in each_role(plan):
+        worker = placement.sized.worker
         if worker.reserved_per_slot > 1 and worker.time_limit > LONG:
             wait = (worker.reserved_per_slot - 1) * worker.time_limit
             yield Violation(
-                f"{one.path}.prefetch",
+                f"{placement.path}.prefetch",
                 f"{worker.prefetch}: a task may wait {wait} s behind {worker.reserved_per_slot - 1} × {worker.time_limit} s "
                 'while another worker is idle; write 1, or "disabled"',
             )
@@ -98,11 +103,11 @@ def long_prefetch(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def polling_interval(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """gevent and eventlet workers never look for what a crashed worker held unless their polling ends without an error: 11 of
     11 messages stayed for good."""
-    for one in each_role(plan):
-        worker = one.sized.worker
+    for placement in each_role(plan):
+        worker = placement.sized.worker
         if worker.pool in GREEN and (worker.polling_interval is None or worker.polling_interval <= DRAIN):
             yield Violation(
-                f"{one.path}.polling_interval",
+                f"{placement.path}.polling_interval",
                 f"{worker.polling_interval or 'none'} in {worker.pool}: it has to be above {DRAIN}; leave it out, for 3",
             )
 
@@ -110,11 +115,11 @@ def polling_interval(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 @rule("soft-limit-pool", "error")
 def soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Only prefork raises SoftTimeLimitExceeded: elsewhere code that waits for it waits in vain."""
-    for one in each_role(plan):
-        worker = one.sized.worker
+    for placement in each_role(plan):
+        worker = placement.sized.worker
         if worker.pool != "prefork" and worker.soft_time_limit is not None:
             yield Violation(
-                f"{one.path}.soft_time_limit",
+                f"{placement.path}.soft_time_limit",
                 f"{worker.soft_time_limit} is never raised in {worker.pool}; leave it out, or choose prefork",
             )
 
@@ -122,32 +127,32 @@ def soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 @rule("task-soft-limit-pool", "note")
 def task_soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """The soft limit that the app gives a task is raised in prefork alone; elsewhere only the hard one ends it."""
-    for one in each_role(plan):
-        worker = one.sized.worker
+    for placement in each_role(plan):
+        worker = placement.sized.worker
         names = [
             task.name for app in apps for task in app.tasks if task.soft_time_limit and set(task.queues) & set(worker.queues)
         ]
         if worker.pool != "prefork" and names:
-            yield Violation(f"{one.path}.pool", f"{worker.pool} never raises the soft limit of {enumerate_briefly(names)}")
+            yield Violation(f"{placement.path}.pool", f"{worker.pool} never raises the soft limit of {enumerate_briefly(names)}")
 
 
 @rule("cpu-in-one-process", "warning")
 def cpu_in_one_process(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Python computes on one core at a time in a process: a hundred slots of it share that, and wait for each other."""
-    for one in each_role(plan):
-        worker = one.sized.worker
+    for placement in each_role(plan):
+        worker = placement.sized.worker
         if worker.workload == "cpu" and worker.pool in (*GREEN, "threads"):
             yield Violation(
-                f"{one.path}.pool",
-                f"{worker.pool} runs {one.sized.concurrency} cpu tasks on one core; write prefork, or workload io",
+                f"{placement.path}.pool",
+                f"{worker.pool} runs {placement.sized.concurrency} cpu tasks on one core; write prefork, or workload io",
             )
 
 
 @rule("setting-of-prefork", "warning")
 def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Some settings are about child processes, and only prefork has any; solo runs one task at a time, whatever is asked for."""
-    for one in each_role(plan):
-        worker = one.sized.worker
+    for placement in each_role(plan):
+        worker = placement.sized.worker
         if worker.pool == "prefork":
             continue
         useless = {
@@ -158,18 +163,19 @@ def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
         }
         for name, value in useless.items():
             if value is not None:
-                yield Violation(f"{one.path}.{name}", f"{value} does nothing in {worker.pool}; leave it out")
+                yield Violation(f"{placement.path}.{name}", f"{value} does nothing in {worker.pool}; leave it out")
 
 
 @rule("cold-stop", "error")
 def cold_stop(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """REMAP_SIGTERM makes of every stop a cold one: gevent and solo lost what they ran, prefork 4 of 60 tasks."""
-    for one in plan.placed:
-        settings = plan.fleet.hosts[one.host].settings
-        value = {**settings.environment, **one.sized.worker.environment}.get("REMAP_SIGTERM")
+    for placement in plan.placed:
+        settings = plan.fleet.hosts[placement.host].settings
+        value = {**settings.environment, **placement.sized.worker.environment}.get("REMAP_SIGTERM")
         if value:
             yield Violation(
-                f"{one.path}.environment.REMAP_SIGTERM",
-                f"{value}: a stop of {one.sized.worker.pool} would drop what it runs; leave it out, tasks have stop_timeout",
-                (one.host,),
+                f"{placement.path}.environment.REMAP_SIGTERM",
+                f"{value}: a stop of {placement.sized.worker.pool} would drop what it runs; leave it out, "
+                "tasks have stop_timeout",
+                (placement.host,),
             )

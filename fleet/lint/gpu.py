@@ -1,4 +1,4 @@
-"""GPUs: as many as were asked for, with a driver that runs what the app brings."""
+"""GPUs: every machine has the devices that it should have, and a driver that runs the app's CUDA."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from pathlib import Path
 from fleet.lint.app import App
 from fleet.lint.finding import Violation, rule
 from fleet.plan import gpu
-from fleet.plan.gpu import Gpus, Version
+from fleet.plan.gpu import GpuReport, Version
 from fleet.plan.plan import Plan
 from fleet.spec import openpgp
 from fleet.spec.settings import Settings
 
 
-def _each(plan: Plan) -> Iterator[tuple[str, Settings, Gpus]]:
-    """(host, its settings, what it says of its devices) of every host with a GPU role that was asked, and whose driver is not
-    to be left alone."""
-    hosts = dict.fromkeys(one.host for one in plan.placed if one.sized.worker.workload == "gpu")
+def _gpu_hosts(plan: Plan) -> Iterator[tuple[str, Settings, GpuReport]]:
+    """(host, its settings, its report) of every host with a GPU role.
+
+    Hosts without a report are left out: nobody asked them. So are hosts with nvidia.driver = none: their report says nothing.
+    """
+    hosts = dict.fromkeys(placement.host for placement in plan.placed if placement.sized.worker.workload == "gpu")
     for host in hosts:
-        settings, found = plan.fleet.hosts[host].settings, plan.machines[host].found
-        if found is not None and settings.nvidia.driver != "none":
-            yield host, settings, found
+        settings, report = plan.fleet.hosts[host].settings, plan.machines[host].gpu_report
+        if report is not None and settings.nvidia.driver != "none":
+            yield host, settings, report
 
 
 @rule("gpu-missing", "error")
 def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A GPU role has a worker a device: where there is none, it has no worker."""
-    for one in plan.placed:
-        if one.sized.worker.workload != "gpu" or one.sized.instances:
+    """A GPU role runs one worker for each device. Without a device it has no worker."""
+    for placement in plan.placed:
+        if placement.sized.worker.workload != "gpu" or placement.sized.instances:
             continue
-        found, driver = plan.machines[one.host].found, plan.fleet.hosts[one.host].settings.nvidia.driver
-        if found is not None and found.trouble:
-            continue  # gpu-driver has it
-        if found is None:
+        report, driver = plan.machines[placement.host].gpu_report, plan.fleet.hosts[placement.host].settings.nvidia.driver
+        if report is not None and report.trouble:
+            continue  # the rule gpu-driver reports it
+        if report is None:
             hint = "say how many are meant: --assume …,gpus=1, or gpus for the host"
         elif driver == "none":
             hint = "say how many are meant: gpus = 1"
@@ -41,43 +43,46 @@ def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
             hint = "the bus has no NVIDIA device: take the machine out of the group"
         else:
             hint = 'install its driver, or have it installed: nvidia = {"driver": "debian"}'
-        yield Violation(f"{one.path}.instances", f"no GPU found; {hint}", (one.host,))
+        yield Violation(f"{placement.path}.instances", f"no GPU found; {hint}", (placement.host,))
 
 
 @rule("gpu-driver", "error")
 def gpu_driver(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A driver that does not answer runs nothing, and an app finds out in its first task."""
-    for host, settings, found in _each(plan):
-        if settings.nvidia.driver == "existing" and not found.devices and (found.trouble or found.on_bus):
-            said = f"nvidia-smi says: {found.trouble}" if found.trouble else "there is no nvidia-smi"
-            yield Violation("nvidia.driver", f'existing, and {said}; mend it, or have it installed: "debian"', (host,))
+    """If the driver does not answer, every task that uses the GPU fails. The first failed task would be the first sign."""
+    for host, settings, report in _gpu_hosts(plan):
+        if settings.nvidia.driver == "existing" and not report.devices and (report.trouble or report.on_bus):
+            problem = f"nvidia-smi says: {report.trouble}" if report.trouble else "there is no nvidia-smi"
+            yield Violation("nvidia.driver", f'existing, and {problem}; mend it, or have it installed: "debian"', (host,))
 
 
 @rule("gpu-count", "error")
 def gpu_count(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A machine with other devices than it should have has lost one, or is another machine."""
-    for host, settings, found in _each(plan):
-        if settings.gpus is not None and not found.trouble and found.count != settings.gpus:
-            names = ", ".join(f"{one.index}: {one.name}" for one in found.devices) or "by the bus; no driver yet"
-            has = f"{found.count} ({names})" if found.count else "none"
-            said = f'{settings.gpus}, and the machine has {has}; mend it, or say so for this host: {{"gpus": {found.count}}}'
-            yield Violation("gpus", said, (host,))
+    """If the number of devices differs from gpus, the machine has lost a device, or the wrong machine answers to its name."""
+    for host, settings, report in _gpu_hosts(plan):
+        if settings.gpus is not None and not report.trouble and report.count != settings.gpus:
+            names = ", ".join(f"{device.index}: {device.name}" for device in report.devices) or "by the bus; no driver yet"
+            actual = f"{report.count} ({names})" if report.count else "none"
+            yield Violation(
+                "gpus",
+                f'{settings.gpus}, and the machine has {actual}; mend it, or say so for this host: {{"gpus": {report.count}}}',
+                (host,),
+            )
 
 
 @rule("gpu-lost", "warning")
 def gpu_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """What is on the bus and not listed has no driver, or has died."""
-    for host, _, found in _each(plan):
-        listed = len({one.minor for one in found.devices})
-        if listed and found.on_bus > listed:
-            yield Violation("gpus", f"the bus has {found.on_bus} NVIDIA devices, and nvidia-smi lists {listed}", (host,))
+    """A device on the bus that nvidia-smi does not list has no driver, or has failed."""
+    for host, _, report in _gpu_hosts(plan):
+        listed = len({device.minor for device in report.devices})
+        if listed and report.on_bus > listed:
+            yield Violation("gpus", f"the bus has {report.on_bus} NVIDIA devices, and nvidia-smi lists {listed}", (host,))
 
 
 @rule("gpu-names", "note")
 def gpu_names(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A UUID is known once there is a driver that tells it: until the deploy after that, devices go by their index."""
-    for host, settings, found in _each(plan):
-        if settings.nvidia.devices_by == "uuid" and not found.devices and found.on_bus:
+    """A device's UUID is unknown until its driver runs. Workers use the index until the deploy after that."""
+    for host, settings, report in _gpu_hosts(plan):
+        if settings.nvidia.devices_by == "uuid" and not report.devices and report.on_bus:
             yield Violation(
                 "nvidia.devices_by",
                 "uuid, and there is no driver yet that tells it: by index until the next deploy",
@@ -87,58 +92,72 @@ def gpu_names(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("gpu-shared", "error")
 def gpu_shared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """In exclusive mode a device takes one process: a second worker's tasks all fail."""
-    for one in plan.placed:
-        settings, gpus, worker = plan.fleet.hosts[one.host].settings, plan.machines[one.host].gpus, one.sized.worker
+    """In exclusive mode a device accepts one process. Every task of a second worker on it fails."""
+    for placement in plan.placed:
+        settings, gpus, worker = (
+            plan.fleet.hosts[placement.host].settings,
+            plan.machines[placement.host].gpus,
+            placement.sized.worker,
+        )
         if worker.workload != "gpu" or settings.nvidia.compute_mode != "exclusive":
             continue
         why = "and nvidia.compute_mode is exclusive"
-        if one.sized.instances > gpus > 0:
+        if placement.sized.instances > gpus > 0:
             yield Violation(
-                f"{one.path}.instances", f'{one.sized.instances} on {gpus} device(s), {why}; write "auto"', (one.host,)
+                f"{placement.path}.instances",
+                f'{placement.sized.instances} on {gpus} device(s), {why}; write "auto"',
+                (placement.host,),
             )
-        if one.sized.concurrency > 1:
+        if placement.sized.concurrency > 1:
             yield Violation(
-                f"{one.path}.concurrency", f"{one.sized.concurrency} processes on a device, {why}; write 1", (one.host,)
+                f"{placement.path}.concurrency",
+                f"{placement.sized.concurrency} processes on a device, {why}; write 1",
+                (placement.host,),
             )
         if worker.min_consumers:
-            said = f"{worker.min_consumers}: a second instance would start on a device that has one, {why}; write 0"
-            yield Violation(f"{one.path}.min_consumers", said, (one.host,))
+            yield Violation(
+                f"{placement.path}.min_consumers",
+                f"{worker.min_consumers}: a second instance would start on a device that has one, {why}; write 0",
+                (placement.host,),
+            )
 
 
 @rule("gpu-repository", "error")
 def gpu_repository(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A repository whose key is not the one that was meant brings a driver of somebody's."""
-    for name in dict.fromkeys(one.host for one in plan.placed):
-        repository = plan.fleet.hosts[name].settings.nvidia.repository
-        if repository and (wrong := openpgp.mistake(repository.key, repository.fingerprint)):
-            yield Violation(f"nvidia.repository.{wrong[0]}", wrong[1], (name,))
+    """A repository signed by an unexpected key may serve someone else's driver."""
+    for host in dict.fromkeys(placement.host for placement in plan.placed):
+        repository = plan.fleet.hosts[host].settings.nvidia.repository
+        if repository and (mistake := openpgp.mistake(repository.key, repository.fingerprint)):
+            setting, message = mistake
+            yield Violation(f"nvidia.repository.{setting}", message, (host,))
 
 
-def _cuda(plan: Plan, fails: bool) -> Iterator[Violation]:
-    brought: dict[Path, Version | None] = {}
-    for host, settings, found in _each(plan):
-        wanted, path = gpu.version(settings.nvidia.cuda or ""), "nvidia.cuda"
+def _cuda_mismatches(plan: Plan, fails: bool) -> Iterator[Violation]:
+    """Hosts whose driver is older than the app's CUDA. fails: those whose tasks fail for certain, or those whose tasks may
+    fail."""
+    cuda_of_file: dict[Path, Version | None] = {}
+    for host, settings, report in _gpu_hosts(plan):
+        required, path = gpu.version(settings.nvidia.cuda or ""), "nvidia.cuda"
         if not settings.nvidia.cuda:
             path, file = "app_requirements", Path(settings.app_source) / settings.app_requirements
-            if file not in brought:  # most hosts have the same
-                brought[file] = gpu.cuda_of_requirements(file.read_text())
-            wanted = brought[file]
-        coming = gpu.DRIVER_OF.get(found.distribution, "") if settings.nvidia.repository is None else ""
-        driver = found.driver or coming
-        has = found.cuda or gpu.cuda_of_driver(driver)
-        wrong = gpu.mismatch(wanted, driver, has) if wanted and has else None
-        if wrong and wrong[0] == fails:
-            yield Violation(path, wrong[1], (host,))
+            if file not in cuda_of_file:  # most hosts share one file
+                cuda_of_file[file] = gpu.cuda_of_requirements(file.read_text())
+            required = cuda_of_file[file]
+        to_install = gpu.DRIVER_OF.get(report.distribution, "") if settings.nvidia.repository is None else ""
+        driver = report.driver or to_install
+        supported = report.cuda or gpu.cuda_of_driver(driver)
+        mismatch = gpu.mismatch(required, driver, supported) if required and supported else None
+        if mismatch and mismatch[0] == fails:
+            yield Violation(path, mismatch[1], (host,))
 
 
 @rule("cuda-too-new", "error")
 def cuda_too_new(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A driver runs no CUDA of a later major version: every task on the device would fail."""
-    yield from _cuda(plan, fails=True)
+    """A driver cannot run CUDA of a later major version. Every task on the device would fail."""
+    yield from _cuda_mismatches(plan, fails=True)
 
 
 @rule("cuda-newer", "warning")
 def cuda_newer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Within a major version a newer CUDA mostly runs on an older driver, and what is compiled at run time does not."""
-    yield from _cuda(plan, fails=False)
+    """Within a major version, a newer CUDA mostly runs on an older driver. Code that is compiled at run time (PTX) does not."""
+    yield from _cuda_mismatches(plan, fails=False)

@@ -15,63 +15,64 @@ from fleet.spec.sizes import resolve
 @rule("memory-fit", "error")
 def memory_fit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What runs at once has to fit in memory_max, or the kernel kills one of it, again and again."""
-    for one in plan.placed:
-        if one.sized.problem:
-            yield Violation(f"{one.path}.concurrency", one.sized.problem, (one.host,))
+    for placement in plan.placed:
+        if placement.sized.problem:
+            yield Violation(f"{placement.path}.concurrency", placement.sized.problem, (placement.host,))
 
 
 @rule("memory-lowered", "note")
 def memory_lowered(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What was automatic gave way to too little memory: fewer instances, or fewer tasks at once."""
-    for one in plan.placed:
-        if one.sized.lowered:
-            yield Violation(one.path, one.sized.lowered, (one.host,))
+    for placement in plan.placed:
+        if placement.sized.lowered:
+            yield Violation(placement.path, placement.sized.lowered, (placement.host,))
 
 
 @rule("memory-high", "error")
 def memory_high(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """memory_high slows down before memory_max kills; at or above it, it never does."""
-    for one in plan.placed:
-        high, top = one.sized.memory_high, one.sized.memory_max
+    for placement in plan.placed:
+        high, top = placement.sized.memory_high, placement.sized.memory_max
         if top and high and high >= top:
-            yield Violation(f"{one.path}.memory_high", f"{mib(high)} is not below memory_max {mib(top)}", (one.host,))
+            yield Violation(f"{placement.path}.memory_high", f"{mib(high)} is not below memory_max {mib(top)}", (placement.host,))
 
 
 @rule("memory-tight", "warning")
 def memory_tight(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Above memory_high the kernel slows a worker down. One that is expected to be there all the time is slow all the time."""
-    for one in plan.placed:
-        high = one.sized.memory_high
-        if high and high < one.sized.expected <= one.sized.memory_max:
+    for placement in plan.placed:
+        high = placement.sized.memory_high
+        if high and high < placement.sized.expected <= placement.sized.memory_max:
             yield Violation(
-                f"{one.path}.memory_max",
-                f"{mib(one.sized.expected)} expected, above memory_high {mib(high)}; lower concurrency, or "
-                f"give it more than {mib(one.sized.memory_max)}",
-                (one.host,),
+                f"{placement.path}.memory_max",
+                f"{mib(placement.sized.expected)} expected, above memory_high {mib(high)}; lower concurrency, or "
+                f"give it more than {mib(placement.sized.memory_max)}",
+                (placement.host,),
             )
 
 
 @rule("memory-assumed", "note")
 def memory_assumed(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Until memory_per_slot is given, a worker is sized for tasks that hold next to nothing."""
-    for one in each_role(plan):
-        if one.sized.worker.memory_per_slot is None and one.sized.worker.pool == "prefork":
+    for placement in each_role(plan):
+        if placement.sized.worker.memory_per_slot is None and placement.sized.worker.pool == "prefork":
             yield Violation(
-                f"{one.path}.memory_per_slot", f"not given: taken for {mib(slot_memory(one.sized.worker))} a task at once"
+                f"{placement.path}.memory_per_slot",
+                f"not given: taken for {mib(slot_memory(placement.sized.worker))} a task at once",
             )
 
 
 @rule("recycled-at-once", "error")
 def recycled_at_once(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A limit below what a child takes before its first task makes every task start a process."""
-    for one in plan.placed:
-        limit = one.sized.max_memory_per_child
-        floor = least_child(one.sized.worker)
-        if limit is not None and limit < floor and not one.sized.problem:
+    for placement in plan.placed:
+        limit = placement.sized.max_memory_per_child
+        floor = least_child(placement.sized.worker)
+        if limit is not None and limit < floor and not placement.sized.problem:
             yield Violation(
-                f"{one.path}.max_memory_per_child",
+                f"{placement.path}.max_memory_per_child",
                 f"{mib(limit)} is less than a child takes to begin with ({mib(floor)}): every task would start a process",
-                (one.host,),
+                (placement.host,),
             )
 
 
@@ -81,8 +82,8 @@ def memory_machine(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     for host, roles in plan.workers.items():
         machine = plan.machines[host]
         reserve = plan.reserve(host)
-        parts = [f"{role} {one.instances} × {mib(one.memory_max)}" for role, one in roles.items()]
-        total = sum(one.instances * one.memory_max for one in roles.values()) + reserve
+        parts = [f"{role} {sized.instances} × {mib(sized.memory_max)}" for role, sized in roles.items()]
+        total = sum(sized.instances * sized.memory_max for sized in roles.values()) + reserve
         if roles and total > machine.memory:
             yield Violation(
                 "memory_max",
@@ -95,19 +96,19 @@ def memory_machine(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Where a queue has no consumer to spare, a rollout starts the new worker beside the old one, and for that there has to be
     memory. fleet.slice caps them together."""
-    for one in plan.placed:
-        if all(plan.consumers[queue] > one.sized.worker.min_consumers for queue in one.sized.worker.queues):
+    for placement in plan.placed:
+        if all(plan.consumers[queue] > placement.sized.worker.min_consumers for queue in placement.sized.worker.queues):
             continue
-        if one.sized.worker.min_consumers == 0 or one.sized.problem:
+        if placement.sized.worker.min_consumers == 0 or placement.sized.problem:
             continue
-        room = plan.machines[one.host].memory - plan.reserve(one.host)
-        expected = sum(each.instances * each.expected for each in plan.workers[one.host].values())
-        if expected + one.sized.expected > room:
+        room = plan.machines[placement.host].memory - plan.reserve(placement.host)
+        expected = sum(each.instances * each.expected for each in plan.workers[placement.host].values())
+        if expected + placement.sized.expected > room:
             yield Violation(
-                one.path,
-                f"a rollout has to start one more worker beside these: {mib(expected)} + {mib(one.sized.expected)} expected, "
-                f"and there are {mib(room)}; more memory, one more machine, or min_consumers 0",
-                (one.host,),
+                placement.path,
+                f"a rollout has to start one more worker beside these: {mib(expected)} + {mib(placement.sized.expected)} "
+                f"expected, and there are {mib(room)}; more memory, one more machine, or min_consumers 0",
+                (placement.host,),
             )
 
 

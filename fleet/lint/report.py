@@ -14,9 +14,9 @@ from fleet.plan.sizing import mib
 _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
-def flags(plan: Plan, one: Placement) -> dict[str, Any]:
+def flags(plan: Plan, placement: Placement) -> dict[str, Any]:
     """Every resolved flag of a role on a host. Memory in bytes, time in seconds; None where there is none."""
-    sized, worker = one.sized, one.sized.worker
+    sized, worker = placement.sized, placement.sized.worker
     return {
         "pool": worker.pool,
         "instances": sized.instances,
@@ -42,20 +42,23 @@ def as_json(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
     """Everything, as plain values. exit code: 1 where a finding counts."""
     return {
         "visibility_timeout": plan.visibility_timeout,
-        "machines": {host: {"cores": one.cores, "memory": one.memory, "gpus": one.gpus} for host, one in plan.machines.items()},
+        "machines": {
+            host: {"cores": machine.cores, "memory": machine.memory, "gpus": machine.gpus}
+            for host, machine in plan.machines.items()
+        },
         "broker": {"host": plan.fleet.broker_host, **plan.fleet.broker.model_dump()},
-        "workers": [{"host": one.host, "role": one.role, **flags(plan, one)} for one in plan.placed],
+        "workers": [{"host": placement.host, "role": placement.role, **flags(plan, placement)} for placement in plan.placed],
         "consumers": plan.consumers,
         "findings": [
             {
-                "rule": one.rule,
-                "level": one.level,
-                "path": one.path,
-                "message": one.message,
-                "hosts": list(one.hosts),
-                "silenced": one.silenced,
+                "rule": finding.rule,
+                "level": finding.level,
+                "path": finding.path,
+                "message": finding.message,
+                "hosts": list(finding.hosts),
+                "silenced": finding.silenced,
             }
-            for one in findings
+            for finding in findings
         ],
     }
 
@@ -74,7 +77,7 @@ def show(plan: Plan, findings: tuple[Finding, ...], console: Console) -> None:
             console.print(f"           since {finding.silenced}", markup=False, highlight=False, soft_wrap=True)
     counted = [finding for finding in findings if finding.counts]
     errors = sum(finding.level == "error" for finding in counted)
-    slots = sum(one.sized.slots for one in plan.placed)
+    slots = sum(placement.sized.slots for placement in plan.placed)
     console.print(
         f"{len(plan.fleet.hosts)} hosts, tasks at once: {slots}, errors: {errors}, warnings: {len(counted) - errors}",
         highlight=False,
@@ -86,8 +89,8 @@ def _table(plan: Plan) -> str:
     are unreadable."""
     heads = ("ROLE", "HOSTS", "POOL", "-c", "INST", "PREFETCH", "SOFT/HARD/STOP", "CHILD TASKS/MEM", "HIGH/MAX", "CPU", "QUEUES")
     hosts: dict[tuple[str, ...], list[str]] = {}
-    for one in plan.placed:
-        hosts.setdefault((one.role, *_cells(plan, one)), []).append(one.host)
+    for placement in plan.placed:
+        hosts.setdefault((placement.role, *_cells(plan, placement)), []).append(placement.host)
     lines: list[tuple[str, ...]] = [heads]
     for (role, *cells), names in hosts.items():
         lines.append((role, names[0] + (f" +{len(names) - 1}" if len(names) > 1 else ""), *cells))
@@ -95,8 +98,8 @@ def _table(plan: Plan) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def _cells(plan: Plan, one: Placement) -> tuple[str, ...]:
-    found = flags(plan, one)
+def _cells(plan: Plan, placement: Placement) -> tuple[str, ...]:
+    found = flags(plan, placement)
     per_child = found["max_memory_per_child"]
     return (
         found["pool"] + (" spawn" if found["start_method"] == "spawn" else ""),

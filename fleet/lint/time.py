@@ -16,38 +16,41 @@ REDIS_DEFAULT = 3600
 @rule("soft-limit", "error")
 def soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A soft limit at or above the hard one is never raised: the task is killed with no chance to clean up."""
-    for one in each_role(plan):
-        soft, hard = one.sized.worker.soft_time_limit, one.sized.worker.time_limit
+    for placement in each_role(plan):
+        soft, hard = placement.sized.worker.soft_time_limit, placement.sized.worker.time_limit
         if soft is not None and soft >= hard:
-            yield Violation(f"{one.path}.soft_time_limit", f"{soft} is not below time_limit {hard}; write less")
+            yield Violation(f"{placement.path}.soft_time_limit", f"{soft} is not below time_limit {hard}; write less")
 
 
 @rule("stop-timeout", "error")
 def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """systemd kills what still runs at the end of stop_timeout. Below the hard limit, that may be a task within its time."""
-    for one in each_role(plan):
-        stop, hard = one.sized.worker.stop_seconds, one.sized.worker.time_limit
+    for placement in each_role(plan):
+        stop, hard = placement.sized.worker.stop_seconds, placement.sized.worker.time_limit
         if stop <= hard:
-            yield Violation(f"{one.path}.stop_timeout", f"{stop} is not above time_limit {hard}; leave it out, for {hard} + 60")
+            yield Violation(
+                f"{placement.path}.stop_timeout", f"{stop} is not above time_limit {hard}; leave it out, for {hard} + 60"
+            )
 
 
 @rule("drain-timeout", "error")
 def drain_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """systemd ends the first phase of a stop, and with it the drain's report, at the end of stop_timeout."""
-    for one in each_role(plan):
-        drain, stop = one.sized.worker.drain_seconds, one.sized.worker.stop_seconds
+    for placement in each_role(plan):
+        drain, stop = placement.sized.worker.drain_seconds, placement.sized.worker.stop_seconds
         if drain >= stop:
-            yield Violation(f"{one.path}.drain_timeout", f"{drain} is not below stop_timeout {stop}; leave it out")
+            yield Violation(f"{placement.path}.drain_timeout", f"{drain} is not below stop_timeout {stop}; leave it out")
 
 
 @rule("limit-not-enforced", "note")
 def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """threads and solo never interrupt a task: one that takes longer than time_limit runs on, and is killed by a restart."""
-    for one in each_role(plan):
-        worker = one.sized.worker
+    for placement in each_role(plan):
+        worker = placement.sized.worker
         if worker.pool in ("threads", "solo"):
             yield Violation(
-                f"{one.path}.time_limit", f"{worker.pool} does not enforce {worker.time_limit}; the tasks have to keep to it"
+                f"{placement.path}.time_limit",
+                f"{worker.pool} does not enforce {worker.time_limit}; the tasks have to keep to it",
             )
 
 
@@ -61,14 +64,14 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
     if limit is None:
         limit = min((_in_app(app, "broker_transport_options") for app in apps), default=REDIS_DEFAULT)
         path = "broker_transport_options.visibility_timeout (the app's)"
-    for one in each_role(plan):
-        worker = one.sized.worker
+    for placement in each_role(plan):
+        worker = placement.sized.worker
         needed = worker.longest_unacknowledged
         if limit <= needed:
             held = "" if worker.reserved_per_slot == 1 else f"prefetch {worker.reserved_per_slot} × "
             yield Violation(
                 path,
-                f"{limit:g} is not above the {needed} s that a worker of {one.role} may hold a task ({held}time_limit "
+                f"{limit:g} is not above the {needed} s that a worker of {placement.role} may hold a task ({held}time_limit "
                 f"{worker.time_limit} + longest_eta {worker.longest_eta} + retry_delay {worker.retry_delay}); write more "
                 f'than {plan.longest_unacknowledged}, or "auto"',
             )
@@ -144,8 +147,8 @@ def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 def _tasks_of_roles(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[Placement, list[AppTask]]]:
     """Every role, with the tasks that are routed to its queues."""
-    for one in each_role(plan):
-        yield one, [task for app in apps for task in app.tasks if set(task.queues) & set(one.sized.worker.queues)]
+    for placement in each_role(plan):
+        yield placement, [task for app in apps for task in app.tasks if set(task.queues) & set(placement.sized.worker.queues)]
 
 
 def _grouped(tasks: Iterable[AppTask], value_of: Callable[[AppTask], float | None]) -> dict[float, str]:

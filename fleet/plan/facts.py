@@ -1,4 +1,4 @@
-"""What sizing has to know of a machine: cores, memory and GPUs, assumed, or asked of the machine over SSH."""
+"""What sizing needs to know about a machine: cores, memory and GPUs. The machine reports them, or the user assumes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fleet.errors import FleetError
 from fleet.plan import gpu
-from fleet.plan.gpu import Gpus
+from fleet.plan.gpu import GpuReport
 from fleet.spec.sizes import parse_size
 
 SHELL = (
@@ -18,31 +18,34 @@ printf 'cores\\t%s\\n' "$(nproc)"
 """
     + gpu.SHELL
 )
-"""sh that prints them, as lines of `kind<TAB>value`; memory in KiB. The deploy's probe has the same lines."""
+"""Shell script that prints the facts as lines of `kind<TAB>value`, memory in KiB. The deploy's probe prints the same lines."""
 
 
 class FactsError(FleetError):
-    """Machines did not answer, or an assumption is no assumption. str() has a line for each."""
+    """Some machines did not answer, or `--assume` cannot be parsed. str() has one line for each."""
 
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """A machine as sizing sees it. memory in bytes; gpus counts devices. found: what it says of them; None where nobody asked."""
+    """A machine as sizing sees it. memory: bytes. gpus: number of devices.
+
+    gpu_report: what the machine reports about its devices; None if the machine was not asked.
+    """
 
     cores: int
     memory: int
     gpus: int = 0
-    found: Gpus | None = None
+    gpu_report: GpuReport | None = None
 
 
 def assume(text: str) -> MachineFacts:
-    """A machine from `cores=8,memory=16G,gpus=1` (gpus may be left out). Raises FactsError that says what to write."""
+    """Parse the facts in `cores=8,memory=16G,gpus=1`; gpus is optional. Raises FactsError that says what to write."""
     fields = dict(re.findall(r"([a-z]+)=([^,\s]+)", text))
     unknown = [name for name in fields if name not in ("cores", "memory", "gpus")]
     missing = [name for name in ("cores", "memory") if name not in fields]
     if unknown or missing:
-        said = f"{', '.join(unknown)} is unknown" if unknown else f"{' and '.join(missing)} missing"
-        raise FactsError(f"--assume {text}: {said}; write e.g. cores=8,memory=16G,gpus=1")
+        problem = f"{', '.join(unknown)} is unknown" if unknown else f"{' and '.join(missing)} missing"
+        raise FactsError(f"--assume {text}: {problem}; write e.g. cores=8,memory=16G,gpus=1")
     try:
         machine = MachineFacts(int(fields["cores"]), parse_size(fields["memory"]), int(fields.get("gpus", "0")))
     except ValueError:
@@ -53,10 +56,10 @@ def assume(text: str) -> MachineFacts:
 
 
 def parse(output: Iterable[str]) -> MachineFacts:
-    """What SHELL printed. Raises ValueError where something is missing."""
+    """Parse the lines that SHELL printed. Raises ValueError if memory or cores are missing."""
     lines = [line.rstrip("\n").split("\t") for line in output]
-    single = {kind: fields[0] for kind, *fields in lines if fields}
-    if not {"memory", "cores"} <= set(single):
+    values = {kind: fields[0] for kind, *fields in lines if fields}
+    if not {"memory", "cores"} <= set(values):
         raise ValueError("no memory, or no cores")
-    found = gpu.parse(lines)
-    return MachineFacts(int(single["cores"]), int(single["memory"]) * 1024, found.count, found)
+    gpu_report = gpu.parse(lines)
+    return MachineFacts(int(values["cores"]), int(values["memory"]) * 1024, gpu_report.count, gpu_report)

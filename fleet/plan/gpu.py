@@ -1,4 +1,4 @@
-"""NVIDIA devices as their driver lists them, and which CUDA a driver runs. Pure functions over what machines and files say."""
+"""NVIDIA devices as their driver lists them, and the CUDA versions that a driver runs. Pure functions over output and files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if command -v nvidia-smi >/dev/null 2>&1; then
     sed -n 's/.*Driver Version: *\\([0-9.]*\\).*CUDA Version: *\\([0-9.]*\\).*/driver\\t\\1\\t\\2/p'
 fi
 """
-"""sh that says which devices there are, as lines of `kind<TAB>value`: on the bus (pci), by the driver (minor), by nvidia-smi
-(smi, driver). A machine without a device prints nothing, and starts no nvidia-smi where there is none."""
+"""Shell script that lists the devices as lines of `kind<TAB>value`. Kinds: on the PCI bus (pci), known to the driver (minor),
+listed by nvidia-smi (smi, driver). A machine without devices prints nothing; nvidia-smi runs only if it is installed."""
 
 KINDS = ("pci", "minor", "smi", "driver")
 _GPU = re.compile(r"GPU (\d+): (.+) \(UUID: (GPU-[0-9a-fA-F-]+)\)")
@@ -47,20 +47,21 @@ CUDA_OF_DRIVER = {
     575: (12, 9),
     580: (13, 0),
 }
-"""The newest CUDA of a driver's branch (NVIDIA's CUDA Toolkit Release Notes, table 3; nvidia-smi shows the same): for a driver
-that is not installed yet. One that is says so itself."""
+"""Driver branch → the newest CUDA that it runs (NVIDIA, CUDA Toolkit Release Notes, table 3; nvidia-smi shows the same). The
+table serves drivers that are not installed yet; an installed driver reports its own CUDA version."""
 
 DRIVER_OF = {"debian 12": "535", "debian 13": "550"}
-"""The branch of the driver that a distribution's own packages bring."""
+"""Distribution → the driver branch that its own packages install."""
 
 Version = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Device:
-    """What CUDA can be pointed at: a whole GPU, or a MIG instance of one. index: nvidia-smi's, by place on the bus, of the GPU.
+    """A device that CUDA can use: a whole GPU, or a MIG instance of a GPU.
 
-    minor: N of the /dev/nvidiaN that it is reached by. gpu: the UUID of the whole GPU.
+    index: the GPU's number in nvidia-smi, by its place on the bus. minor: N in the GPU's /dev/nvidiaN. uuid: of the device
+    itself. gpu: UUID of the whole GPU.
     """
 
     index: int
@@ -72,11 +73,12 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Gpus:
-    """What a machine says of its devices. on_bus: NVIDIA devices that the bus has, with a driver or without.
+class GpuReport:
+    """What a machine reports about its NVIDIA devices.
 
-    trouble: what nvidia-smi says where it lists none; "" where it was not asked. driver, cuda: e.g. "535.261.03", (12, 2), of
-    what is installed. distribution: e.g. "debian 12".
+    on_bus: number of NVIDIA devices on the PCI bus, with or without a driver. trouble: the message of nvidia-smi if it lists no
+    device; "" if nvidia-smi did not run. driver, cuda: the installed versions, e.g. "535.261.03" and (12, 2). distribution: e.g.
+    "debian 12".
     """
 
     devices: tuple[Device, ...] = ()
@@ -88,60 +90,67 @@ class Gpus:
 
     @property
     def count(self) -> int:
-        """Devices to work with: those that are listed; before there is a driver, those on the bus."""
+        """Usable devices: those that nvidia-smi lists; without a driver, those on the bus."""
         return len(self.devices) or self.on_bus
 
 
-def parse(lines: Iterable[list[str]]) -> Gpus:
-    """What SHELL printed, each line split at its tabs; other kinds are left out."""
-    said: dict[str, list[list[str]]] = {kind: [] for kind in KINDS}
+def parse(lines: Iterable[list[str]]) -> GpuReport:
+    """Parse the lines that SHELL printed, each split at its tabs. Lines of other kinds are ignored."""
+    by_kind: dict[str, list[list[str]]] = {kind: [] for kind in KINDS}
     for kind, *fields in lines:
-        if kind in said and fields:
-            said[kind].append(fields)
-    flat = [fields[0] for fields in said["minor"]]
-    minors = {uuid: int(minor) for uuid, minor in zip(flat[::2], flat[1::2], strict=False) if minor.isdecimal()}
-    listed = [fields[0] for fields in said["smi"]]
-    found = devices(listed, minors)
-    driver, cuda = (said["driver"][0] + ["", ""])[:2] if said["driver"] else ("", "")
-    trouble = (
-        "" if found or not said["smi"] else next((line.strip() for line in listed if line.strip()), "nvidia-smi says nothing")
-    )
-    distribution = next((fields[1] for fields in said["pci"] if len(fields) > 1), "")
-    return Gpus(found, len(said["pci"]), driver, version(cuda), trouble, distribution)
+        if kind in by_kind and fields:
+            by_kind[kind].append(fields)
+    # The driver prints two lines for each device: its UUID, then its minor number.
+    pairs = [fields[0] for fields in by_kind["minor"]]
+    minors = {uuid: int(minor) for uuid, minor in zip(pairs[::2], pairs[1::2], strict=False) if minor.isdecimal()}
+    smi_lines = [fields[0] for fields in by_kind["smi"]]
+    listed = devices(smi_lines, minors)
+    driver, cuda = (by_kind["driver"][0] + ["", ""])[:2] if by_kind["driver"] else ("", "")
+    trouble = ""
+    if smi_lines and not listed:
+        trouble = next((line.strip() for line in smi_lines if line.strip()), "nvidia-smi says nothing")
+    distribution = next((fields[1] for fields in by_kind["pci"] if len(fields) > 1), "")
+    return GpuReport(listed, len(by_kind["pci"]), driver, version(cuda), trouble, distribution)
 
 
-def devices(listed: Iterable[str], minors: dict[str, int]) -> tuple[Device, ...]:
-    """`nvidia-smi -L` → devices. A GPU that is divided (MIG) counts as its instances. minors: by UUID, where the driver says."""
-    found: list[Device] = []
+def devices(smi_lines: Iterable[str], minors: dict[str, int]) -> tuple[Device, ...]:
+    """Parse the output of `nvidia-smi -L`. A divided GPU (MIG) is listed as its instances.
+
+    minors: UUID → minor number, as the driver reports it. A GPU that is not in it has its index as its minor number.
+    """
+    listed: list[Device] = []
     whole: Device | None = None
-    for line in listed:
+    for line in smi_lines:
         if gpu := _GPU.fullmatch(line.rstrip()):
             index = int(gpu[1])
             whole = Device(index, minors.get(gpu[3], index), gpu[3], gpu[2], gpu=gpu[3])
-            found.append(whole)
+            listed.append(whole)
         elif whole and (mig := _MIG.fullmatch(line.rstrip())):
-            if found[-1] is whole:
-                found.pop()
-            found.append(Device(whole.index, whole.minor, mig[2], f"{whole.name} MIG {mig[1]}", mig=True, gpu=whole.uuid))
-    return tuple(found)
+            if listed[-1] is whole:
+                listed.pop()
+            listed.append(Device(whole.index, whole.minor, mig[2], f"{whole.name} MIG {mig[1]}", mig=True, gpu=whole.uuid))
+    return tuple(listed)
 
 
 def version(text: str) -> Version | None:
-    """ "12.4.127" → (12, 4); None where it is none."""
+    """ "12.4.127" → (12, 4); None if the text does not start with a version."""
     match = re.match(r"(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else None
 
 
 def cuda_of_driver(driver: str) -> Version | None:
-    """The newest CUDA of a driver such as "535.261.03", by its branch; None for one that is not known here."""
+    """The newest CUDA that a driver such as "535.261.03" runs, by its branch; None for an unknown branch."""
     branch = driver.partition(".")[0]
     known = [number for number in CUDA_OF_DRIVER if branch.isdecimal() and number <= int(branch)]
-    # Branches between two of the table have what the lower one has; far beyond its end nothing is known.
+    # A branch between two rows of the table runs the CUDA of the lower row. Far beyond the last row nothing is known.
     return CUDA_OF_DRIVER[max(known)] if known and int(branch) < max(CUDA_OF_DRIVER) + 5 else None
 
 
 def cuda_of_requirements(text: str) -> Version | None:
-    """The CUDA that pinned requirements bring: of NVIDIA's runtime wheel, or of a local version such as torch==2.5.1+cu121."""
+    """The CUDA that pinned requirements install: NVIDIA's runtime wheel, or a local version such as torch==2.5.1+cu121.
+
+    None if the requirements name no CUDA.
+    """
     pinned = entries(text)
     for name in pinned:
         if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name) and (match := re.search(r"==\s*([\d.]+)", pinned[name])):
@@ -152,21 +161,21 @@ def cuda_of_requirements(text: str) -> Version | None:
     return None
 
 
-def mismatch(wanted: Version, driver: str, has: Version) -> tuple[bool, str] | None:
-    """(whether it fails for certain, what is wrong) where an app's CUDA is newer than its driver's; None where all is well.
+def mismatch(required: Version, driver: str, supported: Version) -> tuple[bool, str] | None:
+    """(whether tasks fail for certain, the problem) if the app's CUDA is newer than its driver's; None otherwise.
 
-    Within a major version an app runs on an older driver unless it needs what is new there, or compiles PTX (NVIDIA: CUDA
-    Compatibility, Minor Version Compatibility).
+    required: the app's CUDA. supported: the newest CUDA that the driver runs. Within a major version an app runs on an older
+    driver, unless the app uses newer features or compiles PTX (NVIDIA: CUDA Compatibility, Minor Version Compatibility).
     """
-    if wanted <= has:
+    if required <= supported:
         return None
-    asked, found = (".".join(map(str, one)) for one in (wanted, has))
-    if wanted[0] > has[0]:
-        return (
-            True,
-            f"the app brings CUDA {asked}, and driver {driver} runs up to {found}: pin wheels for {found}, or a newer driver",
+    app_cuda, driver_cuda = ".".join(map(str, required)), ".".join(map(str, supported))
+    if required[0] > supported[0]:
+        return True, (
+            f"the app brings CUDA {app_cuda}, and driver {driver} runs up to {driver_cuda}: pin wheels for {driver_cuda}, "
+            "or a newer driver"
         )
     return False, (
-        f"the app brings CUDA {asked}, and driver {driver} is of {found}: what is compiled when it runs (PTX) fails; "
-        f"wheels for {found} are sure"
+        f"the app brings CUDA {app_cuda}, and driver {driver} is of {driver_cuda}: what is compiled when it runs (PTX) fails; "
+        f"wheels for {driver_cuda} are sure"
     )

@@ -9,9 +9,9 @@ from typing import Any
 
 from fleet.plan.facts import MachineFacts
 from fleet.plan.sizing import SizedWorker, broker_memory_max, size, system_reserve
-from fleet.spec.fields import GREEN
 from fleet.spec.fleet import Fleet, Host
-from fleet.spec.worker import RELIABILITY, TRANSPORT
+from fleet.spec.pools import GREEN
+from fleet.spec.reliability import RELIABILITY, TRANSPORT
 
 VISIBILITY_MARGIN = 60
 """Seconds that an automatic visibility timeout is above the longest that a worker may hold a task."""

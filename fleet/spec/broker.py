@@ -6,15 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fleet.spec.fields import (
-    MEASURED,
-    OURS,
-    SYSTEMD,
-    Model,
-    Whole,
-    setting,
-)
+from fleet.spec.fields import Model, setting
 from fleet.spec.sizes import SizeOrShare
+from fleet.spec.sources import MEASURED, OURS, SYSTEMD
+from fleet.spec.values import Whole
 
 BROKER_SHARE = "85%"
 

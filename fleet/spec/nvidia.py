@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fleet.spec.fields import (
-    OURS,
-    Cuda,
-    DriverSource,
-    Fingerprint,
-    Line,
-    Model,
-    Name,
-    Package,
-    setting,
-)
+from fleet.spec.fields import Model, setting
+from fleet.spec.sources import OURS
+from fleet.spec.values import Cuda, DriverSource, Fingerprint, Line, Name, Package
 
 
 class Repository(Model):

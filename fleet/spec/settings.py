@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from fleet.spec.fields import (
-    CELERY,
-    MEASURED,
-    OURS,
-    Address,
-    DottedName,
-    Line,
-    Model,
-    Reason,
-    Reliability,
-    Variable,
-    VisibilityTimeout,
-    Whole,
-    setting,
-)
+from fleet.spec.fields import Model, setting
 from fleet.spec.nvidia import Nvidia
+from fleet.spec.reliability import RELIABILITY, TRANSPORT, Reliability
 from fleet.spec.sizes import SizeOrShare
-from fleet.spec.worker import RELIABILITY, TRANSPORT
+from fleet.spec.sources import CELERY, MEASURED, OURS
+from fleet.spec.values import Address, DottedName, Line, Reason, Variable, VisibilityTimeout, Whole
 
 SYSTEM_SHARE, SYSTEM_LEAST = "10%", 192 << 20
 """What a machine's own system gets of its memory, in bytes at least."""

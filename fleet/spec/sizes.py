@@ -5,14 +5,16 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-_LEAST = 1 << 20  # bytes: below it somebody has meant megabytes
+from fleet.spec.fields import ShownType
+
+_LEAST = 1 << 20  # bytes: a smaller number was probably meant in megabytes
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)([KMGT]?)B?", re.IGNORECASE)
 _SHARE = re.compile(r"(\d{1,3})%")
 
 
 def parse_size(value: object) -> int:
-    """Bytes from an int, or from digits with K, M, G or T (powers of 1024). Raises ValueError that says what to write."""
+    """Bytes from an int, or from digits with K, M, G or T (powers of 1024). Raises ValueError with what to write."""
     match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, int | str) and not isinstance(value, bool) else None
     size = int(match[1]) * _FACTORS[match[2].upper()] if match else 0
     if size < _LEAST:
@@ -21,7 +23,7 @@ def parse_size(value: object) -> int:
 
 
 def parse_size_or_share(value: object) -> int | str:
-    """As parse_size, or a share of the machine's memory from "1%" to "95%", returned as written."""
+    """Bytes as parse_size returns them, or a share of the machine's memory from "1%" to "95%", as written. Raises ValueError."""
     match = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         try:
@@ -34,9 +36,9 @@ def parse_size_or_share(value: object) -> int | str:
 
 
 def resolve(size: int | str, total: int) -> int:
-    """Bytes: `size` itself, or, where it is a share such as "40%", that share of `total` bytes."""
+    """Bytes: `size` itself, or a share such as "40%" of `total` bytes."""
     return size if isinstance(size, int) else total * int(size.rstrip("%")) // 100
 
 
-Size = Annotated[int, BeforeValidator(parse_size)]
-SizeOrShare = Annotated[int | str, BeforeValidator(parse_size_or_share)]
+Size = Annotated[int, BeforeValidator(parse_size), ShownType("size")]
+SizeOrShare = Annotated[int | str, BeforeValidator(parse_size_or_share), ShownType("size or share")]

@@ -6,17 +6,15 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from fleet.spec.fields import (
-    CELERY,
-    MEASURED,
-    OURS,
-    SYSTEMD,
+from fleet.spec.fields import Model, setting
+from fleet.spec.pools import POOLS, WORKLOADS, Pool, Workload
+from fleet.spec.sizes import Size
+from fleet.spec.sources import CELERY, MEASURED, OURS, SYSTEMD
+from fleet.spec.values import (
     Concurrency,
     Instances,
     Line,
-    Model,
     Names,
-    Pool,
     Prefetch,
     Quota,
     Seconds,
@@ -24,53 +22,10 @@ from fleet.spec.fields import (
     Variable,
     Variables,
     Whole,
-    Workload,
-    setting,
 )
-from fleet.spec.sizes import Size
 
 STOP_MARGIN = 60
 """Seconds between a task's hard limit and systemd's SIGKILL: time to acknowledge, flush and close."""
-
-
-WORKLOADS: dict[str, dict[str, Any]] = {
-    "io": {"pool": "gevent", "prefetch": 1},
-    "cpu": {"pool": "prefork", "prefetch": "disabled"},
-    "gpu": {"pool": "prefork", "prefetch": "disabled", "start_method": "spawn", "min_consumers": 0},
-}
-"""What a workload picks. Every one can be set for itself."""
-
-
-POOLS: dict[str, dict[str, Any]] = {
-    "prefork": {"max_tasks_per_child": 1000},
-    "gevent": {"polling_interval": 3},
-    "eventlet": {"polling_interval": 3},
-    "threads": {},
-    "solo": {},
-}
-"""What a pool picks."""
-
-
-RELIABILITY: dict[str, Any] = {
-    "task_acks_late": True,
-    "task_reject_on_worker_lost": True,
-    "broker_connection_retry_on_startup": True,
-    "broker_connection_max_retries": None,
-}
-"""What every worker's Celery is set to. Killed with early acknowledgement a worker lost 4 tasks of 60, and 1 where it
-was a child."""
-
-
-TRANSPORT: dict[str, Any] = {
-    "socket_timeout": 30,
-    "socket_connect_timeout": 5,
-    "socket_keepalive": True,
-    "health_check_interval": 10,
-    "unacked_restore_interval": 10,
-    "unacked_restore_throttle": 1,
-}
-"""Options of every worker's connection to Redis: a dead connection is found, and what a dead worker held is looked for every 10 s
-and not every 100."""
 
 
 class Worker(Model):

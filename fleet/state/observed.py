@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from fleet.plan import facts, gpu
 from fleet.plan.facts import MachineFacts
-from fleet.plan.gpu import Gpus
+from fleet.plan.gpu import GpuReport
 from fleet.rollout import lock
 
 # Every path we manage lies under these; of the first, whose files are few and small, the content is hashed.
@@ -70,7 +70,7 @@ class ObservedMachine:
     os: str = ""
     hostname: str = ""
     history: str | None = None  # the stamp of the runs so far, on the broker's machine
-    gpus: Gpus = field(default_factory=Gpus)
+    gpus: GpuReport = field(default_factory=GpuReport)
     addresses: tuple[str, ...] = ()
     packages: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fleet.inventory.read import read_inventory
-from fleet.plan.gpu import Device, Gpus
+from fleet.plan.gpu import Device, GpuReport
 from fleet.plan.plan import Plan, resolved
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet
@@ -25,7 +25,7 @@ from roles import worker
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {secrets.BROKER_WORKER: "worker/password", secrets.BROKER_MONITOR: "monitor-password"}
-GPUS = Gpus((Device(0, 0, "GPU-0", "NVIDIA H100"),), on_bus=1, driver="535.261.03", cuda=(12, 2))
+GPUS = GpuReport((Device(0, 0, "GPU-0", "NVIDIA H100"),), on_bus=1, driver="535.261.03", cuda=(12, 2))
 MACHINE = ObservedMachine(memory=4 << 30, cores=4, python="3.11", os="debian 12", gpus=GPUS)
 
 Pyinfra = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleet.spec.fleet import Fleet
-from fleet.spec.worker import RELIABILITY, TRANSPORT
+from fleet.spec.reliability import RELIABILITY, TRANSPORT
 from fleet.state import release
 from roles import gpu, worker
 from tests.render.conftest import MACHINE, SECRETS, content, file_of, plan_of, state_of

@@ -9,7 +9,7 @@ import pytest
 from fleet.lint import RULES, Finding, lint
 from fleet.lint.app import App, AppTask
 from fleet.plan.facts import MachineFacts
-from fleet.plan.gpu import Device, Gpus
+from fleet.plan.gpu import Device, GpuReport
 from fleet.plan.plan import Plan, resolved
 from tests.unit.fleet_support import GB, MACHINE, fleet_of, make_app, plan_of
 
@@ -61,10 +61,10 @@ def two_apps_on_one_queue() -> Plan:
     return plan_of(replace(one.fleet, hosts=hosts))
 
 
-A30 = Gpus((Device(0, 0, "GPU-aa", "NVIDIA A30"),), on_bus=1, driver="535.261.03", cuda=(12, 2))
+A30 = GpuReport((Device(0, 0, "GPU-aa", "NVIDIA A30"),), on_bus=1, driver="535.261.03", cuda=(12, 2))
 
 
-def gpu_plan(found: Gpus, instances: Any = "auto", **settings: Any) -> Plan:
+def gpu_plan(found: GpuReport, instances: Any = "auto", **settings: Any) -> Plan:
     """batch has GPUs: what its machines say of them is `found`."""
     return plan(
         batch={"workload": "gpu", "instances": instances},
@@ -189,12 +189,12 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         "batch_worker.concurrency: 8 × 400M + 38M is more than memory_max 2048M; write at most 4",
     ),
     "gpu-missing": (
-        lambda: gpu_plan(Gpus()),
+        lambda: gpu_plan(GpuReport()),
         APP,
         'batch_worker.instances: no GPU found; install its driver, or have it installed: nvidia = {"driver": "debian"}',
     ),
     "gpu-driver": (
-        lambda: gpu_plan(Gpus(on_bus=1, trouble="Failed to initialize NVML: Driver/library version mismatch")),
+        lambda: gpu_plan(GpuReport(on_bus=1, trouble="Failed to initialize NVML: Driver/library version mismatch")),
         APP,
         "nvidia.driver: existing, and nvidia-smi says: Failed to initialize NVML: Driver/library version mismatch; mend it",
     ),
@@ -205,7 +205,7 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
     ),
     "gpu-lost": (lambda: gpu_plan(replace(A30, on_bus=2)), APP, "gpus: the bus has 2 NVIDIA devices, and nvidia-smi lists 1"),
     "gpu-names": (
-        lambda: gpu_plan(Gpus(on_bus=1), nvidia={"driver": "debian", "devices_by": "uuid"}),
+        lambda: gpu_plan(GpuReport(on_bus=1), nvidia={"driver": "debian", "devices_by": "uuid"}),
         APP,
         "nvidia.devices_by: uuid, and there is no driver yet that tells it",
     ),
@@ -227,7 +227,7 @@ BROKEN: dict[str, tuple[Any, App, str]] = {
         "nvidia.cuda: the app brings CUDA 13.0, and driver 535.261.03 runs up to 12.2: pin wheels for 12.2, or a newer driver",
     ),
     "cuda-newer": (
-        lambda: gpu_plan(Gpus(on_bus=1, distribution="debian 12"), nvidia={"driver": "debian", "cuda": "12.4"}),
+        lambda: gpu_plan(GpuReport(on_bus=1, distribution="debian 12"), nvidia={"driver": "debian", "cuda": "12.4"}),
         APP,
         "nvidia.cuda: the app brings CUDA 12.4, and driver 535 is of 12.2: what is compiled when it runs (PTX) fails",
     ),

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.plan import gpu
 from fleet.plan.facts import MachineFacts
-from fleet.plan.gpu import Device, Gpus
+from fleet.plan.gpu import Device, GpuReport
 from fleet.spec.nvidia import Nvidia
 from roles.gpu import visible
 
@@ -19,7 +19,7 @@ DIVIDED = [
 ]
 
 
-def said(*lines: str) -> Gpus:
+def said(*lines: str) -> GpuReport:
     return gpu.parse(line.split("\t") for line in lines)
 
 
@@ -53,7 +53,7 @@ def test_a_machine_without_a_device_says_nothing() -> None:
 
 
 def machine(lines: list[str]) -> MachineFacts:
-    found = Gpus(gpu.devices(lines, {"GPU-bb": 5}))
+    found = GpuReport(gpu.devices(lines, {"GPU-bb": 5}))
     return MachineFacts(8, 1 << 34, found.count, found)
 
 

@@ -11,7 +11,7 @@ from celery.exceptions import WorkerLostError
 from redis import RedisError
 
 from fleet.broker import parked
-from fleet.spec.worker import RELIABILITY
+from fleet.spec.reliability import RELIABILITY
 from fleet_node.worker import parking as on_machines
 from tests.unit.fleet_node.patches.test_patches import ended, until
 from tests.unit.process_support import Machine, machine

@@ -4,7 +4,7 @@ import json
 
 from celery import Celery, Task
 
-from fleet.spec.worker import RELIABILITY
+from fleet.spec.reliability import RELIABILITY
 from fleet_node.worker import settings
 
 

@@ -1,0 +1,156 @@
+"""The types of settings' values. A validator's message says what to write."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, StringConstraints
+
+from fleet.spec.fields import ShownType
+
+_SET_BY_DEPLOY = (
+    "CUDA_DEVICE_ORDER",
+    "CUDA_VISIBLE_DEVICES",
+    "FLEET_CELERY",
+    "FLEET_GPU",
+    "FLEET_GPU_STATE",
+    "FLEET_LOG",
+    "FLEET_LONGEST_STOP",
+    "FLEET_MAX_DELIVERIES",
+    "FLEET_RELEASE",
+    "FLEET_REVISION",
+    "FLEET_STALL_TIMEOUT",
+    "HOME",
+    "NOTIFY_SOCKET",
+    "PYTHONPATH",
+    "SPT_NOENV",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+)
+"""Environment variables that users must not set."""
+
+_PER_CORE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)x", re.ASCII)
+_PERCENT = re.compile(r"(\d{1,5})%", re.ASCII)
+
+
+def _is_ours_to_set(name: str) -> str:
+    if name in _SET_BY_DEPLOY:
+        raise ValueError(f"{name} is set by the deploy itself; leave it out")
+    return name
+
+
+def _is_list(value: object) -> object:
+    """Sets are refused: their order differs in every run, and would restart the workers each time."""
+    if not isinstance(value, list | tuple):
+        raise ValueError('write a list such as ["default"]')
+    return value
+
+
+def _is_address(text: str) -> str:
+    try:
+        if "%" in text:
+            raise ValueError
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError('write an IP address such as "10.0.0.10"') from None
+
+
+def _number(value: object) -> int | None:
+    """A whole number above 0, also as text (pyinfra's --data passes text); None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _is_whole(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("write a whole number")
+    return value
+
+
+def _is_concurrency(value: object) -> object:
+    if number := _number(value):
+        return number
+    per_core = _PER_CORE.fullmatch(value) if isinstance(value, str) else None
+    if value == "auto" or (per_core and float(per_core[1]) > 0):
+        return value
+    raise ValueError('write a number such as 8, a number a core such as "4x", or "auto"')
+
+
+def _is_instances(value: object) -> object:
+    if value == "auto" or _number(value):
+        return _number(value) or value
+    raise ValueError('write a number such as 2, or "auto"')
+
+
+def _is_prefetch(value: object) -> object:
+    if value == "disabled" or _number(value):
+        return _number(value) or value
+    raise ValueError('write how many tasks a slot reserves, such as 1 or 4, or "disabled"')
+
+
+def _is_quota(value: object) -> object:
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if match and int(match[1]) > 0:
+        return value
+    raise ValueError('write a share of one core\'s time such as "150%"')
+
+
+def _is_unavailable(value: object) -> object:
+    share = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if _number(value) or (share and 1 <= int(share[1]) <= 100):
+        return _number(value) or value
+    raise ValueError('write a number such as 2, or a share from "1%" to "100%"')
+
+
+def _is_visibility(value: object) -> object:
+    if value in ("auto", "app") or _number(value):
+        return _number(value) or value
+    raise ValueError('write seconds such as 3600, "auto", or "app" to leave it to the app')
+
+
+def _is_fingerprint(value: object) -> object:
+    digits = re.sub(r"[\s:]", "", value).upper() if isinstance(value, str) else ""
+    if re.fullmatch(r"[0-9A-F]{40}", digits):
+        return digits
+    raise ValueError("write the key's whole fingerprint, 40 hexadecimal digits")
+
+
+def _is_reason(text: str) -> str:
+    if not text.strip():
+        raise ValueError("write the reason for which it is silenced")
+    return text
+
+
+def factor_per_core(concurrency: str) -> float:
+    """The factor of a concurrency that is written for each core: "4x" → 4.0."""
+    return float(concurrency.removesuffix("x"))
+
+
+def cores_of_quota(quota: str) -> int:
+    """Whole cores of a CPU quota, rounded up, at least 1: "150%" → 2."""
+    return max(1, -(-int(quota.removesuffix("%")) // 100))
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+DottedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*(:\w+)?$")]
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_is_ours_to_set)]
+Address = Annotated[str, AfterValidator(_is_address)]
+DriverSource = Literal["debian", "existing", "none"]
+Cuda = Annotated[str, StringConstraints(pattern=r"^\d{1,2}\.\d{1,2}$")]
+Fingerprint = Annotated[str, BeforeValidator(_is_fingerprint)]
+Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
+Concurrency = Annotated[int | str, BeforeValidator(_is_concurrency), ShownType('number, "4x" or "auto"')]
+Instances = Annotated[int | Literal["auto"], BeforeValidator(_is_instances), ShownType('number or "auto"')]
+Prefetch = Annotated[int | Literal["disabled"], BeforeValidator(_is_prefetch), ShownType('number or "disabled"')]
+Unavailable = Annotated[int | str, BeforeValidator(_is_unavailable), ShownType('number or "25%"')]
+Quota = Annotated[str, BeforeValidator(_is_quota)]
+VisibilityTimeout = Annotated[int | Literal["auto", "app"], BeforeValidator(_is_visibility), ShownType('number, "auto" or "app"')]
+Whole = Annotated[int, BeforeValidator(_is_whole)]
+Seconds = Annotated[PositiveInt, BeforeValidator(_is_whole), Field(le=10**8)]
+Names = Annotated[list[Name], BeforeValidator(_is_list)]
+Variables = Annotated[list[Variable], BeforeValidator(_is_list)]
+Reason = Annotated[str, AfterValidator(_is_reason)]
