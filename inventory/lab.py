@@ -1,4 +1,4 @@
-"""The local lab that `fleet lab up` started (FLEET_LAB names another than `lab`). web1 and web2 are in the group web."""
+"""The local lab that `fleet lab up` started (FLEET_LAB names a lab other than `lab`). web1 and web2 are in the group web."""
 
 import json
 import os
@@ -12,7 +12,7 @@ _folder = Path(__file__).parent.parent / ".lab" / _name
 if not (_folder / "lab.json").exists():
     raise SystemExit(f"no lab {_name!r} is running; start it with: fleet lab up" + (f" --name {_name}" if _name != "lab" else ""))
 _lab = json.loads((_folder / "lab.json").read_text())
-# A lab's passwords live and end with it.
+# A lab's passwords are removed with the lab.
 secrets.ensure(_folder / "secrets.env")
 _same = {
     "ssh_user": _lab["user"],
@@ -21,4 +21,4 @@ _same = {
     "secrets_file": str(_folder / "secrets.env"),
 }
 _own = ("ssh_hostname", "ssh_port", "lan_address")
-globals().update(groups({_host: {name: _at[name] for name in _own} | _same for _host, _at in _lab["hosts"].items()}))
+globals().update(groups({_host: {name: _own_data[name] for name in _own} | _same for _host, _own_data in _lab["hosts"].items()}))

@@ -1,4 +1,4 @@
-"""The machines that `vagrant up` made (Vagrantfile), reached as Vagrant itself says. web1 and web2 are in the group web."""
+"""The machines that `vagrant up` made (Vagrantfile), reached as `vagrant ssh-config` says. web1 and web2 are in the group web."""
 
 from pathlib import Path
 

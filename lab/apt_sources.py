@@ -1,4 +1,4 @@
-"""Which Debian mirror this machine uses: the image is built from the same one, so that no mirror is written down here."""
+"""Which Debian mirror this machine uses: the image is built from the same mirror, so that none is named here."""
 
 import os
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ def parse(texts: Iterable[tuple[str, str]], codename: str, suite: str) -> list[s
     `texts`: (file name, content), one-line format or deb822 (`.sources`). `codename`: this machine's own release;
     only its suites count (`codename`, `-updates`, `-security`), and its name is replaced by `suite`.
     """
-    found: list[str] = []
+    sources: list[str] = []
     for name, text in texts:
         entries = _deb822(text) if name.endswith(".sources") else _one_line(text)
         for uri, suites, components in entries:
             for hop in HOPS:
                 if f"{codename}{hop}" in suites and "main" in components:
-                    found.append(f"deb {uri.rstrip('/')} {suite}{hop} main")
-    return sorted(set(found))
+                    sources.append(f"deb {uri.rstrip('/')} {suite}{hop} main")
+    return sorted(set(sources))
 
 
 def of_this_machine(suite: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""One machine from nothing to "SSH works and systemd is up"; all machines of a lab at once."""
+"""Boot the machines of a lab, all at once, until SSH answers and systemd is up on each."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from lab.state import Lab
 
 @dataclass
 class Boot:
-    """What one call does to a lab. `started` collects the pidfiles of the VMs that this call has started."""
+    """One call of a lab command. `started` collects the pidfiles of the VMs that this call has started."""
 
     lab: Lab
     progress: Progress
@@ -36,18 +36,18 @@ class Boot:
         return qemu.Vm(name, host.memory_mb, host.ssh_port, host.lan_address, *place)
 
     def each(self, work: Callable[[str], None], names: Sequence[str]) -> None:
-        """Do `work` for all machines at once; then raise what went wrong: an interruption before all else."""
+        """Do `work` for all machines at once; then raise the errors, an interruption first."""
 
-        def told(name: str) -> None:
+        def work_and_report(name: str) -> None:
             try:
                 work(name)
             except LabError:
-                self.progress.event(f"{name}: failed")  # why, at the end: the others go on meanwhile
+                self.progress.event(f"{name}: failed")  # the reason comes at the end: the other machines go on
                 self.progress.doing(name, None)
                 raise
 
         with ThreadPoolExecutor(max(1, len(names))) as pool:
-            futures = [pool.submit(told, name) for name in names]
+            futures = [pool.submit(work_and_report, name) for name in names]
         errors = [error for future in futures if (error := future.exception())]
         for error in errors:
             if not isinstance(error, LabError):
@@ -56,7 +56,7 @@ class Boot:
             raise LabError("\n".join(map(str, errors)))
 
     def start(self, name: str, *, fresh: bool = False) -> None:
-        """Start machine `name`, unless it runs: on the disk it has, or on a new one if `fresh` or never booted."""
+        """Start machine `name`, unless it runs: on its disk, or on a new disk if `fresh` or never booted."""
         vm, disk = self.vm(name), self.lab.file(name, "qcow2")
         ready = self.lab.file(name, "ready")
         if process.pid_of(vm.pidfile):
@@ -75,7 +75,7 @@ class Boot:
         self.progress.doing(name, "boots")
 
     def wait(self, name: str) -> None:
-        """Wait until machine `name` answers and systemd has done its work; keep its first such state for `reset`."""
+        """Wait until machine `name` answers and systemd has started all units; save its first such state for `reset`."""
         self.progress.doing(name, "boots")
         pid = process.pid_of(self.vm(name).pidfile)
         while not ssh.answers(self.lab.hosts[name]):
@@ -101,7 +101,7 @@ class Boot:
         self.progress.event(f"{name}: up")
 
     def rewind(self, name: str) -> bool:
-        """Put running machine `name` back to its kept state; False when that cannot be done and it has to boot."""
+        """Put running machine `name` back to its saved state. False if it has to boot instead."""
         if not (self.lab.file(name, "ready").exists() and process.pid_of(self.vm(name).pidfile)):
             return False
         self.progress.doing(name, "goes back to its kept state")
@@ -135,8 +135,8 @@ class Boot:
 
     def _check(self, name: str, pid: int | None, detail: str = "") -> None:
         if pid is None or not process.is_running(pid, self.vm(name).pidfile):
-            said = last_lines(self.lab.file(name, "qemu.log")) or "  (nothing)"
-            raise LabError(f"{name}: its QEMU ended; it said:\n{said}\n{self._console(name)}")
+            log = last_lines(self.lab.file(name, "qemu.log")) or "  (nothing)"
+            raise LabError(f"{name}: its QEMU ended; it said:\n{log}\n{self._console(name)}")
         if time.monotonic() > self.deadline:
             raise LabError(f"{name}: not up after {self.timeout:.0f} s{detail}\n{self._console(name)}")
 

@@ -1,4 +1,4 @@
-"""Run another program to its end, or to a deadline, or to the user's Ctrl-C, and leave nothing of it behind."""
+"""Run another program to its end, a deadline or the user's Ctrl-C, and leave no process of it behind."""
 
 import os
 import signal
@@ -21,18 +21,18 @@ def run(
     stdin: bytes = b"",
     watch: Callable[[str], None] | None = None,
 ) -> tuple[int, str]:
-    """Run `argv`; returns its exit status and what it printed on stdout and stderr together.
+    """Run `argv`. Returns its exit status, and its stdout and stderr together.
 
-    `timeout` in seconds; past it the program is ended and the status is 124. `watch` gets the last line printed so
+    `timeout` in seconds: after it the program is ended and the status is 124. `watch` gets the last line printed so
     far, every half second. Raises `InterruptedByUserError` after ending the program when `stop` is set, `LabError`
     when it cannot be started.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as given:
-        given.write(stdin)
-        given.seek(0)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as input_file:
+        input_file.write(stdin)
+        input_file.seek(0)
         try:
             # A session of its own, so that the program's own children can be ended with it.
-            process = subprocess.Popen(argv, cwd=cwd, stdin=given, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(argv, cwd=cwd, stdin=input_file, stdout=out, stderr=out, start_new_session=True)
         except OSError as error:
             raise LabError(f"cannot run {argv[0]}: {error.strerror}") from error
 

@@ -28,9 +28,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-NameOption = Annotated[str, typer.Option("--name", envvar="FLEET_LAB", help="The lab's name; labs run side by side.")]
+NameOption = Annotated[str, typer.Option("--name", envvar="FLEET_LAB", help="The lab's name. Labs run side by side.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout.")]
-TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds that a whole boot may take.")]
+TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds that all machines together may take to boot.")]
 
 
 @app.command()
@@ -40,9 +40,11 @@ def up(
     timeout: TimeoutOption = 300,
     as_json: JsonOption = False,
 ) -> None:
-    """Start the lab's machines, or those of them that do not run, and wait until each is up.
+    """Start the lab's machines that do not run, and wait until each is up.
 
     The first call builds an image (about a minute); then four machines take about a minute on two cores.
+
+    Exit code: 0, or 1 if a machine does not come up.
 
     Example: fleet lab up --hosts "broker1 web1 web2=1536"
     """
@@ -54,7 +56,9 @@ def up(
 
 @app.command()
 def down(name: NameOption = "lab") -> None:
-    """End the lab's machines and remove all that belongs to the lab, its disks and keys too.
+    """End the lab's machines and remove all files of the lab, its disks and keys too.
+
+    Exit code: 0, also if there is no such lab; 1 if another command works on it.
 
     Example: fleet lab down --name try
     """
@@ -65,32 +69,36 @@ def down(name: NameOption = "lab") -> None:
 
 @app.command()
 def status(name: NameOption = "lab", as_json: JsonOption = False) -> None:
-    """Show each machine and whether it is up. Exits with 1 unless all are.
+    """Show each machine and whether it is up.
+
+    Exit code: 0 if every machine is up, else 1.
 
     Example: fleet lab status --json
     """
     with _errors():
-        found = labs.status(name)
+        machines = labs.status(name)
     if as_json:
-        typer.echo(json.dumps({"name": name, "hosts": [asdict(host) for host in found]}, indent=2))
+        typer.echo(json.dumps({"name": name, "hosts": [asdict(host) for host in machines]}, indent=2))
     else:
         table = Table("host", "address", "ssh port", "pid", "memory", "state", "up for", box=None)
-        for host in found:
+        for host in machines:
             seconds = "-" if host.seconds_up is None else f"{host.seconds_up} s"
             cells = (host.host, host.address, host.ssh_port, host.pid or "-", f"{host.memory_mb} MB", host.state, seconds)
             table.add_row(*map(str, cells))
         Console().print(table)
-    if any(host.state != "up" for host in found):
+    if any(host.state != "up" for host in machines):
         raise typer.Exit(1)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def ssh(
     host: Annotated[str, typer.Argument(help="A machine of the lab, as in web1.")],
-    command: Annotated[list[str] | None, typer.Argument(help="A command to run there; without it, a login.")] = None,
+    command: Annotated[list[str] | None, typer.Argument(help="The command to run there. Without a command, you log in.")] = None,
     name: NameOption = "lab",
 ) -> None:
-    """Log in to a machine, or run a command there. Options stand before the host.
+    """Log in to a machine, or run a command there. Write options before the host.
+
+    Exit code: that of the command or of ssh, or 1 if the lab has no such machine.
 
     Example: fleet lab ssh web1 -- systemctl --failed
     """
@@ -100,12 +108,14 @@ def ssh(
             raise LabError(f"lab {name!r} has no host {host!r}; it has {', '.join(lab.hosts)}")
         sys.stdout.flush()
         argv = ssh_client.argv(lab, lab.hosts[host], command or [])
-        os.execvp(argv[0], argv)  # noqa: S606 (no shell is wanted: these are our own words)
+        os.execvp(argv[0], argv)  # noqa: S606 (no shell: every word is the lab's own or the user's)
 
 
 @app.command()
 def reset(name: NameOption = "lab", timeout: TimeoutOption = 300, as_json: JsonOption = False) -> None:
     """Put every machine back to its state after the first boot, in seconds.
+
+    Exit code: 0, or 1 if a machine does not come up.
 
     Example: fleet lab reset
     """

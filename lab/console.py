@@ -1,4 +1,4 @@
-"""What a machine's logs said last, for an error message."""
+"""The end of a machine's log, for an error message."""
 
 import re
 from pathlib import Path

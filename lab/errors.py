@@ -1,9 +1,9 @@
-"""The lab's two ways to end early."""
+"""The errors that end a lab command early."""
 
 
 class LabError(Exception):
-    """A mistake or a failure that the user can act on; its text is the whole message."""
+    """A mistake or a failure that the user can act on. str() is the whole message."""
 
 
 class InterruptedByUserError(Exception):
-    """SIGINT or SIGTERM arrived; what this call started is to be ended."""
+    """SIGINT or SIGTERM arrived: the command ends the processes that it started."""

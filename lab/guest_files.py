@@ -1,4 +1,4 @@
-"""What the lab lays into every guest: sshd, networks, a quiet system, the unit that reads the seed. Pure values."""
+"""The files of every guest: sshd, networks, masked units, the unit that reads the seed. Pure values."""
 
 import io
 import tarfile
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 USER = "debian"
 
-# Under emulation a second of background work costs five: nothing may wake up by itself while a deploy is being watched.
+# Under emulation a second of background work costs five: no timer may run while a test watches a deploy.
 MASKED = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -51,7 +51,7 @@ FILES: dict[str, str] = {
     "etc/sudoers.d/lab": f"{USER} ALL=(ALL) NOPASSWD: ALL\n",
     "etc/systemd/system/lab-seed.service": SEED_UNIT,
     "etc/systemd/network/10-nat.network": "[Match]\nName=eth0\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n",
-    # The list is what the virtual machine has; MODULES=most would unpack ten times as much at every boot.
+    # The list has the virtual machine's devices; MODULES=most would unpack ten times as much at every boot.
     "etc/initramfs-tools/conf.d/lab": "MODULES=list\nCOMPRESS=lz4\nRESUME=none\n",
     "usr/share/initramfs-tools/modules.d/lab": "virtio_pci\nvirtio_blk\nvirtio_net\nvirtio_rng\next4\ncrc32c_generic\n",
     "etc/fstab": "/dev/vda / ext4 defaults,noatime 0 0\n",

@@ -1,4 +1,4 @@
-"""The image all labs boot from: built once a week and recipe, kept in the user's cache."""
+"""The image that all labs boot from: built once a week and recipe, stored in the user's cache."""
 
 import fcntl
 import os
@@ -21,18 +21,18 @@ BUILD_TIMEOUT_S = 1800
 
 
 def cache_directory() -> Path:
-    """Where images are kept: $XDG_CACHE_HOME (or ~/.cache)/celery-fleet/images."""
+    """The folder of the images: $XDG_CACHE_HOME (or ~/.cache)/celery-fleet/images."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "celery-fleet" / "images"
 
 
 def ensure(progress: Progress, stop: Stop) -> Path:
-    """The directory of this week's image (vmlinuz, initrd.img, disk.raw), built if it is not there: about a minute.
+    """The directory of this week's image (vmlinuz, initrd.img, disk.raw), built if it is missing (about a minute).
 
-    Raises `LabError` when a tool is missing or the build fails; then, and when interrupted, nothing of it stays.
+    Raises `LabError` if a tool is missing or the build fails. A build that fails or is interrupted leaves no files.
     """
     root = os.geteuid() == 0
     sources = apt_sources.of_this_machine(recipe.SUITE)
-    # A guest that talks TLS through what this machine sits behind needs the same extra certificates.
+    # A guest that connects through this machine's TLS proxy needs the same extra certificates.
     files = guest_files.files_tar({file.name: file.read_bytes() for file in sorted(CERTIFICATES.glob("*.crt"))})
     year, week, _ = date.today().isocalendar()
     image = cache_directory() / recipe.digest(files, sources, f"{year}-W{week:02}")
@@ -40,7 +40,7 @@ def ensure(progress: Progress, stop: Stop) -> Path:
         tools.check(tools.TO_BUILD if root else (*tools.TO_BUILD, *tools.TO_BUILD_WITHOUT_ROOT))
         image.parent.mkdir(parents=True, exist_ok=True)
         with _lock(image.parent, progress, stop):
-            if not image.is_dir():  # else another command built it while this one waited
+            if not image.is_dir():  # else another command built it while this command waited
                 _build(image, files, sources, progress, stop, root=root)
                 _forget_unused(image.parent)
                 return image

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a flag, so that a command ends what it started before it ends itself."""
+"""SIGINT and SIGTERM as a flag, so that a command ends the processes that it started before it ends itself."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from lab.errors import InterruptedByUserError
 
 
 class Stop:
-    """Set once the user wants to end; every wait in the lab goes through it."""
+    """Set once the user interrupts. Every wait of the lab goes through `sleep`."""
 
     def __init__(self) -> None:
         """Not set."""
@@ -25,16 +25,16 @@ class Stop:
             raise InterruptedByUserError
 
     def sleep(self, seconds: float) -> None:
-        """Wait `seconds`; raises `InterruptedByUserError` at once when set."""
+        """Wait `seconds`. Raises `InterruptedByUserError` as soon as set."""
         self._event.wait(seconds)
         self.check()
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """While inside, SIGINT, SIGTERM and SIGHUP set the `Stop` that is given, and do nothing else.
+    """Within the context, SIGINT, SIGTERM and SIGHUP set the `Stop` that it yields, and do nothing else.
 
-    An exception out of a signal handler could come between a QEMU's start and the note that it was started.
+    An exception from a signal handler could come between the start of a QEMU and the line that records it.
     """
     stop = Stop()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""What can be done with a lab as a whole: up, down, status, reset."""
+"""The commands on a whole lab: up, down, status, reset."""
 
 import shutil
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from lab.state import Lab
 
 @dataclass(frozen=True)
 class HostStatus:
-    """One machine now. `state`: up (SSH answers), starting (its process runs) or down. `seconds_up` of its process."""
+    """One machine now. `state`: up (SSH answers), starting (its process runs) or down. `seconds_up`: of its process."""
 
     host: str
     address: str
@@ -30,15 +30,15 @@ class HostStatus:
 
 
 def up(name: str, hosts: str | None, timeout: float, progress: Progress, stop: Stop) -> Lab:
-    """Have the lab `name` up, with `hosts` (None: those it has, or the default ones), within `timeout` s a boot.
+    """Start the lab `name`, with `hosts` (None: its machines, or the default machines), within `timeout` s a boot.
 
-    What runs is kept. Returns the lab as it is recorded. Raises `LabError` when a machine does not come up, and
-    `InterruptedByUserError` when `stop` is set: then nothing that this call started still runs.
+    Running machines stay as they are. Returns the lab as it is recorded. Raises `LabError` if a machine does not come up, and
+    `InterruptedByUserError` if `stop` is set: then no machine that this call started still runs.
     """
     tools.check(tools.TO_RUN)
     known = state.read(name)
     machines = known.machines() if known else []
-    wanted = parse_hosts(hosts, machines) if hosts else machines or default_machines()
+    requested = parse_hosts(hosts, machines) if hosts else machines or default_machines()
     if known and not Path(known.image, "disk.raw").exists():
         raise LabError(f"the image of lab {name!r} is gone ({known.image}): take the lab down, then up")
     place = Path(known.image) if known else image.ensure(progress, stop)
@@ -47,9 +47,9 @@ def up(name: str, hosts: str | None, timeout: float, progress: Progress, stop: S
     with locked(directory):
         if state.read(name) != known:
             raise LabError(f"another command changed lab {name!r} meanwhile: run this again")
-        lab = record(name, directory, place, known, wanted)
+        lab = record(name, directory, place, known, requested)
         boot = Boot(lab, progress, stop, timeout, accelerator_here())
-        names = [machine.name for machine in wanted]
+        names = [machine.name for machine in requested]
         running = [n for n in lab.hosts if process.pid_of(lab.file(n, "pid"))]
         if reused := [n for n in names if n in running]:
             progress.event(f"running already: {', '.join(reused)}")
@@ -58,7 +58,7 @@ def up(name: str, hosts: str | None, timeout: float, progress: Progress, stop: S
                 boot.start(machine)
             boot.each(boot.wait, names)
             if known and set(lab.hosts) != set(known.hosts):
-                boot.each(boot.settle, running)  # they do not know the new machines by name
+                boot.each(boot.settle, running)  # their /etc/hosts lacks the new machines
         except InterruptedByUserError:
             progress.event("interrupted: ending what this call started")
             boot.end_started()
@@ -67,7 +67,7 @@ def up(name: str, hosts: str | None, timeout: float, progress: Progress, stop: S
 
 
 def reset(name: str, timeout: float, progress: Progress, stop: Stop) -> Lab:
-    """Put every machine of the lab back to the state after its first boot: seconds. Errors as those of `up`.
+    """Put every machine of the lab back to the state after its first boot, in seconds. Raises the errors of `up`.
 
     A machine without such a state, or whose process died, gets a fresh disk and boots.
     """
@@ -75,7 +75,7 @@ def reset(name: str, timeout: float, progress: Progress, stop: Stop) -> Lab:
     with locked(lab.directory):
         boot = Boot(lab, progress, stop, timeout, accelerator_here())
 
-        def one(host: str) -> None:
+        def reset_machine(host: str) -> None:
             if boot.rewind(host):
                 return
             process.stop(lab.file(host, "pid"))
@@ -83,7 +83,7 @@ def reset(name: str, timeout: float, progress: Progress, stop: Stop) -> Lab:
             boot.wait(host)
 
         try:
-            boot.each(one, list(lab.hosts))
+            boot.each(reset_machine, list(lab.hosts))
         except InterruptedByUserError:
             boot.end_started()
             raise
@@ -91,9 +91,9 @@ def reset(name: str, timeout: float, progress: Progress, stop: Stop) -> Lab:
 
 
 def down(name: str) -> list[str]:
-    """End every VM of the lab and remove its directory. Returns what was done, a line each; empty: nothing to do.
+    """End every VM of the lab and remove its directory. Returns a line for each thing done; empty if there was nothing to do.
 
-    Goes by what is in the directory, not by lab.json, so that a lab which only half started goes too.
+    The VMs are those of the seed files in the directory, not of lab.json: a lab that only half started is removed too.
     """
     directory = state.lab_directory(name)
     if not directory.is_dir():
@@ -108,20 +108,20 @@ def down(name: str) -> list[str]:
 
 
 def status(name: str) -> list[HostStatus]:
-    """How each machine of the lab is now. `LabError` when there is no such lab."""
+    """The state of each machine of the lab now. Raises `LabError` if there is no such lab."""
     lab = existing(name)
-    found = []
+    machines = []
     for host, at in lab.hosts.items():
         pid = process.pid_of(lab.file(host, "pid"))
         seconds = process.seconds_up(pid) if pid else None
         now = "down" if pid is None else "up" if ssh.answers(at) else "starting"
         whole = None if seconds is None else int(seconds)
-        found.append(HostStatus(host, at.lan_address, at.ssh_port, at.memory_mb, pid, now, whole))
-    return found
+        machines.append(HostStatus(host, at.lan_address, at.ssh_port, at.memory_mb, pid, now, whole))
+    return machines
 
 
 def existing(name: str) -> Lab:
-    """The lab called `name`. `LabError` when there is none."""
+    """The lab called `name`. Raises `LabError` if there is none."""
     lab = state.read(name)
     if lab is None:
         raise LabError(f"there is no lab {name!r} here ({state.lab_directory(name)}): start it with `fleet lab up`")

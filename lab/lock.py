@@ -11,7 +11,7 @@ from lab.errors import LabError
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the lab alone. `LabError` when another command works on it: two would start one VM twice."""
+    """Hold the lab alone. Raises `LabError` if another command works on it: two commands would start a VM twice."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

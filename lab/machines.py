@@ -1,4 +1,4 @@
-"""The machines of a lab: who is in it, with how much memory, at which address."""
+"""The machines of a lab: their names, memory and addresses."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from lab.errors import LabError
 
 ROLES = json.loads(Path(__file__).with_name("machines.json").read_text())
 """Role → how many machines, memory in MiB, and the first one's address under Vagrant. The Vagrantfile reads the same file."""
-DEFAULT_HOSTS = " ".join(f"{role}{n}" for role, one in ROLES.items() for n in range(1, one["machines"] + 1))
+DEFAULT_HOSTS = " ".join(f"{role}{n}" for role, settings in ROLES.items() for n in range(1, settings["machines"] + 1))
 DEFAULT_MEMORY_MB = 1024
 MIN_MEMORY_MB = 256
 FIRST_ADDRESS = 11
@@ -55,27 +55,27 @@ def parse_host(word: str) -> tuple[str, str, int | None]:
 def parse_hosts(text: str, known: Sequence[Machine] = ()) -> list[Machine]:
     """The machines that `--hosts` asks for, in its order.
 
-    `known`: the machines that the lab has already; one of them keeps its address and memory, a new one gets the next
-    address. Raises `LabError` for a bad or doubled name, or when a known machine is asked for with other memory.
+    `known`: the machines that the lab has already. A known machine keeps its address and memory; a new machine gets the next
+    address. Raises `LabError` for a bad or doubled name, and for a known machine with other memory.
     """
     have = {machine.name: machine for machine in known}
-    wanted: dict[str, Machine] = {}
+    requested: dict[str, Machine] = {}
     for word in text.replace(",", " ").split():
         name, role, memory = parse_host(word)
-        if name in wanted:
+        if name in requested:
             raise LabError(f"host {name!r} is named twice")
         if name in have:
             if memory not in (None, have[name].memory_mb):
                 raise LabError(f"{name} has {have[name].memory_mb} MB in this lab: take the lab down to change that")
-            wanted[name] = have[name]
+            requested[name] = have[name]
         else:
-            new = len(known) + sum(n not in have for n in wanted)
-            wanted[name] = Machine(
+            new = len(known) + sum(n not in have for n in requested)
+            requested[name] = Machine(
                 name, (role,), memory or ROLES.get(role, {}).get("memory_mb", DEFAULT_MEMORY_MB), lan_address(new)
             )
-    if not wanted:
+    if not requested:
         raise LabError(f'no hosts: write them as in --hosts "{DEFAULT_HOSTS}"')
-    return list(wanted.values())
+    return list(requested.values())
 
 
 def default_machines() -> list[Machine]:
@@ -84,7 +84,7 @@ def default_machines() -> list[Machine]:
 
 
 def vagrant_address(name: str) -> str:
-    """The private address that the Vagrantfile gives a machine: web1 → 192.168.56.21, web2 → .22. `LabError` for another role."""
+    """A machine's private address in the Vagrantfile: web1 → 192.168.56.21, web2 → .22. Raises `LabError` for another role."""
     name, role, _ = parse_host(name)
     if role not in ROLES:
         raise LabError(f"host {name!r}: the Vagrantfile has no role {role!r}, but {', '.join(ROLES)}")
@@ -94,11 +94,11 @@ def vagrant_address(name: str) -> str:
 def groups(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
     """A pyinfra inventory of these machines, name → its data: `all`, and a group for each role, as web of web1 and web2."""
     made: dict[str, list[Any]] = {"all": []}
-    for name, reach in hosts.items():
+    for name, connection in hosts.items():
         role = parse_host(name)[1]
-        # A stand-in: there is no device in a virtual machine, and the demo's GPU task computes without.
+        # A stand-in: a virtual machine has no device, and the demo's GPU task computes without.
         device = {"gpus": 1, "nvidia": {"driver": "none"}} if role == "gpu" else {}
-        made["all"].append((name, {**reach, **device}))
+        made["all"].append((name, {**connection, **device}))
         made.setdefault(role, []).append(name)
     return made
 

@@ -15,7 +15,7 @@ def _start(seed: str) -> int:
 
 
 def candidates(seed: str) -> Iterator[int]:
-    """Every port of the range once, from a place that `seed` decides: other labs look elsewhere first."""
+    """Every port of the range once, from a start that `seed` decides: two labs rarely try the same port first."""
     span = LAST - FIRST
     return (FIRST + (_start(seed) + step) % span for step in range(span))
 

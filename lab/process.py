@@ -1,4 +1,4 @@
-"""A VM's process: start it, find it, end it, by PID and never without proof that the PID is this VM."""
+"""A VM's process: start it, find it, end it. No signal is sent without proof that the PID is this VM."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from lab.qemu import Vm, argv, is_vm
 
 
 def create_disk(disk: Path, base: Path) -> None:
-    """A fresh disk: an empty overlay over the image's `base`. `LabError` when qemu-img fails."""
+    """Create a disk: an empty overlay over the image's `base`. Raises `LabError` if qemu-img fails."""
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(disk)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
@@ -41,14 +41,14 @@ def is_running(pid: int, pidfile: Path) -> bool:
 def pid_of(pidfile: Path) -> int | None:
     """The PID of the running VM with this pidfile, or None.
 
-    Looked up in /proc and not in the file: a VM just started has not written it yet, and a dead one leaves it.
+    It is looked up in /proc and not in the file: a VM just started has not written the file yet, and a dead VM leaves it.
     """
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
     return next((pid for pid in pids if is_running(pid, pidfile)), None)
 
 
 def seconds_up(pid: int) -> float | None:
-    """For how many seconds process `pid` has run; None when it is gone."""
+    """For how many seconds process `pid` has run; None if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:

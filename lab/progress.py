@@ -1,4 +1,4 @@
-"""Tell the user what happens, all along: a line an event, and in between a sign of life."""
+"""Progress for the user: a line for each event, and a sign of life in between."""
 
 import sys
 import threading
@@ -12,8 +12,8 @@ HEARTBEAT_S = 15
 
 
 class Progress:
-    """Lines on stderr with the seconds since the start. On a terminal also a live line; elsewhere every 15 seconds
-    one line with what is being waited for."""
+    """Lines on stderr with the seconds since the start. A terminal also shows a live line; elsewhere a line every 15 seconds
+    names what the command waits for."""
 
     def __init__(self) -> None:
         """Start counting."""
@@ -31,11 +31,11 @@ class Progress:
         return time.monotonic() - self._started
 
     def event(self, text: str) -> None:
-        """Say that something happened."""
+        """Print a line about an event."""
         self._console.print(f"[{self.seconds:4.0f} s] {text}", markup=False)
 
     def doing(self, who: str, what: str | None) -> None:
-        """Note what `who` ("web1", "image") is busy with now; None when it is done."""
+        """Note what `who` ("web1", "image") does now; None if it is done."""
         with self._lock:
             if what is None:
                 self._doing.pop(who, None)
@@ -43,7 +43,7 @@ class Progress:
                 self._doing[who] = what
 
     def line(self) -> str:
-        """What is going on now, in one line."""
+        """All current work, in one line."""
         with self._lock:
             return ", ".join(f"{who}: {what}" for who, what in self._doing.items()) or "working"
 

@@ -1,4 +1,4 @@
-"""One virtual machine: the command line that is it, and whether it runs."""
+"""One virtual machine: the command line that starts it, and by which it is recognized."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from lab.seed import lan_mac
 
 @dataclass(frozen=True)
 class Vm:
-    """All that QEMU has to know. `memory_mb` in MiB; `multicast` is "group:port"; `directory` holds the VM's files."""
+    """The settings of one VM. `memory_mb` in MiB; `multicast` is "group:port"; `directory` holds the VM's files."""
 
     name: str
     memory_mb: int
@@ -24,12 +24,12 @@ class Vm:
 
     @property
     def pidfile(self) -> Path:
-        """Absolute: as an argument of QEMU it is the sign by which the process is known as this VM."""
+        """Absolute: this argument of QEMU identifies the process as this VM."""
         return self.directory / f"{self.name}.pid"
 
 
 def accelerator(cpuinfo: str, kvm_usable: bool) -> str:
-    """QEMU's `-accel`: kvm where the CPU can (`cpuinfo`: /proc/cpuinfo) and /dev/kvm may be used, else emulation.
+    """QEMU's `-accel`: kvm if the CPU has it (`cpuinfo`: /proc/cpuinfo) and /dev/kvm is usable, else emulation.
 
     /dev/kvm alone proves nothing: inside a VM it can exist and still not run a guest.
     """
@@ -42,7 +42,7 @@ def accelerator_here() -> str:
 
 
 def kernel_command_line(vm: Vm) -> str:
-    """The guest kernel's parameters. The machine-id is given, so that a boot need not find one."""
+    """The guest kernel's parameters. The machine-id is a parameter, so that a boot need not generate one."""
     machine_id = hashlib.md5(f"{vm.directory}/{vm.name}".encode(), usedforsecurity=False).hexdigest()
     return (
         "console=ttyS0 root=/dev/vda rw loglevel=5 systemd.show_status=true mitigations=off net.ifnames=0 audit=0 "
@@ -51,7 +51,7 @@ def kernel_command_line(vm: Vm) -> str:
 
 
 def argv(vm: Vm) -> list[str]:
-    """QEMU's command line. Paths but the image's and the pidfile are relative to `vm.directory`: run it there.
+    """QEMU's command line. Run it in `vm.directory`: all paths but the image's and the pidfile's are relative to it.
 
     (A Unix socket's path has at most 107 bytes, which a deep directory exceeds.)
     """
@@ -75,22 +75,6 @@ def argv(vm: Vm) -> list[str]:
 
 
 def is_vm(cmdline: bytes, pidfile: Path) -> bool:
-    """Whether /proc/PID/cmdline is that of the VM with this pidfile: a QEMU, and the pidfile among its arguments."""
+    """Whether `cmdline` (/proc/PID/cmdline) is the VM with this pidfile: a QEMU with the pidfile among its arguments."""
     words = cmdline.split(b"\0")
     return Path(os.fsdecode(words[0])).name.startswith("qemu-system-") and os.fsencode(pidfile) in words
-
-
-def pid_of(pidfile: Path) -> int | None:
-    """The PID of the running VM with this pidfile, or None.
-
-    Looked up in /proc, not in the pidfile: that misses a VM which has not written it yet, and outlives one.
-    """
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                cmdline = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if is_vm(cmdline, pidfile):
-                return int(entry.name)
-    return None

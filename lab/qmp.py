@@ -1,4 +1,4 @@
-"""Ask a running QEMU to save or load its whole state, through its QMP socket."""
+"""Save, load or reset a running VM, through the QMP socket of its QEMU."""
 
 import json
 import os
@@ -12,17 +12,17 @@ SNAPSHOT = "fresh"
 
 
 def save(directory: Path, name: str) -> None:
-    """Keep the running VM's memory and disk as the snapshot "fresh", inside its qcow2. `LabError` when it fails."""
+    """Save the running VM's memory and disk as the snapshot "fresh", in its qcow2. Raises `LabError` if that fails."""
     _monitor(directory, name, f"savevm {SNAPSHOT}")
 
 
 def load(directory: Path, name: str) -> None:
-    """Put the running VM back to the snapshot "fresh". `LabError` when there is none or it fails."""
+    """Put the running VM back to the snapshot "fresh". Raises `LabError` if there is none, or that fails."""
     _monitor(directory, name, f"loadvm {SNAPSHOT}")
 
 
 def reset(directory: Path, name: str) -> None:
-    """Press the reset button of the running VM. `LabError` when it fails."""
+    """Press the reset button of the running VM. Raises `LabError` if that fails."""
     _monitor(directory, name, "system_reset")
 
 
@@ -31,7 +31,7 @@ def _monitor(directory: Path, name: str, command: str, timeout: float = 120) -> 
     try:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(timeout)
-            # By the open folder, because a socket's path has at most 107 bytes and a lab may lie deep.
+            # The path goes through the open folder: a socket's path has at most 107 bytes, which a deep lab exceeds.
             sock.connect(f"/proc/self/fd/{folder}/{name}.qmp")
             with sock.makefile("rw") as stream:
                 json.loads(stream.readline())  # the greeting
@@ -41,7 +41,7 @@ def _monitor(directory: Path, name: str, command: str, timeout: float = 120) -> 
         raise LabError(f"{name}: no answer from its QEMU to {command!r}: {error}") from error
     finally:
         os.close(folder)
-    if answer:  # the human monitor says nothing when all is well
+    if answer:  # the human monitor answers a success with nothing
         raise LabError(f"{name}: {command}: {str(answer).strip()}")
 
 

@@ -1,4 +1,4 @@
-"""What the image is made of, and the commands that make a disk of them. Pure values, no I/O."""
+"""The packages of the image, and the commands that make a disk of them. Pure values, no I/O."""
 
 import hashlib
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ rm -f "$1"/etc/ssh/ssh_host_*
 chroot "$1" apt-cache gencaches
 """
 
-# After mmdebstrap is done with the root, because its own cleaning touches resolv.conf and machine-id.
-# An empty machine-id, not a missing one: a missing one makes systemd apply its presets to every unit at the first boot.
+# This runs after mmdebstrap, because mmdebstrap's own cleaning touches resolv.conf and machine-id.
+# The machine-id is empty: without the file, systemd would apply its presets to every unit at the first boot.
 FINISH = """set -e
 mkdir root
 tar --extract --file root.tar --directory root --numeric-owner --same-permissions --exclude './dev/*'
@@ -52,7 +52,7 @@ rm -rf root root.tar files.tar
 def mmdebstrap_argv(sources: Sequence[str], *, root: bool) -> list[str]:
     """The command that builds `root.tar` in the working directory from `files.tar` there.
 
-    `sources`: apt lines ("deb URI suite main"). `root`: whether the caller is root; without it, user namespaces do.
+    `sources`: apt lines ("deb URI suite main"). `root`: whether the caller is root; otherwise mmdebstrap uses user namespaces.
     """
     return [
         "mmdebstrap",
@@ -72,7 +72,7 @@ def mmdebstrap_argv(sources: Sequence[str], *, root: bool) -> list[str]:
 
 
 def digest(files: bytes, sources: Sequence[str], week: str) -> str:
-    """The image's name: 16 hex digits of a hash over all that goes into it.
+    """The image's name: 16 hex digits of a hash over everything that it is built from.
 
     `week`: the calendar week ("2030-W07"), so that package lists in the image are never older than a week.
     """

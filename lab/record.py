@@ -1,4 +1,4 @@
-"""Write down what a lab is to be, before anything of it is started."""
+"""Write a lab's record, lab.json, before any machine of it is started."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from lab.machines import Machine
 from lab.state import Host, Lab
 
 
-def record(name: str, directory: Path, place: Path, known: Lab | None, wanted: list[Machine]) -> Lab:
-    """Decide ports, make the keys, write lab.json and known_hosts; returns what lab.json says.
+def record(name: str, directory: Path, place: Path, known: Lab | None, requested: list[Machine]) -> Lab:
+    """Choose ports, make the keys, write lab.json and known_hosts. Returns the lab.
 
-    `place`: the image's directory. `known`: the lab as it is recorded, or None for a new one; a machine of it keeps its
-    port, unless it is down and another program took the port. `wanted`: machines that have to be in it.
+    `place`: the image's directory. `known`: the recorded lab, or None for a new lab; a known machine keeps its port, unless it
+    is down and another program took the port. `requested`: machines that the lab must have.
     """
     have = dict(known.hosts) if known else {}
-    for machine in wanted:
+    for machine in requested:
         old = have.get(machine.name)
         runs = process.pid_of(directory / f"{machine.name}.pid") is not None
         if old and (runs or ports.tcp_is_free(old.ssh_port)):

@@ -1,4 +1,4 @@
-"""What one machine gets besides the image: name, keys, addresses, as a tar on a small second disk."""
+"""The seed of a machine: its name, keys and addresses, as a tar on a small second disk."""
 
 import io
 import tarfile
@@ -8,7 +8,7 @@ from lab.guest_files import USER
 
 
 def lan_mac(address: str) -> str:
-    """The MAC of eth1 for a LAN address: its last octet, so that they are as distinct as the addresses."""
+    """The MAC of eth1 for a LAN address. It ends with the address's last octet, so that MACs are as distinct as addresses."""
     return f"52:54:00:77:00:{int(address.rsplit('.', 1)[1]):02x}"
 
 
@@ -19,13 +19,13 @@ def etc_hosts(addresses: Mapping[str, str]) -> str:
 
 
 def seed_tar(name: str, addresses: Mapping[str, str], user_key: str, host_key: str) -> bytes:
-    """The seed of machine `name` as a tar, a multiple of 512 bytes, so that it can be a disk as it is.
+    """The seed of machine `name` as a tar. Its size is a multiple of 512 bytes, so that it can be a disk.
 
-    `user_key`: the public key that may log in. `host_key`: the machine's private SSH host key, made outside, so that
-    the lab knows the machine before its first boot and never has to trust a key on first sight.
+    `user_key`: the public key that may log in. `host_key`: the machine's private SSH host key, made outside: the lab
+    knows it before the first boot and never has to trust a key on first sight.
     """
     address = addresses[name]
-    # Not required for online: networkd-wait-online would hold the boot for two minutes for a LAN without a router.
+    # RequiredForOnline=no: networkd-wait-online would hold the boot for two minutes for a LAN without a router.
     lan = (
         f"[Match]\nMACAddress={lan_mac(address)}\n\n[Link]\nRequiredForOnline=no\n\n"
         f"[Network]\nAddress={address}/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"

@@ -1,4 +1,4 @@
-"""SSH into a machine of the lab, knowing its key beforehand and never touching the user's own known_hosts."""
+"""SSH to a machine of the lab, whose key is known beforehand. The user's own known_hosts is never touched."""
 
 import socket
 import subprocess
@@ -20,20 +20,20 @@ def argv(lab: Lab, host: Host, command: list[str]) -> list[str]:
         "LogLevel": "ERROR",
     }
     flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-    # -F: a user's own ssh configuration (a proxy, a jump host) has no say here.
+    # -F: ignore the user's own ssh configuration (a proxy, a jump host).
     return ["ssh", "-F", "/dev/null", *flags, "-p", str(host.ssh_port), f"{lab.user}@{host.ssh_hostname}", *command]
 
 
 def make_key(path: Path, comment: str) -> None:
-    """Make an ed25519 key pair at `path` and `path`.pub, unless it is there."""
+    """Make an ed25519 key pair at `path` and `path`.pub, unless it exists."""
     if not path.exists():
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 def answers(host: Host, timeout: float = 3) -> bool:
-    """Whether an SSH server greets at the host's port. QEMU accepts for a guest that is not up yet: only the
-    greeting tells."""
+    """Whether an SSH server greets at the host's port. QEMU accepts connections for a guest that is not up yet:
+    only the greeting proves it."""
     try:
         with socket.create_connection((host.ssh_hostname, host.ssh_port), timeout=timeout) as sock:
             sock.settimeout(timeout)

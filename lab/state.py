@@ -1,4 +1,4 @@
-"""What a lab is, on disk: .lab/<name>/lab.json and the files beside it."""
+"""A lab on disk: .lab/<name>/lab.json and the files beside it."""
 
 import json
 from pathlib import Path
@@ -56,12 +56,12 @@ def labs_root(start: Path | None = None) -> Path:
 
 
 def lab_directory(name: str) -> Path:
-    """Where the lab called `name` lives; it need not exist. `LabError` for a name that cannot be one."""
+    """Where the lab called `name` lives; it need not exist. Raises `LabError` for an invalid name."""
     return labs_root() / check_lab_name(name)
 
 
 def read(name: str) -> Lab | None:
-    """The lab called `name`, or None where there is none. `LabError` when its lab.json cannot be understood."""
+    """The lab called `name`, or None if there is none. Raises `LabError` if its lab.json is invalid."""
     path = lab_directory(name) / "lab.json"
     try:
         return Lab.model_validate(json.loads(path.read_text()))
@@ -72,7 +72,7 @@ def read(name: str) -> Lab | None:
 
 
 def write(lab: Lab) -> None:
-    """Write lab.json whole: a reader never sees half of it."""
+    """Write lab.json atomically: a reader never sees half of it."""
     path = lab.directory / "lab.json"
     part = path.with_suffix(".json.part")
     part.write_text(json.dumps(lab.model_dump(), indent=2) + "\n")

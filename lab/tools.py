@@ -1,4 +1,4 @@
-"""The programs that the lab needs from the machine."""
+"""The programs that the lab needs on this machine."""
 
 import shutil
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ TO_BUILD_WITHOUT_ROOT = ("fakeroot", "newuidmap")
 
 
 def missing_message(missing: Iterable[str]) -> str:
-    """One message for all missing programs, with the Debian packages to install."""
+    """A message about all missing programs, with the Debian packages to install."""
     programs = list(missing)
     packages = sorted({PACKAGE_OF[program] for program in programs})
     return f"missing: {', '.join(programs)}. Install with: apt-get install {' '.join(packages)}"

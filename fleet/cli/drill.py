@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from fleet.broker import connect
+from fleet.cli.arguments import InventoryFile, say
 from fleet.drill import fault as fault_drill
 from fleet.drill import faults, report, rollout
 from fleet.drill.errors import DrillError
+from fleet.drill.faults import Fault
 from fleet.inventory.ask import ask_machines
 from fleet.inventory.read import read_inventory
 from fleet.plan import facts
@@ -23,17 +26,17 @@ from fleet.plan.plan import Plan, resolved
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 
-app = typer.Typer(help="Try the fleet's promises on the fleet itself.", no_args_is_help=True)
+app = typer.Typer(help="Try the fleet's promises on the fleet itself.", no_args_is_help=True, rich_markup_mode=None)
 
-File = Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/lab.py.")]
 GroupData = Annotated[Path | None, typer.Option(help="More group data, as pyinfra's --group-data.", exists=True, file_okay=False)]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, on machines that are not this one's own lab.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a drill on machines other than this machine's lab.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Role = Annotated[str | None, typer.Option(help="The role whose worker or machine is affected.", metavar="NAME")]
 
 
-@app.command("roll")
-def drill_roll(
-    file: File,
+@app.command("rollout")
+def drill_rollout(
+    file: InventoryFile,
     phases: Annotated[
         str, typer.Option(metavar="NAMES", help=f"Which of these, in this order: {', '.join(rollout.PHASES)}.")
     ] = ",".join(rollout.PHASES),
@@ -41,119 +44,136 @@ def drill_roll(
     before: Annotated[
         float, typer.Option(help="Seconds of load before the first phase, and after the last.", min=0, max=3600)
     ] = 20,
-    log: Annotated[Path, typer.Option(help="Where pyinfra's output goes.")] = Path("drill.log"),
+    log: Annotated[Path, typer.Option(help="The file for pyinfra's output.")] = Path("drill.log"),
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Deploy, restart and roll back under a steady load of numbered tasks, with good releases and bad ones, and account for each.
 
-    The tasks are of this project's own (fleet.drill); yours are not sent. The phase "fails every task" fails yours, too, on one
-    worker for some seconds: leave it out on production. Where a phase has brought another release, the last one is "as before",
-    which brings back what the sources make. Exit code: 1 where a task was lost or run twice, or a phase did not go as it should;
-    2 where the drill itself was cut off.
+    The tasks are this project's own (fleet.drill); no task of yours is sent. The phase "fails every task" also fails your tasks,
+    on one worker for some seconds: leave it out in production. If a phase brings another release, the drill ends with the phase
+    "as before", which deploys the release of your sources.
 
-    Example: fleet drill roll inventory/lab.py --phases release,restart,rollback
+    Exit code: 0; 1 if a task was lost or run twice, or a phase failed; 2 if the drill itself was cut off.
+
+    Example: fleet drill rollout inventory/lab.py --phases release,restart,rollback
     """
-    from fleet.drill import load  # it imports Celery, which no other command waits for
+    from fleet.drill import load  # imported here: it imports Celery, which no other command needs
 
     names = rollout.complete([name.strip() for name in phases.split(",") if name.strip()])
-    found = read_inventory(file, group_data)
-    fleet = load_fleet(found)
+    inventory = read_inventory(file, group_data)
+    fleet = load_fleet(inventory)
     if set(names) & set(rollout.BROKEN):
         rollout.module_of(Path(fleet.settings.app_source), fleet.settings.celery_app)
     log.write_text("")
-    _confirm(file, found, yes, f"restarts its workers ({', '.join(names)})")
-    plan = _plan(fleet, found)
+    _confirm(file, inventory, yes, f"restart its workers ({', '.join(names)})")
+    plan = _plan(fleet, inventory)
     more = ["--group-data", str(group_data)] if group_data else []
-    cut_off = rollout.CUT_OFF.format(file)
-    with _told(fleet, cut_off), connect.broker(found, fleet) as urls:
+    with _cut_off_explained(fleet, rollout.CUT_OFF.format(file)), connect.broker(inventory, fleet) as urls:
         started = time.monotonic()
-        with load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan)) as sending:
-            done = rollout.roll(rollout.Runs(file, plan, found.hosts, more, log, say), sending, names, before)
-            sending.stop()
+        with load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan)) as producer:
+            done = rollout.roll(rollout.Runs(file, plan, inventory.hosts, more, log, say), producer, names, before)
+            producer.stop()
             say("waiting for what was sent …")
-            sending.wait_until_finished(rollout.PATIENCE)
-            said = rollout.report(sending, done, time.monotonic() - started)
-    if as_json:
-        typer.echo(json.dumps(said))
-    else:
-        report.show(said, Console())
-    wrong = said["lost"] or said["run_twice"] or any(phase.went_wrong for phase in done)
-    raise typer.Exit(1 if wrong else 0)
+            producer.wait_until_finished(rollout.PATIENCE)
+            account = rollout.report(producer, done, time.monotonic() - started)
+    _print(account, report.show, as_json)
+    raise typer.Exit(1 if account["lost"] or account["run_twice"] or any(phase.went_wrong for phase in done) else 0)
 
 
-def _add(fault: faults.Fault) -> None:
-    """`fleet drill <fault>`."""
+@app.command("roll", hidden=True)
+@functools.wraps(drill_rollout)
+def drill_roll(*arguments: Any, **options: Any) -> None:
+    """The earlier name of `fleet drill rollout`."""
+    say("fleet drill roll: the command's name is fleet drill rollout now")
+    drill_rollout(*arguments, **options)
 
-    def drill_fault(
-        file: File,
-        role: Annotated[str | None, typer.Option(help="The role whose worker or machine it befalls.", metavar="NAME")] = None,
+
+def drill_fault(
+    fault: Fault, file: Path, role: str | None, group_data: Path | None, before: float, yes: bool, as_json: bool
+) -> None:
+    """Do one fault under load, print the account, and exit."""
+    from redis import Redis
+
+    from fleet.drill import load
+
+    inventory = read_inventory(file, group_data)
+    fleet = load_fleet(inventory)
+    _confirm(file, inventory, yes, fault.action)
+    plan = _plan(fleet, inventory)
+    place = fault_drill.place_of(fault, plan, role)
+    cut_off = "what it broke ends by itself" if fault.lasts else "what it broke systemd brings back"
+    with _cut_off_explained(fleet, cut_off), connect.broker(inventory, fleet) as urls:
+        started = time.monotonic()
+        producer = load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan), outages=True)
+        with producer, Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
+            ground = fault_drill.Ground(plan, inventory.hosts, producer, redis, say)
+            # A killed worker's tasks come back after the visibility timeout, and no sooner.
+            patience = rollout.PATIENCE + (plan.visibility_timeout or 3600)
+            account = fault_drill.run(fault, ground, place, before, patience)
+        account["seconds"] = round(time.monotonic() - started, 1)
+    _print(account, report.show_fault, as_json)
+    raise typer.Exit(1 if account["lost"] or account["went_wrong"] else 0)
+
+
+def fault_command(fault: Fault) -> Callable[..., None]:
+    """The function of `fleet drill <fault>`. Typer reads its options from the signature."""
+
+    def command(
+        file: InventoryFile,
+        role: Role = None,
         group_data: GroupData = None,
         before: Annotated[float, typer.Option(help="Seconds of load before the fault, and after.", min=0, max=3600)] = 15,
         yes: Yes = False,
         as_json: Json = False,
     ) -> None:
-        from redis import Redis
+        drill_fault(fault, file, role, group_data, before, yes, as_json)
 
-        from fleet.drill import load
+    return command
 
-        found = read_inventory(file, group_data)
-        fleet = load_fleet(found)
-        _confirm(file, found, yes, fault.does)
-        plan = _plan(fleet, found)
-        place = fault_drill.place_of(fault, plan, role)
-        cut_off = "what it broke ends by itself" if fault.lasts else "what it broke systemd brings back"
-        with _told(fleet, cut_off), connect.broker(found, fleet) as urls:
-            started = time.monotonic()
-            sending = load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan), outages=True)
-            with sending, Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
-                ground = fault_drill.Ground(plan, found.hosts, sending, redis, say)
-                # What a killed worker held comes back after the visibility timeout, and no sooner.
-                patience = rollout.PATIENCE + (plan.visibility_timeout or 3600)
-                said = fault_drill.run(fault, ground, place, before, patience)
-            said["seconds"] = round(time.monotonic() - started, 1)
-        if as_json:
-            typer.echo(json.dumps(said))
-        else:
-            report.show_fault(said, Console())
-        raise typer.Exit(1 if said["lost"] or said["went_wrong"] else 0)
 
+def fault_help(fault: Fault) -> str:
+    """The help text of `fleet drill <fault>`."""
     within = "the visibility timeout" if fault.kills else f"{fault_drill.BACK_WITHIN:.0f} s"
-    app.command(
-        fault.name,
-        short_help=f"{fault.does[0].upper()}{fault.does[1:]}.",
-        help=f"It {fault.does}, under a steady load of numbered tasks (this project's own; yours are not sent), and says how "
-        "many were lost or run twice, how long it took until every worker that it befell had begun a task again, and what "
-        "restarted. Exit code: 1 where a task was lost, or a worker was not back within "
-        f"{within} of the fault's end; 2 where the drill itself was cut off.\n\n"
-        f"Example: fleet drill {fault.name} inventory/lab.py --json",
-    )(drill_fault)
+    return (
+        f"{fault.action[0].upper()}{fault.action[1:]}.\n\n"
+        "The drill sends a steady load of numbered tasks, which are this project's own; no task of yours is sent. It reports how "
+        "many tasks were lost or run twice, how long it took until every affected worker had started a task again, and what "
+        "restarted.\n\n"
+        f"Exit code: 0; 1 if a task was lost, or a worker was not back within {within} of the fault's end; 2 if the drill itself "
+        "was cut off.\n\n"
+        f"Example: fleet drill {fault.name} inventory/lab.py --json"
+    )
 
 
 for _fault in faults.FAULTS.values():
-    _add(_fault)
+    app.command(_fault.name, help=fault_help(_fault))(fault_command(_fault))
 
 
-def say(line: str) -> None:
-    """Progress, on stderr."""
-    typer.echo(line, err=True)
+def _print(account: dict[str, Any], show: Callable[[dict[str, Any], Console], None], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(account))
+    else:
+        show(account, Console())
 
 
-def _confirm(file: Path, found: Inventory, yes: bool, does: str) -> None:
-    if not rollout.is_local(found.hosts) and not yes:
-        typer.confirm(f"{file} is no lab of this machine. The drill {does}. Go on?", abort=True, err=True)
+def _confirm(file: Path, inventory: Inventory, yes: bool, action: str) -> None:
+    """Ask before a drill on machines that are not this machine's lab."""
+    if not rollout.is_local(inventory.hosts) and not yes:
+        typer.confirm(f"{file} is no lab of this machine. The drill will {action}. Go on?", abort=True, err=True)
 
 
-def _plan(fleet: Fleet, found: Inventory) -> Plan:
+def _plan(fleet: Fleet, inventory: Inventory) -> Plan:
+    """The fleet, sized to its machines. Raises DrillError if one does not answer."""
     try:
-        return resolved(fleet, ask_machines(found.hosts, lambda _: None))
-    except facts.FactsError as error:  # whose advice is fleet lint's
+        return resolved(fleet, ask_machines(inventory.hosts, lambda _: None))
+    except facts.FactsError as error:  # its advice about --assume is for fleet lint
         raise DrillError(str(error).partition("offline, say")[0].rstrip()) from None
 
 
 @contextmanager
-def _told(fleet: Fleet, cut_off: str) -> Iterator[None]:
-    """A drill that is cut off says what it leaves. Raises DrillError where the broker does not answer."""
+def _cut_off_explained(fleet: Fleet, cut_off: str) -> Iterator[None]:
+    """Tell the user what a drill that is cut off leaves behind. Raises DrillError if the broker does not answer."""
     from kombu.exceptions import OperationalError
     from redis.exceptions import RedisError
 

@@ -116,7 +116,7 @@ def run(fault: Fault, ground: Ground, place: Placement, before: float, patience:
     if place.sized.worker.workload == "cpu":
         _until_busy(ground, unit)
     processes = ground.processes(everyone)
-    ground.say(f"{fault.name}: {fault.does}, at {whom} …")
+    ground.say(f"{fault.name}: {fault.action}, at {whom} …")
     began = ground.producer.now()
     parked = _inject(fault, ground, unit, place)
     ended = _until_over(fault, ground, place, unit, processes, began)

@@ -1,5 +1,6 @@
-"""What `fleet drill` breaks: each fault as sh for one machine, run there as root. What lasts ends by itself, whoever started it
-being gone or not: it is a transient unit of systemd's, which cleans up however it ends.
+"""The faults of `fleet drill`: each is sh for one machine, run there as root.
+
+A fault that lasts is a transient unit of systemd's. It ends by itself and cleans up, even if the drill is killed.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from dataclasses import dataclass
 UNIT = "fleet-drill"
 """The transient unit of a fault that lasts."""
 AT_WORK = f"systemctl is-active {UNIT} || true"
-"""sh that says `active` as long as a fault that lasts does."""
+"""sh that prints `active` while a fault that lasts goes on."""
 LASTS = 60
 """Seconds of a fault that lasts."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a fault goes. unit: one worker's. broker: address and port of Redis as workers reach it."""
+    """Where a fault happens. unit: the worker's. broker: Redis' address and port for workers. folder: on the disk to fill."""
 
     unit: str
     broker: tuple[str, int]
@@ -27,14 +28,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. does: for the user, what happens. at: whom it befalls. command: None where the drill does it another way.
+    """One fault. action: what the drill does, in the imperative. at: what is affected. command: None if the drill itself acts.
 
-    lasts: seconds; 0 where it is over at once. pools: those that it means anything for; () for all.
-    kills: whether a worker dies by it: it has to start, and what it held comes back after the visibility timeout and no sooner.
+    lasts: seconds; 0 if it is over at once. pools: those for which it means something; () for all.
+    kills: whether a worker dies of it. It has to start then, and its tasks come back after the visibility timeout and no sooner.
     """
 
     name: str
-    does: str
+    action: str
     at: str  # "unit", "host" or "broker"
     command: Callable[[Target], str] | None
     lasts: int = 0
@@ -77,7 +78,7 @@ def _partition(target: Target) -> str:
 
 def _disk_full(target: Target) -> str:
     file = shlex.quote(f"{target.folder}/fleet-drill.full")
-    # What fallocate cannot take at once, dd takes to the last block.
+    # fallocate takes most of the disk at once; dd takes the rest, to the last block.
     fill = f'fallocate -l "$(df --output=avail -B1 {shlex.quote(target.folder)} | tail -n 1)" {file}; dd if=/dev/zero bs=64k'
     return _for_a_while(f"{fill} >>{file} 2>/dev/null; true", f"rm -f {file}")
 
@@ -90,13 +91,13 @@ def _for_a_while(begin: str, end: str) -> str:
 FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
-        Fault("kill-child", "kills the processes that run a worker's tasks (SIGKILL)", "unit", _kill_child, pools=("prefork",)),
-        Fault("kill-worker", "kills a worker and all its processes (SIGKILL)", "unit", _kill_worker, kills=True),
-        Fault("oom", "sends a task that takes more memory than its worker may have", "unit", None, pools=("prefork",)),
-        Fault("broker-restart", "restarts Redis", "broker", _broker_restart),
-        Fault("partition", f"cuts the network between a worker and the broker for {LASTS} s", "host", _partition, lasts=LASTS),
-        Fault("disk-full", f"fills the disk of a worker's machine for {LASTS} s", "host", _disk_full, lasts=LASTS),
-        Fault("reboot", "resets a machine with workers, without a warning", "host", None, kills=True),
-        Fault("stall", "stops a worker's process, which its watchdog has to find", "unit", _stall, kills=True),
+        Fault("kill-child", "kill the processes that run a worker's tasks (SIGKILL)", "unit", _kill_child, pools=("prefork",)),
+        Fault("kill-worker", "kill a worker and all its processes (SIGKILL)", "unit", _kill_worker, kills=True),
+        Fault("oom", "send a task that takes more memory than its worker may have", "unit", None, pools=("prefork",)),
+        Fault("broker-restart", "restart Redis", "broker", _broker_restart),
+        Fault("partition", f"cut the network between a worker and the broker for {LASTS} s", "host", _partition, lasts=LASTS),
+        Fault("disk-full", f"fill the disk of a worker's machine for {LASTS} s", "host", _disk_full, lasts=LASTS),
+        Fault("reboot", "reset a machine with workers, without a warning", "host", None, kills=True),
+        Fault("stall", "stop a worker's process, which its watchdog has to notice", "unit", _stall, kills=True),
     )
 }

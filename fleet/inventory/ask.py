@@ -17,10 +17,11 @@ def ask_machines(
 ) -> dict[str, MachineFacts]:
     """The facts of every host (name → its inventory data), by one SSH command each, many at once.
 
+    on_answer: called with the name of each host that was asked.
     Raises FactsError with a line for every machine that did not answer.
     """
 
-    def one(host: str) -> MachineFacts | str:
+    def facts_or_reason(host: str) -> MachineFacts | str:
         try:
             done = ssh.run(host, hosts[host], SHELL)
         except ssh.SSHError as error:
@@ -30,12 +31,12 @@ def ask_machines(
         try:
             return parse(done.stdout.splitlines())
         except ValueError as error:
-            said = done.stderr.strip().splitlines()
-            return f"{host}: {said[-1] if said else error}"
+            complaints = done.stderr.strip().splitlines()
+            return f"{host}: {complaints[-1] if complaints else error}"
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        answers = dict(zip(hosts, pool.map(one, hosts), strict=True))
+        answers = dict(zip(hosts, pool.map(facts_or_reason, hosts), strict=True))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C asks nobody else
     failures = [answer for answer in answers.values() if isinstance(answer, str)]

@@ -18,7 +18,7 @@ from fleet.spec.mistakes import SpecError
 
 
 def read_inventory(path: Path, group_data: Path | None = None) -> Inventory:
-    """What pyinfra would make of `path`. Raises SpecError where there is no such file, or it does not run."""
+    """The inventory that pyinfra would read from `path`. Raises SpecError if there is no such file, or it does not run."""
     if not path.is_file():
         raise SpecError([f"{path}: no such inventory file"])
     groups = {name: value for name, value in _run(path).items() if _is_group(name, value)}
@@ -51,17 +51,17 @@ def _is_group(name: str, value: Any) -> bool:
 def _run(path: Path) -> dict[str, Any]:
     try:
         return runpy.run_path(str(path))
-    except SystemExit as said:  # as inventory/lab.py says that there is no lab
-        raise SpecError([str(said)]) from None
+    except SystemExit as end:  # inventory/lab.py ends so if there is no lab
+        raise SpecError([str(end)]) from None
     except Exception as error:
         raise SpecError([f"{path}: {type(error).__name__}: {error}"]) from error
 
 
 def _group_data(folders: list[Path]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    data_by_group: dict[str, dict[str, Any]] = {}
     for file in _distinct(folders):
         data = _run(file)
-        # What a file imports is no data of its own (pyinfra leaves it out too).
+        # Imported names are no data (pyinfra leaves them out too).
         imported = {
             alias.asname or alias.name.split(".")[0]
             for node in ast.parse(file.read_text()).body
@@ -69,8 +69,8 @@ def _group_data(folders: list[Path]) -> dict[str, dict[str, Any]]:
             for alias in node.names
         }
         values = {k: value for k, value in data.items() if not k.startswith("__") and k not in imported}
-        found.setdefault(file.stem, {}).update(values)
-    return found
+        data_by_group.setdefault(file.stem, {}).update(values)
+    return data_by_group
 
 
 def _distinct(folders: list[Path]) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Over SSH, by the inventory's data: a command on a machine, and a port on loopback that leads to the fleet's broker."""
+"""SSH with the inventory's data: run a command on a machine, or forward a local port to an address that the machine reaches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = 60  # seconds, a command
 
 
 class SSHError(FleetError):
-    """SSH did not get us there. str() is what ssh said."""
+    """SSH did not connect. str() is the message of ssh."""
 
 
 def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
@@ -39,7 +39,7 @@ def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
 
 
 def run(host: str, data: Mapping[str, Any], command: str) -> subprocess.CompletedProcess[str]:
-    """What a shell command on a host came to; ssh itself exits with 255. Raises SSHError where it takes too long."""
+    """Run a shell command on a host. ssh itself exits with 255. Raises SSHError if the command takes longer than PATIENCE."""
     try:
         return subprocess.run(
             [*ssh_command(host, data), command],
@@ -58,13 +58,13 @@ def run(host: str, data: Mapping[str, Any], command: str) -> subprocess.Complete
 def forward(host: str, data: Mapping[str, Any], address: str, port: int) -> Iterator[int]:
     """A port on 127.0.0.1 that leads to `address:port` as seen from `host`, while the context lasts.
 
-    Raises SSHError where SSH does not connect.
+    Raises SSHError if SSH does not connect.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         local: int = probe.getsockname()[1]
     command = ssh_command(host, data)
-    # No shell and no terminal: it ends with us, and Ctrl-C is ours to handle.
+    # No shell and no terminal: ssh ends with this process, which handles Ctrl-C.
     process = subprocess.Popen(
         [
             *command[:-1],
@@ -96,5 +96,5 @@ def _wait_until_open(process: subprocess.Popen[str], port: int) -> None:
                 return
         time.sleep(0.05)
     process.kill()
-    said = process.stderr.read().strip() if process.stderr else ""
-    raise SSHError(said or "ssh did not connect")
+    message = process.stderr.read().strip() if process.stderr else ""
+    raise SSHError(message or "ssh did not connect")

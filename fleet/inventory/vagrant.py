@@ -1,6 +1,6 @@
-"""What Vagrant says of its machines: how SSH reaches each, or which of them is down.
+"""The machines of the Vagrantfile: how SSH reaches each, or which of them is down.
 
-pyinfra's own `@vagrant` leaves out a machine that does not answer and takes whatever Vagrant prints for its answer.
+pyinfra's own `@vagrant` leaves out a machine that does not answer, and reads every line that Vagrant prints as its answer.
 """
 
 from __future__ import annotations
@@ -24,68 +24,68 @@ _LOCKED = "because it is locked!"
 
 
 class VagrantError(FleetError):
-    """Vagrant has no machines for us. str() says which is not there, and what to do."""
+    """Vagrant has no running machines. str() names each that does not run, and what to do."""
 
 
 def state_folder(root: Path) -> Path:
-    """Where Vagrant keeps what it knows of the machines of the Vagrantfile in `root`."""
+    """The folder in which Vagrant keeps the state of the machines of the Vagrantfile in `root`."""
     return root / (os.environ.get("VAGRANT_DOTFILE_PATH") or ".vagrant")
 
 
 @cache
 def machines(root: Path) -> dict[str, dict[str, Any]]:
-    """Machine → pyinfra's connection data, for all of the Vagrantfile in `root`. Vagrant is asked once a run, and again while
-    another Vagrant is at the same machines, for TIMEOUT_S.
+    """Machine → pyinfra's connection data, for every machine of the Vagrantfile in `root`.
 
-    Raises VagrantError where one of them is not running, naming each.
+    Vagrant is asked once a run. While another Vagrant holds the lock of the same machines, it is asked again, for TIMEOUT_S.
+    Raises VagrantError, which names each machine that is not running.
     """
     deadline = time.monotonic() + TIMEOUT_S
     while True:
-        status, said, wrong = _vagrant(root, "ssh-config")
-        if _LOCKED not in wrong or time.monotonic() > deadline:
+        status, output, errors = _vagrant(root, "ssh-config")
+        if _LOCKED not in errors or time.monotonic() > deadline:
             break
         time.sleep(1)
-    if status == 0 and (found := ssh_data(said)):
-        return {name: data | _known_hosts(root, name) for name, data in found.items()}
+    if status == 0 and (reachable := ssh_data(output)):
+        return {name: data | _known_hosts(root, name) for name, data in reachable.items()}
     _, states, _ = _vagrant(root, "status", "--machine-readable")
-    raise VagrantError(why_not(machine_states(states), wrong or said))
+    raise VagrantError(why_not(machine_states(states), errors or output))
 
 
-def ssh_data(said: str) -> dict[str, dict[str, Any]]:
-    """`vagrant ssh-config` → machine → data of pyinfra's SSH connector, lines that are no answer left out.
+def ssh_data(output: str) -> dict[str, dict[str, Any]]:
+    """`vagrant ssh-config` → machine → data of pyinfra's SSH connector. Other lines are left out.
 
-    Raises VagrantError for a machine that is reached through a command, as on another machine's libvirt.
+    Raises VagrantError for a machine that is reached through a ProxyCommand, as on another machine's libvirt.
     """
     options: dict[str, dict[str, str]] = {}
-    for match in filter(None, map(_ANSWER.fullmatch, said.splitlines())):
+    for match in filter(None, map(_ANSWER.fullmatch, output.splitlines())):
         if match[1] == "Host":
             options[match[2]] = {}
         elif options:
             options[next(reversed(options))].setdefault(match[1].strip(), match[2].strip('"'))
-    if through := [name for name, one in options.items() if "ProxyCommand" in one]:
+    if through := [name for name, values in options.items() if "ProxyCommand" in values]:
         raise VagrantError(f"{', '.join(through)}: reached through a ProxyCommand, which inventory/vagrant.py does not know")
     return {
         name: {
-            "ssh_hostname": one["HostName"],
-            "ssh_port": int(one["Port"]),
-            "ssh_user": one["User"],
-            "ssh_key": one["IdentityFile"],
+            "ssh_hostname": values["HostName"],
+            "ssh_port": int(values["Port"]),
+            "ssh_user": values["User"],
+            "ssh_key": values["IdentityFile"],
         }
-        for name, one in options.items()
+        for name, values in options.items()
     }
 
 
-def machine_states(said: str) -> dict[str, str]:
+def machine_states(output: str) -> dict[str, str]:
     """`vagrant status --machine-readable` → machine → its state, as in running or poweroff."""
-    rows = (line.split(",") for line in said.splitlines())
+    rows = (line.split(",") for line in output.splitlines())
     return {row[1]: row[3] for row in rows if len(row) >= 4 and row[1] and row[2] == "state"}
 
 
-def why_not(states: Mapping[str, str], said: str) -> str:
-    """What to tell where `vagrant ssh-config` did not work, and `said` why."""
+def why_not(states: Mapping[str, str], output: str) -> str:
+    """The message for the user if `vagrant ssh-config` failed with `output`. states: machine → state."""
     down = [f"{name} ({state.replace('_', ' ')})" for name, state in states.items() if state != "running"]
     if not down:
-        return f"vagrant ssh-config: {said.strip() or 'it named no machine'}"
+        return f"vagrant ssh-config: {output.strip() or 'it named no machine'}"
     if len(down) == len(states):
         return f"no machine of the Vagrantfile is running: {', '.join(down)}; start them with: vagrant up"
     names = " ".join(word.split()[0] for word in down)
@@ -93,13 +93,14 @@ def why_not(states: Mapping[str, str], said: str) -> str:
 
 
 def _known_hosts(root: Path, name: str) -> dict[str, str]:
-    """A file for each machine that was ever made: the next one of the same name has another key."""
-    for found in (state_folder(root) / "machines" / name).glob("*/id"):
-        return {"ssh_known_hosts_file": str(found.with_name(f"known_hosts-{found.read_text().strip()}"))}
+    """A known_hosts file for each machine that was ever made, by its id: a rebuilt machine of the same name has another key."""
+    for path in (state_folder(root) / "machines" / name).glob("*/id"):
+        return {"ssh_known_hosts_file": str(path.with_name(f"known_hosts-{path.read_text().strip()}"))}
     return {}
 
 
 def _vagrant(root: Path, *words: str) -> tuple[int, str, str]:
+    """Run vagrant: (exit code, stdout, stderr)."""
     try:
         done = subprocess.run(
             ["vagrant", *words],

@@ -1,4 +1,4 @@
-"""A Vagrant box of the lab's image, so that what runs under Vagrant here is what runs in the lab."""
+"""A Vagrant box of the lab's image, so that Vagrant's machines here are the lab's."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Vagrant.configure("2") do |config|
   end
 end
 """
-# As many boxes have it: DHCP on whatever there is. Vagrant's own file of a private address (50-…) comes after it and loses.
+# DHCP on every interface, as many boxes have it. Vagrant's own file of a private address (50-…) comes after it and loses.
 NETWORK = "[Match]\nName=e*\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n"
-# Each machine makes host keys of its own; Debian's check of the configuration comes after.
+# Each machine generates its own host keys, before Debian's check of the configuration.
 KEYS = "[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n"
 
 
 def build(to: Path) -> None:
-    """Write the box to `to`: a tar of the lab's disk, with Vagrant's public key in place of what a lab's machine is given."""
+    """Write the box to `to`: a tar of the lab's disk, with Vagrant's public key in place of the lab's."""
     with Progress() as progress, stop_on_signals() as stop:
         made = image.ensure(progress, stop)
     with tempfile.TemporaryDirectory(dir=to.parent) as name:
@@ -41,7 +41,7 @@ def build(to: Path) -> None:
         (work / "network").write_text(NETWORK)
         (work / "keys").write_text(KEYS)
         edits = [
-            # Without a seed disk it would wait for one.
+            # A machine without a seed disk would wait for it.
             "rm /etc/systemd/system/sysinit.target.wants/lab-seed.service",
             "rm /etc/systemd/network/10-nat.network",
             f"write {work}/network /etc/systemd/network/10-dhcp.network",
@@ -60,9 +60,9 @@ def build(to: Path) -> None:
             text=True,
             check=True,
         )
-        wrong = [line for line in done.stderr.splitlines() if not line.startswith("debugfs 1.")]
-        if wrong:
-            raise RuntimeError(f"the disk could not be edited: {wrong}")
+        errors = [line for line in done.stderr.splitlines() if not line.startswith("debugfs 1.")]
+        if errors:
+            raise RuntimeError(f"the disk could not be edited: {errors}")
         subprocess.run(["qemu-img", "convert", "-O", "qcow2", work / "disk.raw", work / "box.img"], check=True)
         size = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", work / "box.img"]))["virtual-size"]
         metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": -(-size // 2**30)}
@@ -76,6 +76,6 @@ def build(to: Path) -> None:
 
 
 def _insecure_key() -> str:
-    """Vagrant's well-known public key, as the package has it; Vagrant replaces it at the first boot."""
+    """Vagrant's well-known public key, from its Debian package. Vagrant replaces it at the first boot."""
     listed = subprocess.run(["dpkg", "-L", "vagrant"], capture_output=True, text=True, check=True).stdout.split()
     return Path(next(path for path in listed if path.endswith("/keys/vagrant.pub"))).read_text()

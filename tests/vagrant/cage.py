@@ -1,7 +1,7 @@
-"""A place where libvirt may do as it likes: python -m tests.vagrant.cage COMMAND …
+"""Run a command with a libvirt of its own: python -m tests.vagrant.cage COMMAND …
 
-Its networks, processes, mounts and files are of namespaces and a folder of its own, and end with the command: no bridge, address,
-firewall rule, machine, box or daemon of it is ever on this machine itself. Root, on Debian with vagrant-libvirt and slirp4netns.
+Its networks, processes, mounts and files are in their own namespaces and folder, and end with the command: no bridge, address,
+firewall rule, machine, box or daemon is ever on this machine itself. It needs root on Debian, vagrant-libvirt and slirp4netns.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-# In the new namespaces, as their first process: when it ends, all in it ends. $1: the folder; then the command.
+# The first process of the new namespaces: when it ends, every process in them ends. $1: the folder; then the command.
 INSIDE = r"""
 set -eu
 folder=$1; shift
 mount --make-rprivate /
 mount -t sysfs sysfs /sys
-# Empty ones: this machine's own libvirt may have machines that start by themselves, and disks of any size.
+# Empty folders: this machine's own libvirt may have machines that start by themselves, and disks of any size.
 mkdir -p "$folder/etc/libvirt"
 cp -a /etc/libvirt/libvirtd.conf /etc/libvirt/qemu.conf /etc/libvirt/nwfilter "$folder/etc/libvirt"
 mkdir -p "$folder/var/lib/libvirt/images"
@@ -65,7 +65,7 @@ NEEDED = ("unshare", "slirp4netns", "libvirtd", "virtlogd", "virsh", "dnsmasq", 
 
 
 def run(command: list[str]) -> int:
-    """The command's exit status, run in a cage; 2 with words where there can be none."""
+    """Run the command in a cage. Returns its exit status, or 2 with a message if the cage cannot be made."""
     missing = [tool for tool in NEEDED if not shutil.which(tool)]
     if missing or os.geteuid() != 0:
         why = "not root" if os.geteuid() else f"not installed: {', '.join(missing)} (scripts/packages vagrant)"
@@ -89,7 +89,7 @@ def run(command: list[str]) -> int:
             except KeyboardInterrupt:
                 return 130
             finally:
-                # unshare ignores SIGTERM while it waits; when it is killed, all that is in the namespaces goes too.
+                # unshare ignores SIGTERM while it waits; SIGKILL ends it and every process in the namespaces.
                 cage.kill()
                 cage.wait()
                 if network:
@@ -98,12 +98,12 @@ def run(command: list[str]) -> int:
 
 
 def _network(cage: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-    """A way out of the cage by user-mode networking, as the lab's machines have it: this machine gets no interface for it."""
+    """The cage's way out: user-mode networking, as the lab's machines have it. This machine gets no interface for it."""
     children = Path(f"/proc/{cage.pid}/task/{cage.pid}/children")
-    while not (found := children.read_text().split()):
+    while not (pids := children.read_text().split()):
         if cage.poll() is not None:
             raise SystemExit(cage.returncode)
-    command = ["slirp4netns", "--configure", "--mtu=1500", "--disable-host-loopback", found[0], "tap0"]
+    command = ["slirp4netns", "--configure", "--mtu=1500", "--disable-host-loopback", pids[0], "tap0"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -1,4 +1,4 @@
-"""`vagrant up && pyinfra inventory/vagrant.py deploy.py`, for real: make vagrant-test. In tests/vagrant/cage.py alone."""
+"""`vagrant up && pyinfra inventory/vagrant.py deploy.py`, for real: make vagrant-test. Runs only in tests/vagrant/cage.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 }
 HERE = Lab(ENVIRONMENT)
 PATIENCE = 1500
-"""Seconds for four emulated machines, or for what has to be built on one."""
+"""Seconds for four emulated machines to boot, or for a build on one of them."""
 
 
 def vagrant(*words: str) -> str:
@@ -40,7 +40,7 @@ def deploy() -> str:
 
 
 def ask(machine: str, command: str) -> str:
-    """What a shell command, as root, prints on a machine. Raises where it fails."""
+    """The output of a shell command that runs as root on a machine. Asserts that it succeeds."""
     words = ["vagrant", "ssh", machine, "--no-tty", "-c", f"sudo sh -c '{command}'"]
     done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,10 +51,10 @@ def ask(machine: str, command: str) -> str:
 def _machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if Path(os.environ.get("VAGRANT_DOTFILE_PATH", "")).name != "state":
         pytest.fail("it makes networks and machines: run it by make vagrant-test")
-    made = tmp_path_factory.mktemp("box") / "lab.box"
-    box.build(made)
-    vagrant("box", "add", "--name", BOX, str(made))
-    made.unlink()
+    file = tmp_path_factory.mktemp("box") / "lab.box"
+    box.build(file)
+    vagrant("box", "add", "--name", BOX, str(file))
+    file.unlink()
     yield
     HERE.run("vagrant", "destroy", "-f")
 
@@ -74,16 +74,16 @@ def test_the_deploy_is_the_whole_story() -> None:
 
 def test_provision_is_the_same_deploy_and_changes_nothing_more() -> None:
     before = {name: ask(name, "systemctl show --value --property=MainPID celery-*") for name in WORKERS}
-    said = vagrant("provision")
-    assert said.count("inventory/vagrant.py deploy.py -y") == 1  # Vagrant says what it runs
+    output = vagrant("provision")
+    assert output.count("inventory/vagrant.py deploy.py -y") == 1  # Vagrant prints the command that it runs
     assert {name: ask(name, "systemctl show --value --property=MainPID celery-*") for name in WORKERS} == before
 
 
-def test_a_release_is_rolled_under_load_and_no_task_is_lost(tmp_path: Path) -> None:
+def test_a_release_is_rolled_out_under_load_and_no_task_is_lost(tmp_path: Path) -> None:
     release = ("--phases", "release", "--before", "5", "--yes")
-    said = HERE.drill("roll", *release, inventory="inventory/vagrant.py", log=tmp_path / "log", timeout=PATIENCE)
-    assert (said["lost"], said["run_twice"]) == (0, 0)
-    assert said["sent"] == said["finished"] > 50
+    account = HERE.drill("rollout", *release, inventory="inventory/vagrant.py", log=tmp_path / "log", timeout=PATIENCE)
+    assert (account["lost"], account["run_twice"]) == (0, 0)
+    assert account["sent"] == account["finished"] > 50
 
 
 def test_a_machine_that_is_down_is_named() -> None:
@@ -98,15 +98,15 @@ def test_after_halt_and_up_all_workers_come_back_by_themselves() -> None:
     vagrant("up")
     for name in MACHINES:
         assert vagrant_address(name) in ask(name, "hostname -I").split()
-        # It fails where it waits two minutes for a network card that gets no address.
+        # A boot that waits two minutes for a network card without an address leaves a failed unit.
         ask(name, "systemctl is-system-running --wait >/dev/null; systemctl --failed --quiet --no-legend | wc -l | grep -qx 0")
-    here = "192.168.56.1"  # this machine, as the others see it
+    here = "192.168.56.1"  # this machine's address on the network of the virtual machines
     work = ("python", "-m", "shop.exercise", "--tasks", "60", "--supplier-listen", f"{here}:0", "--supplier-host", here, "--json")
     done = HERE.run("fleet", "connect", "inventory/vagrant.py", "--", *work)
     assert done.returncode == 0, done.stdout
 
 
-def test_one_that_is_destroyed_and_made_again_is_deployed_anew() -> None:
+def test_a_machine_that_is_destroyed_and_made_again_is_deployed_anew() -> None:
     vagrant("destroy", "-f", "gpu1")
     vagrant("up", "gpu1")
     assert "build release" in deploy()

@@ -1,4 +1,4 @@
-"""What a user sees for a mistake: one line, and an exit status."""
+"""The output of the lab commands: a mistake is one line and an exit status."""
 
 import json
 from pathlib import Path
@@ -46,6 +46,7 @@ def test_every_command_has_help_with_an_example() -> None:
         code, output = run(name, "--help")
         assert code == 0
         assert "Example: fleet lab" in output
+        assert "Exit code: " in output
 
 
 @pytest.mark.parametrize("command", [["status"], ["reset"], ["ssh", "web1"]])

@@ -1,4 +1,4 @@
-"""What makes an image, and when it is another one."""
+"""The image and the seed: their files, and what changes an image's name."""
 
 import io
 import tarfile
@@ -64,9 +64,9 @@ def test_nothing_wakes_up_by_itself() -> None:
 def test_a_seed_is_a_disk_with_private_keys_private() -> None:
     data = seed.seed_tar("web1", {"web1": "10.77.0.12", "broker1": "10.77.0.11"}, "ssh-ed25519 A", "PRIVATE")
     assert len(data) % 512 == 0
-    found = members(data)
-    assert found["etc/ssh/ssh_host_ed25519_key"].mode == 0o600
-    assert found["home/debian/.ssh/authorized_keys"].uid == 1000
+    files = members(data)
+    assert files["etc/ssh/ssh_host_ed25519_key"].mode == 0o600
+    assert files["home/debian/.ssh/authorized_keys"].uid == 1000
     assert b"10.77.0.11 broker1\n" in data
     assert b"Address=10.77.0.12/24" in data
     assert b"RequiredForOnline=no" in data

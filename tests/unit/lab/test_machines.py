@@ -30,7 +30,7 @@ def test_known_machines_keep_address_and_memory_and_new_ones_get_the_next() -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("web", "role and a number"),
         ("../x1", "role and a number"),
@@ -41,8 +41,8 @@ def test_known_machines_keep_address_and_memory_and_new_ones_get_the_next() -> N
         (" ", "no hosts"),
     ],
 )
-def test_a_bad_host_is_named_with_what_to_write(text: str, said: str) -> None:
-    with pytest.raises(LabError, match=said):
+def test_a_bad_host_is_named_with_what_to_write(text: str, message: str) -> None:
+    with pytest.raises(LabError, match=message):
         parse_hosts(text)
 
 

@@ -19,9 +19,9 @@ def test_other_labs_look_elsewhere() -> None:
 
 
 def test_ports_stay_below_the_ephemeral_range() -> None:
-    found = list(ports.candidates("x"))
-    assert len(set(found)) == len(found) == ports.LAST - ports.FIRST
-    assert max(found) < 32768
+    numbers = list(ports.candidates("x"))
+    assert len(set(numbers)) == len(numbers) == ports.LAST - ports.FIRST
+    assert max(numbers) < 32768
 
 
 def test_too_few_ports_is_an_error() -> None:

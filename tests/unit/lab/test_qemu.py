@@ -1,4 +1,4 @@
-"""The command line that is a VM, and how its process is known."""
+"""The command line of a VM, by which its process is recognized."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,10 +34,10 @@ def test_memory_and_name_reach_the_guest() -> None:
 
 
 def test_two_machines_share_neither_mac_nor_machine_id() -> None:
+    first = argv(VM)
     other = argv(replace(VM, name="web2", lan_address="10.77.0.13"))
-    one = argv(VM)
-    assert not {w for w in one if "mac=" in w} & {w for w in other if "mac=" in w}
-    assert one[one.index("-append") + 1].split()[-1] != other[other.index("-append") + 1].split()[-1]
+    assert not {w for w in first if "mac=" in w} & {w for w in other if "mac=" in w}
+    assert first[first.index("-append") + 1].split()[-1] != other[other.index("-append") + 1].split()[-1]
 
 
 def test_no_socket_path_grows_with_the_directory() -> None:
@@ -55,7 +55,7 @@ def test_no_socket_path_grows_with_the_directory() -> None:
         ("model name\t: vmx", True, "tcg,thread=multi"),
     ],
 )
-def test_kvm_only_where_the_cpu_can_and_the_device_may_be_used(cpuinfo: str, usable: bool, expected: str) -> None:
+def test_kvm_only_if_the_cpu_has_it_and_the_device_is_usable(cpuinfo: str, usable: bool, expected: str) -> None:
     assert accelerator(cpuinfo, usable) == expected
 
 

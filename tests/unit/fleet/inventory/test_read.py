@@ -1,4 +1,4 @@
-"""Our reader of inventories sees what pyinfra's sees."""
+"""read_inventory reads the same values as pyinfra's own reader."""
 
 import json
 import subprocess
@@ -20,8 +20,8 @@ from pyinfra.api import State
 from pyinfra_cli.inventory import make_inventory
 from fleet.engine.inventory import gather
 ctx_state.set(State())
-found = gather(make_inventory(sys.argv[1], cwd=sys.argv[2]))
-print(json.dumps([dict(found.hosts), found.groups, sorted(found.group_data)]))
+inventory = gather(make_inventory(sys.argv[1], cwd=sys.argv[2]))
+print(json.dumps([dict(inventory.hosts), inventory.groups, sorted(inventory.group_data)]))
 """
 
 
@@ -36,16 +36,16 @@ def as_pyinfra(path: Path, cwd: Path) -> Inventory:
 
 def assert_same(path: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> Inventory:
     monkeypatch.chdir(cwd)
-    ours, theirs = read_inventory(path), as_pyinfra(path, cwd)
-    assert ours.hosts == theirs.hosts
-    assert dict(ours.groups) == dict(theirs.groups)
-    assert ours.group_data == theirs.group_data
-    return ours
+    local, expected = read_inventory(path), as_pyinfra(path, cwd)
+    assert local.hosts == expected.hosts
+    assert dict(local.groups) == dict(expected.groups)
+    assert local.group_data == expected.group_data
+    return local
 
 
 def test_the_example_is_read_as_pyinfra_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = assert_same(ROOT / "inventory" / "prod.py", ROOT, monkeypatch)
-    assert {name: len(hosts) for name, hosts in found.groups.items()} == {"broker": 1, "web": 3, "batch": 2, "gpu": 2}
+    example = assert_same(ROOT / "inventory" / "prod.py", ROOT, monkeypatch)
+    assert {name: len(hosts) for name, hosts in example.groups.items()} == {"broker": 1, "web": 3, "batch": 2, "gpu": 2}
 
 
 def test_precedence_is_pyinfras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,9 +61,9 @@ def test_precedence_is_pyinfras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     inventory.write_text(
         "_hidden = ['no']\nweb = (['w1', ('w2', {'c': 'host'})], {'f': 'inline'})\nbatch = ['w1', 'b1']\nnumber = 3\n"
     )
-    found = assert_same(inventory, tmp_path, monkeypatch)
-    assert found.hosts["w2"]["c"] == "host"
-    assert found.hosts["w1"]["b"] == "batch"
+    merged = assert_same(inventory, tmp_path, monkeypatch)
+    assert merged.hosts["w2"]["c"] == "host"
+    assert merged.hosts["w1"]["b"] == "batch"
 
 
 def test_no_such_file() -> None:

@@ -1,4 +1,4 @@
-"""What Vagrant prints, and what is made of it."""
+"""Vagrant's output, and the inventory or the message that is made of it."""
 
 from __future__ import annotations
 
@@ -122,11 +122,11 @@ def test_the_inventory_asks_once_and_has_every_machine(tmp_path: Path, monkeypat
     machine.mkdir(parents=True)
     (machine / "id").write_text("4f2a")
     for _ in range(2):
-        found = read_inventory(project / "inventory" / "vagrant.py")
+        inventory = read_inventory(project / "inventory" / "vagrant.py")
     assert (tmp_path / "asked").read_text() == "ssh-config\n"
-    assert found.groups == {"broker": ("broker1",), "web": ("web1",)}
-    assert found.hosts["web1"]["lan_address"] == "192.168.56.21"
-    assert found.hosts["web1"]["ssh_known_hosts_file"] == str(machine / "known_hosts-4f2a")
+    assert inventory.groups == {"broker": ("broker1",), "web": ("web1",)}
+    assert inventory.hosts["web1"]["lan_address"] == "192.168.56.21"
+    assert inventory.hosts["web1"]["ssh_known_hosts_file"] == str(machine / "known_hosts-4f2a")
     assert (project / ".vagrant" / "secrets.env").stat().st_mode & 0o777 == 0o600
 
 
@@ -152,7 +152,7 @@ def test_the_inventory_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.long
 @pytest.mark.skipif(not shutil.which("vagrant"), reason="Vagrant is not installed")
-def test_the_vagrantfile_has_the_same_machines_and_more_where_asked(tmp_path: Path) -> None:
+def test_the_vagrantfile_has_the_same_machines_and_more_if_asked(tmp_path: Path) -> None:
     more, machines = {"FLEET_WEB": "3"}, ["broker1", "web1", "web2", "web3", "batch1", "gpu1"]
     own = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
     environment = own | more | {"VAGRANT_DOTFILE_PATH": str(tmp_path), "VAGRANT_HOME": str(tmp_path / "home")}
