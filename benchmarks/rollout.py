@@ -102,16 +102,15 @@ def native() -> str:
         old, new = here.release("old"), here.release("new")
         for release, revision, measured in ((old, "v1", False), (new, "v2", True)):
             for number in (1, 2):
-                ask = {"settle": SETTLE[number == 1]}
-                told = here.told(release, [number] if measured else [1, 2], revision, canary=number == 1)
-                told["gates"]["web"]["ask"] |= ask if measured else {"settle": 0}
+                request = here.request(release, [number] if measured else [1, 2], revision, canary=number == 1)
+                request["gates"]["web"]["ask"]["settle"] = SETTLE[number == 1] if measured else 0
                 if measured:
                     for task in range(8):
                         client.send_task("fleet.drill", ["bench", 100 * number + task, "long", LONG], queue="default")
                     time.sleep(1)  # they run now
                 started = time.monotonic()
                 with redirect_stdout(sys.stderr):
-                    result = Step(told, here, here.root, here.root / "var").run()
+                    result = Step(request, here, here.root, here.root / "var").run()
                 total = time.monotonic() - started
                 if not result["ok"]:
                     raise RuntimeError(result["notes"])

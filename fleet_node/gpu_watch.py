@@ -1,13 +1,12 @@
-"""`python3 gpu_watch.py`, as root: which NVIDIA devices of this machine can be used, all the time.
+"""`python3 gpu_watch.py`, as root: watches which NVIDIA devices of this machine can be used.
 
-A device is away when nvidia-smi does not list it any more, or when the kernel has said (an Xid) that it needs a reset; it is back
-when nvidia-smi lists it again after it did not. /run/fleet-gpu/state.json is replaced with each change, and outlives this process
-but no restart of the machine:
-    {"away": {UUID, and index as text: why}, "known": [UUIDs, and indices], "devices": [[index, UUID, bus]], "xids": {bus: Xid}}
-A worker of such a device stops consuming (`fleet_node.gpu`). `prepare` loads what CUDA needs and has the device nodes made.
+A device is unavailable if nvidia-smi does not list it any more, or if the kernel has reported an Xid after which it needs a
+reset. It is back when nvidia-smi lists it again after it did not. Each change replaces /run/fleet-gpu/state.json, a DeviceState
+(`fleet_node.protocol`). The file outlives this process, but no restart of the machine. A worker of an unavailable device stops
+consuming (`fleet_node.worker.device`). `--prepare` loads what CUDA needs and has the device nodes made.
 
-One for a machine, beside the workers and not in them: a worker may not read the kernel's log. Standard library alone, on the
-system's own Python, since it outlives releases.
+One process a machine, beside the workers: a worker may not read the kernel's log. This file is copied to the machine by itself
+and runs on the system's Python, since it outlives releases: standard library alone, and nothing else of fleet_node.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from pathlib import Path
 FOLDER = Path("/run/fleet-gpu")
 KERNEL = "/dev/kmsg"
 EVERY = 15.0
-"""Seconds between two looks. An Xid is seen at once."""
+"""Seconds between two questions to nvidia-smi. An Xid counts at once."""
 PATIENCE = 60.0
-"""Seconds for nvidia-smi to answer: one that hangs has a driver that does."""
+"""Seconds for nvidia-smi to answer: if it hangs, the driver does."""
 NEEDS_RESET = {
     48: "a double bit error of its memory",
     64: "its memory has no spare rows left",
@@ -37,7 +36,7 @@ NEEDS_RESET = {
     119: "its firmware does not answer",
     120: "its firmware has failed",
 }
-"""Xid → what it means, of those after which a device needs a reset (NVIDIA: XID Errors). Others are a task's own fault."""
+"""Xid → what it means, of those after which a device needs a reset (NVIDIA: XID Errors). Others are the fault of a task."""
 XID = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F:.]+)\): (\d+)")
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid,pci.bus_id", "--format=csv,noheader")
 MODES = {"default": "DEFAULT", "exclusive": "EXCLUSIVE_PROCESS"}
@@ -54,42 +53,46 @@ class Device:
 
 @dataclass
 class Health:
-    """What is known of the devices since this started. known: all that were ever listed."""
+    """The devices since this process started.
+
+    known: UUID → device, of all that were ever listed. xids: bus → the last Xid that needs a reset. missing: UUIDs that are
+    not listed now.
+    """
 
     known: dict[str, Device] = field(default_factory=dict)
-    xids: dict[str, int] = field(default_factory=dict)  # by bus
-    gone: set[str] = field(default_factory=set)  # UUIDs that are not listed now
+    xids: dict[str, int] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
 
     def listed(self, devices: Iterable[Device]) -> None:
-        """What nvidia-smi lists now; nothing where it fails."""
-        found = {one.uuid: one for one in devices}
-        for uuid in self.gone & found.keys():
+        """Take in what nvidia-smi lists now; nothing if it failed."""
+        present = {device.uuid: device for device in devices}
+        for uuid in self.missing & present.keys():
             self.xids.pop(self.known[uuid].bus, None)  # it was reset
-        for uuid, one in found.items():
-            # A lower one may be away now, and have moved all after it.
-            self.known.setdefault(uuid, one)
-        self.gone = set(self.known) - set(found)
+        for uuid, device in present.items():
+            # Its first index stays: if a device before it is missing now, all after that have moved up.
+            self.known.setdefault(uuid, device)
+        self.missing = set(self.known) - set(present)
 
-    def said(self, line: str) -> bool:
-        """A line of the kernel's. Whether it takes a device away."""
+    def logged(self, line: str) -> bool:
+        """Take in a line of the kernel's log. Returns whether it makes a device unavailable."""
         match = XID.search(line)
         if not match or int(match[2]) not in NEEDS_RESET:
             return False
         self.xids[bus(match[1])] = int(match[2])
         return True
 
-    def away(self, trouble: str) -> dict[str, str]:
-        """UUID and index → why it is not to be used. trouble: what nvidia-smi said where it failed."""
-        found = {}
-        for uuid, one in self.known.items():
-            number = self.xids.get(one.bus)
+    def unavailable(self, trouble: str) -> dict[str, str]:
+        """UUID and index → why the device is not to be used. trouble: the error of nvidia-smi, if it failed."""
+        reasons = {}
+        for uuid, device in self.known.items():
+            number = self.xids.get(device.bus)
             why = f"Xid {number}: {NEEDS_RESET[number]}" if number else ""
-            if uuid in self.gone:
-                said = f"nvidia-smi says: {trouble}" if trouble else "nvidia-smi does not list it any more"
-                why = f"{why}; {said}" if why else said
+            if uuid in self.missing:
+                missing = f"nvidia-smi says: {trouble}" if trouble else "nvidia-smi does not list it any more"
+                why = f"{why}; {missing}" if why else missing
             if why:
-                found[uuid] = found[str(one.index)] = why
-        return found
+                reasons[uuid] = reasons[str(device.index)] = why
+        return reasons
 
 
 def bus(text: str) -> str:
@@ -98,54 +101,56 @@ def bus(text: str) -> str:
 
 
 def parse(output: str) -> list[Device]:
-    """What QUERY printed; lines that are no device are left out."""
+    """The devices in the output of QUERY. Lines that describe no device are left out."""
     rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines()]
     return [Device(int(row[0]), row[1], bus(row[2])) for row in rows if len(row) == 3 and row[0].isdecimal()]
 
 
 def ask() -> tuple[list[Device], str]:
-    """(devices that answer, what nvidia-smi said where it failed)."""
+    """Ask nvidia-smi: (devices that answer, its error if it failed)."""
     try:
-        done = subprocess.run(QUERY, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        process = subprocess.run(QUERY, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except OSError as error:
         return [], f"{error.strerror}"
     except subprocess.TimeoutExpired:
         return [], f"nothing in {PATIENCE:g} s"
-    devices = parse(done.stdout)
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return devices, lines[-1] if done.returncode and lines else ""
+    devices = parse(process.stdout)
+    lines = [line.strip() for line in (process.stdout + process.stderr).splitlines() if line.strip()]
+    return devices, lines[-1] if process.returncode and lines else ""
 
 
-def write(health: Health, away: Mapping[str, str], folder: Path = FOLDER) -> None:
+def write(health: Health, unavailable: Mapping[str, str], folder: Path = FOLDER) -> None:
     """Replace the state, whole."""
     new = folder / "state.json.new"
-    known = sorted({name for one in health.known.values() for name in (one.uuid, str(one.index))})
-    devices = [[one.index, one.uuid, one.bus] for one in health.known.values()]
-    new.write_text(json.dumps({"away": away, "known": known, "devices": devices, "xids": health.xids}))
+    known = sorted({name for device in health.known.values() for name in (device.uuid, str(device.index))})
+    devices = [[device.index, device.uuid, device.bus] for device in health.known.values()]
+    state = {"unavailable": unavailable, "known": known, "devices": devices, "xids": health.xids}
+    # A worker of an earlier version reads "away". Delete that when none runs any more.
+    new.write_text(json.dumps({**state, "away": unavailable}))
     new.chmod(0o644)
     new.rename(folder / "state.json")
 
 
 def read(folder: Path = FOLDER) -> Health:
-    """What was known before this process: a device that is away stays so until it is seen to be back."""
+    """The state that an earlier process left: an unavailable device stays so until it is back."""
     try:
-        told = json.loads((folder / "state.json").read_text())
-        known = [Device(int(index), str(uuid), str(place)) for index, uuid, place in told["devices"]]
-        return Health({one.uuid: one for one in known}, {str(place): int(number) for place, number in told["xids"].items()})
+        state = json.loads((folder / "state.json").read_text())
+        known = [Device(int(index), str(uuid), str(slot)) for index, uuid, slot in state["devices"]]
+        return Health({device.uuid: device for device in known}, {str(slot): int(xid) for slot, xid in state["xids"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Health()
 
 
 def prepare(mode: str) -> None:
-    """Modules, device nodes and compute mode, as far as this machine has what they need."""
+    """Load modules, make device nodes, set the compute mode: as far as this machine has the tools."""
     for command in (("modprobe", "nvidia-uvm"), ("nvidia-modprobe", "-u", "-c", "0"), ("nvidia-smi", "-c", MODES[mode])):
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-            said = (done.stderr or done.stdout).strip() if done.returncode else ""
+            process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+            trouble = (process.stderr or process.stdout).strip() if process.returncode else ""
         except (OSError, subprocess.TimeoutExpired) as error:
-            said = str(error)
-        if said:
-            _say(4, f"{' '.join(command)}: {said.splitlines()[-1]}")
+            trouble = str(error)
+        if trouble:
+            _say(4, f"{' '.join(command)}: {trouble.splitlines()[-1]}")
 
 
 def _say(priority: int, line: str) -> None:
@@ -154,44 +159,45 @@ def _say(priority: int, line: str) -> None:
 
 
 def _follow(health: Health, wake: threading.Event) -> None:
-    """Read what the kernel says from now on, for ever."""
+    """Read the kernel's log from now on, for ever."""
     kernel = os.open(KERNEL, os.O_RDONLY)
     os.lseek(kernel, 0, os.SEEK_END)
     while True:
         try:
             line = os.read(kernel, 8192)  # one record
         except BrokenPipeError:
-            continue  # some were overwritten before we came to them
-        if health.said(line.decode(errors="replace")):
+            continue  # the kernel has overwritten records that were not read yet
+        if health.logged(line.decode(errors="replace")):
             wake.set()
 
 
 def watch() -> None:
-    """For ever."""
+    """Watch the devices, for ever."""
     health, wake, before = read(), threading.Event(), dict[str, str]()
     threading.Thread(target=_follow, args=(health, wake), daemon=True).start()
     number_known = -1
     while True:
         devices, trouble = ask()
         health.listed(devices)
-        away = health.away(trouble)
-        if away != before or len(health.known) != number_known:
-            for one in health.known.values():
-                why, was = away.get(one.uuid), before.get(one.uuid)
+        unavailable = health.unavailable(trouble)
+        if unavailable != before or len(health.known) != number_known:
+            for device in health.known.values():
+                why, was = unavailable.get(device.uuid), before.get(device.uuid)
                 if why and not was:
-                    _say(2, f"device {one.index} ({one.uuid}) is away: {why}")
+                    _say(2, f"device {device.index} ({device.uuid}) is away: {why}")
                 elif was and not why:
-                    _say(5, f"device {one.index} ({one.uuid}) is back")
-            write(health, away)
-            before, number_known = away, len(health.known)
+                    _say(5, f"device {device.index} ({device.uuid}) is back")
+            write(health, unavailable)
+            before, number_known = unavailable, len(health.known)
         wake.wait(EVERY)
         wake.clear()
 
 
 def main() -> int:
+    """Run the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--compute-mode", choices=tuple(MODES), default="default")
-    parser.add_argument("--prepare", action="store_true", help="that alone, and end")
+    parser.add_argument("--prepare", action="store_true", help="prepare the devices, and end")
     options = parser.parse_args()
     if options.prepare:
         prepare(options.compute_mode)

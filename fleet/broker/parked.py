@@ -10,16 +10,7 @@ from typing import Any
 from redis import Redis
 
 from fleet.errors import FleetError
-
-PARKED = "fleet.parked"
-SEND_AGAIN = """
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('LPUSH', KEYS[2], ARGV[2])
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('DEL', KEYS[3])
-return 1
-"""
-"""Lua, the same as a worker's: sent once, whoever else tries, and a Redis that is full refuses it whole."""
+from fleet_node.protocol import DELIVERIES, PARKED, SEND_AGAIN
 
 
 class ParkedError(FleetError):
@@ -94,7 +85,7 @@ def drop(broker: Redis, parked: Iterable[dict[str, Any]]) -> int:
 
 def _count_of(one: Mapping[str, Any]) -> str:
     """Where workers keep how often it came."""
-    return f"fleet.deliveries.{one['field']}"
+    return f"{DELIVERIES}{one['field']}"
 
 
 def told(one: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The app as it describes itself (`fleet_node.check`), and a way to ask it on this machine, in a venv of its own."""
+"""The app as it describes itself (`fleet_node.app.check`), and a way to ask it on this machine, in a venv of its own."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fleet.errors import FleetError
 from fleet.spec.pools import GREEN
 from fleet.spec.requirements import merge
+from fleet_node.protocol import APP_MARK
 
 ROOT = Path(__file__).parents[2]
-MARK = "fleet-app: "
-"""What the line begins with in which the check describes the app, among all that the app itself prints."""
 _BUILD_PATIENCE, _LOAD_PATIENCE, _QUIET = 900, 60, 5  # seconds
 
 
@@ -61,7 +60,7 @@ class App(_Said):
 
 def parse(output: str) -> App:
     """The app from what the check printed. Raises AppError where it is not in it."""
-    lines = [line.removeprefix(MARK) for line in output.splitlines() if line.startswith(MARK)]
+    lines = [line.removeprefix(APP_MARK) for line in output.splitlines() if line.startswith(APP_MARK)]
     try:
         return App.model_validate(json.loads(lines[-1]))
     except (IndexError, json.JSONDecodeError, ValidationError):

@@ -1,7 +1,7 @@
-"""`python -m fleet_node.check APP`: does the app import here, and what does it say of itself?
+"""`python -m fleet_node.app.check APP`: imports the app and describes it.
 
-Reads the worker's environment as NAME=value lines on stdin. Prints one JSON object on a line of its own, after `fleet-app: `:
-{"app": …} and what `fleet_node.describe` finds. Exit 1, with the traceback's last line on stderr, where the app does not import.
+It reads the worker's environment as NAME=value lines on stdin, and prints an AppDescription (`fleet_node.protocol`) on a line of
+its own, after APP_MARK. If the app does not import, it prints the last line of the traceback on stderr and exits with 1.
 """
 
 import json
@@ -9,11 +9,11 @@ import os
 import sys
 import traceback
 
-MARK = "fleet-app: "
+from fleet_node.protocol import APP_MARK
 
 
 def take_environment() -> dict[str, str]:
-    """Take NAME=value lines from stdin into the environment; returns them."""
+    """Take NAME=value lines from stdin into the environment. Returns them."""
     given: dict[str, str] = {}
     for line in sys.stdin:
         name, _, value = line.rstrip("\n").partition("=")
@@ -23,14 +23,14 @@ def take_environment() -> dict[str, str]:
 
 
 def _where(error: BaseException) -> str:
-    """The line of the app's own that it comes from, where there is one: not Celery's, not of what it imports."""
+    """The line of the app's own code that an error comes from, if there is one: not of Celery, nor of other packages."""
     if isinstance(error, SyntaxError):
         return f" ({error.filename}, line {error.lineno})"
     own = [
         frame
-        for one in (error.__cause__, error.__context__, error)
-        if one is not None
-        for frame in traceback.extract_tb(one.__traceback__)
+        for cause in (error.__cause__, error.__context__, error)
+        if cause is not None
+        for frame in traceback.extract_tb(cause.__traceback__)
         if "-packages/" not in frame.filename
         and not frame.filename.startswith(("<", sys.base_prefix))
         and frame.filename != __file__
@@ -39,6 +39,7 @@ def _where(error: BaseException) -> str:
 
 
 def main() -> int:
+    """Run the command line."""
     app_name = sys.argv[1]
     given = take_environment()
     try:
@@ -49,16 +50,16 @@ def main() -> int:
         app = find_app(app_name)
         app.loader.import_default_modules()
         app.finalize()
-        found = describe(app)
+        description = describe(app, app_name)
     except BaseException as error:  # the app's own code may raise anything, SystemExit too
         last = traceback.format_exception_only(error)[-1].strip() + _where(error)
         sys.stderr.write(f"celery_app {app_name} does not import: {_masked(last, given)}\n")
         return 1
-    for task in found["tasks"]:
+    for task in description["tasks"]:
         if "route_error" in task:
             task["route_error"] = _masked(task["route_error"], given)
-    # A line of its own, told apart from whatever the app prints.
-    sys.stdout.write(f"\n{MARK}{json.dumps({'app': app_name, **found})}\n")
+    # A line of its own, since the app may print too.
+    sys.stdout.write(f"\n{APP_MARK}{json.dumps(description)}\n")
     return 0
 
 
@@ -75,4 +76,4 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # a thread that the app has started would keep us
+    os._exit(code)  # a thread of the app would keep the process alive

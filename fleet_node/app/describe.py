@@ -1,4 +1,4 @@
-"""What an app says of itself: its tasks, where each is routed, and the settings that it fixes. Plain values, for JSON."""
+"""Describes an app: its tasks, where each is routed, and the settings that it fixes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import celery
 import kombu
+
+from fleet_node.protocol import AppDescription, TaskDescription
 
 SETTINGS = (
     "broker_transport_options",
@@ -22,17 +24,16 @@ SETTINGS = (
     "worker_prefetch_multiplier",
     "worker_send_task_events",
 )
-"""Of these the value is told where it is not Celery's own."""
+"""Settings that are described if their value is not Celery's own."""
 
 
-def describe(app: Any) -> dict[str, Any]:
-    """The app, loaded and finalized, as {"celery", "kombu", "tasks", "queues", "default_queue", "settings", "broker"}.
+def describe(app: Any, name: str) -> AppDescription:
+    """Describe an app that is loaded and finalized. name: what follows `celery -A`.
 
-    A task has "name", "queues", "time_limit", "soft_time_limit", "acks_late", "reject_on_worker_lost", "retry_delay"; its queues
-    are where the app's own router sends it, none where that fails (with the reason as "route_error"). broker: the URL that the
-    app fixes, without user and password. Of options (a dict) only numbers are told.
+    There is no secret in it: of a URL it has scheme and hosts, of options (a dict) only numbers.
     """
     return {
+        "app": name,
         "celery": celery.__version__,
         "kombu": kombu.__version__,
         "tasks": [_task(app, name) for name in sorted(app.tasks) if not name.startswith(("celery.", "fleet."))],
@@ -40,15 +41,16 @@ def describe(app: Any) -> dict[str, Any]:
         "default_queue": app.conf.task_default_queue,
         "settings": _settings(app),
         "broker": _broker(app),
+        "patches": [],
     }
 
 
-def _task(app: Any, name: str) -> dict[str, Any]:
+def _task(app: Any, name: str) -> TaskDescription:
     task = app.tasks[name]
-    found: dict[str, Any] = {
+    description: TaskDescription = {
         "name": name,
         "queues": [],
-        # Of its own, or from task_time_limit (Celery 5.7): it travels in the message, and goes before the worker's flag.
+        # The task's own, or task_time_limit (Celery 5.7): it travels in the message, and goes before the worker's flag.
         "time_limit": _seconds(task.time_limit),
         "soft_time_limit": _seconds(task.soft_time_limit),
         "acks_late": bool(task.acks_late),
@@ -56,16 +58,16 @@ def _task(app: Any, name: str) -> dict[str, Any]:
         "retry_delay": _longest_retry_delay(task),
     }
     try:
-        # As apply_async does: what the task itself says of its queue goes before the routes.
+        # As apply_async does: the task's own options go before the routes.
         options = app.amqp.router.route({**task._get_exec_options()}, name, (), {}, task)
-        found["queues"] = _destinations(app, options)
+        description["queues"] = _destinations(app, options)
     except Exception as error:  # a router is the app's own code
-        found["route_error"] = f"{type(error).__name__}: {error}"
-    return found
+        description["route_error"] = f"{type(error).__name__}: {error}"
+    return description
 
 
 def _longest_retry_delay(task: Any) -> float | None:
-    """Seconds before the last retry: the default delay, or what retry_backoff has grown to by then."""
+    """Seconds before the last retry: the default delay, or the longest that retry_backoff grows to."""
     delay = _seconds(task.default_retry_delay)
     factor = _seconds(getattr(task, "retry_backoff", None))  # True is 1 second
     if not factor or not getattr(task, "autoretry_for", None):
@@ -89,8 +91,8 @@ def _destinations(app: Any, options: dict[str, Any]) -> list[str]:
     exchange = options.get("exchange") or app.conf.task_default_exchange or app.conf.task_default_queue
     name = getattr(exchange, "name", exchange)
     key = options.get("routing_key") or app.conf.task_default_routing_key or app.conf.task_default_queue
-    bound = [one for one in app.amqp.queues.values() if one.exchange is not None and one.exchange.name == name]
-    return [one.name for one in bound if _is_bound(one.exchange.type, one.routing_key or "", key)]
+    bound = [queue for queue in app.amqp.queues.values() if queue.exchange is not None and queue.exchange.name == name]
+    return [queue.name for queue in bound if _is_bound(queue.exchange.type, queue.routing_key or "", key)]
 
 
 def _is_bound(kind: str, binding: str, key: str) -> bool:
@@ -104,15 +106,15 @@ def _is_bound(kind: str, binding: str, key: str) -> bool:
 def _settings(app: Any) -> dict[str, Any]:
     from celery.app.defaults import DEFAULTS
 
-    found = {}
+    settings = {}
     for name in SETTINGS:
         value = app.conf.get(name, None)
         if value not in (None, DEFAULTS.get(name)):
-            found[name] = _plain(value)
+            settings[name] = _plain(value)
     for name in ("broker_read_url", "broker_write_url"):
-        if shown := _shown(app.conf.get(name)):
-            found[name] = shown
-    return found
+        if hosts := _hosts(app.conf.get(name)):
+            settings[name] = hosts
+    return settings
 
 
 def _seconds(value: Any) -> float | None:
@@ -128,18 +130,18 @@ def _plain(value: Any) -> Any:
 
 
 def _broker(app: Any) -> str | None:
-    """Scheme and hosts of the URL that the app fixes, `redis://10.0.0.1:6379`: in any other part there may be a password."""
+    """Scheme and hosts of the URL that the app fixes, `redis://10.0.0.1:6379`: any other part may hold a password."""
     try:
-        return _shown(app.conf["broker_url"])
+        return _hosts(app.conf["broker_url"])
     except KeyError:
         return None
 
 
-def _shown(url: Any) -> str | None:
-    shown = []
-    for one in url.split(";") if isinstance(url, str) else map(str, url or ()):
-        scheme, separator, rest = one.partition("://")
+def _hosts(urls: Any) -> str | None:
+    parts = []
+    for url in urls.split(";") if isinstance(urls, str) else map(str, urls or ()):
+        scheme, separator, rest = url.partition("://")
         if separator:
             hosts = re.split(r"[/?#]", rest.rpartition("@")[2])[0]
-            shown.append(f"{scheme}://{hosts}")
-    return ";".join(shown) or None
+            parts.append(f"{scheme}://{hosts}")
+    return ";".join(parts) or None

@@ -1,4 +1,4 @@
-"""What a step replaced on a machine, and how it comes back. Standard library alone."""
+"""The files that a step replaced on a machine, and how they come back. Standard library alone."""
 
 from __future__ import annotations
 
@@ -8,86 +8,95 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
+from fleet_node.protocol import SNAPSHOT, SNAPSHOT_FILES, UNVERIFIED, SnapshotAbout
 from fleet_node.step.systemd import Supervisor
 
-UNITS = "/etc/systemd/system"
+UNIT_FOLDER = "/etc/systemd/system"
 
 
 class Snapshot:
-    """The files of a step's units as they were, kept in `folder` until the step is judged."""
+    """The files of a step's units as they were before it, in `folder`, until the whole step is verified on all machines.
+
+    Every file is root's alone: environments hold secrets.
+    """
 
     def __init__(self, folder: Path, root: Path = Path("/")) -> None:
         self._folder, self._root = folder, root
-        self._about, self._files = folder / "before.json", folder / "before.tar"
+        self._about, self._files, self._unverified = folder / SNAPSHOT, folder / SNAPSHOT_FILES, folder / UNVERIFIED
 
     def exists(self) -> bool:
-        """Whether there is something to go back to."""
+        """Whether there is a state to go back to."""
         return self._about.exists()
 
-    def unjudged(self) -> list[str]:
-        """Units of a step that was cut off before anybody knew whether they are well: the machine was reset, say."""
+    def unverified(self) -> list[str]:
+        """Units of a step that was cut off before its workers were verified, by a reset of the machine for example."""
         try:
-            about = json.loads(self._about.read_text())
-        except (OSError, ValueError):
+            return self._unverified.read_text().splitlines()
+        except OSError:
             return []
-        return [] if about.get("judged") else list(about["units"])
 
-    def judged(self) -> None:
-        """The step's workers are well; whether its other machines' are is still to be seen."""
-        about = {**json.loads(self._about.read_text()), "judged": True}
-        with _private(self._about.with_suffix(".new")) as file:
-            file.write(json.dumps(about).encode())
-        self._about.with_suffix(".new").replace(self._about)
+    def mark_verified(self) -> None:
+        """Record that the step's workers on this machine are well. Workers on other machines may not be."""
+        self._unverified.unlink(missing_ok=True)
 
-    def remember(self, units: list[str], paths: Iterable[str]) -> None:
-        """Keep the files at `paths` before a step on `units`, for root alone to read: environments hold secrets."""
+    def save(self, units: list[str], paths: Iterable[str]) -> None:
+        """Save the files at `paths` before a step on `units`. The units count as unverified from now on."""
         members = [path.lstrip("/") for path in paths]
-        self.forget()
+        self.discard()
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        there = [path for path in members if (self._root / path).exists()]
-        new = [path for path in members if path not in there]
-        about = {"units": units, "new": new}
+        existing = [path for path in members if (self._root / path).exists()]
+        about: SnapshotAbout = {"units": units, "created": [path for path in members if path not in existing]}
+        with _private(self._files) as file:
+            subprocess.run(["tar", "-C", str(self._root), "-cf", "-", *_from_nothing(existing)], stdout=file, check=True)
         with _private(self._about) as file:
             file.write(json.dumps(about).encode())
-        with _private(self._files) as file:
-            subprocess.run(["tar", "-C", str(self._root), "-cf", "-", *_from_nothing(there)], stdout=file, check=True)
+        if units:
+            with _private(self._unverified) as file:
+                file.write("".join(f"{unit}\n" for unit in units).encode())
 
     def restore(self) -> None:
-        """The old files again; those that there were none of go."""
-        for path in json.loads(self._about.read_text())["new"]:
+        """Write the old files again, and remove those that the step created."""
+        for path in self._read()["created"]:
             (self._root / path).unlink(missing_ok=True)
         with self._files.open("rb") as file:
             command = ["tar", "-xpmf", "-", "-C", str(self._root), "--keep-directory-symlink"]
             subprocess.run(command, stdin=file, check=True)
 
     def put_back(self, supervisor: Supervisor, units: Iterable[str] | None = None) -> bool:
-        """Undo the step (on `units` of it): its files as they were, its workers restarted on them; those that are new go.
+        """Undo the step, on `units` of it or on all: restore the files, restart the old workers, end those that are new.
 
-        Whether they came up.
+        Returns whether the old workers came up.
         """
         try:
-            about = json.loads(self._about.read_text())
+            about = self._read()
         except (OSError, ValueError):
             return False
-        wanted = list(units if units is not None else about["units"])
-        gone = [unit for unit in wanted if f"{UNITS}/{unit}".lstrip("/") in about["new"]]
-        if gone:
-            supervisor.stop(gone)
-            supervisor.disable(gone)
+        affected = list(units if units is not None else about["units"])
+        created = [unit for unit in affected if f"{UNIT_FOLDER}/{unit}".lstrip("/") in about["created"]]
+        if created:
+            supervisor.stop(created)
+            supervisor.disable(created)
         self.restore()
         supervisor.reload()
-        old = [unit for unit in wanted if unit not in gone]
+        old = [unit for unit in affected if unit not in created]
         if old and not supervisor.bring("restart", old):
             return False
-        self.forget()
+        self.discard()
         return True
 
-    def forget(self) -> None:
-        """Let go of it."""
-        for path in (self._about, self._files):
+    def discard(self) -> None:
+        """Remove the snapshot."""
+        for path in (self._unverified, self._about, self._files):
             path.unlink(missing_ok=True)
+        # A release from before 2026-11-25 named them so. Delete this line when no machine runs such a release any more.
+        for name in ("before.json", "before.new", "before.tar"):
+            (self._folder / name).unlink(missing_ok=True)
+
+    def _read(self) -> SnapshotAbout:
+        about: SnapshotAbout = json.loads(self._about.read_text())
+        return about
 
 
 def _from_nothing(paths: list[str]) -> list[str]:
@@ -95,6 +104,9 @@ def _from_nothing(paths: list[str]) -> list[str]:
 
 
 @contextmanager
-def _private(path: Path) -> Iterator[Any]:
+def _private(path: Path) -> Iterator[BinaryIO]:
+    """A file for root alone to read, on disk when the context ends: the step's own files may be there first otherwise."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         yield file
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""What starts and stops workers on a machine. Standard library alone."""
+"""How a step starts and stops workers on a machine. Standard library alone."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ def runtime(root: Path, unit: str) -> Path:
 
 
 class Supervisor(Protocol):
-    """What starts and stops workers: systemd, and in tests something smaller."""
+    """Starts and stops units: systemd, or a smaller stand-in in tests."""
 
     def bring(self, verb: str, units: Iterable[str]) -> bool:
-        """Start or restart, and wait until they are ready, or have failed to be."""
+        """Start or restart units (`verb`), and wait. Returns whether all of them are ready."""
 
     def stop(self, units: Iterable[str]) -> None:
-        """Stop, and wait until they have."""
+        """Stop units, and wait until they have ended."""
 
     def reload(self) -> None:
         """Read changed unit files."""
 
     def enable(self, units: Iterable[str]) -> None:
-        """Have them start with the machine."""
+        """Start units with the machine from now on."""
 
     def disable(self, units: Iterable[str]) -> None:
-        """The contrary of enable()."""
+        """Do not start units with the machine any more."""
 
     def process(self, unit: str) -> int:
-        """Its main process if it is up, else 0."""
+        """The pid of the unit's main process; 0 if the unit is not active."""
 
     def revision(self, unit: str) -> str:
-        """FLEET_REVISION of its main process; empty where there is none."""
+        """FLEET_REVISION of the unit's main process; empty if there is none."""
 
     def journal(self, unit: str) -> list[str]:
-        """The last lines that it said."""
+        """The last lines of the unit's journal."""
 
 
 class Systemd:
-    """The real one."""
+    """The machine's systemd."""
 
     def bring(self, verb: str, units: Iterable[str]) -> bool:
         return _run("systemctl", verb, *units).returncode == 0
@@ -63,8 +63,8 @@ class Systemd:
 
     def process(self, unit: str) -> int:
         shown = _run("systemctl", "show", "--property=ActiveState,MainPID", unit).stdout
-        found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-        return int(found.get("MainPID") or 0) if found.get("ActiveState") == "active" else 0
+        properties = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        return int(properties.get("MainPID") or 0) if properties.get("ActiveState") == "active" else 0
 
     def revision(self, unit: str) -> str:
         pid = self.process(unit)
@@ -72,7 +72,7 @@ class Systemd:
             variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pid else []
         except OSError:
             return ""
-        return next((one.partition(b"=")[2].decode() for one in variables if one.startswith(b"FLEET_REVISION=")), "")
+        return next((item.partition(b"=")[2].decode() for item in variables if item.startswith(b"FLEET_REVISION=")), "")
 
     def journal(self, unit: str) -> list[str]:
         return _run("journalctl", "--no-pager", "-o", "cat", "-n", str(JOURNAL_LINES), "-u", unit).stdout.splitlines()

@@ -14,7 +14,7 @@ from celery import Task, shared_task
 from celery.signals import after_setup_logger, after_setup_task_logger, celeryd_after_setup, worker_ready, worker_shutting_down
 
 from fleet_node import drill  # noqa: F401 - it has a task
-from fleet_node.gate import gate
+from fleet_node.gate import control_file
 from fleet_node.patches import reconnect, register, reliable_fetch
 from fleet_node.worker import control, device, log_format, parking, settings
 from fleet_node.worker.progress import status
@@ -30,11 +30,11 @@ _vitals: list[Vitals] = []
 
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
 def _complete(instance: Any, **_: Any) -> None:
-    settings.apply(instance.app)  # nothing is connected yet
+    settings.apply(instance.app, settings.of_environment())  # nothing is connected yet
     register.apply(instance)
     reconnect.soon()
     parking.watch(instance.app)
-    device.take_nothing_if_away(instance.app)
+    device.take_nothing_if_unavailable(instance.app)
     if "json" in instance.app.conf.accept_content:
         instance.app.control.mailbox.serializer = "json"  # so that `fleet_node.drain` can read it, which does not know the app
     control.count_failures()
@@ -45,7 +45,7 @@ def _complete(instance: Any, **_: Any) -> None:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(sender: Any, **_: Any) -> None:
     _tell_how_to_reach(sender.app)
-    notify("READY=1", f"STATUS={status(_vitals[0].look())}")
+    notify("READY=1", f"STATUS={status(_vitals[0].activity())}")
     _vitals[0].start()
     reliable_fetch.ring_from_now()
     parking.take_back(sender.app)
@@ -57,7 +57,7 @@ def _tell_how_to_reach(app: Any) -> None:
     if not folder:
         return
     # sets of content types, for one, are no JSON
-    told = json.dumps(gate.of(app), default=list)
+    told = json.dumps(control_file.of(app), default=list)
     (Path(folder) / "control.json").write_text(told)
 
 

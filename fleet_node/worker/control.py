@@ -71,7 +71,7 @@ def fleet_state(state: Any, **_: Any) -> dict[str, Any]:
         "accepted": sum(worker_state.total_count.values()),
         "succeeded": max(0, ended - _ended.total()),
         "failed": _ended["failed"],
-        "away": device.away(),
+        "unavailable": device.unavailable(),
         "release": os.environ.get("FLEET_RELEASE", ""),
         "revision": os.environ.get("FLEET_REVISION", ""),
     }

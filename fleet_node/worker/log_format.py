@@ -1,7 +1,7 @@
-"""How a worker writes to the journal: one line an event, whatever it holds, with the priority that `journalctl -p` goes by.
+"""How a worker writes to the journal: one line an event, with the priority that `journalctl -p` filters by.
 
-FLEET_LOG=json makes each line a JSON object: at (seconds since 1970), level, logger, process, message; of a task's events also
-task, id and runtime where there are; of failures the traceback.
+FLEET_LOG=json makes each line a JSON object: at (seconds since 1970), level, logger, process, message; for events of a task also
+its name, id and runtime, as far as Celery gives them; for failures the traceback.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ LONGEST = 16_000
 
 
 class OneLine(logging.Formatter):
-    """`<6>ForkPoolWorker-1 Task … succeeded …`. What had several lines has them joined by " | "."""
+    """`<6>ForkPoolWorker-1 Task … succeeded …`. Several lines are joined by " | "."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        said = super().format(record)
-        lines = (line.strip() for line in said.splitlines())
+        lines = (line.strip() for line in super().format(record).splitlines())
         return f"<{_priority(record)}>{_cut(' | '.join(line for line in lines if line))}"
 
 
@@ -33,27 +32,27 @@ class Json(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "at": round(record.created, 3),
             "level": record.levelname,
             "logger": record.name,
             "process": record.processName,
             "message": _cut(record.getMessage()),
         }
-        of_task = getattr(record, "data", None)
-        if isinstance(of_task, dict):
-            told["task"], told["id"] = of_task.get("name"), of_task.get("id")
-            if "runtime" in of_task:
-                told["runtime"] = of_task["runtime"]
+        task = getattr(record, "data", None)
+        if isinstance(task, dict):
+            fields["task"], fields["id"] = task.get("name"), task.get("id")
+            if "runtime" in task:
+                fields["runtime"] = task["runtime"]
         if record.exc_info:
-            told["traceback"] = _cut(self.formatException(record.exc_info))
-        return f"<{_priority(record)}>{json.dumps(told, default=str)}"
+            fields["traceback"] = _cut(self.formatException(record.exc_info))
+        return f"<{_priority(record)}>{json.dumps(fields, default=str)}"
 
 
 def format_lines(logger: logging.Logger | None, **_: Any) -> None:
-    """For celery's after_setup_logger and after_setup_task_logger: its own handlers get our format."""
+    """Give Celery's own handlers our format: for its signals after_setup_logger and after_setup_task_logger."""
     formatter: logging.Formatter = Json() if os.environ.get("FLEET_LOG") == "json" else OneLine("%(processName)s %(message)s")
-    # billiard has a logger of its own: it says which child was killed.
+    # billiard has a logger of its own, which names a child that was killed.
     for handler in [*(logger.handlers if logger else ()), *get_multiprocessing_logger().handlers]:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setFormatter(formatter)

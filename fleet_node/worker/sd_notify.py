@@ -7,7 +7,7 @@ import socket
 
 
 def notify(*lines: str) -> None:
-    """Send NAME=value lines to systemd; nothing where it did not start us (a worker run by hand)."""
+    """Send NAME=value lines to systemd; do nothing if systemd did not start the worker."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -1,4 +1,4 @@
-"""Settings that a worker gets from the fleet, whatever its app sets: told in FLEET_CELERY."""
+"""Celery settings that a worker gets from the fleet, whatever its app sets: FLEET_CELERY in its environment."""
 
 from __future__ import annotations
 
@@ -8,34 +8,39 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from fleet_node.protocol import CelerySettings
+
 BY_TASK = {"task_acks_late": "acks_late", "task_reject_on_worker_lost": "reject_on_worker_lost"}
 """Settings that Celery copies to every task when it makes it, before anything of ours runs, and the attribute they are then."""
 
 
-def apply(app: Any, told: str | None = None) -> None:
-    """Put them into the app's configuration, options of transports each beside what the app itself sets there.
+def of_environment() -> CelerySettings:
+    """The settings in FLEET_CELERY; empty without it."""
+    settings: CelerySettings = json.loads(os.environ.get("FLEET_CELERY", "{}"))
+    return settings
 
-    To be called before the worker connects, in its main process: that is where messages are held, and given back. told: JSON,
-    {"broker_transport_options": …, "result_backend_transport_options": …, "settings": value by name, "at_most_once": names of
-    tasks that keep their own}; without it, FLEET_CELERY's.
+
+def apply(app: Any, fleet: CelerySettings) -> None:
+    """Put the fleet's settings into the app's configuration. Options of transports are merged with those that the app sets.
+
+    To be called before the worker connects, in its main process: there messages are held, and given back.
     """
-    wanted = json.loads(told if told is not None else os.environ.get("FLEET_CELERY", "{}"))
-    for setting in ("broker_transport_options", "result_backend_transport_options"):
-        if setting in wanted:
-            app.conf[setting] = {**(app.conf.get(setting) or {}), **wanted[setting]}
-    results = wanted.get("result_backend_transport_options", {})
-    if "visibility_timeout" in results:  # the third place where its documentation wants it
+    broker, results = fleet.get("broker_transport_options"), fleet.get("result_backend_transport_options")
+    for setting, options in (("broker_transport_options", broker), ("result_backend_transport_options", results)):
+        if options is not None:
+            app.conf[setting] = {**(app.conf.get(setting) or {}), **options}
+    if results and "visibility_timeout" in results:  # the third place where Celery's documentation has it
         app.conf["visibility_timeout"] = results["visibility_timeout"]
-    settings: dict[str, Any] = wanted.get("settings", {})
+    settings = fleet.get("settings", {})
     for name, value in settings.items():
         app.conf[name] = value
-    of_tasks = {attribute: settings[name] for name, attribute in BY_TASK.items() if name in settings}
+    attributes = {attribute: settings[name] for name, attribute in BY_TASK.items() if name in settings}
     for name, task in app.tasks.items():
-        if not is_named(name, wanted.get("at_most_once", ())):
-            for attribute, value in of_tasks.items():
+        if not is_named(name, fleet.get("at_most_once", ())):
+            for attribute, value in attributes.items():
                 setattr(task, attribute, value)  # and not its class: an app may have made several of one
 
 
 def is_named(task: str, patterns: Iterable[str]) -> bool:
-    """Whether one of `patterns` (names, or shell patterns of names) means it."""
+    """Whether a task is meant by one of `patterns`: names, or shell patterns of names."""
     return any(fnmatchcase(task, pattern) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""A machine without systemd: units as files in a folder, workers as processes of ours, started and stopped as their units say."""
+"""A machine without systemd: units are files in a folder, workers are processes that start and stop as their units say."""
 
 import json
 import os
@@ -8,11 +8,10 @@ import socket
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from celery import Celery
 from redis import Redis
@@ -20,7 +19,8 @@ from redis import Redis
 from fleet.drill.ledger import Account, Entry, Sent, account
 from fleet.state.archive import pack
 from fleet.state.desired import File
-from fleet_node.step.snapshot import UNITS
+from fleet_node.protocol import StepRequest, StepResult, UnitRequest
+from fleet_node.step.snapshot import UNIT_FOLDER
 from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, broker_con
 
 @dataclass
 class Machine:
-    """One that has a Redis, and workers by units that step.py writes. It is a Supervisor."""
+    """A machine with a Redis, and with workers by units that a step writes. It is a Supervisor."""
 
     root: Path
     port: int
@@ -50,7 +50,7 @@ class Machine:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a worker finds."""
+        """The environment of its workers."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "FLEET_"))}
         return clean | {
             "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port}/0",
@@ -67,7 +67,7 @@ class Machine:
         return folder
 
     def unit(self, number: int | str, release: Path, revision: str, queues: Iterable[str]) -> str:
-        """The text of a worker's unit; of its lines only these count."""
+        """The text of a worker's unit, with the lines that bring() and stop() read."""
         python, node = shlex.quote(sys.executable), f"web-worker-{number}@test"
         pool = f"-P {self.pool} -c {self.concurrency} --prefetch-multiplier={self.prefetch} {self.flags}"
         return (
@@ -77,32 +77,40 @@ class Machine:
             f"ExecStop={python} -m fleet_node.drain {node} {self.drain_seconds}\n"
         )
 
-    def told(self, release: Path, numbers: Iterable[int], revision: str = "", keep: int = 1, **more: Any) -> dict[str, Any]:
-        """What fleet_node.step reads, for web workers of these numbers on the queue `default`."""
+    def request(
+        self,
+        release: Path,
+        numbers: Iterable[int],
+        revision: str = "",
+        min_consumers: int = 1,
+        canary: bool = False,
+    ) -> StepRequest:
+        """A step on web workers of these numbers, on the queue `default`."""
         numbers, queues = tuple(numbers), ["default"]
         units = {f"celery-web@{n}.service": n for n in numbers}
-        files = [File(f"{UNITS}/{u}", self.unit(n, release, revision, queues).encode()) for u, n in units.items()]
+        files = [File(f"{UNIT_FOLDER}/{u}", self.unit(n, release, revision, queues).encode()) for u, n in units.items()]
         files = [File(file.path, file.content, owner=_user(), group=_user()) for file in files]
+        requests: dict[str, UnitRequest] = {
+            unit: {
+                "role": "web",
+                "node": f"web-worker-{number}@test",
+                "queues": queues,
+                "revision": revision,
+                "need": 1,
+                "surge": {
+                    "unit": f"celery-web@{number}-surge.service",
+                    "node": f"web-worker-{number}-surge@test",
+                    "text": self.unit(f"{number}-surge", release, "", queues),
+                },
+            }
+            for unit, number in units.items()
+        }
         return {
             "archive": b64encode(pack(files)).decode(),
             "envs": [],
             "files": [file.path for file in files],
             "timeout": 60,
-            "units": {
-                unit: {
-                    "role": "web",
-                    "node": f"web-worker-{number}@test",
-                    "queues": queues,
-                    "revision": revision,
-                    "need": 1,
-                    "surge": {
-                        "unit": f"celery-web@{number}-surge.service",
-                        "node": f"web-worker-{number}-surge@test",
-                        "text": self.unit(f"{number}-surge", release, "", queues),
-                    },
-                }
-                for unit, number in units.items()
-            },
+            "units": requests,
             "gates": {
                 "web": {
                     "command": [sys.executable, "-m", "fleet_node.gate"],
@@ -119,34 +127,33 @@ class Machine:
                     },
                 }
             },
-            "going": [f"web-worker-{number}@test" for number in numbers],
-            "keep": {"default": keep},
-            "canary": False,
+            "stopping": [f"web-worker-{number}@test" for number in numbers],
+            "min_consumers": {"default": min_consumers},
+            "canary": canary,
             "restart": False,
-            **more,
         }
 
     def start(self, release: Path, number: int = 1, queues: Iterable[str] = ("default",)) -> subprocess.Popen[bytes]:
-        """A worker, when it is ready."""
+        """Start a worker. Returns its process when it is ready."""
         name = f"celery-web@{number}.service"
-        path = self.root / UNITS.lstrip("/") / name
+        path = self.root / UNIT_FOLDER.lstrip("/") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.unit(number, release, "v1", queues))
         assert self.bring("start", [name]), self.journal(name)
         return self.running[name]
 
-    def said(self, number: int = 1) -> str:
+    def output(self, number: int = 1) -> str:
         """All that a worker has written."""
         return (self.runtime(f"celery-web@{number}.service") / "journal").read_text()
 
     def end(self) -> None:
-        """Kill what runs."""
+        """Kill all workers."""
         for worker in self.running.values():
             worker.kill()
             worker.wait()
 
     def _lines(self, unit: str) -> Iterator[tuple[str, str]]:
-        for folder in ("run/systemd/system", UNITS.lstrip("/")):
+        for folder in ("run/systemd/system", UNIT_FOLDER.lstrip("/")):
             path = self.root / folder / unit
             if path.exists():
                 yield from (line.partition("=")[::2] for line in path.read_text().splitlines())
@@ -167,7 +174,7 @@ class Machine:
         runtime.mkdir(parents=True, exist_ok=True)
         address = str(runtime / "notify")
         Path(address).unlink(missing_ok=True)
-        own = dict(one.split("=", 1) for one in lines["Environment"].split())
+        own = dict(variable.split("=", 1) for variable in lines["Environment"].split())
         environment = self.environment | own | {"NOTIFY_SOCKET": address, "RUNTIME_DIRECTORY": str(runtime)}
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, (runtime / "journal").open("ab") as journal:
             systemd.bind(address)
@@ -214,7 +221,7 @@ class Machine:
     def revision(self, unit: str) -> str:
         pid = self.process(unit)
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pid else []
-        return next((one.partition(b"=")[2].decode() for one in variables if one.startswith(b"FLEET_REVISION=")), "")
+        return next((item.partition(b"=")[2].decode() for item in variables if item.startswith(b"FLEET_REVISION=")), "")
 
     def journal(self, unit: str) -> list[str]:
         runtime = self.runtime(unit)
@@ -232,7 +239,7 @@ class Machine:
         return Redis(port=self.port, db=database)
 
     def reading(self) -> Redis:
-        """As `fleet` reads it: text."""
+        """Redis as `fleet` reads it: text."""
         return Redis(port=self.port, decode_responses=True)
 
     def entries(self, run: str) -> list[Entry]:
@@ -252,18 +259,19 @@ def _user() -> str:
 
 @contextmanager
 def machine(folder: Path) -> Iterator[Machine]:
-    """One with a Redis and no worker yet."""
+    """A machine with a Redis and no worker yet."""
     port = free_port()
     redis = redis_server(port, folder)
     with ExitStack() as stack:
         stack.enter_context(process(redis, folder / "redis.log"))
         answering(port)
-        one = Machine(folder, port)
+        here = Machine(folder, port)
         try:
-            yield one
+            yield here
         finally:
-            one.end()
+            here.end()
 
 
-def states(result: Mapping[str, Any]) -> dict[str, str]:
-    return {unit.removeprefix("celery-").removesuffix(".service"): one["state"] for unit, one in result["units"].items()}
+def states(result: StepResult) -> dict[str, str]:
+    """Instance → its state after a step."""
+    return {unit.removeprefix("celery-").removesuffix(".service"): of["state"] for unit, of in result["units"].items()}

@@ -4,12 +4,12 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fleet.drill.ledger import Sent
-from fleet_node.step.snapshot import UNITS
+from fleet_node.protocol import DrainReport
+from fleet_node.step.snapshot import UNIT_FOLDER
 from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE
 
@@ -18,14 +18,14 @@ UNIT = "celery-web@1.service"
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Machine]:
-    with machine(tmp_path) as one:
-        yield one
+    with machine(tmp_path) as here:
+        yield here
 
 
 def begin(here: Machine, pool: str, sleeps: list[float], etas: int) -> list[Sent]:
     """Start a worker, give it work, and wait until it has begun with it."""
     here.pool = pool
-    path = here.root / UNITS.lstrip("/") / UNIT
+    path = here.root / UNIT_FOLDER.lstrip("/") / UNIT
     path.parent.mkdir(parents=True)
     path.write_text(here.unit(1, here.release("r"), "v1", ["default"]))
     assert here.bring("start", [UNIT]), here.journal(UNIT)
@@ -51,22 +51,22 @@ def waiting(here: Machine) -> int:
         return int(redis.llen("default"))
 
 
-def report(here: Machine) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads((here.root / "run/celery-web-1/drain.json").read_text())
-    return said
+def report(here: Machine) -> DrainReport:
+    report: DrainReport = json.loads((here.root / "run/celery-web-1/drain.json").read_text())
+    return report
 
 
 @pytest.mark.parametrize("pool", ["prefork", "gevent", "threads"])
 def test_what_it_holds_is_finished_and_what_waits_goes_back(here: Machine, pool: str) -> None:
     sent = begin(here, pool, [2.0] * 4 + [0.1] * 8, etas=3)
     here.stop([UNIT])
-    said = report(here)
-    assert (said["outcome"], said["running"], said["reserved"], said["eta"]) == ("idle", {}, 0, 3), said
-    assert said["told"].endswith("3 with an ETA go back to the queue")
-    found = here.account("r", sent)
-    assert found.run_twice == ()
+    drained = report(here)
+    assert (drained["outcome"], drained["running"], drained["reserved"], drained["eta"]) == ("idle", {}, 0, 3), drained
+    assert drained["summary"].endswith("3 with an ETA go back to the queue")
+    account = here.account("r", sent)
+    assert account.run_twice == ()
     # Each task has ended, or waits for another worker; none is held by nobody.
-    assert (found.finished + waiting(here), held(here)) == (len(sent) + 3, 0)
+    assert (account.finished + waiting(here), held(here)) == (len(sent) + 3, 0)
 
 
 @pytest.mark.long
@@ -74,11 +74,11 @@ def test_what_takes_too_long_gets_its_sigterm_and_is_still_finished(here: Machin
     here.drain_seconds = 1
     sent = begin(here, "prefork", [5.0] * 2, etas=0)
     here.stop([UNIT])
-    said = report(here)
-    assert (said["outcome"], said["running"]) == ("timeout", {"fleet.drill": 2})
-    assert "2 × fleet.drill still running" in said["told"]
-    found = here.account("r", sent)
-    assert (found.lost, found.run_twice) == ((), ())
+    drained = report(here)
+    assert (drained["outcome"], drained["running"]) == ("timeout", {"fleet.drill": 2})
+    assert "2 × fleet.drill still running" in drained["summary"]
+    account = here.account("r", sent)
+    assert (account.lost, account.run_twice) == ((), ())
 
 
 @pytest.mark.long
@@ -86,7 +86,7 @@ def test_a_worker_that_cannot_answer_is_drained_by_sigterm(here: Machine) -> Non
     """solo answers between two tasks alone."""
     sent = begin(here, "solo", [12.0, 0.1], etas=0)
     here.stop([UNIT])
-    said = report(here)
-    assert (said["outcome"], said["why"]) == ("silent", "no answer in 5 s")
-    found = here.account("r", sent)
-    assert (found.finished + waiting(here), found.run_twice, held(here)) == (2, (), 0)
+    drained = report(here)
+    assert (drained["outcome"], drained["why"]) == ("silent", "no answer in 5 s")
+    account = here.account("r", sent)
+    assert (account.finished + waiting(here), account.run_twice, held(here)) == (2, (), 0)

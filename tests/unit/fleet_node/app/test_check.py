@@ -1,4 +1,4 @@
-"""`fleet_node.check`, in a process of its own, as a machine runs it."""
+"""`fleet_node.app.check`, in a process of its own, as a machine runs it."""
 
 import json
 import subprocess
@@ -29,9 +29,9 @@ def folder(tmp_path: Path) -> Path:
 def test_the_tasks_of_an_app_that_imports_are_listed(folder: Path) -> None:
     done = check("jobs", folder, "LEVEL=3\nMOTTO=a=b c\n")
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.strip().removeprefix("fleet-app: "))
-    assert (said["app"], said["celery"]) == ("jobs", "5.7.0")
-    assert [task["name"] for task in said["tasks"]] == ["jobs.add", "more.sub"]
+    description = json.loads(done.stdout.strip().removeprefix("fleet-app: "))
+    assert (description["app"], description["celery"]) == ("jobs", "5.7.0")
+    assert [task["name"] for task in description["tasks"]] == ["jobs.add", "more.sub"]
 
 
 @pytest.mark.parametrize(

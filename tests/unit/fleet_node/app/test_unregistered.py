@@ -5,21 +5,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from fleet_node.protocol import UnregisteredTasks
 from tests.unit.process_support import ROOT, Machine, machine
 
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Machine]:
-    with machine(tmp_path) as one:
-        yield one
+    with machine(tmp_path) as here:
+        yield here
 
 
-def look(here: Machine, more: str = "", *queues: str) -> dict[str, Any]:
-    """What the release says, whose app has `more` in it."""
+def look(here: Machine, more: str = "", *queues: str) -> UnregisteredTasks:
+    """The answer of a release whose app has `more` in it."""
     release = here.release("new", "\n@app.task(name='jobs.here')\ndef here(): pass\n" + more)
     done = subprocess.run(
         [sys.executable, "-m", "fleet_node.app.unregistered", "jobs", *(queues or ("default", "batch"))],
@@ -31,8 +31,8 @@ def look(here: Machine, more: str = "", *queues: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    said: dict[str, Any] = json.loads(done.stdout.strip().removeprefix("fleet-tasks: "))
-    return said
+    tasks: UnregisteredTasks = json.loads(done.stdout.strip().removeprefix("fleet-tasks: "))
+    return tasks
 
 
 def test_nothing_waits(here: Machine) -> None:
@@ -50,9 +50,9 @@ def test_what_waits_is_counted_by_queue_and_name(here: Machine) -> None:
         # In the hands of a worker: as kombu keeps it.
         redis.hset("unacked", "tag", json.dumps([{"headers": {"task": "jobs.held"}}, "", "batch"]))
         redis.hset("unacked", "other", json.dumps([{"headers": {"task": "jobs.held"}}, "tasks", "task.default"]))
-    said = look(here)
-    assert said["unregistered"] == {"default": {"jobs.gone": 1}, "batch": {"jobs.gone": 1}, "in flight": {"jobs.held": 2}}
-    assert (said["looked_at"], said["not_looked_at"]) == (8, 0)
+    tasks = look(here)
+    assert tasks["unregistered"] == {"default": {"jobs.gone": 1}, "batch": {"jobs.gone": 1}, "in flight": {"jobs.held": 2}}
+    assert (tasks["looked_at"], tasks["not_looked_at"]) == (8, 0)
 
 
 def test_a_long_queue_and_a_key_prefix(here: Machine) -> None:
@@ -62,5 +62,5 @@ def test_a_long_queue_and_a_key_prefix(here: Machine) -> None:
         for _ in range(2500):
             pipeline.lpush("p:default", message)
         pipeline.execute()
-    said = look(here, prefix, "default")
-    assert said == {"unregistered": {"default": {"jobs.gone": 2500}}, "looked_at": 2500, "not_looked_at": 0}
+    tasks = look(here, prefix, "default")
+    assert tasks == {"unregistered": {"default": {"jobs.gone": 2500}}, "looked_at": 2500, "not_looked_at": 0}

@@ -47,14 +47,16 @@ def test_a_worker_with_tasks_survives_that_its_broker_goes_away(tmp_path: Path, 
             for number in range(3):
                 client.send_task("fleet.drill", ["r", number, "io", 5], queue="default")
             assert until(lambda: len(here.entries("r")) == 3)
-        assert until(lambda: "Connection to broker lost" in here.said())
+        assert until(lambda: "Connection to broker lost" in here.output())
         with redis_with_a_file(tmp_path, port), here.client() as client:
             if more:
-                assert until(lambda: "object has no attribute 'hostname'" in here.said()), "the defect is gone: delete its guard"
+                assert until(lambda: "object has no attribute 'hostname'" in here.output()), (
+                    "the defect is gone: delete its guard"
+                )
                 assert worker.wait(PATIENCE) != 0
                 return
             client.send_task("fleet.drill", ["r", 3, "io", 0], queue="default")
-            assert until(lambda: ended(here) == {0, 1, 2, 3}), here.said()
+            assert until(lambda: ended(here) == {0, 1, 2, 3}), here.output()
             assert worker.poll() is None
     finally:
         here.end()
@@ -100,7 +102,9 @@ def test_what_redis_hands_to_a_worker_that_is_gone_is_not_lost(tmp_path: Path, m
         here.more["FLEET_CELERY"] = json.dumps({"broker_transport_options": options})
         release = here.release("r", more)
         first = here.start(release)
-        assert until(lambda: [one["cmd"] for one in redis.client_list() if one["cmd"] in ("brpop", "bzpopmin")])  # it waits
+        assert until(
+            lambda: [client["cmd"] for client in redis.client_list() if client["cmd"] in ("brpop", "bzpopmin")]
+        )  # it waits
         first.send_signal(signal.SIGSTOP)  # as a machine that was reset: its connections are as they were
         client.send_task("fleet.drill", ["r", 1, "io", 0], queue="default")
         time.sleep(0.5)  # Redis hands it over at once, or never
@@ -125,11 +129,11 @@ def test_a_worker_whose_broker_is_full_waits_and_goes_on(tmp_path: Path, pool: s
         client.send_task("fleet.drill", ["r", 3, "io", 0], queue="elsewhere")
         redis.config_set("maxmemory", 1 << 20)  # less than it has
         redis.rename("elsewhere", "default")  # what makes nothing longer is allowed
-        assert until(lambda: "the broker is full: no task can be taken until its maxmemory is raised" in here.said())
+        assert until(lambda: "the broker is full: no task can be taken until its maxmemory is raised" in here.output())
         assert worker.poll() is None
         assert redis.llen("default") == 1
         redis.config_set("maxmemory", 0)
-        assert until(lambda: ended(here) == {0, 1, 2, 3}), here.said()
+        assert until(lambda: ended(here) == {0, 1, 2, 3}), here.output()
 
 
 def test_messages_are_taken_by_priority_and_from_each_queue_in_turn(tmp_path: Path) -> None:

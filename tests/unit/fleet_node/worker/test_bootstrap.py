@@ -69,12 +69,12 @@ def test_systemd_hears_when_it_consumes_and_when_it_stops(
             with Celery() as client:
                 answer = client.send_task("fleet.probe", ["hello"], queue="ml").get(timeout=PATIENCE)
                 client.backend.client.close()
-                told = client.control.inspect(destination=["w@test"], timeout=PATIENCE, limit=1).conf()["w@test"]
+                settings = client.control.inspect(destination=["w@test"], timeout=PATIENCE, limit=1).conf()["w@test"]
             assert answer == {"token": "hello", "release": "r1", "revision": "v1"}
             # In all three places that Celery reads it from, and what the app sets besides is still there.
-            assert told["broker_transport_options"] == {"visibility_timeout": 840, "max_connections": 200}
-            assert told["result_backend_transport_options"] == {"visibility_timeout": 840}
-            assert told["visibility_timeout"] == 840
+            assert settings["broker_transport_options"] == {"visibility_timeout": 840, "max_connections": 200}
+            assert settings["result_backend_transport_options"] == {"visibility_timeout": 840}
+            assert settings["visibility_timeout"] == 840
             worker.send_signal(signal.SIGTERM)
             assert heard(systemd, b"STOPPING=1") == b"STOPPING=1\nSTATUS=draining (Warm)"
             assert worker.wait(PATIENCE) == 0
@@ -103,15 +103,15 @@ def test_a_worker_that_begins_nothing_says_so_and_asks_for_its_restart(tmp_path:
         child = int(Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()[0])
         os.kill(child, signal.SIGSTOP)
         client.send_task("fleet.drill", ["r", 2, "io", 0], queue="default")
-        said = heard(systemd, b"WATCHDOG=trigger").decode()
-        assert re.search(r"STATUS=stalled: nothing has begun for \d+ s, with 1 reserved and 1 of 1 slots free", said)
-        assert "<2>MainProcess stalled, to be restarted: nothing has begun" in here.said()
+        message = heard(systemd, b"WATCHDOG=trigger").decode()
+        assert re.search(r"STATUS=stalled: nothing has begun for \d+ s, with 1 reserved and 1 of 1 slots free", message)
+        assert "<2>MainProcess stalled, to be restarted: nothing has begun" in here.output()
 
 
-def devices(folder: Path, away: dict[str, str]) -> None:
-    """As fleet-gpu.service tells of two."""
-    known = {one: Device(int(one), one, one) for one in ("0", "1")}
-    gpu_watch.write(Health(known), away, folder)
+def devices(folder: Path, unavailable: dict[str, str]) -> None:
+    """What fleet-gpu.service writes about two devices."""
+    known = {name: Device(int(name), name, name) for name in ("0", "1")}
+    gpu_watch.write(Health(known), unavailable, folder)
 
 
 @pytest.mark.long
@@ -125,7 +125,7 @@ def test_one_that_may_fetch_nothing_because_of_its_etas_is_not_stalled(tmp_path:
             pass
         later = client.send_task("fleet.probe", ["later"], queue="default", expires=300)
         assert later.get(timeout=PATIENCE)["token"] == "later"  # when the first of them have run
-        assert "stalled" not in here.said()
+        assert "stalled" not in here.output()
         assert worker.poll() is None
 
 
@@ -152,13 +152,13 @@ def test_a_worker_whose_device_is_away_takes_nothing_and_ends_when_it_is_back(tm
         assert redis.llen("default") == 1
         devices(tmp_path, {})
         assert worker.wait(PATIENCE) == 0
-        assert "<2>MainProcess takes nothing more: its device is away: Xid 79" in here.said()
+        assert "<2>MainProcess takes nothing more: its device is away: Xid 79" in here.output()
         devices(tmp_path, {"1": "again"})
         second = here.start(here.root / "releases" / "r")  # ready all the same: a deploy need not wait for a device
         soon = client.control.inspect(destination=["web-worker-1@test"], timeout=2, limit=1)
-        while (said := soon.active_queues()) is None:  # it listens a moment after it is ready
+        while (queues := soon.active_queues()) is None:  # it listens a moment after it is ready
             pass
-        assert said == {"web-worker-1@test": []}
+        assert queues == {"web-worker-1@test": []}
         devices(tmp_path, {})
         assert second.wait(PATIENCE) == 0
         here.start(here.root / "releases" / "r")

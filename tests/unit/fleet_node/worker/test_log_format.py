@@ -8,10 +8,10 @@ from fleet_node.worker.log_format import LONGEST, Json, OneLine
 
 
 def record(message: str, level: int = logging.INFO, **more: object) -> logging.LogRecord:
-    one = logging.makeLogRecord({"name": "celery.app.trace", "msg": message, "levelno": level, **more})
-    one.levelname = logging.getLevelName(level)
-    one.processName = "ForkPoolWorker-1"
-    return one
+    record = logging.makeLogRecord({"name": "celery.app.trace", "msg": message, "levelno": level, **more})
+    record.levelname = logging.getLevelName(level)
+    record.processName = "ForkPoolWorker-1"
+    return record
 
 
 def failed() -> logging.LogRecord:
@@ -27,10 +27,10 @@ def failed() -> logging.LogRecord:
 
 
 def test_a_traceback_is_one_line_with_its_priority() -> None:
-    said = OneLine("%(processName)s %(message)s").format(failed())
-    assert said.startswith("<3>ForkPoolWorker-1 Task shop.pay[1] raised unexpected: ValueError('of two\\nlines') | Traceback")
-    assert said.endswith("| ValueError: of two | lines")
-    assert "\n" not in said
+    line = OneLine("%(processName)s %(message)s").format(failed())
+    assert line.startswith("<3>ForkPoolWorker-1 Task shop.pay[1] raised unexpected: ValueError('of two\\nlines') | Traceback")
+    assert line.endswith("| ValueError: of two | lines")
+    assert "\n" not in line
 
 
 def test_json_has_the_task_and_not_its_arguments() -> None:
@@ -38,9 +38,9 @@ def test_json_has_the_task_and_not_its_arguments() -> None:
     assert line.startswith("<3>{")
     assert "secret" not in line
     assert "\n" not in line
-    told = json.loads(line[3:])
-    assert (told["task"], told["id"], told["runtime"], told["level"]) == ("shop.pay", "1", 0.5, "ERROR")
-    assert "ValueError: of two" in told["traceback"]
+    fields = json.loads(line[3:])
+    assert (fields["task"], fields["id"], fields["runtime"], fields["level"]) == ("shop.pay", "1", 0.5, "ERROR")
+    assert "ValueError: of two" in fields["traceback"]
 
 
 def test_what_is_too_long_for_the_journal_is_cut_and_says_so() -> None:

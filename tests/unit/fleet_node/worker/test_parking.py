@@ -12,7 +12,6 @@ from redis import RedisError
 
 from fleet.broker import parked
 from fleet.spec.reliability import RELIABILITY
-from fleet_node.worker import parking as on_machines
 from tests.unit.fleet_node.patches.test_patches import ended, until
 from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE
@@ -54,13 +53,13 @@ def put_off(self):
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Machine]:
-    with machine(tmp_path) as one:
-        one.pool = "prefork"
-        one.more = {
+    with machine(tmp_path) as here:
+        here.pool = "prefork"
+        here.more = {
             "FLEET_MAX_DELIVERIES": "2",
             "FLEET_CELERY": json.dumps({"settings": RELIABILITY, "at_most_once": ["jobs.pa*"]}),
         }
-        yield one
+        yield here
 
 
 @pytest.mark.long
@@ -185,10 +184,6 @@ def test_what_another_release_sends_is_kept_for_it(here: Machine) -> None:
         here.start(here.release("new", JOBS + one + two), 2)
         assert until(lambda: redis.get("two") == "5")
         assert until(lambda: redis.hlen("fleet.parked") == 0)
-
-
-def test_both_sides_send_again_alike() -> None:
-    assert (parked.PARKED, parked.SEND_AGAIN) == (on_machines.PARKED, on_machines.SEND_AGAIN)
 
 
 def test_which_are_meant() -> None:

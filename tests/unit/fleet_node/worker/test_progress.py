@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from fleet_node.worker.progress import Look, Progress, status
+from fleet_node.worker.progress import Activity, Progress, status
 
-IDLE = Look(slots=8, busy=0, reserved=0, begun=1204, done=1204, queues=("default", "priority"), connected=True)
+IDLE = Activity(slots=8, busy=0, reserved=0, begun=1204, done=1204, queues=("default", "priority"), connected=True)
 
 
 def test_the_status_is_a_line_that_people_understand() -> None:
@@ -16,9 +16,9 @@ def test_the_status_is_a_line_that_people_understand() -> None:
     assert status(replace(IDLE, busy=3, reserved=2, draining=True)) == "draining: 3 running, 2 reserved · 1,204 done"
 
 
-def reasons(look: Look, waiting: int | None, until: int = 200) -> list[tuple[int, str]]:
+def reasons(activity: Activity, waiting: int | None, until: int = 200) -> list[tuple[int, str]]:
     progress = Progress(100, 0)
-    return [(now, why) for now in range(0, until, 10) if (why := progress.stalled(look, now, lambda: waiting))]
+    return [(now, why) for now in range(0, until, 10) if (why := progress.stalled(activity, now, lambda: waiting))]
 
 
 def test_tasks_wait_a_slot_is_free_and_nothing_begins() -> None:
@@ -32,7 +32,7 @@ def test_tasks_wait_a_slot_is_free_and_nothing_begins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("look", "waiting"),
+    ("activity", "waiting"),
     [
         (IDLE, 0),  # nothing to do
         (IDLE, None),  # the broker does not say
@@ -42,8 +42,8 @@ def test_tasks_wait_a_slot_is_free_and_nothing_begins() -> None:
         (replace(IDLE, queues=()), 50),  # somebody took its consumers away
     ],
 )
-def test_a_worker_that_has_its_reasons(look: Look, waiting: int | None) -> None:
-    assert reasons(look, waiting, 1000) == []
+def test_a_worker_that_has_its_reasons(activity: Activity, waiting: int | None) -> None:
+    assert reasons(activity, waiting, 1000) == []
 
 
 def test_whatever_begins_or_ends_counts() -> None:

@@ -1,7 +1,5 @@
 """Settings that go before an app's own, task by task."""
 
-import json
-
 from celery import Celery, Task
 
 from fleet.spec.reliability import RELIABILITY
@@ -25,6 +23,6 @@ def test_each_task_for_itself_though_they_share_a_class() -> None:
         for task in (Generic("pay.card"), Generic("mail.send"), Generic("mail.late", acks_late=False)):
             app.register_task(task)
         app.finalize()
-        settings.apply(app, json.dumps({"settings": RELIABILITY, "at_most_once": ["pay.*"]}))
-        found = {name: bool(task.acks_late) for name, task in app.tasks.items() if not name.startswith(("celery.", "fleet."))}
-    assert found == {"pay.card": False, "mail.send": True, "mail.late": True}
+        settings.apply(app, {"settings": dict(RELIABILITY), "at_most_once": ["pay.*"]})
+        acks_late = {name: bool(task.acks_late) for name, task in app.tasks.items() if not name.startswith(("celery.", "fleet."))}
+    assert acks_late == {"pay.card": False, "mail.send": True, "mail.late": True}

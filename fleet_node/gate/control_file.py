@@ -1,0 +1,41 @@
+"""A ControlFile: how the workers of an app are reached, for processes that do not import the app."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fleet_node.protocol import ControlFile
+
+SETTINGS = (
+    "accept_content",
+    "broker_transport_options",
+    "control_exchange",
+    "result_accept_content",
+    "result_backend_transport_options",
+    "result_serializer",
+    "task_serializer",
+)
+"""Settings that say how an app's workers are reached, and how they answer."""
+PLACES = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "priority_steps", "master_name")
+"""Options of a transport that say where messages are. Others may hold a password."""
+
+
+def of(app: Any) -> dict[str, Any]:
+    """The ControlFile of an app. Values may still be sets: json.dumps needs `default=list`."""
+    settings = {name: app.conf.get(name) for name in SETTINGS}
+    settings["control_serializer"] = app.control.mailbox.serializer
+    for name in ("broker_transport_options", "result_backend_transport_options"):
+        options = settings[name] or {}
+        settings[name] = {option: options[option] for option in PLACES if option in options}
+    return settings
+
+
+def read(path: Path) -> ControlFile:
+    """The ControlFile at `path`; empty if there is none."""
+    try:
+        control: ControlFile = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return control

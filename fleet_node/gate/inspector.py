@@ -1,0 +1,132 @@
+"""The workers of an app, asked through the broker as a producer of the app reaches them."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fleet_node.gate import control_file
+from fleet_node.protocol import PROBE_TASK, WorkerState
+
+
+class WorkerInspector:
+    """Asks workers what they do, and whether they run a task. app: a Celery app with the broker of theirs."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._mailbox = app.control.mailbox
+
+    def ask(self, command: str, timeout: float, nodes: Iterable[str] | None = None) -> dict[str, Any]:
+        """Node → its answer to a remote control command, until no worker has answered for `timeout` seconds.
+
+        nodes: the workers to ask; None for all.
+        """
+        destination = list(nodes) if nodes is not None else None
+        replies = self._app.control.broadcast(command, reply=True, timeout=timeout, destination=destination) or []
+        answers: dict[str, Any] = {}
+        for reply in replies:
+            answers |= {node: answer for node, answer in reply.items() if not (isinstance(answer, dict) and "error" in answer)}
+        return answers
+
+    def consumed(self, expected: int, patience: float) -> dict[str, list[str]]:
+        """Node → queues that it consumes. Asks until `expected` workers have answered, for at most `patience` seconds.
+
+        Which workers are up is not known before, so none is cut off.
+        """
+        consumed: dict[str, list[str]] = {}
+        deadline = time.monotonic() + patience
+        while len(consumed) < expected and (left := deadline - time.monotonic()) > 0:
+            answers = self.ask("active_queues", min(1.0, left))
+            consumed |= {node: sorted(queue["name"] for queue in queues) for node, queues in answers.items()}
+        return consumed
+
+    def states(self, nodes: Iterable[str], patience: float) -> dict[str, WorkerState]:
+        """Node → its state, of those that answer within `patience` seconds."""
+        missing, states = set(nodes), dict[str, WorkerState]()
+        deadline = time.monotonic() + patience
+        while missing and (left := deadline - time.monotonic()) > 0:
+            answers = self.ask("fleet_state", min(2.0, left), missing)
+            states |= answers
+            missing -= set(answers)
+        return states
+
+    def all_states(self) -> dict[str, WorkerState]:
+        """Node → its state, of all workers that are up."""
+        return self.ask("fleet_state", 2.0)
+
+    def probe(self, queue: str, patience: float) -> bool:
+        """Whether a probe task comes back within `patience` seconds. It goes to the head of the queue: behind a long queue it
+        would wait for hours."""
+        token = uuid.uuid4().hex
+        aside = f"{PROBE_TASK}.{token}"
+        result = self._app.send_task(PROBE_TASK, [token], queue=_own(aside), expires=300)
+        with self._app.connection_for_write() as connection:
+            channel = connection.default_channel
+            message = channel.client.rpop(aside)
+            if message is not None:
+                channel.client.rpush(queue, message)
+            _delete(aside, channel)
+        return _came_back(result, token, patience)
+
+    def own_probe(self, node: str, patience: float) -> bool:
+        """Whether one worker runs a probe task that no other worker can take: it gets a queue of its own for a moment."""
+        token = uuid.uuid4().hex
+        queue = f"{PROBE_TASK}.{token}"
+        self._app.control.add_consumer(queue, destination=[node], reply=True, timeout=patience)
+        try:
+            result = self._app.send_task(PROBE_TASK, [token], queue=_own(queue), expires=300)
+            return _came_back(result, token, patience)
+        finally:
+            self._app.control.cancel_consumer(queue, destination=[node], reply=True, timeout=patience)
+            with self._app.connection_for_write() as connection:
+                _delete(queue, connection.default_channel)
+
+    def close(self) -> None:
+        """Leave nothing in Redis: a reply queue without a reader stays for ever (celery#6089)."""
+        with self._app.connection_for_write() as connection:
+            self._mailbox(connection).reply_queue(connection.default_channel).delete()
+        self._app.close()
+
+
+def connect(control: str | None, app_name: str) -> WorkerInspector:
+    """The workers of an app, reached as the ControlFile at `control` says; without a file, by Celery's defaults.
+
+    The app itself is imported only if it has a serializer of its own, which nothing else can read.
+    """
+    from celery import Celery
+    from celery.app.utils import find_app
+    from kombu.serialization import registry
+
+    settings = control_file.read(Path(control)) if control else {}
+    own = {settings.get("task_serializer"), settings.get("result_serializer")} - {None, *registry.name_to_type}
+    app = find_app(app_name) if own else Celery("fleet", set_as_current=False)
+    app.conf.update({name: value for name, value in settings.items() if name in control_file.SETTINGS})
+    app.conf.update(broker_url=os.environ["CELERY_BROKER_URL"], result_backend=os.environ["CELERY_RESULT_BACKEND"])
+    return WorkerInspector(app)
+
+
+def _came_back(result: Any, token: str, patience: float) -> bool:
+    try:
+        return bool(result.get(timeout=patience)["token"] == token)
+    except Exception:  # no answer in time, an answer without the token, no backend: all the same here
+        return False
+    finally:
+        result.forget()
+
+
+def _own(queue: str) -> Any:
+    """A queue that the app does not declare, as a worker makes one that it is told to consume."""
+    from kombu import Exchange, Queue  # type: ignore[attr-defined]  # kombu's types are unfinished
+
+    return Queue(queue, Exchange(queue), routing_key=queue)  # type: ignore[no-untyped-call]
+
+
+def _delete(queue: str, channel: Any) -> None:
+    """Delete a queue and its binding: kombu deletes only bindings that this process has declared."""
+    own = _own(queue)(channel)
+    own.declare()
+    own.delete()
