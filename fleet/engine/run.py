@@ -21,9 +21,9 @@ from fleet.engine.inventory import gather
 from fleet.engine.progress import Progress
 from fleet.lint import Finding, lint
 from fleet.plan.plan import Plan, resolved
-from fleet.spec import load as spec
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet
+from fleet.spec.groups import RUN_ARGUMENTS
 from fleet.spec.load import load_fleet
 from fleet.spec.mistakes import SpecError
 from fleet.state import observed
@@ -54,7 +54,7 @@ def load(*takes: str) -> tuple[Fleet, Mapping[str, str]]:
 
     takes: names of what this script, and not every one, is told by --data.
     """
-    for name in spec.OF_A_RUN:
+    for name in RUN_ARGUMENTS:
         if name not in takes and host.data.get(name) is not None:
             known = f"it takes {' and '.join(takes)}" if takes else "--limit names hosts"
             raise FleetError(f"{name}: this script takes none by --data; {known}; nothing was changed")

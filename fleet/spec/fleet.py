@@ -1,4 +1,4 @@
-"""The fleet: what an inventory says, and what it comes to when it is validated. Plain values."""
+"""The inventory as pyinfra reads it, and the validated fleet that it describes. Plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from fleet.spec.worker import Worker
 
 @dataclass(frozen=True)
 class Inventory:
-    """What an inventory and its group data say, as plain values.
+    """An inventory and its group data, as plain values.
 
-    hosts: name → data merged for that host. groups: name → host names, in the inventory's order. group_data: the groups
-    that have data of their own. The group of all hosts that is named after the inventory file is not among the groups.
+    hosts: name → the data merged for that host. groups: name → host names, in the inventory's order; the group of all hosts,
+    which has the name of the inventory file, is not among them. group_data: names of the groups that have data of their own.
     """
 
     hosts: Mapping[str, Mapping[str, Any]]
@@ -24,7 +24,7 @@ class Inventory:
 
 @dataclass(frozen=True)
 class Host:
-    """One machine: its settings and the worker roles that it runs, by group name."""
+    """One machine: its settings, and the workers that it runs. workers: role (the group's name) → its settings."""
 
     name: str
     settings: Settings
@@ -33,7 +33,11 @@ class Host:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The whole fleet, validated. broker_host: a key of `hosts`. unused_group_data: names that no group with a host has."""
+    """The whole fleet, validated.
+
+    hosts: by name. broker_host: a key of `hosts`. unused_group_data: names of group data files that belong to no group with a
+    host.
+    """
 
     hosts: Mapping[str, Host]
     broker_host: str
@@ -42,28 +46,29 @@ class Fleet:
 
     @property
     def settings(self) -> Settings:
-        """The settings that stand for the whole fleet: the broker's host's."""
+        """The settings that hold for the whole fleet. They are read from the broker's host."""
         return self.hosts[self.broker_host].settings
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Names in the secrets file that some role's workers get."""
-        return tuple(dict.fromkeys(name for host in self.hosts.values() for one in host.workers.values() for name in one.secrets))
+        """Names in the secrets file that the workers of any role get."""
+        workers = [worker for host in self.hosts.values() for worker in host.workers.values()]
+        return tuple(dict.fromkeys(name for worker in workers for name in worker.secrets))
 
     @property
     def broker_address(self) -> str:
-        """Where workers reach the broker."""
+        """The IP address at which workers reach the broker."""
         address = self.settings.lan_address
         assert address is not None  # noqa: S101 - load() refuses a broker without one
         return address
 
     @property
     def broker_netloc(self) -> str:
-        """Address and port of the broker, as they stand in a URL."""
+        """Address and port of the broker, as a URL has them (an IPv6 address in brackets)."""
         address = self.broker_address
         return f"[{address}]:{self.broker.port}" if ":" in address else f"{address}:{self.broker.port}"
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """Every pool that some worker uses, sorted."""
+        """The pools that workers use, sorted."""
         return tuple(sorted({worker.pool for host in self.hosts.values() for worker in host.workers.values()}))

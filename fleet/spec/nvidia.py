@@ -1,4 +1,4 @@
-"""The settings of a machine's NVIDIA devices: `nvidia` in `group_data/gpu.py`, or for a host."""
+"""The settings of a machine's NVIDIA devices."""
 
 from __future__ import annotations
 
@@ -12,73 +12,77 @@ from fleet.spec.values import Cuda, DriverSource, Fingerprint, Line, Name, Packa
 class Repository(Model):
     """A vendor's Debian repository: `nvidia["repository"]`."""
 
-    uri: Line = setting("Its URI.", why="NVIDIA's own, or a mirror of yours.", source="sources.list(5)")
-    suite: Line = setting('Its suite, e.g. "bookworm", or a path that ends with "/".', why="-", source="sources.list(5)")
+    uri: Line = setting("URI of the repository.", why="NVIDIA's own repository, or your mirror of it.", source="sources.list(5)")
+    suite: Line = setting(
+        'Suite of the repository, e.g. "bookworm", or a path that ends with "/".',
+        why="apt looks there for the list of packages.",
+        source="sources.list(5)",
+    )
     components: list[Name] = setting(
-        "Its components; none where the suite is a path.", why="-", source="sources.list(5)", default=[]
+        "Components of the repository. A suite that is a path has none.",
+        why="Debian's own form of a repository.",
+        source="sources.list(5)",
+        default=[],
     )
     key: Line = setting(
-        "File on the control machine with the OpenPGP key that signs it (armored or not).",
-        why="A key that is fetched by the same way as the packages proves nothing.",
+        "File on the control machine with the OpenPGP key that signs the repository, armored or not.",
+        why="A key that is fetched the same way as the packages proves nothing.",
         source=OURS,
     )
-    fingerprint: Fingerprint = setting(
-        "The fingerprint of that key.", why="So that a key that was replaced is noticed.", source=OURS
-    )
+    fingerprint: Fingerprint = setting("Fingerprint of that key.", why="A replaced key is noticed.", source=OURS)
 
 
 class Nvidia(Model):
-    """NVIDIA devices of a machine: `nvidia` in `group_data/gpu.py`."""
+    """NVIDIA devices of a machine: `nvidia` in `group_data/gpu.py`, or in a host's own data."""
 
     driver: DriverSource = setting(
-        'Where the driver comes from: "debian" installs the distribution\'s, "existing" is there already, "none" asks for none.',
-        why="Most GPU machines come with a driver. none is for a stand-in: the devices are then as many as `gpus` says.",
+        'Where the driver comes from: "debian" installs the distribution\'s, "existing" is installed already, "none" needs none.',
+        why="Most GPU machines come with a driver. none is for simulated devices: `gpus` says how many there are.",
         source=OURS,
         default="existing",
     )
     packages: list[Package] = setting(
-        "What driver = debian installs, besides the kernel's headers.",
-        why="The module for this kernel, built by DKMS, nvidia-smi, CUDA's driver library, and what keeps a device ready between "
-        "tasks.",
+        'Packages that driver "debian" installs, besides the kernel\'s headers.',
+        why="The kernel module (built by DKMS), nvidia-smi, CUDA's driver library, and the daemon that keeps a device ready "
+        "between tasks.",
         source="Debian, non-free",
         default=["nvidia-kernel-dkms", "nvidia-smi", "libcuda1", "nvidia-persistenced"],
         min_length=1,
     )
     repository: Repository | None = setting(
-        "A vendor's repository for these packages, in place of the distribution's own.",
-        why="For a newer driver than the distribution has; then name its packages above.",
+        "A vendor's repository for these packages, instead of the distribution's own.",
+        why="It is for a driver newer than the distribution's. Name the vendor's packages in `packages`.",
         source=OURS,
         default=None,
     )
     cuda_toolkit: Literal["debian", "none"] = setting(
         "Whether to install CUDA's compiler and libraries.",
-        why="None: wheels of PyTorch and its like bring the libraries that they were built with, and need the driver alone.",
+        why="Wheels such as PyTorch's include the libraries that they were built with, and need only the driver.",
         source="PyTorch's own wheels",
         default="none",
     )
     cuda: Cuda | None = setting(
-        'The CUDA that the app needs, e.g. "12.1".',
-        why="auto is what its pinned requirements bring. Newer than the driver's it fails in the first task, unless `fleet lint` "
-        "says so before.",
+        'The CUDA version that the app needs, e.g. "12.1".',
+        why="If it is newer than the driver's CUDA, the first task fails. `fleet lint` reports it before that.",
         source="NVIDIA, CUDA Compatibility",
         default=None,
-        shown="auto",
+        shown="`None` (as the pinned requirements bring)",
     )
     reboot: Literal["auto", "never"] = setting(
-        "Whether a deploy may restart a machine whose new driver asks for it: drained, one at a time.",
-        why="Somebody has to have meant it.",
+        "Whether a deploy may restart a machine whose new driver needs it. Machines are drained and restarted one at a time.",
+        why="Reboots are opt-in.",
         source=OURS,
         default="never",
     )
     compute_mode: Literal["default", "exclusive"] = setting(
-        "exclusive: one process a device (EXCLUSIVE_PROCESS).",
-        why="default lets you look at a device while its worker runs.",
+        "Who may use a device: with exclusive, one process (EXCLUSIVE_PROCESS).",
+        why="default lets you inspect a device while its worker runs.",
         source="nvidia-smi(1)",
         default="default",
     )
     devices_by: Literal["index", "uuid"] = setting(
-        "What a worker's device is called in CUDA_VISIBLE_DEVICES. MIG instances go by UUID in any case.",
-        why="An index is read in every unit at a glance, and follows the place on the bus; a UUID follows the device.",
+        "How CUDA_VISIBLE_DEVICES names a worker's device. MIG instances always go by UUID.",
+        why="An index is easy to read in a unit, and follows the place on the bus. A UUID follows the device.",
         source="CUDA Programming Guide, Environment Variables",
         default="index",
     )

@@ -24,39 +24,40 @@ class Secrets(dict[str, str]):
 
 
 def read(path: Path) -> Secrets:
-    """The secrets in `path`. Raises SecretsError where there is no file, or others than its owner can read it."""
+    """Read the secrets in `path`. Raises SecretsError if the file is missing, or if anybody but its owner can read it."""
     try:
         mode, text = path.stat().st_mode, path.read_text()
     except FileNotFoundError:
         raise SecretsError(f"{path}: no such file; make one with: fleet secrets {path}") from None
     if mode & 0o077:
         raise SecretsError(f"{path}: others can read it (mode {mode & 0o777:04o}); run: chmod 600 {path}")
-    found = Secrets()
+    values = Secrets()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, separator, value = line.partition("=")
         if not separator or not name.strip().isidentifier():
             raise SecretsError(f"{path}, line {number}: write NAME=value")
-        found[name.strip()] = value.strip()
-    return found
+        values[name.strip()] = value.strip()
+    return values
 
 
-def require(path: Path, found: Mapping[str, str], names: Iterable[str]) -> None:
-    """Raises SecretsError that names every one of `names` which `found` lacks, and where to write it."""
-    missing = [name for name in names if not found.get(name)]
+def require(path: Path, values: Mapping[str, str], names: Iterable[str]) -> None:
+    """Check that `values`, read from `path`, has all `names`. Raises SecretsError that says which are missing and where to write
+    them."""
+    missing = [name for name in names if not values.get(name)]
     if missing:
         hint = f"; or make what the broker needs with: fleet secrets {path}" if set(missing) & set(BROKER_NAMES) else ""
         raise SecretsError("\n".join(f"{path}: {name} is missing; add the line {name}=…{hint}" for name in missing))
 
 
 def ensure(path: Path) -> list[str]:
-    """Add what the broker needs and `path` lacks, freshly generated, in a file that only its owner reads.
+    """Add the broker's missing passwords to `path`, freshly generated. Only the owner can read a file that this creates.
 
-    Returns the names added. What is there stays as it is.
+    Returns the names that were added. Existing values stay as they are.
     """
-    found = read(path) if path.exists() else Secrets()
-    added = [name for name in BROKER_NAMES if not found.get(name)]
+    existing = read(path) if path.exists() else Secrets()
+    added = [name for name in BROKER_NAMES if not existing.get(name)]
     if added:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

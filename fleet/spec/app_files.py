@@ -1,0 +1,46 @@
+"""Mistakes in the files of the app: its folder, its requirements, and a secrets file that would be shipped."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+
+from fleet.spec.requirements import unpinned
+from fleet.spec.settings import Settings
+from fleet.spec.text import enumerate_briefly
+
+
+def app_mistakes(all_settings: Iterable[Settings]) -> Iterable[str]:
+    """Mistakes in every app that some host's settings name. Reads the files; most hosts share one app, which is read once."""
+    apps = dict.fromkeys(
+        (settings.app_source, settings.app_requirements, settings.secrets_file, tuple(settings.app_exclude))
+        for settings in all_settings
+    )
+    for app_source, app_requirements, secrets_file, exclude in apps:
+        try:
+            yield from _mistakes_of(app_source, app_requirements, secrets_file, exclude)
+        except (OSError, UnicodeDecodeError) as error:
+            yield f"app_source: {app_source[:80]} is not readable: {error}"
+
+
+def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, exclude: Iterable[str]) -> Iterable[str]:
+    source = Path(app_source)
+    if not source.is_dir():
+        yield f"app_source: no such folder: {app_source} (seen from {Path.cwd()}); write the path of the app's code"
+        return
+    if _is_shipped(Path(secrets_file), source, exclude):
+        yield f"secrets_file: {secrets_file} is inside app_source and would be shipped to every machine; move it"
+    requirements = source / app_requirements
+    if not requirements.is_file():
+        yield (
+            f"app_requirements: no such file: {requirements}; pin the app's requirements there, "
+            "e.g. with `uv pip compile --universal --generate-hashes`"
+        )
+    elif names := unpinned(requirements.read_text()):
+        yield f"{requirements}: not pinned with ==: {enumerate_briefly(names)}; the same release must be the same everywhere"
+
+
+def _is_shipped(file: Path, source: Path, exclude: Iterable[str]) -> bool:
+    inside, top = file.resolve(), source.resolve()
+    if not inside.is_relative_to(top):
+        return False
+    return not any(fnmatch(part, pattern) for part in inside.relative_to(top).parts for pattern in exclude)

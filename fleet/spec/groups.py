@@ -1,0 +1,96 @@
+"""Mistakes in an inventory's groups, and in the names that group data sets."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from fleet.spec.fleet import Host, Inventory
+from fleet.spec.mistakes import unknown_setting
+from fleet.spec.settings import Settings
+from fleet.spec.text import did_you_mean, enumerate_briefly
+
+BROKER = "broker"
+"""The group of the broker's host, and the name of the broker's settings."""
+
+WORKER_SUFFIX = "_worker"
+"""A group with the setting `<group>_worker` is a worker role."""
+
+RUN_ARGUMENTS = ("role", "release", "discard_tasks")
+"""Names that a single run takes by --data. They are no settings."""
+
+FLEET_WIDE = ("visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file")
+"""Settings that have to be the same on every host."""
+
+# Group data that pyinfra itself reads: global arguments and connector settings.
+_PYINFRA_PREFIXES = ("_", "ssh_", "fake_", "local_")
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+def group_mistakes(inventory: Inventory) -> Iterable[str]:
+    """A number of brokers other than one, groups without data, and a fleet without workers."""
+    brokers = inventory.groups.get(BROKER, ())
+    if len(brokers) != 1:
+        count = f"found {len(brokers)} ({', '.join(brokers)})" if brokers else "found none"
+        yield f"{BROKER}: {count}; the inventory needs exactly one host in the group {BROKER}"
+    for group, hosts in inventory.groups.items():
+        if hosts and group != BROKER and group not in inventory.group_data:
+            close = get_close_matches(group, inventory.group_data, n=1)
+            hint = f"; did you mean the group {close[0]}?" if close else f" with {group}{WORKER_SUFFIX} = {{…}} for a worker role"
+            yield f"{group}: the group has {enumerate_briefly(hosts)} and no data; write group_data/{group}.py{hint}"
+    if not any(
+        f"{group}{WORKER_SUFFIX}" in inventory.hosts.get(host, {}) for group, hosts in inventory.groups.items() for host in hosts
+    ):
+        yield "no worker: no host is in a group with a setting <group>_worker; see group_data/web.py for one"
+
+
+def unknown_names(data: Mapping[str, Any], groups: Iterable[str]) -> Iterable[str]:
+    """Names in a host's data that are neither settings, nor roles of the inventory's `groups`, nor pyinfra's."""
+    roles = [group + WORKER_SUFFIX for group in groups]
+    known = {*RUN_ARGUMENTS, *Settings.model_fields, BROKER, *roles}
+    for name in data:
+        if name in known or name.startswith(_PYINFRA_PREFIXES):
+            continue
+        if name.endswith(WORKER_SUFFIX):
+            near = did_you_mean(name, roles)
+            yield f"{name}: there is no group {name.removesuffix(WORKER_SUFFIX)} in the inventory{f'; {near}' if near else ''}"
+        elif name == "worker":
+            yield "worker: unknown setting; a role's workers are <group>_worker, e.g. web_worker in group_data/web.py"
+        else:
+            yield unknown_setting(name, name, known)
+
+
+def role_name_mistakes(group: str) -> Iterable[str]:
+    """A group whose name cannot be a role's: the name becomes part of a systemd unit's name."""
+    if not _ROLE.fullmatch(group):
+        yield f"{group}: no name for a role, which is part of its unit's; write up to 40 of a-z, A-Z, 0-9, _ and -"
+
+
+def foreign_roles(host: str, data: Mapping[str, Any], own_groups: Sequence[str], groups: Iterable[str]) -> Iterable[str]:
+    """Roles in the data of a host that is in none of their groups, and has no other role. groups: all of the inventory's."""
+    foreign = [group + WORKER_SUFFIX for group in groups if group + WORKER_SUFFIX in data]
+    if not foreign or BROKER in own_groups or any(group + WORKER_SUFFIX in data for group in own_groups):
+        return
+    roles = ", ".join(key for key in data if key in foreign)
+    if own_groups:
+        yield (
+            f"{roles}: {host} is not in that group, and has no other role; its groups are {', '.join(own_groups)}: "
+            f"write e.g. {own_groups[0]}{WORKER_SUFFIX}"
+        )
+    else:
+        yield f"{roles}: {host} is in no group"
+
+
+def differing_settings(hosts: Iterable[Host]) -> Iterable[str]:
+    """Settings that hold for the whole fleet and are not the same on every host."""
+    hosts = list(hosts)
+    for name in FLEET_WIDE:
+        host_of_value: dict[str, str] = {}
+        for host in hosts:
+            host_of_value.setdefault(repr(getattr(host.settings, name)), host.name)
+        if len(host_of_value) > 1:
+            (first, first_host), (second, second_host) = list(host_of_value.items())[:2]
+            yield (
+                f"{name}: {first} on {first_host}, {second} on {second_host}; it holds for the whole fleet: write it in "
+                "group_data/all.py"
+            )
