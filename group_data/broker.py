@@ -1,16 +1,16 @@
-"""The Redis broker. Commented out: the defaults."""
+"""The Redis broker. Lines that are commented out show the defaults."""
 
 broker = {
     # "port": 6379,
-    # Of the machine's memory. Redis then refuses to take more; it never evicts a task.
+    # Memory for data. Above it Redis refuses writes; Redis never evicts a task.
     # "maxmemory": "40%",
-    # Of the machine's memory, for the service as a whole: an AOF rewrite needs up to as much again. None: 85%, and no more
-    # than machine_reserve leaves.
+    # Memory of the whole service: a rewrite of the append-only file can need as much again. None: 85%, at most what
+    # machine_reserve leaves.
     # "memory_max": None,
     # "maxclients": 10000,
-    # Of those, for producers, monitoring and you.
+    # Of those, the connections reserved for producers, monitoring and you.
     # "other_clients": 200,
-    # Anything but noeviction throws tasks away, and without the append-only file a restart forgets them: `fleet lint` objects.
+    # Every policy but noeviction throws tasks away. Without the append-only file a restart loses them. `fleet lint` refuses both.
     # "maxmemory_policy": "noeviction",
     # "appendonly": True,
 }

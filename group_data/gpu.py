@@ -1,4 +1,4 @@
-"""GPU tasks: a worker a device, with spawned children, since CUDA cannot be initialised again in a forked one."""
+"""GPU tasks: one worker for each device. Its children are spawned, because CUDA cannot be initialised again in a forked child."""
 
 gpu_worker = {
     "queues": ["ml"],
@@ -8,23 +8,23 @@ gpu_worker = {
     "memory_per_slot": "200M",
 }
 
-# The machines' devices. Commented out: the defaults.
+# The machines' devices. Lines that are commented out show the defaults.
 nvidia = {
-    # "debian" installs the distribution's driver (non-free, from the mirror that the machine uses); "none" asks for none.
+    # "debian" installs the distribution's driver (non-free, from the machine's own mirror); "none" needs no driver.
     # "driver": "existing",
     # "packages": ["nvidia-kernel-dkms", "nvidia-smi", "libcuda1", "nvidia-persistenced"],
-    # A vendor's: {"uri": …, "suite": …, "key": "keys/vendor.asc", "fingerprint": …}; then name its packages above.
+    # A vendor's: {"uri": …, "suite": …, "key": "keys/vendor.asc", "fingerprint": …}. Name its packages in "packages".
     # "repository": None,
-    # Wheels bring the CUDA that they were built with; "debian" installs its compiler too.
+    # Wheels include the CUDA libraries that they were built with. "debian" installs libraries and the compiler.
     # "cuda_toolkit": "none",
-    # The CUDA that the app needs, where its requirements do not say: "12.1".
+    # The CUDA version that the app needs, e.g. "12.1". None: as the pinned requirements bring.
     # "cuda": None,
-    # Whether a deploy may restart a machine whose new driver asks for it: "auto".
+    # "auto": a deploy may restart a machine whose new driver needs it.
     # "reboot": "never",
-    # "exclusive": one process a device.
+    # "exclusive": one process may use a device.
     # "compute_mode": "default",
-    # CUDA_VISIBLE_DEVICES by "index" or "uuid".
+    # How CUDA_VISIBLE_DEVICES names a device: "index" or "uuid".
     # "devices_by": "index",
 }
-# Devices that each machine should have: a deploy refuses one with another number.
+# Devices that each machine should have. A deploy refuses a machine with another number.
 # gpus = 8

@@ -1,4 +1,4 @@
-"""I/O tasks: many at once in one process, which mostly waits, and a process a core. For libraries that block, choose threads."""
+"""I/O tasks: many at once in one process for each core. If the app's libraries block, choose the pool threads."""
 
 web_worker = {
     "queues": ["default", "priority"],

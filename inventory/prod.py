@@ -1,6 +1,6 @@
 """An example to edit: one broker, three web, two batch and two GPU machines.
 
-Every list here is a group; a group whose group_data/<group>.py has <group>_worker is a worker role. A host may be in several.
+Every list is a group. If group_data/<group>.py has <group>_worker, the group is a worker role. A host may be in several groups.
 """
 
 broker = [("broker1.example.com", {"lan_address": "10.0.0.10"})]

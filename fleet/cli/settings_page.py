@@ -1,13 +1,14 @@
-"""`docs/settings.md`, from the model and the rules: python -m fleet.cli.settings_page >docs/settings.md (make docs)."""
+"""The page `docs/settings.md`, made from the settings' models and the rules of `fleet lint`.
+
+`make docs` runs python -m fleet.cli.settings_page >docs/settings.md.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any
 
-from pydantic.fields import FieldInfo
-
+from fleet.cli.setting_cells import default, notes, type_name, unit, written
 from fleet.lint import RULES
 from fleet.plan import sizing
 from fleet.plan.sizing import mib
@@ -20,24 +21,83 @@ from fleet.spec.worker import Worker
 
 HEAD = """# Settings
 
-Made from `fleet/spec/` and `fleet/lint/` by `make docs`; a test fails when it is stale.
+You write settings in the Python files of `group_data/`, or for one host in the inventory. A host's own value overrides its
+group's. This page lists each setting with its default and the reason for it, and each rule of `fleet lint`.
 
-Sizes are bytes, or digits with K, M, G or T (powers of 1024); a share such as "40%" is of the machine's memory.
+- [A worker role](#a-worker-role)
+- [Automatic sizes](#automatic-sizes)
+- [The broker](#the-broker)
+- [The whole fleet](#the-whole-fleet)
+- [NVIDIA devices](#nvidia-devices)
+- [The rules of `fleet lint`](#the-rules-of-fleet-lint)
+
+A size is a number of bytes, or digits with K, M, G or T (powers of 1024), e.g. `"512M"`. A share such as `"40%"` is of the
+machine's memory. A default is shown as you would write it; the words in parentheses say what `None` amounts to.
+
+`make docs` generates this page from `fleet/spec/` and `fleet/lint/`, and a test fails if it is stale.
 """
 
-SIZING = """## What is sized to the machine
+WORKER = """## A worker role
 
-`auto`, and what is left out, comes from the machine's cores, memory and devices. `fleet lint INVENTORY` shows every number.
+Write a dict `<group>_worker` in `group_data/<group>.py`: every host of the group then runs these workers. Example:
 
-- concurrency: cpu 1 a core; io {io} a core in prefork, {green} in gevent, eventlet and threads; gpu and solo 1. Cores are those
-  that `cpu_quota` leaves.
-- instances: one a core in gevent, eventlet, threads and solo; one a device for gpu; else one.
-- memory_max: the machine's memory, less machine_reserve (and a broker's memory_max on its host), shared by what its instances
-  are expected to need: the worker itself ({parents}), and its slots times memory_per_slot (else {slots}, {spawned} for a spawned
-  child).
-- max_memory_per_child is {recycle} × memory_max / concurrency, and never below the {rss} that
-  a child takes before its first task.
-- Too little memory lowers an automatic concurrency, and says so; for one that you wrote it is an error.
+```python
+# group_data/web.py
+web_worker = {"queues": ["default", "priority"], "workload": "io", "time_limit": 300}
+```
+"""
+
+WORKLOADS_HEAD = """### Defaults by workload
+
+`workload` picks these defaults. You can set each of them yourself.
+"""
+
+POOLS_HEAD = """### Defaults by pool
+
+`pool` picks these defaults. You can set each of them yourself.
+"""
+
+SIZING = """## Automatic sizes
+
+A number that is `"auto"`, or a size that is `None`, is computed from the machine's cores, memory and devices.
+`fleet lint INVENTORY` shows every computed number.
+
+- **concurrency**: with workload cpu, 1 for each core. With io, {io} for each core in prefork, and {green} in gevent, eventlet and
+  threads. With gpu, and in solo, 1. If `cpu_quota` is set, only the cores that it leaves count.
+- **instances**: one for each core in gevent, eventlet, threads and solo; one for each device with workload gpu; otherwise one.
+- **memory_max**: the machine's memory less `machine_reserve`, and on the broker's host less the broker's `memory_max`. The
+  instances share it by their expected need. An instance needs memory for the worker itself ({parents}) and for its slots.
+  A slot needs `memory_per_slot`; without that setting, {slots}, or {spawned} for a spawned child.
+- **max_memory_per_child**: {recycle} × memory_max / concurrency, and at least the {rss} of a child before its first task.
+
+If the memory is too little, an automatic concurrency is lowered, and `fleet lint` says so. A concurrency that you wrote is not
+lowered; it is an error.
+"""
+
+BROKER = """## The broker
+
+Write a dict `broker` in `group_data/broker.py`.
+"""
+
+FLEET = """## The whole fleet
+
+Write these names in `group_data/all.py`.
+"""
+
+NVIDIA = """## NVIDIA devices
+
+Write a dict `nvidia` in `group_data/gpu.py`, or for a host in the inventory.
+"""
+
+REPOSITORY = """### A vendor's repository
+
+Write a dict `nvidia["repository"]`.
+"""
+
+RULES_HEAD = """## The rules of `fleet lint`
+
+`fleet lint` and every deploy check these rules before anything is changed. An error stops a deploy; warnings and notes are only
+listed. `lint_ignore` silences a rule by its name.
 """
 
 
@@ -46,12 +106,12 @@ def document() -> str:
     return "\n".join(
         [
             HEAD,
-            "## A worker role: `<group>_worker` in `group_data/<group>.py`\n",
+            WORKER,
             table(Worker),
-            "### What a workload picks\n",
-            _picked(WORKLOADS),
-            "### What a pool picks\n",
-            _picked(POOLS),
+            WORKLOADS_HEAD,
+            _picked(WORKLOADS, "workload"),
+            POOLS_HEAD,
+            _picked(POOLS, "pool"),
             SIZING.format(
                 io=sizing.IO_CHILDREN_A_CORE,
                 green=sizing.GREEN_SLOTS,
@@ -61,16 +121,15 @@ def document() -> str:
                 recycle=sizing.RECYCLE_SHARE,
                 rss=mib(sizing.CHILD_RSS),
             ),
-            "## The broker: `broker` in `group_data/broker.py`\n",
+            BROKER,
             table(Broker),
-            "## The whole fleet: names in `group_data/all.py`\n",
+            FLEET,
             table(Settings),
-            "## NVIDIA devices: `nvidia` in `group_data/gpu.py`, or for a host\n",
+            NVIDIA,
             table(Nvidia),
-            '### A vendor\'s repository: `nvidia["repository"]`\n',
+            REPOSITORY,
             table(Repository),
-            "## The rules of `fleet lint`\n",
-            "An error stops a deploy; warnings and notes are listed. `lint_ignore` silences a rule by name.\n",
+            RULES_HEAD,
             rules(),
         ]
     )
@@ -84,8 +143,8 @@ def table(model: type[Model]) -> str:
             type_name(field),
             unit(field),
             default(field),
-            f"{field.description} {more(field)['why']}",
-            more(field)["source"],
+            f"{field.description} {notes(field)['why']}",
+            notes(field)["source"],
         ]
         for name, field in model.model_fields.items()
     ]
@@ -93,79 +152,19 @@ def table(model: type[Model]) -> str:
 
 
 def rules() -> str:
-    """A Markdown table of the rules."""
-    return _markdown(["rule", "level", "why"], [[f"`{name}`", one.level, one.about] for name, one in sorted(RULES.items())])
+    """A Markdown table of the rules, sorted by name."""
+    return _markdown(["rule", "level", "why"], [[f"`{name}`", rule.level, rule.about] for name, rule in sorted(RULES.items())])
 
 
-def more(field: FieldInfo) -> dict[str, Any]:
-    """What `fleet.fields.setting` took besides."""
-    extra = field.json_schema_extra
-    return dict(extra) if isinstance(extra, dict) else {}
-
-
-def unit(field: FieldInfo) -> str:
-    """The unit of a setting's value, or a dash."""
-    return str(more(field)["unit"] or "-")
-
-
-def default(field: FieldInfo) -> str:
-    """The default, as it is written in group data, or in words where it depends on other settings."""
-    if field.is_required():
-        return "required"
-    value = field.get_default()
-    return str(more(field)["shown"] or ("none" if value is None else f"`{_written(value)}`"))
-
-
-def type_name(field: FieldInfo) -> str:
-    """A setting's type, as a user of group data knows it."""
-    for name in _validators(field.metadata):
-        return name
-    annotation: Any = field.annotation
-    names = (
-        [_type(one) for one in get_args(annotation) if one is not type(None)] if _is_union(annotation) else [_type(annotation)]
-    )
-    return " or ".join(dict.fromkeys(names))
-
-
-def _validators(metadata: Iterable[Any]) -> list[str]:
-    """What a user knows a type as whose validator takes more than its Python type does."""
-    names = {"parse_size": "size", "parse_size_or_share": "size or share", "_is_concurrency": 'number, "4x" or "auto"'}
-    return [names[one.func.__name__] for one in metadata if getattr(getattr(one, "func", None), "__name__", "") in names]
-
-
-def _is_union(annotation: Any) -> bool:
-    return type(annotation).__name__ in ("UnionType", "Union", "_UnionGenericAlias")
-
-
-def _type(annotation: Any) -> str:
-    if hasattr(annotation, "__metadata__"):
-        known = _validators(annotation.__metadata__)
-        return known[0] if known else _type(get_args(annotation)[0])
-    text = str(annotation)
-    if text.startswith("typing.Literal"):
-        return ", ".join(map(str, get_args(annotation)))
-    if getattr(annotation, "__origin__", None) is list:
-        return f"list of {_type(get_args(annotation)[0])}"
-    if getattr(annotation, "__origin__", None) is dict:
-        return "dict"
-    name: str = annotation.__name__
-    return {"int": "number", "float": "number", "str": "text", "bool": "True or False"}.get(name, name)
-
-
-def _written(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value).replace("'", '"')
-
-
-def _picked(choices: dict[str, dict[str, Any]]) -> str:
+def _picked(choices: dict[str, dict[str, Any]], title: str) -> str:
     rows = [
-        [name, ", ".join(f"`{key}` {_written(value)}" for key, value in picked.items()) or "-"]
-        for name, picked in choices.items()
+        [name, ", ".join(f"`{key}` {written(value)}" for key, value in picked.items()) or "-"] for name, picked in choices.items()
     ]
-    return _markdown(["", "picks"], rows)
+    return _markdown([title, "picks"], rows)
 
 
-def _sizes(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{name} {mib(size)}" for name, size in sizes.items())
+def _sizes(by_pool: dict[str, int]) -> str:
+    return ", ".join(f"{pool} {mib(size)}" for pool, size in by_pool.items())
 
 
 def _markdown(head: list[str], rows: list[list[str]]) -> str:

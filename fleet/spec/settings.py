@@ -72,8 +72,8 @@ class Settings(Model):
         unit="seconds",
     )
     left_to_app: list[Reliability] = setting(
-        "Celery settings that workers take from the app. The fleet sets the others of this list.",
-        why="Without these settings, a killed worker loses tasks, so the fleet sets them whatever the app says.",
+        "Celery settings that workers take from the app. The fleet sets those that you do not name.",
+        why="The fleet sets them whatever the app says, because without them a killed worker loses tasks.",
         source=MEASURED,
         default=[],
     )

@@ -1,4 +1,4 @@
-"""The example's group data says of the defaults what the model says."""
+"""The commented lines of the example's group data show the defaults of the models."""
 
 import ast
 from pathlib import Path
@@ -15,22 +15,22 @@ GROUP_DATA = Path(__file__).parents[2] / "group_data"
 
 
 def commented(file: str) -> dict[str, Any]:
-    """name → value of the lines that are commented out."""
-    found = {}
+    """Name → value of the lines that are commented out."""
+    values = {}
     for line in (GROUP_DATA / file).read_text().splitlines():
         text = line.strip().removeprefix("# ").rstrip(",")
         for pattern in (" = ", ": "):
             name, separator, value = text.partition(pattern)
             if line.strip().startswith("# ") and separator and name.strip('"').isidentifier():
                 try:
-                    found[name.strip('"')] = ast.literal_eval(value)
+                    values[name.strip('"')] = ast.literal_eval(value)
                 except (SyntaxError, ValueError):
                     continue  # a sentence
-    return found
+    return values
 
 
 @pytest.mark.parametrize(("file", "model"), [("all.py", Settings), ("broker.py", Broker), ("gpu.py", Nvidia)])
-def test_what_is_commented_out_is_the_default(file: str, model: type[Model]) -> None:
+def test_commented_lines_show_the_defaults(file: str, model: type[Model]) -> None:
     shown = commented(file)
     shown.pop("gpus", None)  # an example
     optional = {name for name, field in model.model_fields.items() if not field.is_required()}

@@ -7,7 +7,7 @@ import pytest
 import typer
 import typer.main
 
-from fleet.cli import settings_page
+from fleet.cli import setting_cells, settings_page
 from fleet.cli.main import app
 from fleet.spec.broker import Broker
 from fleet.spec.fields import Model
@@ -57,7 +57,7 @@ def test_the_page_of_settings_is_what_the_model_says() -> None:
 def test_every_setting_says_what_it_is_and_why(model: type[Model]) -> None:
     for name, field in model.model_fields.items():
         assert len(field.description or "") > 10, name
-        assert len(settings_page.more(field)["why"]) > 10 or name == "port", name
-        assert settings_page.more(field)["source"], name
-        numbers = settings_page.type_name(field).startswith(("number", "size"))
-        assert not numbers or settings_page.unit(field) != "-" or name in UNITLESS, name
+        assert len(setting_cells.notes(field)["why"]) > 10 or name == "port", name
+        assert setting_cells.notes(field)["source"], name
+        numbers = setting_cells.type_name(field).startswith(("number", "size"))
+        assert not numbers or setting_cells.unit(field) != "-" or name in UNITLESS, name
