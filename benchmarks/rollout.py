@@ -131,7 +131,7 @@ def lab(inventory: str, group_data: str | None, rounds: int) -> str:
     with tempfile.TemporaryDirectory() as name:
         for _ in range(rounds):
             log = Path(name) / "log"
-            command = [f"{BIN}/fleet", "drill", "roll", inventory, *more, "--phases", "restart", "--log", str(log), "--json"]
+            command = [f"{BIN}/fleet", "drill", "rollout", inventory, *more, "--phases", "restart", "--log", str(log), "--json"]
             done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
             said = json.loads(done.stdout)
             bound = lower_bound(log.read_text())

@@ -16,9 +16,15 @@ from rich.console import Console
 from fleet.broker import connect
 from fleet.cli.arguments import InventoryFile, say
 from fleet.drill import fault as fault_drill
-from fleet.drill import faults, report, rollout
+from fleet.drill import phases as drill_phases
+from fleet.drill import report
+from fleet.drill.context import DrillContext, is_local
 from fleet.drill.errors import DrillError
-from fleet.drill.faults import Fault
+from fleet.drill.faults import FAULTS, Fault
+from fleet.drill.outcome import RECOVERY_SECONDS
+from fleet.drill.phases import PATIENCE, PHASES
+from fleet.drill.releases import BROKEN, module_of
+from fleet.drill.runs import Runs
 from fleet.inventory.ask import ask_machines
 from fleet.inventory.read import read_inventory
 from fleet.plan import facts
@@ -37,9 +43,9 @@ Role = Annotated[str | None, typer.Option(help="The role whose worker or machine
 @app.command("rollout")
 def drill_rollout(
     file: InventoryFile,
-    phases: Annotated[
-        str, typer.Option(metavar="NAMES", help=f"Which of these, in this order: {', '.join(rollout.PHASES)}.")
-    ] = ",".join(rollout.PHASES),
+    phases: Annotated[str, typer.Option(metavar="NAMES", help=f"Which of these, in this order: {', '.join(PHASES)}.")] = ",".join(
+        PHASES
+    ),
     group_data: GroupData = None,
     before: Annotated[
         float, typer.Option(help="Seconds of load before the first phase, and after the last.", min=0, max=3600)
@@ -60,25 +66,25 @@ def drill_rollout(
     """
     from fleet.drill import load  # imported here: it imports Celery, which no other command needs
 
-    names = rollout.complete([name.strip() for name in phases.split(",") if name.strip()])
+    names = drill_phases.complete([name.strip() for name in phases.split(",") if name.strip()])
     inventory = read_inventory(file, group_data)
     fleet = load_fleet(inventory)
-    if set(names) & set(rollout.BROKEN):
-        rollout.module_of(Path(fleet.settings.app_source), fleet.settings.celery_app)
+    if set(names) & set(BROKEN):
+        module_of(Path(fleet.settings.app_source), fleet.settings.celery_app)
     log.write_text("")
     _confirm(file, inventory, yes, f"restart its workers ({', '.join(names)})")
     plan = _plan(fleet, inventory)
     more = ["--group-data", str(group_data)] if group_data else []
-    with _cut_off_explained(fleet, rollout.CUT_OFF.format(file)), connect.broker(inventory, fleet) as urls:
+    with _cut_off_explained(fleet, drill_phases.CUT_OFF.format(file)), connect.broker(inventory, fleet) as urls:
         started = time.monotonic()
         with load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan)) as producer:
-            done = rollout.roll(rollout.Runs(file, plan, inventory.hosts, more, log, say), producer, names, before)
+            done = drill_phases.run_phases(Runs(file, plan, inventory.hosts, more, log, say), producer, names, before)
             producer.stop()
             say("waiting for what was sent …")
-            producer.wait_until_finished(rollout.PATIENCE)
-            account = rollout.report(producer, done, time.monotonic() - started)
+            producer.wait_until_finished(PATIENCE)
+            account = drill_phases.account(producer, done, time.monotonic() - started)
     _print(account, report.show, as_json)
-    raise typer.Exit(1 if account["lost"] or account["run_twice"] or any(phase.went_wrong for phase in done) else 0)
+    raise typer.Exit(1 if account["lost"] or account["run_twice"] or any(phase.problem for phase in done) else 0)
 
 
 @app.command("roll", hidden=True)
@@ -101,17 +107,17 @@ def drill_fault(
     fleet = load_fleet(inventory)
     _confirm(file, inventory, yes, fault.action)
     plan = _plan(fleet, inventory)
-    place = fault_drill.place_of(fault, plan, role)
+    placement = fault_drill.choose_placement(fault, plan, role)
     cut_off = "what it broke ends by itself" if fault.lasts else "what it broke systemd brings back"
     with _cut_off_explained(fleet, cut_off), connect.broker(inventory, fleet) as urls:
         started = time.monotonic()
         producer = load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan), outages=True)
         with producer, Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
-            ground = fault_drill.Ground(plan, inventory.hosts, producer, redis, say)
+            context = DrillContext(plan, inventory.hosts, producer, redis, say)
             # A killed worker's tasks come back after the visibility timeout, and no sooner.
-            patience = rollout.PATIENCE + (plan.visibility_timeout or 3600)
-            account = fault_drill.run(fault, ground, place, before, patience)
-        account["seconds"] = round(time.monotonic() - started, 1)
+            patience = PATIENCE + (plan.visibility_timeout or 3600)
+            done = fault_drill.run(fault, context, placement, before, patience)
+        account = {**done.as_json(), "seconds": round(time.monotonic() - started, 1)}
     _print(account, report.show_fault, as_json)
     raise typer.Exit(1 if account["lost"] or account["went_wrong"] else 0)
 
@@ -134,7 +140,7 @@ def fault_command(fault: Fault) -> Callable[..., None]:
 
 def fault_help(fault: Fault) -> str:
     """The help text of `fleet drill <fault>`."""
-    within = "the visibility timeout" if fault.kills else f"{fault_drill.BACK_WITHIN:.0f} s"
+    within = "the visibility timeout" if fault.kills else f"{RECOVERY_SECONDS:.0f} s"
     return (
         f"{fault.action[0].upper()}{fault.action[1:]}.\n\n"
         "The drill sends a steady load of numbered tasks, which are this project's own; no task of yours is sent. It reports how "
@@ -146,7 +152,7 @@ def fault_help(fault: Fault) -> str:
     )
 
 
-for _fault in faults.FAULTS.values():
+for _fault in FAULTS.values():
     app.command(_fault.name, help=fault_help(_fault))(fault_command(_fault))
 
 
@@ -159,7 +165,7 @@ def _print(account: dict[str, Any], show: Callable[[dict[str, Any], Console], No
 
 def _confirm(file: Path, inventory: Inventory, yes: bool, action: str) -> None:
     """Ask before a drill on machines that are not this machine's lab."""
-    if not rollout.is_local(inventory.hosts) and not yes:
+    if not is_local(inventory.hosts) and not yes:
         typer.confirm(f"{file} is no lab of this machine. The drill will {action}. Go on?", abort=True, err=True)
 
 

@@ -1,4 +1,4 @@
-"""What a drill's ledger comes to: what was sent, what began and ended, what never did, and how long it waited. Pure."""
+"""The account of a drill's ledger: tasks sent, finished, lost and run twice, and how long they waited. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 Entry = tuple[int, str, float, str]
-"""(number, "start" or "end", time in seconds, node)."""
+"""(task number, "start" or "end", seconds of Redis' clock, node)."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class Sent:
 
 @dataclass(frozen=True)
 class Account:
-    """lost: numbers that never ended. run_twice: numbers that began more than once. longest_wait: queue → seconds from due to the
-    first begin."""
+    """How the tasks went. lost: numbers of tasks that never ended. run_twice: of tasks that began more than once.
+
+    longest_wait: queue → seconds from due to the first begin.
+    """
 
     sent: int
     finished: int
@@ -32,7 +34,7 @@ class Account:
     longest_wait: Mapping[str, float]
 
     def as_json(self) -> dict[str, Any]:
-        """The account as plain values: lists as numbers, with the longest wait of all queues, too."""
+        """The account as plain values: counts in place of lists, and the longest wait of all queues."""
         waits = {queue: round(wait, 2) for queue, wait in self.longest_wait.items()}
         return {
             **asdict(self),
@@ -44,24 +46,24 @@ class Account:
 
 
 def account(sent: Iterable[Sent], entries: Iterable[Entry], since: float = 0.0, until: float = float("inf")) -> Account:
-    """The account of what was due from `since` to `until`."""
+    """The account of the tasks that were due from `since` to `until`."""
     begun: dict[int, list[float]] = {}
     ended: set[int] = set()
-    for number, what, at, _ in entries:
-        if what == "start":
+    for number, event, at, _ in entries:
+        if event == "start":
             begun.setdefault(number, []).append(at)
         else:
             ended.add(number)
-    of_phase = [one for one in sent if since <= one.due < until]
+    tasks = [task for task in sent if since <= task.due < until]
     waits: dict[str, float] = {}
-    for one in of_phase:
-        if one.number in begun:
-            wait = max(0.0, min(begun[one.number]) - one.due)
-            waits[one.queue] = max(waits.get(one.queue, 0.0), wait)
+    for task in tasks:
+        if task.number in begun:
+            wait = max(0.0, min(begun[task.number]) - task.due)
+            waits[task.queue] = max(waits.get(task.queue, 0.0), wait)
     return Account(
-        sent=len(of_phase),
-        finished=sum(one.number in ended for one in of_phase),
-        lost=tuple(one.number for one in of_phase if one.number not in ended),
-        run_twice=tuple(one.number for one in of_phase if len(begun.get(one.number, ())) > 1),
+        sent=len(tasks),
+        finished=sum(task.number in ended for task in tasks),
+        lost=tuple(task.number for task in tasks if task.number not in ended),
+        run_twice=tuple(task.number for task in tasks if len(begun.get(task.number, ())) > 1),
         longest_wait=waits,
     )

@@ -19,14 +19,14 @@ from fleet.plan.plan import Plan
 
 IO_SECONDS, CPU_SECONDS, LONG_SECONDS, ETA_SECONDS = 0.05, 2.0, 30.0, 20.0
 BUSY = 0.2
-"""Share of a role's slots that each kind of its tasks takes: a fleet at half its power has room for what a rollout takes away."""
+"""Share of a role's slots that each kind of its tasks takes. A fleet at half its power has room for a rollout."""
 MOST = 1.0
-"""Tasks a second of one kind and role at most: enough to count, and no load to speak of for a large fleet."""
+"""Most tasks a second of one kind and role: enough to count, and little load for a large fleet."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of task that one role gets. every: seconds between two. eta: its countdown in seconds, 0 for at once."""
+    """One kind of task for one role. every: seconds between two tasks. eta: their countdown in seconds, 0 for at once."""
 
     name: str
     seconds: float
@@ -36,10 +36,10 @@ class Kind:
 
 
 def mix(plan: Plan) -> tuple[Kind, ...]:
-    """What each role gets: by its workload, and as many as its slots can take.
+    """The kinds of task for each role: by its workload, and as many as its slots can take.
 
-    io: 50 ms of waiting, now and with an ETA of 20 s. cpu: 2 s of computing, 30 s of waiting, and ETAs too. gpu: 50 ms. What
-    computes is little on purpose: it shall be seen that nothing is lost, and not how slow a machine is that is out of breath.
+    io: 50 ms of waiting, now and with an ETA of 20 s. cpu: 2 s of computing, 30 s of waiting, and ETAs too. gpu: 50 ms.
+    Computing is little on purpose: a drill shows whether tasks are lost, and not how slow a busy machine is.
     """
     kinds: list[Kind] = []
     for places in plan.roles.values():
@@ -78,10 +78,10 @@ def schedule(kinds: tuple[Kind, ...]) -> Iterator[tuple[float, Kind, str]]:
 
 
 class Producer:
-    """Sends from a thread of its own while the context lasts.
+    """Sends tasks from a thread of its own while the context lasts.
 
-    outages: whether the broker may be away for a while; what was being sent then is left out of the account.
-    Raises from `check()`, and at the context's end, what went wrong while it sent. Times are Redis' own.
+    outages: whether the broker may be down for a while. A task that was being sent then is left out of the account.
+    `check()` raises the error that ended the sending. Times are seconds of Redis' clock.
     """
 
     def __init__(self, broker: str, results: str, kinds: tuple[Kind, ...], outages: bool = False) -> None:
@@ -117,8 +117,15 @@ class Producer:
         self._over.set()
         self._thread.join()
 
+    def send_for(self, seconds: float) -> None:
+        """Wait this long while the load goes on. Raises the error that ended the sending, if any."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.check()
+            time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+
     def check(self) -> None:
-        """Raise what ended the sending, if anything did."""
+        """Raise the error that ended the sending, if any."""
         if self._error is not None:
             raise self._error
 
@@ -129,14 +136,14 @@ class Producer:
 
     def entries(self) -> list[Entry]:
         """The ledger so far."""
-        lines = dict.fromkeys(self._results.lrange(self._ledger, 0, -1))  # a line that was written again after no answer came
+        lines = dict.fromkeys(self._results.lrange(self._ledger, 0, -1))  # a worker that gets no answer writes its line again
         return [tuple(json.loads(line)) for line in lines]
 
     def wait_until_finished(self, patience: float) -> None:
-        """Wait until all that was sent has ended, or for `patience` seconds nothing more has."""
+        """Wait until every task that was sent has ended, or for `patience` seconds no further task has."""
         ended, last = -1, time.monotonic()
         while True:
-            now = len({number for number, what, _, _ in self.entries() if what == "end"})
+            now = len({number for number, event, _, _ in self.entries() if event == "end"})
             if now >= len(self.sent) or (now == ended and time.monotonic() - last > patience):
                 return
             if now != ended:
@@ -153,14 +160,14 @@ class Producer:
             for number, (due, kind, queue) in enumerate(schedule(self._kinds), 1):
                 if self._over.wait(max(0.0, started + due - time.monotonic())):
                     return
-                what = [self.run, number, kind.name, kind.seconds]
+                arguments = [self.run, number, kind.name, kind.seconds]
                 try:
                     seconds, micros = self._clock.time()
-                    self._app.send_task("fleet.drill", what, queue=queue, countdown=math.ceil(kind.eta) or None)
+                    self._app.send_task("fleet.drill", arguments, queue=queue, countdown=math.ceil(kind.eta) or None)
                 except (RedisError, OperationalError, ConnectionError):
                     if not self._outages:
                         raise
-                    continue  # whether the broker has it nobody knows: it is in no account
+                    continue  # nobody knows whether the broker has the task: the account leaves it out
                 self.sent.append(Sent(number, kind.name, queue, seconds + micros / 1e6 + kind.eta))
-        except Exception as error:  # whatever it is, the main thread says it
+        except Exception as error:  # any error is raised in the main thread, by check()
             self._error = error

@@ -1,4 +1,4 @@
-"""A drill's account, for people."""
+"""The account of a drill, for people."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from rich.console import Console
 from rich.table import Table
 
 
-def show(said: Mapping[str, Any], console: Console) -> None:
-    """Print it: a row a phase, and one for all."""
-    table = Table("phase", "as it should", "seconds", "sent", "finished", "lost", "run twice", "longest wait")
-    for one in said["phases"]:
-        table.add_row(one["name"], one["went_wrong"] or "yes", f"{one['seconds']:g}", *_counts(one))
+def show(account: Mapping[str, Any], console: Console) -> None:
+    """Print the account of `fleet drill rollout`: a row for each phase, and one for all."""
+    table = Table("phase", "expected", "seconds", "sent", "finished", "lost", "run twice", "longest wait")
+    for phase in account["phases"]:
+        table.add_row(phase["name"], phase["went_wrong"] or "yes", f"{phase['seconds']:g}", *_counts(phase))
     table.add_section()
-    table.add_row("all", "", f"{said['seconds']:g}", *_counts(said))
+    table.add_row("all", "", f"{account['seconds']:g}", *_counts(account))
     console.print(table)
 
 
-def _counts(one: Mapping[str, Any]) -> list[str]:
-    waits = sorted(one["longest_wait"].items(), key=lambda item: -item[1])[:1]
+def _counts(account: Mapping[str, Any]) -> list[str]:
+    waits = sorted(account["longest_wait"].items(), key=lambda item: -item[1])[:1]
     longest = f"{waits[0][1]:g} s ({waits[0][0]})" if waits else "-"
-    return [*(str(one[name]) for name in ("sent", "finished", "lost", "run_twice")), longest]
+    return [*(str(account[name]) for name in ("sent", "finished", "lost", "run_twice")), longest]
 
 
-def show_fault(said: Mapping[str, Any], console: Console) -> None:
-    """Print what became of a fault, in lines."""
-    back = "never" if said["back_s"] is None else f"after {said['back_s']:g} s"
-    timeout = said["visibility_timeout_s"]
+def show_fault(account: Mapping[str, Any], console: Console) -> None:
+    """Print the account of a fault, in lines."""
+    back = "never" if account["back_s"] is None else f"after {account['back_s']:g} s"
+    timeout = account["visibility_timeout_s"]
+    tasks = f"{account['sent']} sent, {account['finished']} finished, {account['lost']} lost, {account['run_twice']} run twice"
     rows = {
-        "tasks": f"{said['sent']} sent, {said['finished']} finished, {said['lost']} lost, {said['run_twice']} run twice",
-        "fault": f"{said['drill']} at {said['at']}, {said['fault_s']:g} s",
-        "back at work": f"{back} (at most {said['back_within_s']:g} s); longest wait of a task {said['longest_wait_s']:g} s"
+        "tasks": tasks,
+        "fault": f"{account['drill']} at {account['at']}, {account['fault_s']:g} s",
+        "back at work": f"{back} (at most {account['back_within_s']:g} s); longest wait of a task {account['longest_wait_s']:g} s"
         + (f" (visibility timeout {timeout} s)" if timeout else ""),
-        "restarted": ", ".join(said["restarted"]) or "nothing",
-        **({"parked": f"{said['parked']} task"} if said["parked"] else {}),
-        "as it should": said["went_wrong"] or ("no: tasks were lost" if said["lost"] else "yes"),
+        "restarted": ", ".join(account["restarted"]) or "nothing",
+        **({"parked": f"{account['parked']} task"} if account["parked"] else {}),
+        "expected": account["went_wrong"] or ("no: tasks were lost" if account["lost"] else "yes"),
     }
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():

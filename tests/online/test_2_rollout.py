@@ -16,7 +16,7 @@ from tests.online.conftest import ROLLING, ROOT, Lab
 
 pytestmark = pytest.mark.lab
 
-# The others are tried natively in tests/unit/test_step.py, and all of them here by: fleet drill roll inventory/lab.py
+# The others are tried natively in tests/unit/test_step.py, and all of them here by: fleet drill rollout inventory/lab.py
 PHASES = ("fails every task",)
 UNITS = {"web1": ("celery-web@1", "celery-web@2"), "batch1": ("celery-batch@1", "celery-batch@2"), "gpu1": ("celery-gpu@1",)}
 
@@ -50,7 +50,7 @@ def test_two_instances_of_web_and_batch(lab: Lab) -> None:
 def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab, tmp_path: Path) -> None:
     before = running(lab)
     log = tmp_path / "log"
-    said = lab.drill("roll", *ROLLING, "--before", "5", "--phases", ",".join(PHASES), log=log, timeout=2400)
+    said = lab.drill("rollout", *ROLLING, "--before", "5", "--phases", ",".join(PHASES), log=log, timeout=2400)
     assert (said["lost"], said["run_twice"]) == (0, 0)
     assert said["sent"] == said["finished"] > 100
     assert [phase["name"] for phase in said["phases"]] == list(PHASES)

@@ -1,4 +1,4 @@
-"""What a ledger comes to, and what a drill sends."""
+"""The account of a ledger, and the load of a drill."""
 
 from itertools import islice, pairwise
 from pathlib import Path
@@ -12,18 +12,18 @@ from tests.unit.fleet_support import fleet_of, make_app, plan_of
 SENT = [Sent(1, "io", "default", 10.0), Sent(2, "cpu", "batch", 11.0), Sent(3, "eta", "default", 31.0)]
 
 
-def test_what_did_not_end_is_lost_and_what_began_twice_ran_twice() -> None:
-    found = account(SENT, [(1, "start", 10.5, "a"), (1, "end", 10.6, "a"), (2, "start", 15.0, "b"), (2, "start", 40.0, "c")])
-    assert (found.sent, found.finished, found.lost, found.run_twice) == (3, 1, (2, 3), (2,))
-    assert found.longest_wait == {"default": 0.5, "batch": 4.0}
-    said = found.as_json()
-    assert (said["lost"], said["run_twice"], said["longest_wait_s"]) == (2, 1, 4.0)
+def test_a_task_that_did_not_end_is_lost_and_a_task_that_began_twice_ran_twice() -> None:
+    done = account(SENT, [(1, "start", 10.5, "a"), (1, "end", 10.6, "a"), (2, "start", 15.0, "b"), (2, "start", 40.0, "c")])
+    assert (done.sent, done.finished, done.lost, done.run_twice) == (3, 1, (2, 3), (2,))
+    assert done.longest_wait == {"default": 0.5, "batch": 4.0}
+    values = done.as_json()
+    assert (values["lost"], values["run_twice"], values["longest_wait_s"]) == (2, 1, 4.0)
 
 
-def test_a_phase_has_what_was_due_in_it() -> None:
-    found = account(SENT, [(3, "start", 31.2, "a"), (3, "end", 31.3, "a")], since=20, until=40)
-    assert (found.sent, found.finished, found.lost) == (1, 1, ())
-    assert found.longest_wait["default"] == pytest.approx(0.2)
+def test_a_phase_has_the_tasks_that_were_due_in_it() -> None:
+    done = account(SENT, [(3, "start", 31.2, "a"), (3, "end", 31.3, "a")], since=20, until=40)
+    assert (done.sent, done.finished, done.lost) == (1, 1, ())
+    assert done.longest_wait["default"] == pytest.approx(0.2)
 
 
 def test_nothing_sent_is_nothing_lost() -> None:
@@ -51,7 +51,7 @@ def test_the_load_is_half_of_what_the_slots_can_do(tmp_path: Path, monkeypatch: 
     assert [due for due, _, _ in first] == sorted(due for due, _, _ in first)
     assert {queue for _, _, queue in first} == {"default", "priority", "batch"}
     for kind in kinds:
-        times = [due for due, one, _ in first if one == kind]
+        times = [due for due, other, _ in first if other == kind]
         assert times, kind
         assert all(later - sooner == pytest.approx(kind.every) for sooner, later in pairwise(times))
     assert {kind.eta for kind in kinds} == {0.0, ETA_SECONDS}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleet.drill.ledger import Account, Sent
-from fleet.drill.rollout import BROKEN
+from fleet.drill.releases import BROKEN
 from fleet_node.protocol import StepRequest, StepResult
 from fleet_node.step import gates, surge
 from fleet_node.step.__main__ import alone

@@ -1,0 +1,91 @@
+"""The fleet as a drill of a fault sees it: its workers, their processes, and shell commands on its machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from fleet.inventory import ssh
+from fleet.plan.plan import Plan
+from fleet.rollout import lock
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from fleet.drill.load import Producer
+
+Say = Callable[[str], None]
+
+
+def is_local(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether every machine is reached over loopback, as the lab's are. hosts: name → inventory data."""
+
+    def is_loopback(host: str, data: Mapping[str, Any]) -> bool:
+        try:
+            return ip_address(str(data.get("ssh_hostname") or host)).is_loopback
+        except ValueError:
+            return False
+
+    return all(is_loopback(host, data) for host, data in hosts.items())
+
+
+@dataclass(frozen=True)
+class RunningWorker:
+    """One worker: its host, its systemd unit, and its node name in Celery."""
+
+    host: str
+    unit: str
+    node: str
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.unit}"
+
+
+@dataclass(frozen=True)
+class DrillContext:
+    """What a fault is tried on. hosts: name → inventory data. producer: sends the load. say: reports progress."""
+
+    plan: Plan
+    hosts: Mapping[str, Mapping[str, Any]]
+    producer: Producer
+    broker: Redis
+    say: Say
+
+    def ask(self, host: str, command: str) -> str:
+        """The output of sh on a machine, as root. Raises LockError if it fails."""
+        return lock.ask(host, self.hosts[host], command)[1]
+
+    def answers(self, host: str) -> bool:
+        """Whether a machine answers over SSH."""
+        try:
+            return ssh.run(host, self.hosts[host], "true").returncode == 0
+        except ssh.SSHError:
+            return False
+
+    def workers(self) -> list[RunningWorker]:
+        """Every worker of the fleet."""
+        hostnames = {host: self.ask(host, "uname -n").strip() for host in self.plan.workers}
+        return [
+            RunningWorker(
+                placement.host,
+                f"celery-{placement.role}@{number}.service",
+                f"{placement.role}-worker-{number}@{hostnames[placement.host]}",
+            )
+            for placement, number in self.plan.instances
+        ]
+
+    def processes(self, workers: Iterable[RunningWorker]) -> dict[RunningWorker, str]:
+        """Worker → PID of its main process. Workers of a host that does not answer are left out."""
+        by_host: dict[str, list[RunningWorker]] = {}
+        for worker in workers:
+            by_host.setdefault(worker.host, []).append(worker)
+        processes: dict[RunningWorker, str] = {}
+        for host, of_host in by_host.items():
+            units = " ".join(worker.unit for worker in of_host)
+            with suppress(lock.LockError):
+                pids = self.ask(host, f"systemctl show --value --property=MainPID {units}").split()
+                processes |= dict(zip(of_host, pids, strict=True))
+        return processes

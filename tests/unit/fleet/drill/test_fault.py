@@ -1,0 +1,151 @@
+"""A fault: what it affects, when its workers are back, and its account."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fleet.drill import report
+from fleet.drill.context import RunningWorker, is_local
+from fleet.drill.errors import DrillError
+from fleet.drill.fault import affected_by, choose_placement, place_name
+from fleet.drill.faults import FAULTS
+from fleet.drill.ledger import Account, Entry, Sent
+from fleet.drill.outcome import FaultOutcome
+from fleet.drill.recovery import running_tasks, seconds_until_all_started
+from tests.unit.fleet_support import fleet_of, make_app, plan_of
+
+WEB, BATCH, BATCH_2 = (
+    RunningWorker("web1", "celery-web@1.service", "web-worker-1@w"),
+    RunningWorker("batch1", "celery-batch@1.service", "batch-worker-1@b"),
+    RunningWorker("batch1", "celery-batch@2.service", "batch-worker-2@b"),
+)
+WORKERS = [WEB, BATCH, BATCH_2]
+
+
+@pytest.fixture
+def _app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_app(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_app")
+def test_the_role_that_a_fault_affects() -> None:
+    web = {"queues": ["default"], "workload": "io"}
+    plan = plan_of(fleet_of({"web": web, "batch": {"queues": ["batch"]}}))
+    assert choose_placement(FAULTS["kill-worker"], plan, None).role == "batch"  # its tasks are long
+    assert choose_placement(FAULTS["oom"], plan, None).role == "batch"  # web is gevent
+    with pytest.raises(DrillError, match="no role gpu; the roles are web, batch"):
+        choose_placement(FAULTS["oom"], plan, "gpu")
+    with pytest.raises(DrillError, match="oom: not for role web, which means something for prefork alone"):
+        choose_placement(FAULTS["oom"], plan, "web")
+
+
+@pytest.mark.parametrize(
+    ("name", "affected", "place"),
+    [
+        ("kill-child", [BATCH], "batch1:celery-batch@1.service"),
+        ("reboot", [BATCH, BATCH_2], "batch1"),
+        ("broker-restart", WORKERS, "broker1"),
+    ],
+)
+def test_the_workers_that_a_fault_affects(name: str, affected: list[RunningWorker], place: str) -> None:
+    assert affected_by(FAULTS[name], BATCH, WORKERS) == affected
+    assert place_name(FAULTS[name], BATCH, "broker1") == place
+
+
+def test_machines_over_loopback_are_a_lab() -> None:
+    assert is_local({"web1": {"ssh_hostname": "127.0.0.1"}, "web2": {"ssh_hostname": "127.0.0.2"}})
+    assert not is_local({"web1": {"ssh_hostname": "127.0.0.1"}, "web2": {}})
+    assert not is_local({"web1": {"ssh_hostname": "10.0.0.1"}})
+
+
+def test_the_tasks_that_run_on_a_worker() -> None:
+    sent = [
+        Sent(1, "long", "batch", 0.0),
+        Sent(2, "long", "batch", 0.0),
+        Sent(3, "io", "batch", 0.0),
+        Sent(4, "long", "batch", 0.0),
+    ]
+    entries: list[Entry] = [
+        (1, "start", 1.0, BATCH.node),
+        (1, "end", 2.0, BATCH.node),
+        (2, "start", 3.0, BATCH.node),
+        (3, "start", 3.0, BATCH.node),
+        (4, "start", 3.0, WEB.node),
+    ]
+    assert running_tasks(sent, entries, BATCH.node, "long") == {2}
+
+
+def test_workers_are_back_when_each_has_started_a_task() -> None:
+    entries: list[Entry] = [
+        (1, "start", 9.0, WEB.node),
+        (2, "start", 12.0, BATCH.node),
+        (3, "start", 13.5, WEB.node),
+        (4, "start", 15.0, WEB.node),
+    ]
+    nodes = [WEB.node, BATCH.node]
+    assert seconds_until_all_started(entries, nodes, since=10.0) == 3.5
+    assert seconds_until_all_started(entries, nodes, since=13.0) is None
+
+
+def outcome(name: str, recovery: float | None, parked: bool | None = None) -> FaultOutcome:
+    account = Account(120, 120, (), (7,), {"batch": 2.5})
+    return FaultOutcome(FAULTS[name], str(BATCH), 30.02, recovery, ("batch1:celery-batch@1.service",), parked, 150, account)
+
+
+@pytest.mark.parametrize(
+    ("done", "problems"),
+    [
+        (outcome("kill-child", 4.2), []),
+        (outcome("kill-child", 15.1), ["not every worker was back within 15 s"]),
+        (outcome("kill-worker", 15.1), []),
+        (outcome("kill-worker", None), ["not every worker was back within 150 s"]),
+        (outcome("oom", 4.2, parked=True), []),
+        (outcome("oom", 4.2, parked=False), ["the task was not parked"]),
+    ],
+)
+def test_what_was_not_as_expected(done: FaultOutcome, problems: list[str]) -> None:
+    assert done.problems == problems
+
+
+def test_the_outcome_as_json() -> None:
+    assert outcome("oom", 4.21, parked=True).as_json() == {
+        "drill": "oom",
+        "at": "batch1:celery-batch@1.service",
+        **{"sent": 120, "finished": 120, "lost": 0, "run_twice": 1, "longest_wait": {"batch": 2.5}, "longest_wait_s": 2.5},
+        **{"fault_s": 30.0, "back_s": 4.2, "back_within_s": 15.0},
+        "restarted": ["batch1:celery-batch@1.service"],
+        "parked": 1,
+        "visibility_timeout_s": 150,
+        "went_wrong": None,
+    }
+
+
+def test_the_account_of_a_fault_is_printed() -> None:
+    account: dict[str, Any] = {
+        "drill": "oom",
+        "at": "batch1:celery-batch@1.service",
+        **{"sent": 120, "finished": 120, "lost": 0, "run_twice": 1, "longest_wait_s": 2.5},
+        **{
+            "fault_s": 30.0,
+            "back_s": 4.2,
+            "back_within_s": 15.0,
+            "restarted": [],
+            "parked": 1,
+            "visibility_timeout_s": 150,
+            "went_wrong": None,
+        },
+    }
+    out = io.StringIO()
+    report.show_fault(account, Console(file=out, width=200))
+    text = out.getvalue()
+    assert "120 sent, 120 finished, 0 lost, 1 run twice" in text
+    assert "after 4.2 s (at most 15 s); longest wait of a task 2.5 s (visibility timeout 150 s)" in text
+    assert "restarted     nothing" in text
+    assert "expected      yes" in text
+    report.show_fault({**account, "back_s": None, "went_wrong": "not every worker was back"}, Console(file=out, width=200))
+    assert "never (at most 15 s); longest" in out.getvalue()
+    assert "expected      not every worker was back" in out.getvalue()
