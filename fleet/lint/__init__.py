@@ -1,13 +1,15 @@
-"""Rules across settings: what is fine alone and loses tasks together. `fleet lint`, and in every deploy before the first change.
+"""Rules across settings: each setting is valid alone, and together they lose tasks. `fleet lint` checks them, and every deploy
+does before the first change.
 
-A module a subject; a rule is a function that yields what is wrong, with the numbers, and its docstring says why it matters.
+Each module has the rules of one subject. A rule is a function that yields what is wrong, with the numbers; its docstring says why
+it matters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.lint import application, broker, connections, coverage, delivery, gpu, memory, time
+from fleet.lint import application, broker, connections, coverage, delivery, gpu, memory, pools, time
 from fleet.lint.app import App
 from fleet.lint.finding import RULES, Finding, Rule, Violation, merged, rule
 from fleet.plan.plan import Plan
@@ -25,26 +27,31 @@ __all__ = [
     "gpu",
     "lint",
     "memory",
+    "pools",
     "time",
 ]
 
 
 def lint(plan: Plan, apps: tuple[App, ...] = ()) -> tuple[Finding, ...]:
-    """Everything that is wrong with the fleet, worst first. Without `apps`, the rules that look at the app find nothing."""
-    ignored = plan.fleet.settings.lint_ignore
-    found = [(one, asked) for one in RULES.values() for at in one.check(plan, apps) if (asked := _asked(at, plan))]
-    return merged(found, ignored)
+    """Check every rule. Returns the findings, worst first. Without `apps`, rules about the app find nothing."""
+    violations = [
+        (checked, about_known)
+        for checked in RULES.values()
+        for violation in checked.check(plan, apps)
+        if (about_known := _without_assumed_hosts(violation, plan))
+    ]
+    return merged(violations, plan.fleet.settings.lint_ignore)
 
 
-def _asked(at: Violation, plan: Plan) -> Violation | None:
-    """What was found, without the machines that nobody asked: what they are like is a guess, and no reason to stop."""
-    hosts = tuple(host for host in at.hosts if host not in plan.assumed)
-    return at._replace(hosts=hosts) if hosts or not at.hosts else None
+def _without_assumed_hosts(violation: Violation, plan: Plan) -> Violation | None:
+    """The violation, without hosts that were not asked for their facts: a guess about a machine must not stop a deploy."""
+    hosts = tuple(host for host in violation.hosts if host not in plan.assumed)
+    return violation._replace(hosts=hosts) if hosts or not violation.hosts else None
 
 
 @rule("unknown-rule", "error")
 def _unknown_rule(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A rule that is silenced by a name that it does not have is not silent."""
+    """lint_ignore names a rule that does not exist, so nothing is silenced."""
     for name in plan.fleet.settings.lint_ignore:
         if name not in RULES:
             hint = did_you_mean(name, RULES) or f"the rules are: {', '.join(sorted(RULES))}"

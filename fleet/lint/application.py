@@ -1,4 +1,4 @@
-"""The app's own settings against what the fleet needs: read by loading the app, never by parsing it."""
+"""The app's own settings against the fleet's. The settings are read by loading the app, never by parsing its code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleet.plan.plan import Plan
 
 @rule("app-eager", "error")
 def app_eager(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """With task_always_eager nothing is ever sent: tasks run in whoever calls them."""
+    """With task_always_eager no task is ever sent: tasks run in the process that calls them."""
     for app in apps:
         if app.settings.get("task_always_eager"):
             yield Violation(f"{app.app}: task_always_eager", "True: no task would reach a worker; keep it to your tests")
@@ -19,7 +19,7 @@ def app_eager(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("app-remote-control", "error")
 def app_remote_control(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Without remote control a worker answers nobody: neither a drain nor the gate of a rollout can ask it."""
+    """Without remote control a worker answers nobody. Neither a drain nor the gate of a rollout can ask it."""
     for app in apps:
         if app.settings.get("worker_enable_remote_control") is False:
             yield Violation(
@@ -39,7 +39,7 @@ def app_events(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("app-overruled", "note")
 def app_overruled(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """What the app sets in code and the workers' flags say otherwise: the flags win."""
+    """A worker's flags take precedence over settings that the app makes in code."""
     for app in apps:
         for placement in each_role(plan):
             worker, sized = placement.sized.worker, placement.sized
@@ -59,7 +59,8 @@ def app_overruled(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("app-broker-read", "error")
 def app_broker_read(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """broker_read_url and broker_write_url go before CELERY_BROKER_URL: the app's workers would not use the fleet's broker."""
+    """broker_read_url and broker_write_url take precedence over CELERY_BROKER_URL. The app's workers would not use the fleet's
+    broker."""
     for app in apps:
         for name in ("broker_read_url", "broker_write_url"):
             if name in app.settings:
@@ -68,7 +69,8 @@ def app_broker_read(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("app-broker", "note")
 def app_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """An address that the app fixes in code is overruled for its workers. Producers elsewhere need the other, too."""
+    """Workers ignore a broker address that the app sets in code. Producers elsewhere still need to be told the fleet's
+    address."""
     for app in apps:
         if app.broker and not app.broker.startswith(f"redis://{plan.fleet.broker_netloc}"):
             yield Violation(

@@ -1,4 +1,4 @@
-"""The broker: it keeps what it is given, and it is a Redis that Celery can use."""
+"""The broker keeps every task that it gets, and is a Redis that Celery can use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleet.lint.finding import Violation, rule
 from fleet.plan.plan import Plan
 from fleet.spec.pools import GREEN
 
-OURS = (
+BROKER_VARIABLES = (
     "BROKER_URL",  # as celery's -b
     "CELERY_BROKER_READ_URL",
     "CELERY_BROKER_URL",
@@ -18,12 +18,12 @@ OURS = (
     "CELERY_RESULT_BACKEND",
     "RESULT_BACKEND",  # as celery's --result-backend
 )
-"""Variables from which Celery takes an address before it looks at anything else."""
+"""Environment variables from which Celery takes an address first."""
 
 
 @rule("broker-eviction", "error")
 def broker_eviction(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A Redis that evicts throws waiting tasks away, without a word to anybody."""
+    """If Redis evicts keys, it throws waiting tasks away without an error."""
     policy = plan.fleet.broker.maxmemory_policy
     if policy != "noeviction":
         yield Violation("broker.maxmemory_policy", f"{policy} throws tasks away when memory is full; write noeviction")
@@ -31,14 +31,14 @@ def broker_eviction(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("broker-persistence", "error")
 def broker_persistence(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Without the append-only file a restart of Redis lost 20 to 35 of 60 tasks."""
+    """Without the append-only file, a restart of Redis lost 20 to 35 of 60 tasks."""
     if not plan.fleet.broker.appendonly:
         yield Violation("broker.appendonly", "False: a restart of Redis loses every task that waits; write True")
 
 
 @rule("broker-url", "error")
 def broker_url(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """The deploy gives workers the address of the fleet's broker. Another in their environment goes before it."""
+    """The deploy gives workers the address of the fleet's broker. An address in their environment takes precedence over it."""
     for placement in plan.placed:
         settings = plan.fleet.hosts[placement.host].settings
         layers: tuple[tuple[str, Mapping[str, str]], ...] = (
@@ -46,18 +46,18 @@ def broker_url(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
             (f"{placement.path}.environment", placement.sized.worker.environment),
         )
         for path, environment in layers:
-            for name in OURS:
+            for name in BROKER_VARIABLES:
                 if name in environment:
                     yield Violation(f"{path}.{name}", _why_not(environment[name]), (placement.host,))
         for name in placement.sized.worker.secrets:
-            if name in OURS:
+            if name in BROKER_VARIABLES:
                 yield Violation(
                     f"{placement.path}.secrets", f"{name} goes before the fleet's own broker; leave it out", (placement.host,)
                 )
 
 
 def _why_not(url: str) -> str:
-    """What is wrong with it. Only scheme and hosts are shown: there may be a password in any other part."""
+    """Why this URL must not be set. Only its scheme and hosts are shown: any other part may hold a password."""
     scheme, separator, rest = url.partition("://")
     hosts = re.split(r"[/?#]", rest.rpartition("@")[2])[0]
     if not separator:

@@ -1,4 +1,5 @@
-"""Connections: all workers' against what Redis accepts, one worker's against its files, all processes' against a database."""
+"""Connections: of all workers against Redis' limit, of one worker against its files, of all processes against the database's
+limit."""
 
 from __future__ import annotations
 
@@ -11,30 +12,33 @@ from fleet.plan.sizing import SizedWorker
 from fleet.spec.pools import GREEN
 
 IDLE = 6
-"""Connections of a worker without gossip, mingle and heartbeat that has nothing to do: Celery's 4, and 2 of its bell's."""
+"""Connections of an idle worker without gossip, mingle and heartbeat: 4 of Celery, and 2 of the fleet's wakeups."""
 
 WORKER_FILES = 65536
 """LimitNOFILE of a worker's unit."""
 
 REDIS_FILES = 1 << 20
-"""The most files that the kernel lets a process open unless it is told otherwise (fs.nr_open)."""
+"""The most files that the kernel lets a process open by default (fs.nr_open)."""
 
 
 def broker_connections(sized: SizedWorker) -> int:
-    """Connections to Redis that one instance opens at most, results included (benchmarks/footprint.py): 6, and one a slot that
-    stores a result; in gevent and eventlet one more a slot, to acknowledge."""
+    """Connections to Redis that one instance opens at most (benchmarks/footprint.py).
+
+    With results, an instance opens IDLE connections and one for each slot. In gevent and eventlet, one more for each slot
+    acknowledges tasks.
+    """
     green = sized.concurrency + CHANNEL_CONNECTIONS if sized.worker.pool in GREEN else 0
     return IDLE + sized.concurrency + green
 
 
 def processes(sized: SizedWorker) -> int:
-    """Processes of one instance that run the app's code."""
+    """Number of processes of one instance that run the app's code."""
     return sized.concurrency if sized.worker.pool == "prefork" else 1
 
 
 @rule("connections-broker", "error")
 def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Redis turns away who comes after maxclients: a worker that reconnects, or a producer."""
+    """Above maxclients Redis refuses connections: of a worker that reconnects, or of a producer."""
     broker = plan.fleet.broker
     by_role = {
         role: sum(placement.sized.instances * broker_connections(placement.sized) for placement in places)
@@ -52,9 +56,9 @@ def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 
 @rule("connections-files", "error")
 def connections_files(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A process that is out of files fails in whatever it opens next."""
+    """A process without free file descriptors fails at whatever it opens next."""
     for placement in plan.placed:
-        # Beside a connection to the broker, a task has one or two of its own.
+        # Besides its connections to the broker, a task opens one or two of its own.
         opened = broker_connections(placement.sized) + 2 * placement.sized.concurrency
         if opened > WORKER_FILES:
             yield Violation(
@@ -71,7 +75,7 @@ def connections_files(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("connections-database", "error")
 def connections_database(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Every process has a pool of its own, and a database that has no connection left fails every task that needs one."""
+    """Every process has its own connection pool. If the database has no connection left, every task that needs one fails."""
     limit = plan.fleet.settings.database_max_connections
     if limit is None:
         return

@@ -1,4 +1,4 @@
-"""Coverage: every queue that the app sends to has a consumer, and keeps enough of them while workers restart."""
+"""Coverage: every queue that the app sends to has a consumer, and keeps enough consumers while workers restart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleet.spec.text import did_you_mean, enumerate_briefly
 
 @rule("queue-without-consumer", "error")
 def queue_without_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Tasks in a queue that nobody consumes wait for ever, and nothing reports it."""
+    """Tasks in a queue without consumers wait for ever, and nothing reports it."""
     for app in apps:
         by_queue: dict[str, list[str]] = {}
         for task in app.tasks:
@@ -32,7 +32,7 @@ def queue_without_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violat
 
 @rule("queue-without-task", "warning")
 def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A queue that no task is routed to may be a misspelt one. (One that is named only where a task is sent is not seen.)"""
+    """A queue that no task is routed to may be misspelt. The rule cannot see a queue that is named only when a task is sent."""
     if not apps:
         return
     routed = {queue for app in apps for task in app.tasks for queue in task.queues}
@@ -46,12 +46,12 @@ def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 
 @rule("shared-queue", "error")
 def shared_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Workers of two apps on one queue get each other's tasks, which they do not know and park."""
-    of_queue: dict[str, dict[str, str]] = {}
+    """Workers of two apps on one queue get each other's tasks. They do not know these tasks, and park them."""
+    role_by_app: dict[str, dict[str, str]] = {}
     for placement in plan.placed:
         for queue in placement.sized.worker.queues:
-            of_queue.setdefault(queue, {}).setdefault(plan.fleet.hosts[placement.host].settings.celery_app, placement.role)
-    for queue, roles in of_queue.items():
+            role_by_app.setdefault(queue, {}).setdefault(plan.fleet.hosts[placement.host].settings.celery_app, placement.role)
+    for queue, roles in role_by_app.items():
         if len(roles) > 1:
             who = " and ".join(f"{app} ({role})" for app, role in roles.items())
             yield Violation(f"queue {queue}", f"consumed by workers of {who}; either would get the other's tasks")
@@ -59,7 +59,8 @@ def shared_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("default-queue", "warning")
 def default_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """What has no route goes to the app's default queue: a task that is sent by name alone, a chord that is to be unlocked."""
+    """Messages without a route go to the app's default queue: tasks that are sent by name alone, and tasks that unlock a
+    chord."""
     for app in apps:
         routed = {queue for task in app.tasks for queue in task.queues}
         if app.default_queue not in routed and not plan.consumers.get(app.default_queue):
@@ -71,7 +72,7 @@ def default_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("queue-not-declared", "error")
 def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """With task_create_missing_queues off, a worker does not start on a queue that task_queues does not have."""
+    """With task_create_missing_queues off, a worker does not start if one of its queues is not in task_queues."""
     for app in apps:
         if app.settings.get("task_create_missing_queues", True):
             continue
@@ -87,7 +88,7 @@ def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 
 @rule("route-fails", "error")
 def route_fails(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A router that fails for a task fails whoever sends it; a message that no queue is bound for is dropped."""
+    """If a router fails for a task, sending the task fails. If no queue is bound for a message, the message is dropped."""
     for app in apps:
         for task in app.tasks:
             if task.route_error or not task.queues:
@@ -97,19 +98,20 @@ def route_fails(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("min-consumers", "error")
 def min_consumers(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A queue that never has as many consumers as it is to keep stops every rollout."""
+    """If a queue has fewer consumers than min_consumers, no worker may ever go down, and every rollout stops."""
     for placement in each_role(plan):
         for queue in placement.sized.worker.queues:
-            found, wanted = plan.consumers[queue], placement.sized.worker.min_consumers
-            if 0 < found < wanted:
+            consumers, required = plan.consumers[queue], placement.sized.worker.min_consumers
+            if 0 < consumers < required:
                 yield Violation(
-                    f"{placement.path}.min_consumers", f"{wanted}, and queue {queue} has {found} in all; write at most {found}"
+                    f"{placement.path}.min_consumers",
+                    f"{required}, and queue {queue} has {consumers} in all; write at most {consumers}",
                 )
 
 
 @rule("single-consumer", "warning")
 def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """One worker process is one crash away from none."""
+    """If a queue has one consumer, one crash leaves it with none."""
     for placement in plan.placed:
         alone = [
             queue
@@ -124,7 +126,7 @@ def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("unused-group-data", "warning")
 def unused_group_data(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A file of group data that no group with a host is named as may be a misspelt one."""
+    """A file of group data may be misspelt if no group with a host has its name."""
     groups = {role for host in plan.fleet.hosts.values() for role in host.workers}
     for name in plan.fleet.unused_group_data:
         hint = did_you_mean(name, groups) or "rename it, or leave it out"

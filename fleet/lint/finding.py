@@ -1,4 +1,4 @@
-"""What a rule finds, and how rules are registered."""
+"""Rules and their register, and what they find: violations, merged into findings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ Level = Literal["error", "warning", "note"]
 
 
 class Violation(NamedTuple):
-    """One thing that a rule found: the setting it is about, what is wrong, with the numbers, and the hosts it holds for."""
+    """A rule that is broken. path: the setting. message: what is wrong, with the numbers. hosts: none if it concerns no single
+    host."""
 
     path: str
     message: str
@@ -23,7 +24,7 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, once for all the hosts that it holds for. silenced: the reason for which the user said so."""
+    """The same violation on one or more hosts. silenced: the user's reason in lint_ignore; None if the rule is not silenced."""
 
     rule: str
     level: Level
@@ -34,7 +35,7 @@ class Finding:
 
     @property
     def counts(self) -> bool:
-        """Whether it is for the user to act on: a note is not, and neither is what was silenced."""
+        """Whether the user has to act on it. Notes and silenced findings do not count."""
         return self.level != "note" and self.silenced is None
 
     def __str__(self) -> str:
@@ -46,7 +47,7 @@ Check = Callable[[Plan, tuple[App, ...]], Iterable[Violation]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: its name, how bad it is, and in its docstring why it is one."""
+    """A rule: its name, its level, and the function that checks it. The docstring of the function is the reason for the rule."""
 
     name: str
     level: Level
@@ -54,7 +55,7 @@ class Rule:
 
     @property
     def about(self) -> str:
-        """The reason, in a sentence or two."""
+        """The reason for the rule, in one or two sentences."""
         return " ".join((self.check.__doc__ or "").split())
 
 
@@ -62,10 +63,10 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(name: str, level: Level) -> Callable[[Check], Check]:
-    """Register a rule under the name by which it can be silenced."""
+    """Register a rule. lint_ignore silences it by this name."""
 
     def register(check: Check) -> Check:
-        assert name not in RULES, name  # noqa: S101 - a mistake of ours
+        assert name not in RULES, name  # noqa: S101 - our own mistake, not the user's
         RULES[name] = Rule(name, level, check)
         return check
 
@@ -73,25 +74,25 @@ def rule(name: str, level: Level) -> Callable[[Check], Check]:
 
 
 def each_role(plan: Plan) -> Iterator[Placement]:
-    """One place of every role, for rules about what is the same on all its hosts."""
-    for places in plan.roles.values():
-        seen: set[int] = set()
-        for one in places:
-            if id(one.sized.worker) not in seen:
-                seen.add(id(one.sized.worker))
-                yield one
+    """A placement for each role, and for each variant of its settings: hosts that share their settings appear once."""
+    for placements in plan.roles.values():
+        variants: set[int] = set()
+        for placement in placements:
+            if id(placement.sized.worker) not in variants:
+                variants.add(id(placement.sized.worker))
+                yield placement
 
 
-def merged(found: Iterable[tuple[Rule, Violation]], silenced: dict[str, str]) -> tuple[Finding, ...]:
-    """Findings, worst first, those that say the same of several hosts as one."""
-    by_text: dict[tuple[str, str, str], list[str]] = {}
+def merged(violations: Iterable[tuple[Rule, Violation]], silenced: dict[str, str]) -> tuple[Finding, ...]:
+    """Findings, worst first. Violations with the same text on several hosts become one finding. silenced: rule → reason."""
+    hosts_by_text: dict[tuple[str, str, str], list[str]] = {}
     levels: dict[str, Level] = {}
-    for one, at in found:
-        levels[one.name] = one.level
-        by_text.setdefault((one.name, at.path, at.message), []).extend(at.hosts)
+    for broken, violation in violations:
+        levels[broken.name] = broken.level
+        hosts_by_text.setdefault((broken.name, violation.path, violation.message), []).extend(violation.hosts)
     findings = [
         Finding(name, levels[name], path, message, tuple(dict.fromkeys(hosts)), silenced.get(name))
-        for (name, path, message), hosts in by_text.items()
+        for (name, path, message), hosts in hosts_by_text.items()
     ]
     order = ("error", "warning", "note")
     return tuple(sorted(findings, key=lambda finding: (finding.silenced is not None, order.index(finding.level))))

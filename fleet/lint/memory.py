@@ -1,4 +1,5 @@
-"""Memory: children in their worker, workers in their machine, Redis in its own, and room for one more during a rollout."""
+"""Memory: tasks in their worker, workers in their machine, Redis in its own limit, and room for one more worker during a
+rollout."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from fleet.spec.sizes import resolve
 
 @rule("memory-fit", "error")
 def memory_fit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """What runs at once has to fit in memory_max, or the kernel kills one of it, again and again."""
+    """All tasks of an instance have to fit into memory_max. Otherwise the kernel kills one process after another."""
     for placement in plan.placed:
         if placement.sized.problem:
             yield Violation(f"{placement.path}.concurrency", placement.sized.problem, (placement.host,))
@@ -22,7 +23,7 @@ def memory_fit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("memory-lowered", "note")
 def memory_lowered(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """What was automatic gave way to too little memory: fewer instances, or fewer tasks at once."""
+    """The memory is too little, so an automatic number was lowered: fewer instances, or fewer tasks at once."""
     for placement in plan.placed:
         if placement.sized.lowered:
             yield Violation(placement.path, placement.sized.lowered, (placement.host,))
@@ -30,16 +31,18 @@ def memory_lowered(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("memory-high", "error")
 def memory_high(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """memory_high slows down before memory_max kills; at or above it, it never does."""
+    """memory_high slows a worker down before memory_max kills a process. At or above memory_max it never does."""
     for placement in plan.placed:
-        high, top = placement.sized.memory_high, placement.sized.memory_max
-        if top and high and high >= top:
-            yield Violation(f"{placement.path}.memory_high", f"{mib(high)} is not below memory_max {mib(top)}", (placement.host,))
+        high, limit = placement.sized.memory_high, placement.sized.memory_max
+        if limit and high and high >= limit:
+            yield Violation(
+                f"{placement.path}.memory_high", f"{mib(high)} is not below memory_max {mib(limit)}", (placement.host,)
+            )
 
 
 @rule("memory-tight", "warning")
 def memory_tight(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Above memory_high the kernel slows a worker down. One that is expected to be there all the time is slow all the time."""
+    """Above memory_high the kernel slows a worker down. A worker that is expected to stay above it is slow all the time."""
     for placement in plan.placed:
         high = placement.sized.memory_high
         if high and high < placement.sized.expected <= placement.sized.memory_max:
@@ -53,7 +56,7 @@ def memory_tight(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("memory-assumed", "note")
 def memory_assumed(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Until memory_per_slot is given, a worker is sized for tasks that hold next to nothing."""
+    """Without memory_per_slot, a worker is sized for tasks that need next to nothing."""
     for placement in each_role(plan):
         if placement.sized.worker.memory_per_slot is None and placement.sized.worker.pool == "prefork":
             yield Violation(
@@ -64,7 +67,7 @@ def memory_assumed(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("recycled-at-once", "error")
 def recycled_at_once(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A limit below what a child takes before its first task makes every task start a process."""
+    """If the limit is below the memory of a child before its first task, every task starts a process."""
     for placement in plan.placed:
         limit = placement.sized.max_memory_per_child
         floor = least_child(placement.sized.worker)
@@ -78,7 +81,8 @@ def recycled_at_once(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("memory-machine", "error")
 def memory_machine(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Caps that add up to more than the machine has are no caps: its own services are killed in the workers' place."""
+    """If the limits add up to more than the machine has, they limit nothing: the kernel kills the machine's own services
+    instead."""
     for host, roles in plan.workers.items():
         machine = plan.machines[host]
         reserve = plan.reserve(host)
@@ -94,15 +98,15 @@ def memory_machine(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("memory-surge", "warning")
 def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Where a queue has no consumer to spare, a rollout starts the new worker beside the old one, and for that there has to be
-    memory. fleet.slice caps them together."""
+    """If a queue has no consumer to spare, a rollout starts the new worker beside the old one. Both have to fit into
+    fleet.slice."""
     for placement in plan.placed:
         if all(plan.consumers[queue] > placement.sized.worker.min_consumers for queue in placement.sized.worker.queues):
             continue
         if placement.sized.worker.min_consumers == 0 or placement.sized.problem:
             continue
         room = plan.machines[placement.host].memory - plan.reserve(placement.host)
-        expected = sum(each.instances * each.expected for each in plan.workers[placement.host].values())
+        expected = sum(sized.instances * sized.expected for sized in plan.workers[placement.host].values())
         if expected + placement.sized.expected > room:
             yield Violation(
                 placement.path,
@@ -114,8 +118,8 @@ def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("broker-memory", "error")
 def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Redis refuses writes at maxmemory, which has to come before the kernel kills it at memory_max, and that before the
-    machine is out of memory."""
+    """Redis has to refuse writes (maxmemory) before the kernel kills it (memory_max), and both before the machine is out of
+    memory."""
     machine = plan.machines.get(plan.fleet.broker_host)
     if machine is None:
         return
@@ -134,7 +138,7 @@ def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("broker-rewrite", "warning")
 def broker_rewrite(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """While Redis rewrites its append-only file, a copy of all that changes meanwhile is in memory too: up to all of it."""
+    """While Redis rewrites its append-only file, a copy of all that changes is in memory too: up to all of the data."""
     machine = plan.machines.get(plan.fleet.broker_host)
     if machine is None or not plan.fleet.broker.appendonly:
         return

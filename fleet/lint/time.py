@@ -1,4 +1,4 @@
-"""Time: limits in their order, and a visibility timeout above all that a worker may hold a task for."""
+"""Time: limits in their order, and a visibility timeout that is longer than any worker may hold a task."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fleet.plan.plan import Placement, Plan
 from fleet.spec.text import enumerate_briefly
 
 REDIS_DEFAULT = 3600
-"""Seconds: kombu's own visibility timeout on Redis."""
+"""kombu's own visibility timeout on Redis, in seconds."""
 
 
 @rule("soft-limit", "error")
 def soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A soft limit at or above the hard one is never raised: the task is killed with no chance to clean up."""
+    """A soft limit at or above the hard limit is never raised: the task is killed without a chance to clean up."""
     for placement in each_role(plan):
         soft, hard = placement.sized.worker.soft_time_limit, placement.sized.worker.time_limit
         if soft is not None and soft >= hard:
@@ -24,7 +24,8 @@ def soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("stop-timeout", "error")
 def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """systemd kills what still runs at the end of stop_timeout. Below the hard limit, that may be a task within its time."""
+    """systemd kills everything that still runs at the end of stop_timeout. Below the hard limit, that may be a task within its
+    time."""
     for placement in each_role(plan):
         stop, hard = placement.sized.worker.stop_seconds, placement.sized.worker.time_limit
         if stop <= hard:
@@ -35,7 +36,7 @@ def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("drain-timeout", "error")
 def drain_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """systemd ends the first phase of a stop, and with it the drain's report, at the end of stop_timeout."""
+    """systemd ends the drain, and with it the drain's report, at the end of stop_timeout."""
     for placement in each_role(plan):
         drain, stop = placement.sized.worker.drain_seconds, placement.sized.worker.stop_seconds
         if drain >= stop:
@@ -44,7 +45,7 @@ def drain_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("limit-not-enforced", "note")
 def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """threads and solo never interrupt a task: one that takes longer than time_limit runs on, and is killed by a restart."""
+    """threads and solo never interrupt a task. A task that takes longer than time_limit runs on, and a restart kills it."""
     for placement in each_role(plan):
         worker = placement.sized.worker
         if worker.pool in ("threads", "solo"):
@@ -56,11 +57,12 @@ def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 
 @rule("visibility-timeout", "error")
 def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Redis gives an unacknowledged task to another worker after the visibility timeout: too short, and tasks run twice."""
+    """After the visibility timeout Redis gives an unacknowledged task to another worker. If the timeout is too short, tasks run
+    twice."""
     limit: float | None = plan.visibility_timeout
     path = "visibility_timeout"
     if limit is None and not apps:
-        return  # the app is not known (yet)
+        return  # the app's settings are not known yet
     if limit is None:
         limit = min((_in_app(app, "broker_transport_options") for app in apps), default=REDIS_DEFAULT)
         path = "broker_transport_options.visibility_timeout (the app's)"
@@ -79,7 +81,7 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 
 @rule("visibility-places", "warning")
 def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Celery wants the visibility timeout in three places. With "app" all three are the app's to set, to the same."""
+    """Celery reads the visibility timeout in three places. With "app", the app has to set all three to the same value."""
     if plan.visibility_timeout is not None:
         return
     for app in apps:
@@ -98,14 +100,15 @@ def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("task-time-limit", "error")
 def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """The time limit that the app gives a task (or, in Celery 5.7, all of them by task_time_limit) travels in its message and
-    goes before the worker's: stop_timeout and the visibility timeout, which are made from the role's, are then too short."""
-    for role, queue_tasks in _tasks_of_roles(plan, apps):
-        worker = role.sized.worker
-        for limit, names in _grouped(queue_tasks, lambda task: task.time_limit).items():
+    """A time limit that the app gives a task (or, in Celery 5.7, all tasks by task_time_limit) travels in the message and takes
+    precedence over the worker's. stop_timeout and the visibility timeout come from the role's time limit, and are then too
+    short."""
+    for placement, tasks in _tasks_of_roles(plan, apps):
+        worker = placement.sized.worker
+        for limit, names in _grouped(tasks, lambda task: task.time_limit).items():
             if limit > worker.time_limit:
                 yield Violation(
-                    f"{role.path}.time_limit",
+                    f"{placement.path}.time_limit",
                     f"{worker.time_limit} is less than the {limit:g} that the app gives {names}, which goes before it, and the "
                     f"stop and visibility timeouts are made from it; write {limit:g}",
                 )
@@ -113,35 +116,36 @@ def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("task-soft-limit", "error")
 def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A task's soft limit may come from the app and its hard one from the role, or the other way round: the soft one has to be
-    lower all the same."""
-    for role, queue_tasks in _tasks_of_roles(plan, apps):
-        worker = role.sized.worker
+    """A task's soft limit may come from the app and its hard limit from the role, or the other way round. The soft limit still
+    has to be lower."""
+    for placement, tasks in _tasks_of_roles(plan, apps):
+        worker = placement.sized.worker
         if worker.pool != "prefork":
             continue
         by_limits: dict[tuple[float, float, str, str], list[str]] = {}
-        for task in queue_tasks:
+        for task in tasks:
             soft, whose = (task.soft_time_limit, "the app's") if task.soft_time_limit else (worker.soft_time_limit, "the role's")
             hard, whose_hard = (task.time_limit, "the app's") if task.time_limit else (worker.time_limit, "the role's")
-            # Where both are the role's, the rule soft-limit has said it.
+            # If both limits are the role's, the rule soft-limit reports them.
             if soft and soft >= hard and "the app's" in (whose, whose_hard):
                 by_limits.setdefault((soft, hard, whose, whose_hard), []).append(task.name)
         for (soft, hard, whose, whose_hard), names in by_limits.items():
             yield Violation(
-                f"{role.path}.soft_time_limit",
+                f"{placement.path}.soft_time_limit",
                 f"{soft:g} ({whose}) is not below time_limit {hard:g} ({whose_hard}), for {enumerate_briefly(names)}",
             )
 
 
 @rule("task-retry-delay", "error")
 def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A retry waits in a worker's hands, and the visibility timeout has to be longer than that."""
-    for role, queue_tasks in _tasks_of_roles(plan, apps):
-        worker = role.sized.worker
-        for delay, names in _grouped(queue_tasks, lambda task: task.retry_delay).items():
+    """A worker holds a task until its retry. The visibility timeout has to be longer than that."""
+    for placement, tasks in _tasks_of_roles(plan, apps):
+        worker = placement.sized.worker
+        for delay, names in _grouped(tasks, lambda task: task.retry_delay).items():
             if delay > worker.retry_delay:
                 yield Violation(
-                    f"{role.path}.retry_delay", f"{worker.retry_delay} is less than the {delay:g} of {names}; write {delay:g}"
+                    f"{placement.path}.retry_delay",
+                    f"{worker.retry_delay} is less than the {delay:g} of {names}; write {delay:g}",
                 )
 
 
@@ -152,17 +156,18 @@ def _tasks_of_roles(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[Placeme
 
 
 def _grouped(tasks: Iterable[AppTask], value_of: Callable[[AppTask], float | None]) -> dict[float, str]:
-    """Value → the tasks that have it, in words."""
-    found: dict[float, list[str]] = {}
+    """Value → the names of the tasks that have it, in words."""
+    by_value: dict[float, list[str]] = {}
     for task in tasks:
         if value := value_of(task):
-            found.setdefault(value, []).append(task.name)
-    return {value: enumerate_briefly(names) for value, names in found.items()}
+            by_value.setdefault(value, []).append(task.name)
+    return {value: enumerate_briefly(names) for value, names in by_value.items()}
 
 
-def _in_app(app: App, options: str) -> float:
-    found = app.settings.get(options)
-    return _number(found.get("visibility_timeout") if isinstance(found, dict) else None)
+def _in_app(app: App, name: str) -> float:
+    """The visibility timeout in the app's setting `name`, a dict of transport options, in seconds."""
+    options = app.settings.get(name)
+    return _number(options.get("visibility_timeout") if isinstance(options, dict) else None)
 
 
 def _number(value: object) -> float:
