@@ -69,8 +69,7 @@ def app_broker_read(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("app-broker", "note")
 def app_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Workers ignore a broker address that the app sets in code. Producers elsewhere still need to be told the fleet's
-    address."""
+    """Workers ignore a broker address that the app sets in code. Producers elsewhere still need the fleet's address."""
     for app in apps:
         if app.broker and not app.broker.startswith(f"redis://{plan.fleet.broker_netloc}"):
             yield Violation(

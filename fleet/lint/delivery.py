@@ -71,7 +71,7 @@ def reject_on_worker_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violati
 
 @rule("at-most-once-unknown", "error")
 def at_most_once_unknown(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """If a name in at_most_once is no task's, the task that you meant may run twice."""
+    """If a name in at_most_once matches no task, the task that you meant may run twice."""
     for app in apps:
         for pattern in plan.fleet.settings.at_most_once:
             if not any(fnmatchcase(task.name, pattern) for task in app.tasks):

@@ -67,7 +67,7 @@ def memory_assumed(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("recycled-at-once", "error")
 def recycled_at_once(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """If the limit is below the memory of a child before its first task, every task starts a process."""
+    """If max_memory_per_child is below the memory of a child before its first task, every task starts a process."""
     for placement in plan.placed:
         limit = placement.sized.max_memory_per_child
         floor = least_child(placement.sized.worker)

@@ -1,4 +1,4 @@
-"""What `fleet lint` prints: a table of every resolved flag, then what it found; or the same as JSON."""
+"""The output of `fleet lint`: a table of every resolved flag, then the findings; or the same as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
 def flags(plan: Plan, placement: Placement) -> dict[str, Any]:
-    """Every resolved flag of a role on a host. Memory in bytes, time in seconds; None where there is none."""
+    """Every resolved flag of a role on a host. Memory in bytes, time in seconds; None if a flag is not set."""
     sized, worker = placement.sized, placement.sized.worker
     return {
         "pool": worker.pool,
@@ -39,7 +39,7 @@ def flags(plan: Plan, placement: Placement) -> dict[str, Any]:
 
 
 def as_json(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
-    """Everything, as plain values. exit code: 1 where a finding counts."""
+    """The plan and the findings as plain values: the output of `fleet lint --json`. Memory in bytes, time in seconds."""
     return {
         "visibility_timeout": plan.visibility_timeout,
         "machines": {
@@ -64,14 +64,14 @@ def as_json(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
 
 
 def show(plan: Plan, findings: tuple[Finding, ...], console: Console) -> None:
-    """The table, the findings, and a last line that counts them."""
+    """Print the table, the findings, and a last line with their numbers."""
     console.print(_table(plan), markup=False, highlight=False, soft_wrap=True)
     limit = plan.visibility_timeout
     console.print(f"visibility timeout: {f'{limit} s' if limit is not None else 'as the app sets it'}", highlight=False)
     for finding in findings:
         style = "dim" if finding.silenced else _STYLES[finding.level]
-        said = "silenced" if finding.silenced else finding.level
-        console.print(f"[{style}]{said:>8}[/] ", end="")
+        label = "silenced" if finding.silenced else finding.level
+        console.print(f"[{style}]{label:>8}[/] ", end="")
         console.print(str(finding), markup=False, highlight=False, soft_wrap=True)
         if finding.silenced:
             console.print(f"           since {finding.silenced}", markup=False, highlight=False, soft_wrap=True)
@@ -85,8 +85,8 @@ def show(plan: Plan, findings: tuple[Finding, ...], console: Console) -> None:
 
 
 def _table(plan: Plan) -> str:
-    """A line for every role and sizing of it: hosts that come out alike share one. It is as wide as it has to be: folded cells
-    are unreadable."""
+    """A line for each role; hosts with the same flags share a line. The table is as wide as its cells: folded cells are
+    unreadable."""
     heads = ("ROLE", "HOSTS", "POOL", "-c", "INST", "PREFETCH", "SOFT/HARD/STOP", "CHILD TASKS/MEM", "HIGH/MAX", "CPU", "QUEUES")
     hosts: dict[tuple[str, ...], list[str]] = {}
     for placement in plan.placed:
@@ -99,16 +99,16 @@ def _table(plan: Plan) -> str:
 
 
 def _cells(plan: Plan, placement: Placement) -> tuple[str, ...]:
-    found = flags(plan, placement)
-    per_child = found["max_memory_per_child"]
+    values = flags(plan, placement)
+    per_child = values["max_memory_per_child"]
     return (
-        found["pool"] + (" spawn" if found["start_method"] == "spawn" else ""),
-        str(found["concurrency"]),
-        str(found["instances"]),
-        str(found["prefetch"]),
-        f"{found['soft_time_limit'] or '-'}/{found['time_limit']}/{found['stop_timeout']}s",
-        f"{found['max_tasks_per_child'] or '-'}/{mib(per_child) if per_child else '-'}",
-        f"{mib(found['memory_high']) if found['memory_high'] else '-'}/{mib(found['memory_max'])}",
-        found["cpu_quota"] or str(found["cpu_weight"]),
-        ",".join(found["queues"]),
+        values["pool"] + (" spawn" if values["start_method"] == "spawn" else ""),
+        str(values["concurrency"]),
+        str(values["instances"]),
+        str(values["prefetch"]),
+        f"{values['soft_time_limit'] or '-'}/{values['time_limit']}/{values['stop_timeout']}s",
+        f"{values['max_tasks_per_child'] or '-'}/{mib(per_child) if per_child else '-'}",
+        f"{mib(values['memory_high']) if values['memory_high'] else '-'}/{mib(values['memory_max'])}",
+        values["cpu_quota"] or str(values["cpu_weight"]),
+        ",".join(values["queues"]),
     )

@@ -1,4 +1,4 @@
-"""`fleet lint`, without its printing: inventory → facts → plan, the app beside it → findings."""
+"""`fleet lint` without its output: inventory → fleet → facts → plan, and the apps → findings."""
 
 from __future__ import annotations
 
@@ -14,64 +14,73 @@ from fleet.plan.plan import Plan, resolved
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
+from fleet.spec.secrets import Secrets
 from fleet.spec.settings import Settings
 
 Say = Callable[[str], None]
 
 
 def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, say: Say) -> tuple[Plan, tuple[Finding, ...]]:
-    """Lint the fleet of an inventory. Raises SpecError, SecretsError, FactsError or AppError, each with lines for the user."""
-    found = read_inventory(file)
-    fleet = load_fleet(found)
-    known = _secrets(fleet)
-    if assume is not None:
-        machine = facts.assume(assume)
-        machines = dict.fromkeys(fleet.hosts, machine)
-    else:
-        machines = ask_machines(found.hosts, _counted(len(found.hosts), say))
-    plan = resolved(fleet, machines)
-    return plan, lint(plan, apps(fleet, known, python, say) if load_app else ())
+    """Lint the fleet of an inventory. Returns its plan and the findings.
 
-
-def apps(fleet: Fleet, found: secrets.Secrets, python: Path | None, say: Say) -> tuple[App, ...]:
-    """Every app of the fleet, loaded here with what the workers that run it get as environment.
-
-    Roles of one app may have environments of their own; here they are put together, the first role's before the others'.
+    assume: facts for every machine, e.g. "cores=8,memory=16G"; None asks the machines. python: a Python with the app's
+    requirements; None builds a venv. load_app: False skips the rules about the app. say: takes progress messages. Raises
+    SpecError, SecretsError, FactsError or AppError, each with lines for the user.
     """
-    environments: dict[tuple[str, str], dict[str, str]] = {}
+    inventory = read_inventory(file)
+    fleet = load_fleet(inventory)
+    fleet_secrets = _read_secrets(fleet)
+    if assume is not None:
+        machines = dict.fromkeys(fleet.hosts, facts.assume(assume))
+    else:
+        machines = ask_machines(inventory.hosts, _progress(len(inventory.hosts), say))
+    plan = resolved(fleet, machines)
+    return plan, lint(plan, apps(fleet, fleet_secrets, python, say) if load_app else ())
+
+
+def apps(fleet: Fleet, fleet_secrets: Secrets, python: Path | None, say: Say) -> tuple[App, ...]:
+    """Every app of the fleet, loaded on this machine with the environment of its workers. Raises AppError.
+
+    Roles of one app may have different environments. They are merged here; the first role's value of a variable is used.
+    """
     settings_of: dict[tuple[str, str], Settings] = {}
+    environments: dict[tuple[str, str], dict[str, str]] = {}
     for host in fleet.hosts.values():
         if not host.workers:
             continue
         settings = host.settings
         key = (settings.celery_app, settings.app_source)
         settings_of.setdefault(key, settings)
-        known = environments.setdefault(key, dict(settings.environment))
+        environment = environments.setdefault(key, dict(settings.environment))
         for worker in host.workers.values():
             for name, value in worker.environment.items():
-                known.setdefault(name, value)
+                environment.setdefault(name, value)
             for name in worker.secrets:
-                if name in found:
-                    known.setdefault(name, found[name])
+                if name in fleet_secrets:
+                    environment.setdefault(name, fleet_secrets[name])
     loaded = []
     for key, settings in settings_of.items():
         source = Path(settings.app_source)
-        used = python or app.venv(source / settings.app_requirements, fleet.pools, say)
-        loaded.append(app.load(settings.celery_app, source, used, environments[key], say))
+        interpreter = python or app.venv(source / settings.app_requirements, fleet.pools, say)
+        loaded.append(app.load(settings.celery_app, source, interpreter, environments[key], say))
     return tuple(loaded)
 
 
-def _secrets(fleet: Fleet) -> secrets.Secrets:
-    """The secrets, with all that roles name. Where there is no file, somebody only lints: none. Raises SecretsError."""
+def _read_secrets(fleet: Fleet) -> Secrets:
+    """The fleet's secrets; none if there is no file, because linting works without it.
+
+    Raises SecretsError if a secret that a role names is missing.
+    """
     path = Path(fleet.settings.secrets_file)
     if not path.exists():
-        return secrets.Secrets()
-    found = secrets.read(path)
-    secrets.require(path, found, fleet.secrets)
-    return found
+        return Secrets()
+    fleet_secrets = secrets.read(path)
+    secrets.require(path, fleet_secrets, fleet.secrets)
+    return fleet_secrets
 
 
-def _counted(total: int, say: Say) -> Callable[[str], None]:
+def _progress(total: int, say: Say) -> Callable[[str], None]:
+    """A callback for each machine that answered. In a large fleet, every twentieth answer is reported."""
     answered = 0
 
     def on_answer(host: str) -> None:
