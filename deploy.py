@@ -4,24 +4,22 @@ A contents page: which host gets what, in order. What a role wants is in roles/,
 Run it again at any time: it changes what differs, and nothing else. See first what it would do with --dry.
 """
 
-from pyinfra.context import host
+from fleet.engine import apply, lock, operations
+from fleet.engine import broker as bring_broker
+from fleet.engine import driver as bring_driver
+from fleet.engine.start import start
+from roles import broker, driver, gpu, machine, worker
 
-from fleet.engine import apply, driver, lock, operations, run
-from roles import gpu, machine
-
-fleet, secrets = run.load("discard_tasks")
-me = fleet.hosts[host.name]
-seen, plan = run.look(fleet)
-lock.hold(name="Take the lock", plan=plan, what="deploy.py")
+run = start(machine, gpu, broker, worker, takes=["discard_tasks"])
+lock.acquire(name="Take the lock", run=run, script="deploy.py")
 
 # Prepare: nothing that runs is touched.
-driver.bring(plan, me)
-apply.bring(machine.desired(plan, me, seen) + gpu.desired(plan, me), seen)
-workers = apply.prepare_workers(plan, me, secrets, seen)
+bring_driver.bring(run, driver)
+apply.bring_roles(run, machine, gpu)
+apply.prepare_release(run, worker)
 
 apply.phase(name="Bring up the broker")
-if host.name == fleet.broker_host:
-    apply.bring_broker(fleet, me, secrets, seen)
+bring_broker.bring(run, broker)
 
 apply.phase(name="Bring up the workers")
-operations.roll(plan, me, secrets, workers, seen)
+operations.roll_out(run, worker)

@@ -5,9 +5,10 @@ Some of them: --data role=web, or --limit web1. --dry shows the steps.
 
 from pyinfra.context import host
 
-from fleet.engine import lock, operations, run
+from fleet.engine import lock, operations
+from fleet.engine.start import start
+from roles import broker, gpu, machine, worker
 
-fleet, secrets = run.load("role")
-_, plan = run.look(fleet)
-lock.hold(name="Take the lock", plan=plan, what="restart.py", brings=False)
-operations.restart(plan, fleet.hosts[host.name], secrets, host.data.get("role"))
+run = start(machine, gpu, broker, worker, takes=["role"])
+lock.acquire(name="Take the lock", run=run, script="restart.py", brings=False)
+operations.restart(run, worker, host.data.get("role"))

@@ -3,18 +3,16 @@
 Or to one by name: --data release=<id> (fleet history has them). Settings stay as they are; --dry shows the steps.
 """
 
-from pyinfra.context import host
+from fleet.engine import apply, lock, operations, target
+from fleet.engine.start import start
+from roles import broker, gpu, machine, worker
 
-from fleet.engine import apply, lock, operations, run, target
-
-fleet, secrets = run.load("release", "discard_tasks")
-me = fleet.hosts[host.name]
-seen, plan = run.look(fleet)
-target.go_back(plan, host.data.get("release"))
-lock.hold(name="Take the lock", plan=plan, what="rollback.py")
+run = start(machine, gpu, broker, worker, takes=["release", "discard_tasks"])
+target.select_rollback(run)
+lock.acquire(name="Take the lock", run=run, script="rollback.py")
 
 # Prepare: the release is there already, and has to fit what waits in the queues.
-workers = apply.prepare_workers(plan, me, secrets, seen)
+apply.prepare_release(run, worker)
 
 apply.phase(name="Bring the workers back")
-operations.roll(plan, me, secrets, workers, seen)
+operations.roll_out(run, worker)

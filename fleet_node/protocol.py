@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
+PROTOCOL = 1
+"""Counts changes of this module that the other side could not read. A release holds a file `protocol-<PROTOCOL>`."""
+
 STEP_MARK = "fleet-step: "
 """Begins the line in which `fleet_node.step` prints its StepResult."""
 TASKS_MARK = "fleet-tasks: "

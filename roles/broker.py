@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from hashlib import sha256
 
 from fleet.plan.plan import broker_memory
-from fleet.spec.fleet import Fleet
+from fleet.spec.fleet import Host
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
 from fleet.spec.sizes import resolve
-from fleet.state.desired import Directory, File, State, Unit
+from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.observed import ObservedMachine
+from fleet.state.paths import UNITS as UNIT_FOLDER
 from fleet.state.render import render
+from fleet.state.role import RunView
 
 UNIT = "redis-server.service"
+CONFIGURATION, USERS_FILE = "/etc/redis/redis.conf", "/etc/redis/users.acl"
+OVERRIDES = f"{UNIT_FOLDER}/{UNIT}.d"
+OVERRIDE = f"{OVERRIDES}/fleet.conf"
+
 PACKAGES = ("redis-server",)
+PATHS = (CONFIGURATION, USERS_FILE, OVERRIDES, OVERRIDE)
+UNITS = (UNIT,)
 
 
 def refuse_others_data(configuration: str = "/etc/redis/redis.conf", data: str = "/var/lib/redis", port: int = 6379) -> str:
-    """sh that fails where another Redis has data here. To be run before our configuration is written for the first time."""
+    """sh that fails if another Redis has data here. To be run before our configuration is written for the first time."""
     return f"""
 refuse() {{
   echo "this machine has a Redis $1, which our configuration (append-only file) would not load; move it away first" >&2
   exit 1
 }}
-# One that does not say how many keys it has (it asks for a password, or is on another port) may have any.
+# A Redis that does not report its number of keys (it asks for a password, or is on another port) may have any.
 if pidof redis-server >/dev/null; then
   keys=$(redis-cli -p {port} dbsize 2>/dev/null)
   case $keys in
@@ -46,19 +53,22 @@ done
 """
 
 
-def is_ours(seen: ObservedMachine) -> bool:
+def is_ours(observed: ObservedMachine) -> bool:
     """Whether an earlier deploy configured this machine's Redis."""
-    return "/etc/redis/users.acl" in seen.paths
+    return USERS_FILE in observed.paths
 
 
-def desired(fleet: Fleet, secrets: Mapping[str, str], seen: ObservedMachine) -> State:
-    """Redis from the distribution, with our configuration. A change in any of its files changes the revision."""
-    settings = fleet.broker
+def desired(run: RunView, host: Host) -> State:
+    """Redis from the distribution, with our configuration, on the broker's host. A change in any file changes the revision."""
+    fleet, secrets = run.fleet, run.secrets
+    if host.name != fleet.broker_host:
+        return State()
+    memory, settings = run.observed[host.name].memory, fleet.broker
     configuration = render(
         "etc/redis/redis.conf.j2",
         address=fleet.broker_address,
         port=settings.port,
-        maxmemory=resolve(settings.maxmemory, seen.memory),
+        maxmemory=resolve(settings.maxmemory, memory),
         maxclients=settings.maxclients,
         maxmemory_policy=settings.maxmemory_policy,
         appendonly="yes" if settings.appendonly else "no",
@@ -68,16 +78,16 @@ def desired(fleet: Fleet, secrets: Mapping[str, str], seen: ObservedMachine) -> 
         worker=sha256(secrets[BROKER_WORKER].encode()).hexdigest(),
         monitor=sha256(secrets[BROKER_MONITOR].encode()).hexdigest(),
     )
-    limits = {"memory_max": broker_memory(fleet, seen.memory), "open_files": settings.maxclients + 1024}
-    override = "etc/systemd/system/redis-server.service.d/fleet.conf.j2"
-    revision = sha256(b"\0".join((configuration, users, render(override, **limits, revision="")))).hexdigest()[:12]
+    limits = {"memory_max": broker_memory(fleet, memory), "open_files": settings.maxclients + 1024}
+    template = f"{OVERRIDE.lstrip('/')}.j2"
+    digest = revision(configuration, users, render(template, **limits, revision=""))
     return State(
         packages=PACKAGES,
-        directories=(Directory("/etc/systemd/system/redis-server.service.d"),),
+        directories=(Directory(OVERRIDES),),
         files=(
-            File("/etc/redis/redis.conf", configuration, mode=0o640, owner="redis", group="redis"),
-            File("/etc/redis/users.acl", users, mode=0o640, owner="redis", group="redis"),
-            File("/" + override.removesuffix(".j2"), render(override, **limits, revision=revision)),
+            File(CONFIGURATION, configuration, mode=0o640, owner="redis", group="redis"),
+            File(USERS_FILE, users, mode=0o640, owner="redis", group="redis"),
+            File(OVERRIDE, render(template, **limits, revision=digest)),
         ),
-        units=(Unit(UNIT, revision),),
+        units=(Unit(UNIT, digest),),
     )

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from fleet.plan.plan import Plan, reserve_of
+from fleet.plan.plan import reserve_of
 from fleet.spec.fleet import Host
 from fleet.state.desired import Directory, File, State, User
-from fleet.state.observed import RELEASES, ObservedMachine
+from fleet.state.paths import ETC, HOME, RELEASES, USER
+from fleet.state.paths import UNITS as UNIT_FOLDER
 from fleet.state.render import render
+from fleet.state.role import RunView
+from fleet_node.protocol import STATE_FOLDER
 
-USER = "celery"
-HOME = "/var/lib/celery"
-ETC = "/etc/fleet"
 PACKAGES = ("ca-certificates", "python3", "python3-pip", "python3-venv")
-_DISTRIBUTION_PYTHON = {"debian 12": "3.11", "debian 13": "3.13", "ubuntu 24.04": "3.12"}
+USERS = (USER,)
+SLICE, TARGET = f"{UNIT_FOLDER}/fleet.slice", f"{UNIT_FOLDER}/fleet.target"
+PATHS = ("/opt/fleet", RELEASES, STATE_FOLDER, HOME, ETC, SLICE, TARGET)
+UNITS = ("fleet.slice", "fleet.target")
 
 
-def python(seen: ObservedMachine) -> str:
-    """The Python that a machine has, or will have once the packages are there. ValueError for a distribution unknown here."""
-    found = seen.python or _DISTRIBUTION_PYTHON.get(seen.os)
-    if found is None:
-        known = ", ".join(_DISTRIBUTION_PYTHON)
-        raise ValueError(
-            f"no python3, and which one {seen.os or 'this system'} installs is not known (known: {known}); install it"
-        )
-    return found
-
-
-def desired(plan: Plan, host: Host, seen: ObservedMachine) -> State:
+def desired(run: RunView, host: Host) -> State:
     """The state of any machine of the fleet, with or without workers."""
-    cap = seen.memory - reserve_of(plan.fleet, host, seen.facts)
+    observed = run.observed[host.name]
+    cap = observed.memory - reserve_of(run.fleet, host, observed.facts)
     return State(
         packages=PACKAGES,
         users=(User(USER, HOME),),
         directories=(
             Directory("/opt/fleet"),
             Directory(RELEASES),
-            Directory("/var/lib/fleet", mode=0o750),
+            Directory(STATE_FOLDER, mode=0o750),
             Directory(HOME, mode=0o750, owner=USER, group=USER),
             # Closed to others, so that no file in it is readable for the moment between its making and its chmod.
             Directory(ETC, mode=0o750, group=USER),
         ),
         files=(
-            File("/etc/systemd/system/fleet.slice", render("etc/systemd/system/fleet.slice.j2", memory_max=cap)),
-            File("/etc/systemd/system/fleet.target", render("etc/systemd/system/fleet.target.j2")),
+            File(SLICE, render("etc/systemd/system/fleet.slice.j2", memory_max=cap)),
+            File(TARGET, render("etc/systemd/system/fleet.target.j2")),
         ),
     )

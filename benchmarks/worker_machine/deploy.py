@@ -11,24 +11,25 @@ from grp import getgrgid
 
 from pyinfra.context import host
 
-from fleet.engine import apply, run
-from fleet.state import observed, release
+from fleet.engine import apply, start
+from fleet.state import observed
 from fleet.state.desired import State
+from fleet.state.observed import Watched
 from roles import broker, machine, worker
 
 OWNER, GROUP = getuser(), getgrgid(os.getgid()).gr_name
 DESTDIR = f"{os.environ['FLEET_BENCH']}/{host.name}"
 
 
-class Probe(run.Probe):
-    """apply's own, of a machine that lies below a directory."""
+class Probe(start.Probe):
+    """The engine's own probe, of a machine that lies below a directory."""
 
-    def command(self) -> str:
+    def command(self, watched: Watched) -> str:
         destdir = f"{os.environ['FLEET_BENCH']}/{host.name}"
-        return "sh -c " + shlex.quote(observed.command((*machine.PACKAGES, *broker.PACKAGES), (OWNER,), destdir))
+        return "sh -c " + shlex.quote(observed.command(replace(watched, users=(OWNER,)), destdir))
 
 
-run.Probe = Probe  # type: ignore[misc]
+start.Probe = Probe  # type: ignore[misc]
 
 
 def below(state: State) -> State:
@@ -44,15 +45,13 @@ def below(state: State) -> State:
     )
 
 
-fleet, secrets = run.load()
-me = fleet.hosts[host.name]
-seen, plan = run.look(fleet)
+run = start.start(machine, broker, worker)
+local = run.fleet.hosts[host.name]
 
-apply.bring(below(machine.desired(plan, me, seen)), seen)
-new = release.of(me.settings, fleet.pools, machine.python(seen))
-workers = worker.desired(plan, me, new, secrets)
+apply.bring(below(machine.desired(run, local)), run.observed[host.name])
+workers = worker.desired(run, local)
 
 apply.phase(name="Bring up the broker")
 
 apply.phase(name="Bring up the workers")
-apply.bring(below(workers), seen)
+apply.bring(below(workers), run.observed[host.name])

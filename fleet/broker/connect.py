@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleet.broker.urls import celery_variables
 from fleet.inventory.ssh import forward
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet, Inventory
+from fleet.spec.urls import celery_variables
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from fleet.inventory import ssh
+from fleet.plan import process
 from fleet.plan.plan import Plan
 from fleet.rollout import lock
 
@@ -69,12 +70,8 @@ class DrillContext:
         """Every worker of the fleet."""
         hostnames = {host: self.ask(host, "uname -n").strip() for host in self.plan.workers}
         return [
-            RunningWorker(
-                placement.host,
-                f"celery-{placement.role}@{number}.service",
-                f"{placement.role}-worker-{number}@{hostnames[placement.host]}",
-            )
-            for placement, number in self.plan.instances
+            RunningWorker(instance.host, instance.unit, process.node(instance.role, instance.number, hostnames[instance.host]))
+            for instance in self.plan.instances
         ]
 
     def processes(self, workers: Iterable[RunningWorker]) -> dict[RunningWorker, str]:

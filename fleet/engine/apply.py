@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from pyinfra import logger
@@ -10,17 +10,19 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 from pyinfra.operations import python, server
 
-from fleet.engine.run import FleetError, tell
-from fleet.engine.target import release_of
-from fleet.lint import Finding, app, lint
-from fleet.plan.plan import Plan
-from fleet.spec.fleet import Fleet, Host
+from fleet.engine.run import Run
+from fleet.engine.start import refusing
+from fleet.lint import lint
+from fleet.lint.app import AppError
+from fleet.lint.app import parse as parse_app
+from fleet.plan import process
+from fleet.spec.fleet import Host
 from fleet.state import archive, release
 from fleet.state.desired import State
 from fleet.state.diff import Changes, compare
 from fleet.state.observed import ObservedMachine
+from fleet.state.role import Role
 from fleet.state.systemctl import activate, words
-from roles import broker, worker
 
 
 class Hidden:
@@ -53,31 +55,39 @@ def phase() -> Generator[str, None, None]:
     yield from ()
 
 
-changing: list[str] = []
-"""Hosts of which something changes in this run."""
-
-
-def bring(wanted: State, seen: ObservedMachine) -> Changes:
-    """Declare what brings this host from `seen` to `wanted`: at most one operation a kind of change."""
-    changes = compare(wanted, seen)
-    for line in changes.describe():
-        logger.info(f"{host.print_prefix}{line}")
+def bring(desired: State, observed: ObservedMachine) -> Changes:
+    """Declare what brings this host from `observed` to `desired`: at most one operation a kind of change."""
+    changes = compare(desired, observed)
+    describe(changes)
     perform(changes)
     return changes
 
 
+def describe(changes: Changes) -> None:
+    """Print what changes on this host, a line a kind of change."""
+    for line in changes.describe():
+        logger.info(f"{host.print_prefix}{line}")
+
+
+def bring_roles(run: Run, *roles: Role) -> None:
+    """Declare what these roles want of this host."""
+    local = run.fleet.hosts[host.name]
+    with refusing():
+        desired = sum((run.desired(role, local) for role in roles), State())
+    if bring(desired, run.observed[host.name]):
+        run.changed.add(host.name)
+
+
 def perform(changes: Changes) -> None:
     """Declare these changes of this host, in their order."""
-    if changes:
-        changing.append(host.name)
     if changes.install:
         server.shell(name="Install Debian packages", commands=[_install(changes.install)])
     if changes.users:
         server.shell(name="Create the system user", commands=[_create(user.name, user.home) for user in changes.users])
     if changes.stop:
-        server.shell(name="Stop workers that are no longer wanted", commands=[f"systemctl disable --now {words(changes.stop)}"])
+        server.shell(name="Stop workers that were removed", commands=[f"systemctl disable --now {words(changes.stop)}"])
     if changes.remove:
-        server.shell(name="Remove files that are no longer wanted", commands=[f"rm -f {words(changes.remove)}"])
+        server.shell(name="Remove files that are not needed any more", commands=[f"rm -f {words(changes.remove)}"])
     if changes.write:
         server.shell(
             name="Write changed files", commands=[archive.UNPACK], _stdin=Hidden(archive.as_text(archive.pack(changes.write)))
@@ -85,7 +95,7 @@ def perform(changes: Changes) -> None:
     if changes.reload:
         server.shell(name="Reload systemd", commands=["systemctl daemon-reload"])
     if changes.restart:
-        server.shell(name="Restart what runs another revision", commands=[activate("restart", changes.restart)])
+        server.shell(name="Restart outdated services", commands=[activate("restart", changes.restart)])
     if changes.start:
         # A service is restarted, since the package may have started Redis meanwhile, with its own configuration. A target is
         # not: that would restart all that is part of it.
@@ -95,86 +105,66 @@ def perform(changes: Changes) -> None:
         server.shell(name="Start services", commands=commands)
 
 
-_workers: dict[str, State] = {}
-
-
-def workers_of(plan: Plan, one: Host, found: Mapping[str, str]) -> State:
-    """The state of a host's workers. Rendered once: the host itself asks for it, and the rollout for every host's."""
-    if one.name not in _workers:
-        _workers[one.name] = worker.desired(plan, one, release_of(plan, one), found)
-    return _workers[one.name]
-
-
-def prepare_workers(plan: Plan, me: Host, found: Mapping[str, str], seen: ObservedMachine) -> State:
-    """Declare that this host gets its release, and that the app imports there and fits. Returns the state of its workers.
+def prepare_release(run: Run, role: Role) -> None:
+    """Declare that this host gets its release, and that the app imports there and fits. role: of the workers.
 
     Nothing that runs is touched: a release that does not build or import stops the run before any worker's unit changes.
     """
-    if not me.workers:
-        return worker.NONE
-    new = release_of(plan, me)
-    wanted = workers_of(plan, me, found)
-    if not new.is_built(seen):
-        changing.append(host.name)
+    local = run.fleet.hosts[host.name]
+    if not local.workers:
+        return
+    observed = run.observed[host.name]
+    with refusing():
+        new = run.release_of(local)
+        changes = compare(run.desired(role, local), observed)
+    if not new.is_built(observed):
+        run.changed.add(host.name)
         logger.info(f"{host.print_prefix}build release {new.id}")
         server.shell(
             name="Build the release",
-            commands=[release.build_command(new, me.settings.releases_kept)],
+            commands=[release.build_command(new, local.settings.releases_kept)],
             _stdin=Hidden(archive.as_text(new.archive())),
         )
-    for role in roles_that_change(me, compare(wanted, seen)):
-        variables = worker.environment(plan, me, role, found)
+    for name in roles_that_change(local, changes):
         described = server.shell(
             name="Check that the app imports",
             commands=[release.check_command(new)],
-            _stdin=Hidden("".join(f"{name}={value}\n" for name, value in variables.items())),
+            _stdin=Hidden(process.as_lines(process.environment(run.plan, local, name, run.secrets))),
         )
-        python.call(name="Check the app's settings against the fleet's", function=_judge, plan=plan, described=described)
-    return wanted
+        python.call(name="Check the app's settings against the fleet's", function=_judge, run=run, described=described)
 
 
-_findings: dict[str, tuple[Finding, ...]] = {}
-
-
-def _judge(state: Any, host: Any, plan: Plan, described: Any) -> bool:
+def _judge(state: Any, host: Any, run: Run, described: Any) -> bool:
     """Whether the app, as it described itself on this host, keeps to the rules. Nothing that runs has been touched yet."""
-    said = described.stdout
     try:
-        if said not in _findings:  # most hosts say the same, and a rule looks at all of them
-            _findings[said] = lint(plan, (app.parse(said),))
-    except app.AppError as error:
-        logger.error(f"{host.print_prefix}{error}")
+        findings = run.findings_of(described.stdout, lambda output: lint(run.plan, (parse_app(output),)))
+    except AppError as error:
+        report_error(run, host, str(error))
         return False
-    findings = _findings[said]
     errors = [finding for finding in findings if finding.level == "error" and finding.counts]
-    for error_found in errors:
-        logger.error(f"{host.print_prefix}{error_found}")
-    tell(finding for finding in findings if finding not in errors)
+    for finding in errors:
+        report_error(run, host, str(finding))
+    run.note_findings(finding for finding in findings if finding not in errors)
     return not errors
 
 
-def bring_broker(fleet: Fleet, me: Host, found: Mapping[str, str], seen: ObservedMachine) -> None:
-    """Declare the broker. Raises FleetError where the machine has not the address that workers are told."""
-    if seen.addresses and fleet.broker_address not in seen.addresses:
-        raise FleetError(
-            f"{me.name}.lan_address: {fleet.broker_address} is no address of this machine ({' '.join(seen.addresses)})"
-        )
-    if not broker.is_ours(seen):
-        server.shell(name="Check that no other Redis has data here", commands=[broker.refuse_others_data()])
-    bring(broker.desired(fleet, found, seen), seen)
+def report_error(run: Run, host: Any, text: str) -> None:
+    """Print why a host fails, and keep it for the history."""
+    logger.error(f"{host.print_prefix}{text}")
+    run.errors[f"{host.name}: {text}"] = None
 
 
-def roles_that_change(me: Host, changes: Changes) -> list[str]:
-    """The roles of this host of which some instance is to be started or restarted."""
+def roles_that_change(host: Host, changes: Changes) -> list[str]:
+    """The worker roles of a host of which some instance is to be started or restarted."""
     units = (*changes.start, *changes.restart)
-    return [role for role in me.workers if any(unit.startswith(f"celery-{role}@") for unit in units)]
+    return [role for role in host.workers if any(unit.startswith(f"celery-{role}@") for unit in units)]
 
 
 def _install(packages: Iterable[str]) -> str:
     # A fresh machine may be at its own upgrades: wait for the lock.
     apt = "DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300"
     install = f"{apt} install -y --no-install-recommends -o Dpkg::Options::=--force-confold {words(packages)}"
-    # The lists may be too old for what the mirror still has: then get them and try once more.
+    # The lists may be older than what the mirror still has: then update them and try once more.
     return f"{install} || {{ {apt} update && {install}; }}"
 
 

@@ -1,4 +1,4 @@
-"""Exit codes that tell the truth, where pyinfra's do not: 0 after Ctrl-C, and 0 where --limit names nobody."""
+"""Truthful exit codes: pyinfra exits with 0 after Ctrl-C, and with 0 if --limit names no host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pyinfra.context import ctx_state, state
 
-from fleet.engine import lock
+from fleet.engine.start import current
 
 
 def install() -> None:
@@ -20,7 +20,8 @@ def install() -> None:
 
 
 def _interrupted(signum: int, frame: Any) -> NoReturn:
-    lock.interrupted.append(True)
+    if run := current():
+        run.interrupted = True
     sys.stderr.write(
         "\ninterrupted: what a machine was told is finished there, and nothing more is sent; run it again to go on\n"
     )
@@ -32,8 +33,8 @@ def _refuse_nobody() -> None:
         return
     empty = len(state.inventory) == 0
     if empty or state.limit_hosts == []:
-        said = "the inventory has no host (is there such a file?)" if empty else "--limit names no host of the inventory"
-        sys.stderr.write(f"{said}: nothing was done\n")
+        reason = "the inventory has no host (is there such a file?)" if empty else "--limit names no host of the inventory"
+        sys.stderr.write(f"{reason}: nothing was done\n")
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)  # an exit code cannot be changed any more in any other way

@@ -9,152 +9,160 @@ from pyinfra import logger
 from pyinfra.context import host
 from pyinfra.operations import python, server
 
-from fleet.engine import lock
-from fleet.engine.apply import Hidden, changing, perform, phase, workers_of
-from fleet.engine.run import FleetError, one_at_a_time, seen_by_host
-from fleet.engine.target import release_of
-from fleet.plan.instance import Instance, instances_on
-from fleet.plan.plan import Plan
-from fleet.rollout import preflight, result
-from fleet.rollout import request as roll_step
-from fleet.rollout.steps import Step, plan_steps
+from fleet.engine.apply import Hidden, describe, perform, phase, report_error
+from fleet.engine.progress import CHECK_STEP
+from fleet.engine.run import Rollout, Run
+from fleet.engine.start import refusing
+from fleet.errors import FleetError
+from fleet.plan import process
+from fleet.plan.instance import Instance
+from fleet.rollout import preflight, request, result
+from fleet.rollout.steps import Step, outdated, plan_steps
 from fleet.spec.fleet import Host
 from fleet.spec.text import enumerate_briefly
+from fleet.state import release
 from fleet.state.desired import State
-from fleet.state.diff import compare
-from fleet.state.observed import ObservedMachine
+from fleet.state.diff import Changes, compare
 from fleet.state.release import Release
+from fleet.state.role import WorkerRole
 from fleet.state.systemctl import activate
 
-_steps: list[tuple[Step, ...]] = []
-_expected: list[int] = []  # workers that should answer
 
-
-def roll(plan: Plan, me: Host, found: Mapping[str, str], wanted: State, seen: ObservedMachine) -> None:
+def roll_out(run: Run, role: WorkerRole) -> None:
     """Declare the rollout: in steps that every host leaves together, so that one that fails leaves those after it untouched.
 
     Only workers that run something else than they should are restarted, by what runs and not by what was written: a rollout that
     was cut off is finished by the next.
     """
-    with one_at_a_time:
-        if not _steps:
-            _steps.append(plan_steps(*_waiting(plan, found), plan))
-            _expected.append(roll_step.up(plan, seen_by_host))
-    mine = [one.unit for step in _steps[0] for one in step.instances if one.host == me.name]
-    changes = compare(wanted, seen)
-    for line in changes.describe():
-        logger.info(f"{host.print_prefix}{line}")
-    before, after = roll_step.around(changes, wanted, mine)
+    with run.preparing, refusing():
+        changes_by_host = {name: _changes(run, role, name) for name in run.fleet.hosts if name in run.observed}
+        if run.rollout is None:
+            workers = {name: changes for name, changes in changes_by_host.items() if run.fleet.hosts[name].workers}
+            run.plan_rollout(plan_steps(*outdated(run.plan, workers), run.plan))
+        rollout = run.rollout
+        assert rollout is not None  # noqa: S101 - just planned
+        local = run.fleet.hosts[host.name]
+        releases = dict.fromkeys(local.workers, run.release_of(local)) if local.workers else {}
+    desired, changes = run.desired(role, local), changes_by_host[host.name]
+    describe(changes)
+    if changes:
+        run.changed.add(host.name)
+    everyone = [instance for step in rollout.steps for instance in step.instances]
+    before, after = request.around(changes, desired, [instance for instance in everyone if instance.host == local.name])
     perform(before)
-    releases = dict.fromkeys(me.workers, release_of(plan, me)) if me.workers else {}
-    if _steps[0] and me.workers:
-        everyone = [one for step in _steps[0] for one in step.instances]
-        preflight.check(plan, me, everyone[0], frozenset(one.role for one in everyone), release_of(plan, me), found)
-    _declare(_steps[0], plan, me, releases, found, wanted)
+    if everyone and everyone[0].host == local.name:
+        _check_tasks(run, local, everyone, run.release_of(local))
+    _declare(run, role, rollout, local, releases, desired)
     if targets := [name for name in changes.start if not name.endswith(".service")]:
         server.shell(name="Start services", commands=[activate("start", targets)])
     perform(after)
 
 
-def restart(plan: Plan, me: Host, found: Mapping[str, str], role: str | None) -> None:
-    """Declare that every running worker (of `role`, where one is named) is restarted as it is, in steps."""
-    if role is not None and role not in plan.roles:
-        raise FleetError(f"role: no role {role}; the roles are {', '.join(plan.roles)}")
-    with one_at_a_time:
-        if not _steps:
-            running = [one for one in instances_on(plan, seen_by_host) if role in (None, one.role) and _runs(one)]
-            _steps.append(plan_steps(running, (), plan))
-            _expected.append(roll_step.up(plan, seen_by_host))
-    _declare(_steps[0], plan, me, _running_releases(plan, me), found, None)
+def restart(run: Run, role: WorkerRole, name: str | None) -> None:
+    """Declare that every running worker (of the role `name`, if one is named) is restarted as it is, in steps."""
+    with run.preparing, refusing():
+        if name is not None and name not in run.plan.roles:
+            raise FleetError(f"role: no role {name}; the roles are {', '.join(run.plan.roles)}")
+        if run.rollout is None:
+            running = [
+                instance
+                for instance in run.plan.instances_on(run.observed)
+                if name in (None, instance.role) and request.is_up(run.observed, instance)
+            ]
+            run.plan_rollout(plan_steps(running, (), run.plan))
+        rollout = run.rollout
+        assert rollout is not None  # noqa: S101 - just planned
+        local = run.fleet.hosts[host.name]
+        releases = run.running_releases(local)
+    _declare(run, role, rollout, local, releases, None)
+
+
+def _changes(run: Run, role: WorkerRole, name: str) -> Changes:
+    return compare(run.desired(role, run.fleet.hosts[name]), run.observed[name])
+
+
+def _check_tasks(run: Run, local: Host, everyone: list[Instance], new: Release) -> None:
+    """Declare that the rollout does not begin if a task that waits in its queues, or that a worker holds, is unknown to the new
+    release. One host asks for all."""
+    variables = process.environment(run.plan, local, everyone[0].role, run.secrets)
+    asked = server.shell(
+        name="Look for tasks that the release does not have",
+        commands=[release.unregistered_command(new, preflight.queues_of(everyone))],
+        _stdin=Hidden(process.as_lines(variables)),
+        _timeout=300,
+    )
+    discarded = preflight.discarded_tasks(host.data.get("discard_tasks"))
+    python.call(name="Check that no task would be parked", function=_judge_tasks, run=run, asked=asked, discarded=discarded)
+
+
+def _judge_tasks(state: Any, host: Any, run: Run, asked: Any, discarded: frozenset[str]) -> bool:
+    verdict = preflight.judge(preflight.parse(asked.stdout.splitlines()), discarded)
+    run.notes.update(dict.fromkeys(verdict.notes))
+    if verdict.error:
+        report_error(run, host, verdict.error)
+    return verdict.error is None
 
 
 def _declare(
-    steps: tuple[Step, ...],
-    plan: Plan,
-    me: Host,
-    releases: Mapping[str, Release],
-    found: Mapping[str, str],
-    wanted: State | None,
+    run: Run, role: WorkerRole, rollout: Rollout, local: Host, releases: Mapping[str, Release], desired: State | None
 ) -> None:
-    result.begin(steps, seen_by_host)
-    for number, step in enumerate(host.loop(steps), 1):  # type: ignore[no-untyped-call]
-        phase(name=f"Step {number} of {len(steps)}: {_described(step)}")
-        mine = [one for one in step.instances if one.host == me.name]
-        if mine:
-            for one in mine:
-                changing.append(host.name)
-                lock.plans(str(one))
-            release = releases[mine[0].role]
-            told = roll_step.told(plan, me, seen_by_host, step, releases, found, wanted, _expected[0])
+    for number, step in enumerate(host.loop(rollout.steps), 1):  # type: ignore[no-untyped-call]
+        phase(name=f"Step {number} of {len(rollout.steps)}: {step}")
+        instances = [instance for instance in step.instances if instance.host == local.name]
+        if instances:
+            run.changed.add(local.name)
+            run.planned.update(dict.fromkeys(map(str, instances)))
+            target = releases[instances[0].role]
             # What fails here is judged when all hosts of the step are done, so that they go back together.
             done = server.shell(
                 name="Drain, restart and watch workers",
-                commands=[roll_step.command(release)],
-                _stdin=Hidden(told),
+                commands=[request.command(target)],
+                _stdin=Hidden(request.build(run, role, local, step, releases, desired, rollout.expected)),
                 _ignore_errors=True,
-                _timeout=roll_step.bound(plan, step),  # a machine that is gone says nothing
+                _timeout=request.bound(step),  # a machine that is gone says nothing
             )
-            result.expect(step, me.name, done, release.id)
+            run.pending[step, local.name] = done
+            rollout.results.expect(step, local.name, target.id)
             python.call(
-                name="Go on, or put the step back",
-                function=_judge,
+                name=CHECK_STEP,
+                function=_judge_step,
+                run=run,
                 step=step,
-                plan=plan,
-                keep=roll_step.keep(release),
-                put_back=roll_step.command(release, "--put-back"),
+                commit=request.commit_command(target),
+                put_back=request.command(target, "--put-back"),
             )
 
 
-def _judge(state: Any, host: Any, step: Step, plan: Plan, keep: str, put_back: str) -> bool:
-    """Whether all of the step is well; where it is not, what is well on this host is put back with the rest."""
-    failed = result.failed(step)
-    mine = result.of(step, host.name)
-    for line in mine.lines:
-        (logger.info if mine.ok else logger.error)(f"{host.print_prefix}{line}")
+def _judge_step(state: Any, host: Any, run: Run, step: Step, commit: str, put_back: str) -> bool:
+    """Whether all of the step is well. If not, what is well on this host is put back with the rest."""
+    assert run.rollout is not None  # noqa: S101 - it declared this operation
+    results = run.rollout.results
+    _collect(run, step)
+    failed, local = results.failed_hosts(step), results.of(step, host.name)
+    assert local is not None  # noqa: S101 - it was just collected
+    for line in local.lines:
+        (logger.info if local.ok else logger.error)(f"{host.print_prefix}{line}")
     if not failed:
-        server.shell(name="Let go of the old files", commands=[keep], _timeout=roll_step.bound(plan, step))
+        server.shell(name="Commit the step", commands=[commit], _timeout=request.bound(step))
         return True
-    if mine.ok:
+    if local.ok:
         logger.error(f"{host.print_prefix}well itself, and put back with {enumerate_briefly(failed)}")
         back = server.shell(
             name="Put back the old files and workers",
             commands=[put_back],
             _ignore_errors=True,
-            _timeout=roll_step.bound(plan, step),
+            _timeout=request.bound(step),
         )
-        result.put_back(step, host.name, back.did_succeed())
+        results.record_put_back(step, host.name, back.did_succeed())
     return False
 
 
-def _running_releases(plan: Plan, me: Host) -> dict[str, Release]:
-    """The release that each role of a host runs now, as far as it is known."""
-    found = {}
-    for role in me.workers:
-        units = [unit for name, unit in seen_by_host[me.name].units.items() if name.startswith(f"celery-{role}@")]
-        running = next((unit.release for unit in units if unit.active and unit.release), None)
-        found[role] = Release(running, plan.fleet.settings.celery_app, ()) if running else release_of(plan, me)
-    return found
-
-
-def _runs(one: Instance) -> bool:
-    unit = seen_by_host[one.host].units.get(one.unit)
-    return unit is not None and unit.active
-
-
-def _waiting(plan: Plan, found: Mapping[str, str]) -> tuple[list[Instance], list[Instance]]:
-    """Who is to be restarted, and who is to be started, on all the hosts that were asked, in the inventory's order."""
-    changes = {
-        name: compare(workers_of(plan, one, found), seen_by_host[name])
-        for name, one in plan.fleet.hosts.items()
-        if name in seen_by_host and one.workers
-    }
-    everyone = instances_on(plan, changes)
-    return (
-        [one for one in everyone if one.unit in changes[one.host].restart],
-        [one for one in everyone if one.unit in changes[one.host].start],
-    )
-
-
-def _described(step: Step) -> str:
-    waits = f" (others first, for {', '.join(step.bare)})" if step.bare else ""
-    return ("canary: " if step.canary else "") + enumerate_briefly([str(one) for one in step.instances]) + waits
+def _collect(run: Run, step: Step) -> None:
+    """Read what every host of a step has printed. Each has ended when the first is judged."""
+    assert run.rollout is not None  # noqa: S101 - it declared the step
+    for name in step.hosts:
+        done = run.pending.get((step, name))
+        if done is not None and run.rollout.results.of(step, name) is None:
+            complete = done.is_complete()
+            output = (done.stdout.splitlines(), done.stderr.splitlines()) if complete else ((), ())
+            run.rollout.results.record(step, name, result.parse(*output))

@@ -1,4 +1,4 @@
-"""While an operation runs long: who is still at it, and how long the run has taken so far."""
+"""Progress of a long operation: which hosts are still at it, and for how long the run has gone on. And what failed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
 EVERY = 15  # seconds
+CHECK_STEP = "Check the step"
+"""The operation that fails if a step failed."""
 
 
 class Progress(BaseStateCallback):
-    """One for a run, handed to `state.add_callback_handler`."""
+    """The progress of one run, handed to `state.add_callback_handler`. errors: where a line for each failed operation goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, errors: dict[str, None]) -> None:
+        self._errors = errors
         self._started = time.monotonic()
         self._busy: dict[str, None] = {}  # host names, in the order in which they began
         self._heartbeat: gevent.Greenlet | None = None
@@ -35,6 +38,10 @@ class Progress(BaseStateCallback):
         self, state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
     ) -> None:
         self._busy.pop(host.name, None)
+        names = ", ".join(sorted(state.get_op_meta(op_hash).names))
+        ignored = state.ops[host][op_hash].global_arguments["_ignore_errors"]
+        if not ignored and names != CHECK_STEP:  # how a step went is recorded with the step
+            self._errors[f"{host.name}: {names}: failed"] = None
 
     def operation_end(self, state: State, op_hash: str) -> None:  # type: ignore[override]
         if self._heartbeat is not None:

@@ -1,150 +1,172 @@
-"""What a run knows before it does anything: the fleet's settings, what every machine has, and whether it all fits together."""
+"""All that one run knows. It is made once, before any host is changed, and passed; no module keeps state.
+
+pyinfra executes `deploy.py` once for every host, so the run hangs on pyinfra's own state: `fleet.engine.start` makes it for the
+first host and returns it to the others.
+"""
 
 from __future__ import annotations
 
-import atexit
-import shlex
-from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from gevent.lock import Semaphore
-from gevent.pool import Pool
-from pyinfra import logger
-from pyinfra.api.exceptions import FactProcessError, PyinfraError
-from pyinfra.api.facts import FactBase, get_fact
-from pyinfra.context import ctx_host, host, inventory, state
 
-from fleet.engine import connection
-from fleet.engine.inventory import gather
-from fleet.engine.progress import Progress
-from fleet.lint import Finding, lint
-from fleet.plan.plan import Plan, resolved
-from fleet.spec import secrets
-from fleet.spec.fleet import Fleet
-from fleet.spec.groups import RUN_ARGUMENTS
-from fleet.spec.load import load_fleet
-from fleet.spec.mistakes import SpecError
-from fleet.state import observed
+from fleet.errors import FleetError
+from fleet.lint import Finding
+from fleet.plan.plan import Plan
+from fleet.rollout.request import expected_workers
+from fleet.rollout.result import Results
+from fleet.rollout.steps import Step
+from fleet.rollout.target import KnownRelease
+from fleet.spec.fleet import Fleet, Host
+from fleet.state import release
+from fleet.state.desired import State
+from fleet.state.driver import ObservedDriver
 from fleet.state.observed import ObservedMachine
-from roles import broker, machine
+from fleet.state.release import Release
+from fleet.state.role import Role, check_watched
 
 
-class FleetError(PyinfraError):
-    """A mistake of the user's, found before anything changed. pyinfra prints it without a traceback and exits 1."""
+@dataclass(frozen=True)
+class Rollout:
+    """What this run restarts, when, and how it goes. expected: workers that should answer, in the whole fleet."""
+
+    steps: tuple[Step, ...]
+    expected: int
+    results: Results
 
 
-class Probe(FactBase[ObservedMachine]):
-    """All we need to know of a machine, by one command."""
+@dataclass(frozen=True)
+class HeldLock:
+    """The fleet's lock, in this run's hands. host, data: the broker's machine in the inventory. content: what the lock says.
+    since: by the monotonic clock, in seconds."""
 
-    def command(self) -> str:
-        return "sh -c " + shlex.quote(observed.command((*machine.PACKAGES, *broker.PACKAGES), (machine.USER,)))
+    host: str
+    data: Mapping[str, Any]
+    content: Mapping[str, Any]
+    since: float
 
-    def process(self, output: Iterable[str]) -> ObservedMachine:
+
+@dataclass
+class Run:
+    """One run of pyinfra over a fleet.
+
+    roles: the modules that were handed to it. observed: host → what the probe reported, of the hosts that --limit leaves.
+    target: the release that a rollback goes to; None if the sources make the release. drivers: host → its NVIDIA driver, of the
+    hosts that are to get one. changed: hosts that this run changes. planned: instances that it restarts, as in "web1:web@1".
+    notes: lines for the end of the run, each once. errors: why it failed outside a step.
+    """
+
+    fleet: Fleet
+    secrets: Mapping[str, str]
+    roles: tuple[Role, ...]
+    observed: Mapping[str, ObservedMachine]
+    plan: Plan
+    target: KnownRelease | None = None
+    drivers: Mapping[str, ObservedDriver] | None = None
+    rollout: Rollout | None = None
+    changed: set[str] = field(default_factory=set)
+    planned: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    errors: dict[str, None] = field(default_factory=dict)
+    held: HeldLock | None = None
+    interrupted: bool = False
+    preparing: Semaphore = field(default_factory=Semaphore)
+    """Held by the host that computes for all: pyinfra prepares hosts at once."""
+    _states: dict[tuple[int, str], State] = field(default_factory=dict)
+    _releases: dict[tuple[object, ...], Release] = field(default_factory=dict)
+    _findings: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
+    pending: dict[tuple[Step, str], Any] = field(default_factory=dict)
+    """pyinfra's record of each step on each host, which has the output when the step is over."""
+
+    def desired(self, role: Role, host: Host) -> State:
+        """The state that a role wants on a host, computed once. Raises FleetError if the role asks for what it does not watch."""
+        key = (id(role), host.name)
+        if key not in self._states:
+            state = role.desired(self, host)
+            check_watched(state, role)
+            self._states[key] = state
+        return self._states[key]
+
+    def release_of(self, host: Host) -> Release:
+        """The release that a host should have. Raises FleetError if its Python is not known, or the target is gone."""
+        observed = self.observed[host.name]
         try:
-            return observed.parse(output)
+            python = release.python_of(observed)
         except ValueError as error:
-            raise FactProcessError(str(error)) from error
+            raise FleetError(f"{host.name}: {error}") from None
+        if self.target is None:
+            return self._release_of_sources(host, python)
+        identity = dict(self.target.ids).get(python)
+        target = release.on_machine(identity, self.target.app, observed) if identity else None
+        if target is None or not target.is_built(observed):
+            raise FleetError(
+                f"{host.name}: release {self.target} is not on this machine (any more): releases_kept is "
+                f"{host.settings.releases_kept}; deploy its source instead"
+            )
+        return target
 
+    def _release_of_sources(self, host: Host, python: str) -> Release:
+        settings = host.settings
+        source = (settings.celery_app, settings.app_source, settings.app_requirements, tuple(settings.app_exclude))
+        key = (*source, python)
+        if key not in self._releases:  # the sources are read once
+            self._releases[key] = release.of(settings, self.fleet.pools, python)
+        return self._releases[key]
 
-@cache
-def load(*takes: str) -> tuple[Fleet, Mapping[str, str]]:
-    """The whole fleet, validated, and its secrets: once a run, before any machine is asked. Raises FleetError.
+    def running_releases(self, host: Host) -> dict[str, Release]:
+        """Role → the release that its workers run now on a host, as far as it is known; else the one that they should have."""
+        observed = self.observed[host.name]
+        releases = {}
+        for role in host.workers:
+            units = [unit for name, unit in observed.units.items() if name.startswith(f"celery-{role}@")]
+            running = next((unit.release for unit in units if unit.active and unit.release), None)
+            app = self.fleet.settings.celery_app
+            releases[role] = release.on_machine(running, app, observed) if running else self.release_of(host)
+        return releases
 
-    takes: names of what this script, and not every one, is told by --data.
-    """
-    for name in RUN_ARGUMENTS:
-        if name not in takes and host.data.get(name) is not None:
-            known = f"it takes {' and '.join(takes)}" if takes else "--limit names hosts"
-            raise FleetError(f"{name}: this script takes none by --data; {known}; nothing was changed")
-    try:
-        fleet = load_fleet(gather(inventory))
-        path = Path(fleet.settings.secrets_file)
-        found = secrets.read(path)
-        secrets.require(path, found, [*secrets.BROKER_NAMES, *fleet.secrets])
-    except (SpecError, secrets.SecretsError) as error:
-        mistakes = str(error).splitlines()
-        raise FleetError("\n    ".join([f"{len(mistakes)} mistake(s), nothing was changed:", *mistakes])) from None
-    state.add_callback_handler(Progress())  # type: ignore[no-untyped-call]
-    return fleet, found
+    def brought(self) -> dict[str, Any]:
+        """What the history keeps of the release that this run brings: {"releases": id by Python version, "app"}."""
+        hosts = [host for name, host in self.fleet.hosts.items() if name in self.observed and host.workers]
+        releases = {release.python_of(self.observed[host.name]): self.release_of(host) for host in hosts}
+        if not releases:
+            return {}
+        return {
+            "releases": {python: brought.id for python, brought in releases.items()},
+            "app": next(iter(releases.values())).app,
+        }
 
+    def plan_rollout(self, steps: Iterable[Step]) -> Rollout:
+        """Fix the steps of this run."""
+        steps = tuple(steps)
+        self.rollout = Rollout(steps, expected_workers(self.plan, self.observed), Results(steps, self.observed))
+        return self.rollout
 
-one_at_a_time = Semaphore()
-seen_by_host: dict[str, ObservedMachine] = {}
-_plan: list[Plan] = []
+    def note_findings(self, findings: Iterable[Finding]) -> None:
+        """Note what is no error, for the end of the run, whatever number of hosts reports it."""
+        for finding in findings:
+            level = f"silenced, since {finding.silenced}" if finding.silenced else finding.level
+            self.notes[f"{level}: {finding}"] = None
 
+    def findings_of(self, description: str, judge: Callable[[str], tuple[Finding, ...]]) -> tuple[Finding, ...]:
+        """What `judge` finds in an app's description. Most hosts print the same, and a rule looks at all of them: judged once."""
+        if description not in self._findings:
+            self._findings[description] = judge(description)
+        return self._findings[description]
 
-def look(fleet: Fleet) -> tuple[ObservedMachine, Plan]:
-    """What this host's probe saw, and the plan of the whole fleet. Raises FleetError where a rule across settings is broken.
+    @property
+    def all_well(self) -> bool:
+        """Whether every worker that this run was to bring runs what it should."""
+        return self.rollout is None or self.rollout.results.all_well
 
-    Whoever comes first probes every host, at once: a rule needs them all. (To wait for each host's own turn would lock up where
-    there are more hosts than pyinfra works on at a time.)
-    """
-    with one_at_a_time:
-        if not _plan:
-            hosts = inventory.get_active_hosts()
-            for name, machine_seen in Pool(max(1, len(hosts))).imap_unordered(_ask, hosts):
-                seen_by_host[name] = machine_seen
-            _plan.append(_resolve(fleet))
-    return seen_by_host[host.name], _plan[0]
-
-
-def _ask(one: Any) -> tuple[str, ObservedMachine]:
-    connection.notice_when_gone(one)
-    with ctx_host.use(one):
-        return one.name, get_fact(state, one, Probe)
-
-
-def _resolve(fleet: Fleet) -> Plan:
-    silent = [name for name, seen in seen_by_host.items() if seen is None or not (seen.cores and seen.memory)]
-    if silent:
-        raise FleetError(
-            f"{', '.join(silent)}: does not say what it has (cores by nproc, memory by /proc/meminfo); nothing was changed"
-        )
-    _refuse_namesakes(fleet)
-    # In the inventory's order, whoever answered first: what is sized must be the same in every run.
-    plan = resolved(fleet, {name: seen_by_host[name].facts for name in fleet.hosts if name in seen_by_host})
-    findings = lint(plan)
-    errors = [finding for finding in findings if finding.level == "error" and finding.counts]
-    if errors:
-        raise FleetError(
-            "\n    ".join([f"{len(errors)} mistake(s) across the settings, nothing was changed:", *map(str, errors)])
-        )
-    tell(findings)
-    return plan
-
-
-def _refuse_namesakes(fleet: Fleet) -> None:
-    """Celery tells workers apart by role and host name: two of one name would be taken for one."""
-    named: dict[tuple[str, str], str] = {}
-    for host_name, one in fleet.hosts.items():
-        called = seen_by_host[host_name].hostname if host_name in seen_by_host else ""
-        for role in one.workers if called else ():
-            if (other := named.setdefault((called, role), host_name)) != host_name:
-                raise FleetError(
-                    f"{other}, {host_name}: both call themselves {called}, and their {role} workers would have one name: "
-                    "give them host names of their own (hostnamectl hostname NAME); nothing was changed"
-                )
-
-
-_told: dict[str, None] = {}
-
-
-def tell(findings: Iterable[Finding]) -> None:
-    """Keep what is no error for the end of the run, where it is read; said once, whatever number of hosts finds it."""
-    for finding in findings:
-        said = f"silenced, since {finding.silenced}" if finding.silenced else finding.level
-        tell_line(f"{said}: {finding}")
-
-
-def tell_line(line: str) -> None:
-    """Keep a line for the end of the run."""
-    if not _told:
-        atexit.register(_list)
-    _told[line] = None
-
-
-def _list() -> None:
-    for line in _told:
-        logger.info(f"--> {line}")
+    def history_entry(self, failed: bool, seconds: float) -> dict[str, Any]:
+        """How this run ended, as the history keeps it. failed: whether pyinfra counts a host as failed."""
+        outcome = "interrupted" if self.interrupted else "failed" if failed or not self.all_well else "done"
+        return {
+            "outcome": outcome,
+            "seconds": round(seconds, 1),
+            "planned": sorted(self.planned),
+            "errors": list(self.errors),
+            "steps": self.rollout.results.as_records() if self.rollout else [],
+        }

@@ -38,12 +38,12 @@ def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def run(host: str, data: Mapping[str, Any], command: str) -> subprocess.CompletedProcess[str]:
+def run(host: str, data: Mapping[str, Any], command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run a shell command on a host. ssh itself exits with 255. Raises SSHError if the command takes longer than PATIENCE."""
     try:
         return subprocess.run(
             [*ssh_command(host, data), command],
-            stdin=subprocess.DEVNULL,
+            input=stdin or "",
             capture_output=True,
             text=True,
             errors="replace",

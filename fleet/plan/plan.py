@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from fleet.plan.facts import MachineFacts
+from fleet.plan.instance import Instance
 from fleet.plan.sizing import SizedWorker, broker_memory_max, size, system_reserve
 from fleet.spec.fleet import Fleet, Host
 from fleet.spec.pools import GREEN
 from fleet.spec.reliability import RELIABILITY, TRANSPORT
+from fleet.spec.worker import Worker
 
 VISIBILITY_MARGIN = 60
 """Seconds that an automatic visibility timeout is above the longest that a worker may hold a task."""
@@ -33,6 +35,11 @@ class Placement:
         """Where its settings are, as messages name it."""
         return f"{self.role}_worker"
 
+    @property
+    def worker(self) -> Worker:
+        """The settings of the role on this host."""
+        return self.sized.worker
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -46,34 +53,49 @@ class Plan:
     @cached_property
     def placed(self) -> tuple[Placement, ...]:
         """Every role on every host, in the inventory's order."""
-        return tuple(Placement(host, role, one) for host, roles in self.workers.items() for role, one in roles.items())
+        return tuple(Placement(host, role, sized) for host, roles in self.workers.items() for role, sized in roles.items())
 
     @cached_property
     def roles(self) -> dict[str, tuple[Placement, ...]]:
         """Role → where it is."""
-        found: dict[str, list[Placement]] = {}
-        for one in self.placed:
-            found.setdefault(one.role, []).append(one)
-        return {role: tuple(places) for role, places in found.items()}
+        placements: dict[str, list[Placement]] = {}
+        for placement in self.placed:
+            placements.setdefault(placement.role, []).append(placement)
+        return {role: tuple(places) for role, places in placements.items()}
 
     @cached_property
     def consumers(self) -> dict[str, int]:
         """Queue → how many worker instances consume it, in the whole fleet. A machine without facts counts for at least one."""
-        found: dict[str, int] = {}
+        consumers: dict[str, int] = {}
         for host in self.fleet.hosts.values():
             for role, worker in host.workers.items():
                 known = self.workers.get(host.name, {}).get(role)
                 unknown = worker.instances if isinstance(worker.instances, int) else 1
                 for queue in dict.fromkeys(worker.queues):
-                    found[queue] = found.get(queue, 0) + (known.instances if known else unknown)
-        return found
+                    consumers[queue] = consumers.get(queue, 0) + (known.instances if known else unknown)
+        return consumers
 
-    @property
-    def instances(self) -> Iterator[tuple[Placement, int]]:
-        """Every worker process: its role on its host, and its number from 1."""
-        for one in self.placed:
-            for number in range(1, one.sized.instances + 1):
-                yield one, number
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """Every worker process, in the inventory's order."""
+        return tuple(
+            Instance(placement.host, placement.role, number, placement.sized)
+            for placement in self.placed
+            for number in range(1, placement.sized.instances + 1)
+        )
+
+    def instances_on(self, hosts: Container[str]) -> tuple[Instance, ...]:
+        """Every worker process that `hosts` should have, in the inventory's order."""
+        return tuple(instance for instance in self.instances if instance.host in hosts)
+
+    def min_consumers(self, queue: str) -> int:
+        """Consumers that a queue keeps while workers restart: the most that any of its instances asks for."""
+        return max((worker.min_consumers for worker in self._workers if queue in worker.queues), default=0)
+
+    @cached_property
+    def _workers(self) -> tuple[Worker, ...]:
+        """The settings of every role on every host that is sized, each once."""
+        return tuple({id(placement.sized.worker): placement.sized.worker for placement in self.placed}.values())
 
     def reserve(self, host: str) -> int:
         """Bytes of a machine that are not its workers'."""

@@ -1,9 +1,7 @@
 """One run at a time, and a record of each: a lock and a history on the broker's machine, over SSH.
 
-What is told of a run is a JSON object: {"who", "pid", "at", "what"}, where it brings a release also "releases" (its id by Python
-version) and "app", and in a drill "drill"; in the history also "seconds", "outcome" (done, failed, interrupted, or killed, where
-somebody had to remove its lock) and "planned" (the instances that were to restart).
-Times are UTC, as in 2026-11-21T16:52:07Z.
+The lock's content and a line of the history are JSON objects: see `fleet.rollout.history`. Times are UTC, as in
+2026-11-21T16:52:07Z.
 """
 
 from __future__ import annotations
@@ -19,35 +17,37 @@ from typing import Any
 
 from fleet.errors import FleetError
 from fleet.inventory import ssh
+from fleet.state.observed import STAMP
+from fleet_node.protocol import STATE_FOLDER
 
-FOLDER = "/var/lib/fleet"
 DRILL = "FLEET_DRILL"
-"""In the environment of the runs of a drill, which marks them in the history."""
+"""Environment variable of the runs of a drill: it marks them in the history."""
 _HELD, _CHANGED = 75, 76  # EX_TEMPFAIL, and the next
-STAMP = "cksum <{folder}/history.jsonl 2>/dev/null || echo none"
-"""sh that prints what is another when somebody has ended a run meanwhile."""
 
 
 class LockError(FleetError):
     """Another run holds the lock, or the broker's machine could not be asked. str() is what the user reads."""
 
 
-def about(what: str) -> dict[str, Any]:
-    """This run, as the lock tells it."""
+def describe_run(what: str) -> dict[str, Any]:
+    """This run, as the lock's content."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     drill = {"drill": True} if os.environ.get(DRILL) else {}
     return {"who": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "at": now, "what": what, **drill}
 
 
-def take_command(run: Mapping[str, Any], folder: str = FOLDER, stamp: str | None = None) -> str:
-    """sh that takes the lock, whole or not at all. Where it is held: who holds it on stdout, and exit 75. Where the history is
-    another than when it had that `stamp`: exit 76."""
+def acquire_command(run: Mapping[str, Any], folder: str = STATE_FOLDER, stamp: str | None = None) -> str:
+    """sh that takes the lock, whole or not at all. stamp: of the history when this run was planned.
+
+    If another run holds the lock, the command prints its content and exits with 75. If the history has another stamp by now, it
+    exits with 76.
+    """
     lock = shlex.quote(f"{folder}/lock")
     check = ""
     if stamp is not None:
         is_same = f'[ "$({STAMP.format(folder=folder)})" = {shlex.quote(stamp)} ]'
         check = f" && {{ {is_same} || {{ rm -f {lock}; exit {_CHANGED}; }}; }}"
-    # Written first and linked then: a disk that is full leaves no half of a lock, and is told as what it is.
+    # The file is written first and linked then: a full disk leaves no half of a lock, and its error is reported as such.
     return (
         f"umask 077; mkdir -p -m 750 {shlex.quote(folder)} || exit; new={lock}.$$; trap 'rm -f \"$new\"' EXIT; "
         f"printf '%s\\n' {shlex.quote(json.dumps(run))} >\"$new\" || exit; "
@@ -55,12 +55,14 @@ def take_command(run: Mapping[str, Any], folder: str = FOLDER, stamp: str | None
     )
 
 
-def give_command(run: Mapping[str, Any], ended: Mapping[str, Any], folder: str = FOLDER) -> str:
-    """sh that records how the run ended, and gives the lock back if it is still this run's."""
+def release_command(run: Mapping[str, Any], folder: str = STATE_FOLDER) -> str:
+    """sh that appends the history entry on stdin to the history, and removes the lock if it is still this run's.
+
+    The entry comes on stdin, since one argument of a command holds 128 KiB and a long rollout has more to say.
+    """
     lock, history = (shlex.quote(f"{folder}/{name}") for name in ("lock", "history.jsonl"))
-    line = shlex.quote(json.dumps({**run, **ended}))
-    mine = shlex.quote(json.dumps(run))
-    return f"printf '%s\\n' {line} >>{history}; [ \"$(cat {lock} 2>/dev/null)\" != {mine} ] || rm -f {lock}"
+    content = shlex.quote(json.dumps(run))
+    return f'entry=$(cat); printf \'%s\\n\' "$entry" >>{history}; [ "$(cat {lock} 2>/dev/null)" != {content} ] || rm -f {lock}'
 
 
 def explain(held: str, inventory: str) -> str:
@@ -85,11 +87,11 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def ask(host: str, data: Mapping[str, Any], command: str) -> tuple[int, str]:
-    """Run sh on the broker's machine, as root where the inventory says _sudo: (exit code, stdout). Raises LockError."""
+def ask(host: str, data: Mapping[str, Any], command: str, stdin: str | None = None) -> tuple[int, str]:
+    """Run sh on a machine, as root if the inventory says _sudo: (exit code, stdout). Raises LockError."""
     words = ["sudo", "-n", "sh", "-c", command] if data.get("_sudo") else ["sh", "-c", command]
     try:
-        done = ssh.run(host, data, shlex.join(words))
+        done = ssh.run(host, data, shlex.join(words), stdin)
     except ssh.SSHError as error:
         raise LockError(str(error)) from None
     if done.returncode not in (0, _HELD, _CHANGED):
@@ -97,21 +99,29 @@ def ask(host: str, data: Mapping[str, Any], command: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def take(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventory: str, stamp: str | None) -> None:
-    """Take the lock. stamp: of the history when this run was planned. Raises LockError that says who holds it, or that somebody
-    has ended a run since: what is planned may then be for machines as they were."""
-    code, said = ask(host, data, take_command(run, stamp=stamp))
+def acquire(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventory: str, stamp: str | None) -> None:
+    """Take the lock. stamp: of the history when this run was planned.
+
+    Raises LockError if another run holds it, which it names, or has ended since: what is planned may then be for machines as
+    they were.
+    """
+    code, output = ask(host, data, acquire_command(run, stamp=stamp))
     if code == _HELD:
-        raise LockError(explain(said, inventory))
+        raise LockError(explain(output, inventory))
     if code == _CHANGED:
         raise LockError(f"another run has ended since this one was planned (fleet history {inventory}): run it again")
 
 
+def release(host: str, data: Mapping[str, Any], run: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+    """Record how the run ended, and give the lock back. entry: its history entry. Raises LockError."""
+    ask(host, data, release_command(run), json.dumps(entry) + "\n")
+
+
 def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs so far, oldest first. Lines that are none of ours are left out."""
-    _, said = ask(host, data, f"cat {FOLDER}/history.jsonl 2>/dev/null || true")
+    """The runs so far, oldest first. Lines that are no entries are left out."""
+    _, output = ask(host, data, f"cat {STATE_FOLDER}/history.jsonl 2>/dev/null || true")
     runs = []
-    for line in said.splitlines():
+    for line in output.splitlines():
         try:
             runs.append(json.loads(line))
         except ValueError:
@@ -120,8 +130,8 @@ def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_lock(host: str, data: Mapping[str, Any]) -> str:
-    """What the lock says; empty where there is none."""
-    return ask(host, data, f"cat {FOLDER}/lock 2>/dev/null || true")[1].strip()
+    """The lock's content; empty if there is none."""
+    return ask(host, data, f"cat {STATE_FOLDER}/lock 2>/dev/null || true")[1].strip()
 
 
 def is_at_work(held: str) -> bool:
@@ -134,8 +144,8 @@ def is_at_work(held: str) -> bool:
 
 
 def break_lock(host: str, data: Mapping[str, Any]) -> str:
-    """Remove the lock, and record that its run was killed. Returns what it said; empty where there was none."""
-    lock = f"{FOLDER}/lock"
+    """Remove the lock, and record that its run was killed. Returns its content; empty if there was none."""
+    lock = f"{STATE_FOLDER}/lock"
     held = ask(host, data, f"cat {lock} 2>/dev/null; rm -f {lock}")[1].strip()
     try:
         run = json.loads(held)
@@ -143,5 +153,5 @@ def break_lock(host: str, data: Mapping[str, Any]) -> str:
         return held
     if isinstance(run, dict):
         line = shlex.quote(json.dumps({**run, "outcome": "killed"}))
-        ask(host, data, f"printf '%s\\n' {line} >>{FOLDER}/history.jsonl")
+        ask(host, data, f"printf '%s\\n' {line} >>{STATE_FOLDER}/history.jsonl")
     return held

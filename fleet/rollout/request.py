@@ -1,175 +1,157 @@
-"""One step of a rollout on one machine: what `fleet_node.step` is told there."""
+"""One step of a rollout on one machine: the request that `fleet_node.step` reads there."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
+from fleet.plan import process
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
-from fleet.rollout.steps import Step, min_consumers_of
+from fleet.rollout import legacy
+from fleet.rollout.steps import Step
 from fleet.spec.fleet import Host
-from fleet.spec.worker import Worker
 from fleet.state import archive
 from fleet.state.desired import Entry, State
-from fleet.state.diff import UNIT_FOLDER, Changes
+from fleet.state.diff import Changes
 from fleet.state.observed import ObservedMachine
+from fleet.state.paths import ETC, HOME, RUNTIME_UNITS, UNITS, USER
 from fleet.state.release import Release
-from roles import worker
-from roles.machine import HOME, USER
+from fleet.state.role import RunView, WorkerRole
+from fleet_node.protocol import SNAPSHOT, STATE_FOLDER, GateRequest, StepRequest, UnitRequest
 
 LOOK = 5
-"""Seconds that workers have to say what they consume."""
+"""Seconds that workers have to report what they consume."""
 ANSWER = 30
 """Seconds that a worker that came up has to answer, and a probe task to come back."""
-START = 120
-"""Seconds until a worker has to be ready (TimeoutStartSec)."""
 
 
-def files(wanted: State, units: Iterable[str]) -> tuple[Entry, ...]:
-    """The unit files of these units, and the environments of their roles: what changes with them, and not before."""
-    paths = {UNIT_FOLDER + unit for unit in units}
-    paths |= {worker.env_path(_role(unit)) for unit in units}
-    return tuple(entry for entry in wanted.entries if entry.path in paths)
+def files_of(desired: State, instances: Iterable[Instance]) -> tuple[Entry, ...]:
+    """The unit files of these instances, and the environments of their roles: what changes with them, and not before."""
+    paths = {path for instance in instances for path in (f"{UNITS}/{instance.unit}", env_path(instance.role))}
+    return tuple(entry for entry in desired.entries if entry.path in paths)
 
 
-def around(changes: Changes, wanted: State, units: Iterable[str]) -> tuple[Changes, Changes]:
-    """What is to be done before the steps that bring `units` up, and after: workers that are no longer wanted end when those that
-    are wanted run."""
-    theirs = {entry.path for entry in files(wanted, tuple(units))}
-    write = tuple(entry for entry in changes.write if entry.path not in theirs)
+def env_path(role: str) -> str:
+    """The file that holds a role's environment on a machine."""
+    return f"{ETC}/{role}.env"
+
+
+def around(changes: Changes, desired: State, instances: Iterable[Instance]) -> tuple[Changes, Changes]:
+    """The changes before the steps that bring these instances up, and those after: workers that were removed end when their
+    successors run."""
+    in_steps = {entry.path for entry in files_of(desired, instances)}
+    write = tuple(entry for entry in changes.write if entry.path not in in_steps)
     before = replace(changes, write=write, start=(), restart=(), stop=(), remove=())
     after = Changes(stop=changes.stop, remove=changes.remove, reload=bool(changes.remove))
     return before, after
 
 
-def told(
-    plan: Plan,
-    me: Host,
-    seen: Mapping[str, ObservedMachine],
+def build(
+    run: RunView,
+    role: WorkerRole,
+    host: Host,
     step: Step,
     releases: Mapping[str, Release],
-    secrets: Mapping[str, str],
-    wanted: State | None,
+    desired: State | None,
     expected: int,
 ) -> str:
-    """The JSON that `fleet_node.step` reads, for what `step` has on this host. It holds secrets.
+    """The JSON that `fleet_node.step` reads (StepRequest), for what `step` has on this host. It holds secrets.
 
-    seen: what was seen of every host. releases: role → the release that its workers are to run, or to go on running. wanted: the
-    state that they are brought to; None where they are restarted as they are. expected: see up().
+    releases: role → the release that its workers are to run, or to go on running. desired: the state that they are brought to;
+    None if they are restarted as they are. expected: see `expected_workers`.
     """
-    mine = [one for one in step.instances if one.host == me.name]
-    entries = files(wanted, [one.unit for one in mine]) if wanted is not None else ()
-    environments = {worker.env_path(one.role) for one in mine}
-    revisions = {unit.name: unit.revision for unit in wanted.units} if wanted is not None else {}
-    roles = sorted({one.role for one in mine})
-    return json.dumps(
-        {
-            "archive": archive.as_text(archive.pack(entries)),
-            "envs": [entry.path for entry in entries if entry.path in environments],
-            "files": [entry.path for entry in entries if entry.path not in environments],
-            "timeout": bound(plan, step),
-            "units": {one.unit: _unit(plan, me, seen, one, releases, revisions) for one in mine},
-            "gates": {role: _gate(plan, me, role, step, releases[role], secrets, expected) for role in roles},
-            "going": [_node(seen, one) for one in step.instances],
-            "keep": {queue: min_consumers_of(plan, queue) for one in mine for queue in _of(plan, one.role).queues},
-            "canary": step.canary,
-            "restart": wanted is None,
-        }
+    local = [instance for instance in step.instances if instance.host == host.name]
+    entries = files_of(desired, local) if desired is not None else ()
+    environments = {env_path(instance.role) for instance in local}
+    revisions = {unit.name: unit.revision for unit in desired.units} if desired is not None else {}
+    first_of_role = {instance.role: instance for instance in reversed(local)}
+    request = StepRequest(
+        archive=archive.as_text(archive.pack(entries)),
+        envs=[entry.path for entry in entries if entry.path in environments],
+        files=[entry.path for entry in entries if entry.path not in environments],
+        timeout=bound(step),
+        units={instance.unit: _unit(run, role, instance, releases[instance.role], revisions) for instance in local},
+        gates={name: _gate(run, instance, step, releases[name], expected) for name, instance in sorted(first_of_role.items())},
+        stopping=[node_of(run.observed, instance) for instance in step.instances],
+        min_consumers={queue: run.plan.min_consumers(queue) for instance in local for queue in instance.queues},
+        canary=step.canary,
+        restart=desired is None,
     )
+    return json.dumps(legacy.request_for(releases[local[0].role], request))
 
 
-def bound(plan: Plan, step: Step) -> int:
+def bound(step: Step) -> int:
     """Seconds after which a step is over on every machine, if the machine is there: a second instance up, watched and later
     drained, the worker drained in two phases, started and watched, and all of it back again."""
-    stop = max(_of(plan, one.role).longest_stop for one in step.instances)
-    settle = max(max(_of(plan, one.role).settle, _of(plan, one.role).canary_settle) for one in step.instances)
-    return 4 * (2 * stop + START + settle + 20 * ANSWER)
+    stop = max(instance.worker.longest_stop for instance in step.instances)
+    settle = max(max(instance.worker.settle, instance.worker.canary_settle) for instance in step.instances)
+    return 4 * (2 * stop + process.START_SECONDS + settle + 20 * ANSWER)
 
 
-def _unit(
-    plan: Plan,
-    me: Host,
-    seen: Mapping[str, ObservedMachine],
-    one: Instance,
-    releases: Mapping[str, Release],
-    revisions: Mapping[str, str | None],
-) -> dict[str, Any]:
-    name, text = worker.surge(plan, me, one.role, one.number, releases[one.role])
-    return {
-        "role": one.role,
-        "node": _node(seen, one),
-        "queues": list(dict.fromkeys(_of(plan, one.role).queues)),
-        "revision": revisions.get(one.unit),
-        "need": plan.workers[me.name][one.role].expected,
-        "surge": {"unit": name, "node": worker.node(one.role, f"{one.number}-surge", _called(seen, me.name)), "text": text},
-    }
+def expected_workers(plan: Plan, observed: Mapping[str, ObservedMachine]) -> int:
+    """How many workers should answer: those that were up when the run began, and all of the hosts that it did not ask."""
+    return sum(instance.host not in observed or is_up(observed, instance) for instance in plan.instances)
 
 
-def _gate(
-    plan: Plan,
-    me: Host,
-    role: str,
-    step: Step,
-    release: Release,
-    secrets: Mapping[str, str],
-    expected: int,
-) -> dict[str, Any]:
-    settings = _of(plan, role)
-    # A solo worker answers between two tasks alone.
-    patience = ANSWER + (settings.time_limit if settings.pool == "solo" else 0)
-    return {
-        "command": [f"{release.path}/venv/bin/python", "-m", "fleet_node.gate"],
-        "user": USER,
-        "folder": HOME,
-        "base": {"PATH": "/usr/bin:/bin", "HOME": HOME, "LANG": "C.UTF-8", "PYTHONPATH": release.python_path},
-        "environment": worker.environment(plan, me, role, secrets),
-        "ask": {
-            "expected": expected,
-            "app": release.app,
-            "look": LOOK,
-            "settle": settings.canary_settle if step.canary else settings.settle,
-            "patience": patience,
-        },
-    }
+def is_up(observed: Mapping[str, ObservedMachine], instance: Instance) -> bool:
+    """Whether the probe found this instance running."""
+    unit = observed[instance.host].units.get(instance.unit)
+    return unit is not None and unit.active
 
 
-def up(plan: Plan, seen: Mapping[str, ObservedMachine]) -> int:
-    """How many workers should answer: those that ran when the run began, and of hosts that it does not touch all."""
-    return sum(
-        one.host not in seen or bool((unit := seen[one.host].units.get(f"celery-{one.role}@{number}.service")) and unit.active)
-        for one, number in plan.instances
-    )
+def node_of(observed: Mapping[str, ObservedMachine], instance: Instance) -> str:
+    """An instance's name among Celery's, as its machine calls itself."""
+    return process.node(instance.role, instance.number, observed[instance.host].hostname or instance.host)
 
 
-def _of(plan: Plan, role: str) -> Worker:
-    return plan.roles[role][0].sized.worker
-
-
-def _called(seen: Mapping[str, ObservedMachine], host: str) -> str:
-    """What a machine calls itself, and Celery its workers."""
-    return seen[host].hostname or host
-
-
-def _node(seen: Mapping[str, ObservedMachine], one: Instance) -> str:
-    return worker.node(one.role, one.number, _called(seen, one.host))
-
-
-def _role(unit: str) -> str:
-    return unit.removeprefix("celery-").partition("@")[0]
-
-
-def keep(release: Release) -> str:
-    """sh that lets go of the old files, and ends second instances."""
-    # Python only where there is one: it takes its time to start.
-    surges = "ls /run/systemd/system/celery-*-surge.service >/dev/null 2>&1"
-    return f"rm -f /var/lib/fleet/before.*; if {surges}; then {command(release, '--keep')}; fi"
+def commit_command(release: Release) -> str:
+    """sh that discards what a step kept to be put back, and ends second instances."""
+    # Python takes its time to start: only if there is something to do.
+    snapshot = f"{STATE_FOLDER}/{SNAPSHOT}" if release.protocol else f"{STATE_FOLDER}/before.json"
+    is_needed = f"[ -e {snapshot} ] || ls {RUNTIME_UNITS}/celery-*-surge.service >/dev/null 2>&1"
+    return f"if {is_needed}; then {command(release, '--commit')}; fi"
 
 
 def command(release: Release, option: str = "") -> str:
-    """sh that does what told() says, on stdin. With an option, see fleet_node.step."""
-    # -P: no module of whatever directory we are in. Nothing of the app's runs as root.
+    """sh that does what the request on stdin says. option: see fleet_node.step."""
+    # -P: no module of the current directory. Nothing of the app's runs as root.
     environment = f"PYTHONPATH={release.path}/node PYTHONDONTWRITEBYTECODE=1"
-    return f"cd / && {environment} /usr/bin/python3 -sP -m fleet_node.step {option}".rstrip()
+    return f"cd / && {environment} /usr/bin/python3 -sP -m fleet_node.step {legacy.option_for(release, option)}".rstrip()
+
+
+def _unit(
+    run: RunView, role: WorkerRole, instance: Instance, release: Release, revisions: Mapping[str, str | None]
+) -> UnitRequest:
+    name, text = role.surge(run, instance, release)
+    hostname = run.observed[instance.host].hostname or instance.host
+    return UnitRequest(
+        role=instance.role,
+        node=node_of(run.observed, instance),
+        queues=list(instance.queues),
+        revision=revisions.get(instance.unit),
+        need=instance.sized.expected,
+        surge={"unit": name, "node": process.node(instance.role, f"{instance.number}-surge", hostname), "text": text},
+    )
+
+
+def _gate(run: RunView, instance: Instance, step: Step, release: Release, expected: int) -> GateRequest:
+    """The gate of an instance's role on its host."""
+    worker = instance.worker
+    # A solo worker answers between two tasks alone.
+    patience = ANSWER + (worker.time_limit if worker.pool == "solo" else 0)
+    return GateRequest(
+        command=[f"{release.path}/venv/bin/python", "-m", "fleet_node.gate"],
+        user=USER,
+        folder=HOME,
+        base={"PATH": "/usr/bin:/bin", "HOME": HOME, "LANG": "C.UTF-8", "PYTHONPATH": release.python_path},
+        environment=process.environment(run.plan, run.plan.fleet.hosts[instance.host], instance.role, run.secrets),
+        ask={
+            "expected": expected,
+            "app": release.app,
+            "look": LOOK,
+            "settle": worker.canary_settle if step.canary else worker.settle,
+            "patience": patience,
+        },
+    )

@@ -1,141 +1,159 @@
-"""How the steps of a rollout went, and what every worker runs at its end."""
+"""How the steps of a rollout went, and what every worker runs at its end. Pure: the engine hands in what machines printed."""
 
 from __future__ import annotations
 
-import atexit
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from fleet.plan.instance import Instance
+from fleet.rollout import legacy
+from fleet.rollout.history import HostRecord, StepRecord, durations
 from fleet.rollout.steps import Step
 from fleet.state.observed import ObservedMachine
+from fleet_node.protocol import STEP_MARK, StepResult, UnitResult
 
-MARK = "fleet-step: "
 LOST = "contact lost: may run either"
+NO_ANSWER = "contact was lost; what the machine had begun it ends by itself"
+EARLIER_VERSION = "what runs here was deployed by an earlier celery-fleet, which cannot be asked: run deploy.py first"
+LONGEST_NOTE = 4_000
+"""Characters of a note that the history keeps: the end of a journal, and no more."""
 
 
 @dataclass
-class Outcome:
-    """Of a step on a host. lines: all that is told of it; notes: what it noted itself, the reason first where it failed.
+class HostResult:
+    """Result of one step on one host.
 
-    units: as fleet_node.step says; empty where contact was lost.
+    lines: report for the log; notes: the step's own messages, failure reason first. units: as fleet_node.step reported; empty if
+    contact was lost. seconds: by phase.
     """
 
     ok: bool
     lines: list[str]
     notes: list[str]
-    units: dict[str, dict[str, Any]] = field(default_factory=dict)
+    units: Mapping[str, UnitResult] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    put_back: bool = False
+
+    def as_record(self) -> HostRecord:
+        """The result as the history keeps it."""
+        return {
+            "ok": self.ok,
+            "put_back": self.put_back,
+            "notes": [note[:LONGEST_NOTE] for note in self.notes],
+            "seconds": dict(self.seconds),
+            "units": {name: {"state": unit["state"], "drain": _drain(unit) or None} for name, unit in self.units.items()},
+        }
 
 
-_metas: dict[tuple[Step, str], Any] = {}
-_outcomes: dict[tuple[Step, str], Outcome] = {}
-_states: dict[Instance, str] = {}
-_before: dict[Instance, str] = {}
-_wanted: dict[Instance, str] = {}
-
-
-def begin(steps: Iterable[Step], seen: Mapping[str, ObservedMachine]) -> None:
-    """Keep who is concerned, and what each runs now."""
-    if _states:
-        return
-    for step in steps:
-        for one in step.instances:
-            unit = seen[one.host].units.get(one.unit)
-            _states[one] = "untouched" if unit and unit.active else "not started"
-            _before[one] = (unit.release if unit else None) or "-"
-    if _states:
-        atexit.register(_tell)
-
-
-def expect(step: Step, host: str, meta: Any, release: str) -> None:
-    """Keep where a step's outcome will be (pyinfra's meta of its operation), and the release that it brings to the host."""
-    _metas[step, host] = meta
-    _wanted.update({one: release for one in step.instances if one.host == host})
-
-
-def of(step: Step, host: str) -> Outcome:
-    """How the step went on a host. To be asked when it is done there."""
-    key = (step, host)
-    if key not in _outcomes:
-        _outcomes[key] = _read(_metas[key])
-        for one in step.instances:
-            if one.host == host:
-                _states[one] = _outcomes[key].units.get(one.unit, {}).get("state", "new" if _outcomes[key].ok else LOST)
-    return _outcomes[key]
-
-
-def failed(step: Step) -> list[str]:
-    """Hosts where the step went wrong."""
-    return [
-        host for host in dict.fromkeys(one.host for one in step.instances) if (step, host) in _metas and not of(step, host).ok
-    ]
-
-
-def put_back(step: Step, host: str, well: bool) -> None:
-    """Keep that a host was put back although the step went well there."""
-    for one in step.instances:
-        if one.host == host:
-            _states[one] = "put back" if well else "down"
-
-
-def all_well() -> bool:
-    """Whether every worker that this run was to bring runs what it should."""
-    return all(state == "new" for state in _states.values())
-
-
-def _runs(one: Instance, state: str) -> str:
-    """The release that an instance runs in a state."""
-    before, wanted = _before[one], _wanted.get(one, "-")
-    return {"new": wanted, LOST: f"{before} or {wanted}", "down": "-"}.get(state, before)
-
-
-def _read(meta: Any) -> Outcome:
-    lines = meta.stdout.splitlines() if meta.is_complete() else []
-    marked = [line for line in lines if line.startswith(MARK)]
+def parse(stdout: Sequence[str], stderr: Sequence[str]) -> HostResult:
+    """The result in the output of `fleet_node.step`. Without one, contact was lost, or the machine could not run the step."""
+    marked = [line.removeprefix(STEP_MARK) for line in stdout if line.startswith(STEP_MARK)]
     if not marked:
-        said = meta.stderr.splitlines()[-3:] if meta.is_complete() else []
-        if any("No module named fleet_node.step" in line for line in said):
-            said = ["what runs here was deployed by an earlier celery-fleet, which cannot be asked: run deploy.py first"]
-        said = said or ["contact was lost; what the machine had begun it ends by itself"]
-        return Outcome(False, said, said)
-    found = json.loads(marked[-1].removeprefix(MARK))
-    lines = [*_drains(found["units"]), *found["notes"], *_times(found.get("seconds", {}))]
-    return Outcome(found["ok"], lines, found["notes"], found["units"])
+        notes = list(stderr[-3:])
+        if any("No module named fleet_node.step" in line for line in notes):
+            notes = [EARLIER_VERSION]
+        notes = notes or [NO_ANSWER]
+        return HostResult(False, notes, notes)
+    result: StepResult = json.loads(marked[-1])
+    seconds = result.get("seconds", {})
+    drains = [f"{unit}: {drain}" for unit, unit_result in result["units"].items() if (drain := _drain(unit_result))]
+    took = durations(seconds)
+    lines = [*drains, *result["notes"], *([f"took: {took}"] if took else [])]
+    return HostResult(result["ok"], lines, result["notes"], result["units"], seconds, result.get("put_back", False))
 
 
-def _drains(units: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [
-        f"{unit}: {one['drain']['told']}{', while a second one worked in its place' if one.get('surged') else ''}"
-        for unit, one in units.items()
-        if one.get("drain")
-    ]
+def _drain(unit: UnitResult) -> str:
+    """How a unit's drain went, in words; empty if there was none."""
+    report = unit.get("drain")
+    if not report:
+        return ""
+    return f"{legacy.summary_of(report)}{', while a second one worked in its place' if unit.get('surged') else ''}"
 
 
-def _times(seconds: Mapping[str, float]) -> list[str]:
-    """What took how long, for who wants to know why a rollout takes its time."""
-    words = {"look": "looked", "surge": "started others", "restart": "drained and started", "gate": "watched"}
-    said = [f"{word} {seconds[name]:g} s" for name, word in words.items() if seconds.get(name)]
-    return [f"took: {', '.join(said)}"] if said else []
+class Results:
+    """What the steps of one rollout have come to so far."""
+
+    def __init__(self, steps: Sequence[Step], observed: Mapping[str, ObservedMachine]) -> None:
+        self._steps = tuple(steps)
+        self._by_host: dict[tuple[Step, str], HostResult] = {}
+        self._states: dict[Instance, str] = {}
+        self._before: dict[Instance, str] = {}
+        self._brought: dict[Instance, str] = {}
+        for step in steps:
+            for instance in step.instances:
+                unit = observed[instance.host].units.get(instance.unit)
+                self._states[instance] = "untouched" if unit and unit.active else "not started"
+                self._before[instance] = (unit.release if unit else None) or "-"
+
+    def expect(self, step: Step, host: str, release: str) -> None:
+        """Note the release that a step brings to a host."""
+        self._brought.update(dict.fromkeys(_on(step, host), release))
+
+    def record(self, step: Step, host: str, result: HostResult) -> None:
+        """Note how a step went on a host."""
+        self._by_host[step, host] = result
+        for instance in _on(step, host):
+            unit = result.units.get(instance.unit)
+            self._states[instance] = unit["state"] if unit else "new" if result.ok else LOST
+
+    def record_put_back(self, step: Step, host: str, succeeded: bool) -> None:
+        """Note that a host on which the step went well was put back with the others."""
+        self._by_host[step, host].put_back = succeeded
+        for instance in _on(step, host):
+            self._states[instance] = "put back" if succeeded else "down"
+
+    def of(self, step: Step, host: str) -> HostResult | None:
+        """How a step went on a host; None if that is not known yet."""
+        return self._by_host.get((step, host))
+
+    def failed_hosts(self, step: Step) -> list[str]:
+        """Hosts on which a step went wrong."""
+        return [host for host in step.hosts if (result := self.of(step, host)) and not result.ok]
+
+    @property
+    def began(self) -> bool:
+        """Whether some step has ended on some host. Not so in a dry run."""
+        return bool(self._by_host)
+
+    @property
+    def all_well(self) -> bool:
+        """Whether every worker that this run was to bring runs what it should."""
+        return all(state == "new" for state in self._states.values())
+
+    def table(self) -> list[tuple[str, str, str, str]]:
+        """(host, worker, release, state) of every worker of the rollout, as it is now."""
+        return [
+            (instance.host, f"{instance.role}@{instance.number}", self._release(instance, state), state)
+            for instance, state in self._states.items()
+        ]
+
+    def reasons(self) -> list[str]:
+        """A line for each host on which a step failed: what failed, and why."""
+        return [
+            f"{'the canary' if step.canary else 'a step'} failed on {host}: "
+            + "; ".join((note.splitlines() or [""])[0] for note in result.notes[:2])
+            for (step, host), result in self._by_host.items()
+            if not result.ok
+        ]
+
+    def as_records(self) -> list[StepRecord]:
+        """Every step as the history keeps it; one that no host has begun has no hosts."""
+        return [
+            {
+                "number": number,
+                "canary": step.canary,
+                "instances": [str(instance) for instance in step.instances],
+                "hosts": {host: result.as_record() for host in step.hosts if (result := self.of(step, host))},
+            }
+            for number, step in enumerate(self._steps, 1)
+        ]
+
+    def _release(self, instance: Instance, state: str) -> str:
+        """The release that an instance runs in a state."""
+        before, brought = self._before[instance], self._brought.get(instance, "-")
+        return {"new": brought, LOST: f"{before} or {brought}", "down": "-"}.get(state, before)
 
 
-def _tell() -> None:
-    """The end, where not all is well: a table of who runs what, and why."""
-    if not any(meta.is_complete() for meta in _metas.values()) or all_well():
-        return  # a dry run, or one that ended well
-    table = Table(title="What every worker of this run is now", title_justify="left")
-    for name in ("host", "worker", "release", "state"):
-        table.add_column(name, overflow="fold")
-    for one, state in _states.items():
-        table.add_row(one.host, f"{one.role}@{one.number}", _runs(one, state), state)
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(table)
-    for (step, host), found in _outcomes.items():
-        if not found.ok:
-            what = "the canary" if step.canary else "a step"
-            console.print(f"{what} failed on {host}: {'; '.join(line.splitlines()[0] for line in found.notes[:2])}", markup=False)
-    console.print("Mend it and run it again: what is left is done then. docs/firefighting.md says more.")
+def _on(step: Step, host: str) -> Iterable[Instance]:
+    return (instance for instance in step.instances if instance.host == host)

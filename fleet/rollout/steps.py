@@ -1,29 +1,52 @@
 """Who restarts when: one instance of each role first, then batches, and never so many that a queue is left with too few.
 
-A pure function of the plan and of what differs. What a step does to a machine is `roles.apply`'s.
+Pure functions of the plan and of what differs. What a step does to a machine is `fleet_node.step`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
+from fleet.spec.text import enumerate_briefly
 from fleet.spec.worker import Worker
+from fleet.state.diff import Changes
 
 
 @dataclass(frozen=True)
 class Step:
     """Instances that go down and come up together; the next step begins when all of them are up and answer.
 
-    canary: whether they are the first of their roles. bare: queues that meanwhile have fewer consumers than their roles keep,
-    since there are no others.
+    canary: whether they are the first of their roles. underserved: queues that meanwhile have fewer consumers than their roles
+    keep, since there are no others.
     """
 
     instances: tuple[Instance, ...]
     canary: bool = False
-    bare: tuple[str, ...] = ()
+    underserved: tuple[str, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that take part, each once."""
+        return tuple(dict.fromkeys(instance.host for instance in self.instances))
+
+    def __str__(self) -> str:
+        waits = f" (others first, for {', '.join(self.underserved)})" if self.underserved else ""
+        return ("canary: " if self.canary else "") + enumerate_briefly(map(str, self.instances)) + waits
+
+
+def outdated(plan: Plan, changes: Mapping[str, Changes]) -> tuple[list[Instance], list[Instance]]:
+    """(instances to restart, instances to start), in the inventory's order. changes: of the workers of each host.
+
+    Decided by what runs and not by what was written, so that a rollout that was cut off is finished by the next.
+    """
+    instances = plan.instances_on(changes)
+    return (
+        [instance for instance in instances if instance.unit in changes[instance.host].restart],
+        [instance for instance in instances if instance.unit in changes[instance.host].start],
+    )
 
 
 def plan_steps(restart: Iterable[Instance], start: Iterable[Instance], plan: Plan) -> tuple[Step, ...]:
@@ -31,19 +54,20 @@ def plan_steps(restart: Iterable[Instance], start: Iterable[Instance], plan: Pla
     not run at all. They take nothing from a queue, so they start together: after the canaries, whose release they share.
     """
     waiting = _by_role(restart)
-    found: list[Step] = []
-    canaries = [waits.pop(0) for role, waits in waiting.items() if _worker(plan, role).canary]
+    steps: list[Step] = []
+    canaries = [queue.pop(0) for queue in waiting.values() if queue[0].worker.canary]
+    number_of_canaries = len(canaries)
     while canaries:
-        step, canaries = _fill(canaries, plan, dict.fromkeys(waiting, len(canaries)))
-        found.append(Step(step.instances, canary=True, bare=step.bare))
+        step, canaries = _fill(canaries, plan, lambda instance: number_of_canaries)
+        steps.append(Step(step.instances, canary=True, underserved=step.underserved))
     starting = tuple(start)
     if starting:
-        found.append(Step(starting))
-    rest = [one for waits in waiting.values() for one in waits]
+        steps.append(Step(starting))
+    rest = [instance for queue in waiting.values() for instance in queue]
     while rest:
-        step, rest = _fill(rest, plan, {role: limit(_worker(plan, role), _total(plan, role)) for role in waiting})
-        found.append(step)
-    return tuple(found)
+        step, rest = _fill(rest, plan, lambda instance: limit(instance.worker, _total(plan, instance.role)))
+        steps.append(step)
+    return tuple(steps)
 
 
 def limit(worker: Worker, total: int) -> int:
@@ -52,45 +76,41 @@ def limit(worker: Worker, total: int) -> int:
     return max(1, int(total * int(given.rstrip("%")) / 100) if isinstance(given, str) else given)
 
 
-def _fill(waiting: Sequence[Instance], plan: Plan, limits: Mapping[str, int]) -> tuple[Step, list[Instance]]:
-    """The next step, and who still waits after it."""
+def _fill(waiting: Sequence[Instance], plan: Plan, limit_of: Callable[[Instance], int]) -> tuple[Step, list[Instance]]:
+    """The next step, and the instances that still wait after it. limit_of: how many of an instance's role may be in a step."""
     chosen: list[Instance] = []
     later: list[Instance] = []
     down: dict[str, int] = {}
-    taken = dict.fromkeys(limits, 0)
-    for one in waiting:
-        queues = tuple(dict.fromkeys(_worker(plan, one.role).queues))
-        short = [queue for queue in queues if plan.consumers[queue] - down.get(queue, 0) - 1 < min_consumers_of(plan, queue)]
-        # One that has nobody to stand in for it goes in a step where nobody else of its queues is down.
-        alone = short and any(down.get(queue) for queue in short)
-        if taken[one.role] >= limits[one.role] or alone:
-            later.append(one)
+    in_step: dict[str, int] = {}
+    limits: dict[str, int] = {}  # hosts of a role may allow different numbers: the least of a step's counts
+    for instance in waiting:
+        most = min(limits.get(instance.role, limit_of(instance)), limit_of(instance))
+        short = [queue for queue in instance.queues if _would_lack(plan, queue, down.get(queue, 0) + 1)]
+        # An instance that nobody can stand in for goes in a step in which nobody else of its queues is down.
+        conflicts = any(down.get(queue) for queue in short)
+        if in_step.get(instance.role, 0) >= most or conflicts:
+            later.append(instance)
             continue
-        chosen.append(one)
-        taken[one.role] += 1
-        for queue in queues:
+        chosen.append(instance)
+        limits[instance.role] = most
+        in_step[instance.role] = in_step.get(instance.role, 0) + 1
+        for queue in instance.queues:
             down[queue] = down.get(queue, 0) + 1
-    bare = tuple(
-        sorted(queue for queue, number in down.items() if plan.consumers[queue] - number < min_consumers_of(plan, queue))
-    )
-    return Step(tuple(chosen), bare=bare), later
+    underserved = tuple(sorted(queue for queue, number in down.items() if _would_lack(plan, queue, number)))
+    return Step(tuple(chosen), underserved=underserved), later
 
 
-def _by_role(restart: Iterable[Instance]) -> dict[str, list[Instance]]:
-    found: dict[str, list[Instance]] = {}
-    for one in restart:
-        found.setdefault(one.role, []).append(one)
-    return found
+def _would_lack(plan: Plan, queue: str, down: int) -> bool:
+    """Whether a queue has fewer consumers than it keeps while so many are down."""
+    return plan.consumers[queue] - down < plan.min_consumers(queue)
 
 
-def _worker(plan: Plan, role: str) -> Worker:
-    return plan.roles[role][0].sized.worker
+def _by_role(instances: Iterable[Instance]) -> dict[str, list[Instance]]:
+    by_role: dict[str, list[Instance]] = {}
+    for instance in instances:
+        by_role.setdefault(instance.role, []).append(instance)
+    return by_role
 
 
 def _total(plan: Plan, role: str) -> int:
-    return sum(place.sized.instances for place in plan.roles[role])
-
-
-def min_consumers_of(plan: Plan, queue: str) -> int:
-    """Consumers that a queue keeps: the most that any of its roles asks for."""
-    return max(_worker(plan, role).min_consumers for role in plan.roles if queue in _worker(plan, role).queues)
+    return sum(placement.sized.instances for placement in plan.roles[role])

@@ -12,13 +12,13 @@ Ids = tuple[tuple[str, str], ...]
 
 
 class NoReleaseError(FleetError):
-    """There is none to go back to. str() is what the user reads."""
+    """There is no release to go back to. str() is what the user reads."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """A release as the history knows it. ids: its id by Python version, since what is built differs with it. app: what follows
-    `celery -A`. at: when the last run with it began. outcome: of the last deploy of it."""
+class KnownRelease:
+    """A release as the history knows it. ids: its id by Python version, since a build differs with it. app: what follows
+    `celery -A`. at: when the last run with it began. outcome: of its last deploy."""
 
     ids: Ids
     app: str
@@ -33,7 +33,7 @@ class Known:
 class _Past:
     """What the runs so far come to. good: releases to go back to, the latest last."""
 
-    known: dict[Ids, Known] = field(default_factory=dict)
+    known: dict[Ids, KnownRelease] = field(default_factory=dict)
     good: dict[Ids, None] = field(default_factory=dict)
     current: Ids | None = None  # of the last run that ended well
     last: Ids | None = None
@@ -44,14 +44,14 @@ class _Past:
         done, back = run.get("outcome") == "done", run.get("what") == "rollback.py"
         before = self.known.get(ids)
         outcome = before.outcome if before and back else str(run.get("outcome", ""))
-        self.known[ids] = Known(ids, str(run.get("app", "")), str(run.get("at", "")), outcome)
+        self.known[ids] = KnownRelease(ids, str(run.get("app", "")), str(run.get("at", "")), outcome)
         if back:
-            # Whoever goes back flees from something: that is good again when a deploy of it ends well.
+            # A rollback flees from a release, which is good again when a deploy of it ends well.
             if self.last != ids and self.last is not None:
                 self.good.pop(self.last, None)
-            self._keep(ids)
+            self._mark_good(ids)
         elif done:
-            self._keep(ids)
+            self._mark_good(ids)
         elif ids != self.current:
             self.good.pop(ids, None)  # else it was the change of settings that failed, and not the release
         if done:
@@ -59,37 +59,37 @@ class _Past:
         self.unfinished_rollback = back and not done
         self.last = ids
 
-    def _keep(self, ids: Ids) -> None:
+    def _mark_good(self, ids: Ids) -> None:
         self.good.pop(ids, None)
         self.good[ids] = None
 
 
-def choose(runs: Iterable[Mapping[str, Any]], wanted: str | None = None) -> Known:
-    """The release named `wanted`. Without: that of a rollback that was not finished; else, where the last deploy did not end
-    well, the one that was good before it; else the good one before that of the last run. Raises NoReleaseError.
+def select(runs: Iterable[Mapping[str, Any]], name: str | None = None) -> KnownRelease:
+    """The release named `name`. Without a name: the release of an interrupted rollback; else, if the last deploy did not end
+    well, the release that was good before it; else the good release before that of the last run. Raises NoReleaseError.
 
-    Good is a release whose last deploy ended well and that nobody has gone back from since: one that failed is never chosen.
+    A release is good if its last deploy ended well and nobody has gone back from it since: one that failed is never chosen.
     """
     past = _Past()
     for run in runs:
         if isinstance(run.get("releases"), dict) and run["releases"]:
             past.add(run)
     good = [past.known[ids] for ids in past.good]
-    if wanted is not None:
-        named = [one for one in past.known.values() if any(identity == wanted for _, identity in one.ids)]
+    if name is not None:
+        named = [release for release in past.known.values() if any(identity == name for _, identity in release.ids)]
         if not named:
-            raise NoReleaseError(f"release: no run has brought {wanted}; {_listed(good)}")
+            raise NoReleaseError(f"release: no run has brought {name}; {_listed(good)}")
         if named[-1].outcome != "done":
-            raise NoReleaseError(f"release: the last deploy of {wanted} {named[-1].outcome} ({named[-1].at}); {_listed(good)}")
+            raise NoReleaseError(f"release: the last deploy of {name} {named[-1].outcome} ({named[-1].at}); {_listed(good)}")
         return named[-1]
     if past.unfinished_rollback and past.last is not None:
         return past.known[past.last]
     # A last run that failed left what was current before; one that ended well, or changed settings alone, is itself current.
-    candidates = good if past.last != past.current else [one for one in good if one.ids != past.current]
+    candidates = good if past.last != past.current else [release for release in good if release.ids != past.current]
     if not candidates:
         raise NoReleaseError("there is no earlier release whose deploy ended well; see: fleet history")
     return candidates[-1]
 
 
-def _listed(good: list[Known]) -> str:
+def _listed(good: list[KnownRelease]) -> str:
     return f"to go back to there are: {', '.join(map(str, reversed(good)))}" if good else "there is none to go back to yet"

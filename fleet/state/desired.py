@@ -1,9 +1,14 @@
-"""The state a machine should have, as plain values. Roles make it, `roles.diff` compares it, `roles.apply` brings it about."""
+"""The state that a machine should have, as plain values: roles make it, `fleet.state.diff` compares it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import sha256
+
+
+def revision(*parts: bytes) -> str:
+    """The revision of what a unit runs: 12 hex digits of the hash of all that goes in."""
+    return sha256(b"\0".join(parts)).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

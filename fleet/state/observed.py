@@ -1,12 +1,11 @@
-"""One shell command that says all we need to know of a machine, and what its output means.
+"""The probe: one shell command that reports all that a run has to know of a machine, and what its output means.
 
-It runs with sh and coreutils alone, as root, on a machine that nothing was installed on yet; Python, systemd and dpkg
-are reported where they are. Lines are `kind<TAB>fields…`; what is not there prints nothing.
+The command needs sh and coreutils alone and runs as root, also on a machine that nothing was installed on yet; it reports Python,
+systemd and dpkg if they are there. Lines are `kind<TAB>fields…`; what is missing prints nothing.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -14,25 +13,21 @@ from dataclasses import dataclass, field, replace
 from fleet.plan import facts, gpu
 from fleet.plan.facts import MachineFacts
 from fleet.plan.gpu import GpuReport
-from fleet.rollout import lock
+from fleet.state.paths import RELEASES, RUNTIME_UNITS, UNITS
+from fleet_node.protocol import STATE_FOLDER, UNVERIFIED
 
-# Every path we manage lies under these; of the first, whose files are few and small, the content is hashed.
-HASHED = (
-    "/etc/fleet",
-    "/etc/redis",
-    "/etc/systemd/system/fleet.slice",
-    "/etc/systemd/system/fleet.target",
-    "/etc/systemd/system/fleet-gpu.service",
-    "/opt/fleet/gpu",
-    "/etc/apt/sources.list.d/fleet-nvidia.sources",
-    "/etc/apt/keyrings/fleet-nvidia.asc",
-    "/etc/modprobe.d/fleet-nvidia.conf",
-    "/etc/systemd/system/celery-*.service",
-    "/run/systemd/system/celery-*-surge.service",
-    "/etc/systemd/system/redis-server.service.d",
-)
-LISTED = ("/opt/fleet", "/var/lib/fleet", "/var/lib/celery")  # the directories, one level deep
-RELEASES = "/opt/fleet/releases"
+STAMP = "cksum <{folder}/history.jsonl 2>/dev/null || echo none"
+"""sh that prints another line as soon as some run has ended and was recorded in the history."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """All that the probe looks at, as `fleet.state.role.watched` adds it up. paths, units: shell patterns."""
+
+    packages: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class RunningUnit:
 
 @dataclass(frozen=True)
 class ObservedMachine:
-    """What the probe saw. memory in bytes; python as `3.11`, empty where there is none."""
+    """What the probe reported. memory in bytes; python as `3.11`, empty if there is none. units: by name, those that exist."""
 
     memory: int = 0
     cores: int = 0
@@ -76,7 +71,7 @@ class ObservedMachine:
     users: frozenset[str] = frozenset()
     paths: dict[str, ObservedPath] = field(default_factory=dict)
     units: dict[str, RunningUnit] = field(default_factory=dict)
-    unjudged: frozenset[str] = frozenset()  # units whose last step was cut off
+    unverified: frozenset[str] = frozenset()  # units whose last step was cut off before it was verified
 
     @property
     def facts(self) -> MachineFacts:
@@ -84,11 +79,10 @@ class ObservedMachine:
         return MachineFacts(self.cores, self.memory, self.gpus.count, self.gpus)
 
 
-def command(packages: Iterable[str], users: Iterable[str], destdir: str = "") -> str:
+def command(watched: Watched, destdir: str = "") -> str:
     """The probe, as one sh command. With `destdir`, paths are looked for below it."""
-    hashed = " ".join(destdir + path for path in HASHED)  # unquoted: the shell expands the patterns
-    listed = " ".join(shlex.quote(destdir + path) for path in LISTED)
-    # /usr/bin/python3 is what releases are built with; where its link says the version it is not started: 11 of 28 ms of CPU.
+    paths = " ".join(destdir + pattern for pattern in watched.paths)  # unquoted: the shell expands the patterns
+    # /usr/bin/python3 is what releases are built with. If its link names the version it is not started: 11 of 28 ms of CPU.
     return f"""
 export LC_ALL=C
 {facts.SHELL}python=$(readlink -f /usr/bin/python3)
@@ -96,25 +90,28 @@ case ${{python##*/}} in
   python3.[0-9] | python3.[0-9][0-9]) printf 'python\\t%s\\n' "${{python##*/python}}" ;;
   *) printf 'python\\t%s\\n' "$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ;;
 esac
-[ ! -d /var/lib/fleet ] || printf 'history\\t%s\\n' "$({lock.STAMP.format(folder=lock.FOLDER)})"
+[ ! -d {STATE_FOLDER} ] || printf 'history\\t%s\\n' "$({STAMP.format(folder=STATE_FOLDER)})"
 printf 'architecture\\t%s\\n' "$(uname -m)"
 printf 'hostname\\t%s\\n' "$(uname -n)"
 printf 'os\\t%s\\n' "$(. /etc/os-release 2>/dev/null && echo "$ID $VERSION_ID")"
 printf 'addresses\\t%s\\n' "$(hostname -I 2>/dev/null)"
-dpkg-query -W -f 'package\\t${{Package}}\\t${{db:Status-Status}}\\n' {" ".join(map(shlex.quote, packages))} 2>/dev/null
-getent passwd {" ".join(map(shlex.quote, users))} | while IFS=: read -r name rest; do printf 'user\\t%s\\n' "$name"; done
-find -H {hashed} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
+dpkg-query -W -f 'package\\t${{Package}}\\t${{db:Status-Status}}\\n' {_words(watched.packages)} 2>/dev/null
+getent passwd {_words(watched.users)} | while IFS=: read -r name rest; do printf 'user\\t%s\\n' "$name"; done
+find -H {paths} -maxdepth 0 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
 find -H {shlex.quote(destdir + RELEASES)} -maxdepth 2 -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
-find -H {listed} -maxdepth 1 -type d -printf 'path\\t%y\\t%u\\t%g\\t%m\\t%p\\n' 2>/dev/null
-find {hashed} -maxdepth 2 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^\\([0-9a-f]*\\)  /digest\\t\\1\\t/'
+find {paths} -maxdepth 0 -type f -exec sha256sum {{}} + 2>/dev/null | sed 's/^\\([0-9a-f]*\\)  /digest\\t\\1\\t/'
 if [ -z {shlex.quote(destdir)} ] && [ -d /run/systemd/system ]; then
-  cd /etc/systemd/system
-  set -- redis-server.service fleet.slice fleet.target fleet-gpu.service
-  for file in celery-*@*.service /run/systemd/system/celery-*-surge.service; do
-    [ -e "$file" ] && set -- "$@" "${{file##*/}}"
+  # A step that was cut off before it was verified: the right worker runs, and nobody knows whether it works.
+  sed 's/^/unverified\\t/' {STATE_FOLDER}/{UNVERIFIED} 2>/dev/null
+  set --
+  for pattern in {" ".join(watched.units)}; do
+    case $pattern in
+      *\\**) for file in {UNITS}/$pattern {RUNTIME_UNITS}/$pattern; do
+          [ -e "$file" ] && set -- "$@" "${{file##*/}}"
+        done ;;
+      *) set -- "$@" "$pattern" ;;
+    esac
   done
-  # A step that was cut off before it was judged: who is meant runs, and nobody knows whether it does so well.
-  sed -n '/"judged": true/!s/.*"units": \\[\\([^]]*\\)\\].*/unjudged\\t\\1/p' /var/lib/fleet/before.json 2>/dev/null
   systemctl show --property=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,MainPID,Description "$@" |
   while IFS='=' read -r key value; do
     case $key in
@@ -130,12 +127,17 @@ printf 'end\\n'
 """
 
 
+def _words(names: Iterable[str]) -> str:
+    return " ".join(map(shlex.quote, names))
+
+
 def parse(lines: Iterable[str], destdir: str = "") -> ObservedMachine:
-    """What the probe's output says. Raises ValueError where it is cut short."""
+    """The machine that the probe's output describes. Raises ValueError if the output is cut short."""
     single: dict[str, str] = {}
-    of_gpus: list[list[str]] = []
+    gpu_lines: list[list[str]] = []
     packages: set[str] = set()
     users: set[str] = set()
+    unverified: set[str] = set()
     paths: dict[str, ObservedPath] = {}
     units: dict[str, RunningUnit] = {}
     unit: dict[str, str] = {}
@@ -143,8 +145,9 @@ def parse(lines: Iterable[str], destdir: str = "") -> ObservedMachine:
     for line in lines:
         kind, *fields = line.split("\t", 5)  # a path, the last of a line, may hold tabs
         if kind == "path":
-            y, owner, group, mode, path = fields
-            paths[path.removeprefix(destdir)] = ObservedPath(y, owner, group, int(mode, 8))
+            file_type, owner, group, mode, path = fields
+            # A pattern that ends with "/" finds directories, and find prints the slash.
+            paths[path.removeprefix(destdir).rstrip("/")] = ObservedPath(file_type, owner, group, int(mode, 8))
         elif kind == "digest":
             name = fields[1].removeprefix(destdir)
             if name in paths:
@@ -155,8 +158,10 @@ def parse(lines: Iterable[str], destdir: str = "") -> ObservedMachine:
             packages.add(fields[0])
         elif kind == "user":
             users.add(fields[0])
+        elif kind == "unverified":
+            unverified.add(fields[0])
         elif kind in gpu.KINDS:
-            of_gpus.append([kind, *fields])
+            gpu_lines.append([kind, *fields])
         elif kind in ("unit-end", "end"):
             if unit.get("LoadState") not in (None, "not-found"):
                 units[unit["Id"]] = _unit(unit)
@@ -174,13 +179,13 @@ def parse(lines: Iterable[str], destdir: str = "") -> ObservedMachine:
         os=single.get("os", ""),
         hostname=single.get("hostname", ""),
         history=single.get("history"),
-        gpus=gpu.parse(of_gpus),
+        gpus=gpu.parse(gpu_lines),
         addresses=tuple(single.get("addresses", "").split()),
         packages=frozenset(packages),
         users=frozenset(users),
         paths=paths,
         units=units,
-        unjudged=frozenset(re.findall(r'"([^"]+)"', single.get("unjudged", ""))),
+        unverified=frozenset(unverified),
     )
 
 

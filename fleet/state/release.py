@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,24 +15,39 @@ from fleet.spec.requirements import merge
 from fleet.spec.settings import Settings
 from fleet.state.archive import pack
 from fleet.state.desired import Directory, File
-from fleet.state.observed import RELEASES, ObservedMachine
-from roles.machine import HOME, USER
+from fleet.state.observed import ObservedMachine
+from fleet.state.paths import HOME, RELEASES, UNITS, USER, VENVS
+from fleet_node.protocol import PROTOCOL
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
 POOL_PACKAGES = ("gevent", "eventlet")
-VENVS = "/opt/fleet/venvs"
 ENVIRONMENT = 1
 """Counts changes in how a venv is made."""
+_DISTRIBUTION_PYTHON = {"debian 12": "3.11", "debian 13": "3.13", "ubuntu 24.04": "3.12"}
+
+
+def python_of(observed: ObservedMachine) -> str:
+    """The Python that a machine has, or will have once the packages are there. ValueError for an unknown distribution."""
+    python = observed.python or _DISTRIBUTION_PYTHON.get(observed.os)
+    if python is None:
+        known = ", ".join(_DISTRIBUTION_PYTHON)
+        raise ValueError(
+            f"no python3, and which one {observed.os or 'this system'} installs is not known (known: {known}); install it"
+        )
+    return python
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release as it is on the control machine. files: paths relative to the release's directory."""
+    """A release. files: what the control machine builds it from, with paths relative to the release's directory; none for a
+    release that is on the machines already. protocol: the `fleet_node.protocol` that its fleet_node speaks; 0 if it has none.
+    """
 
     id: str
     app: str
-    files: tuple[File, ...]
+    files: tuple[File, ...] = ()
+    protocol: int = PROTOCOL
 
     @property
     def path(self) -> str:
@@ -45,9 +59,9 @@ class Release:
         """PYTHONPATH of everything that runs in it."""
         return f"{self.path}/src:{self.path}/node"
 
-    def is_built(self, seen: ObservedMachine) -> bool:
+    def is_built(self, observed: ObservedMachine) -> bool:
         """Whether the machine has it, whole: release.json is written last."""
-        return f"{self.path}/release.json" in seen.paths
+        return f"{self.path}/release.json" in observed.paths
 
     def archive(self) -> bytes:
         """What travels to a machine to build it there."""
@@ -55,31 +69,33 @@ class Release:
         return pack([*(Directory(folder) for folder in folders if folder != "/"), *self.files], destdir=self.path)
 
 
+def on_machine(identity: str, app: str, observed: ObservedMachine) -> Release:
+    """A release that an earlier run has brought to a machine. Whether it is still there: `Release.is_built`."""
+    markers = (path.rpartition("/protocol-")[2] for path in observed.paths if path.startswith(f"{RELEASES}/{identity}/protocol-"))
+    return Release(identity, app, (), next((int(number) for number in markers if number.isdecimal()), 0))
+
+
 def of(settings: Settings, pools: tuple[str, ...], python: str) -> Release:
     """The release that the sources make for machines with this Python (`3.11`). Its id is the hash of all that goes in.
 
-    Raises OSError for a source that can't be read.
+    Raises OSError for a source that cannot be read.
     """
-    exclude = tuple(settings.app_exclude)
-    return _of(settings.celery_app, Path(settings.app_source), settings.app_requirements, exclude, pools, python)
-
-
-@cache  # a run asks once a host, and reads the sources once
-def _of(app: str, source: Path, app_requirements: str, exclude: tuple[str, ...], pools: tuple[str, ...], python: str) -> Release:
+    source = Path(settings.app_source)
     requirements = merge(
-        (source / app_requirements).read_text(),
+        (source / settings.app_requirements).read_text(),
         ((REQUIREMENTS / f"{pool}.txt").read_text() for pool in POOL_PACKAGES if pool in pools),
     )
     files = [
-        *_tree(source, "/src", exclude),
+        *_tree(source, "/src", settings.app_exclude),
         *_tree(ROOT / "fleet_node", "/node/fleet_node", ["__pycache__"]),
         File("/requirements.txt", requirements.encode()),
         File("/uv.txt", (REQUIREMENTS / "uv.txt").read_bytes()),
+        File(f"/protocol-{PROTOCOL}", b""),
     ]
     digest = sha256(python.encode())
     for file in sorted(files, key=lambda file: file.path):
         digest.update(f"\0{file.path}\0{file.mode:o}\0{file.digest}".encode())
-    return Release(digest.hexdigest()[:12], app, tuple(files))
+    return Release(digest.hexdigest()[:12], settings.celery_app, tuple(files))
 
 
 def _tree(top: Path, prefix: str, exclude: Iterable[str], above: frozenset[Path] = frozenset()) -> Iterator[File]:
@@ -95,10 +111,10 @@ def _tree(top: Path, prefix: str, exclude: Iterable[str], above: frozenset[Path]
             yield File(f"{prefix}/{path.name}", path.read_bytes(), mode)
 
 
-def build_command(release: Release, kept: int) -> str:
-    """sh that builds the release from its archive on stdin (base64), and then lets go of the oldest above `kept`.
+def build_command(release: Release, retained: int) -> str:
+    """sh that builds the release from its archive on stdin (base64), and then removes the oldest releases above `retained`.
 
-    Releases that a unit file names are kept. release.json is written last: what is cut short is built anew.
+    A release that a unit file names stays. release.json is written last: a build that is cut short starts anew.
     """
     uv_version = re.search(rb"^uv==(\S+)", (REQUIREMENTS / "uv.txt").read_bytes(), re.MULTILINE)
     assert uv_version is not None  # noqa: S101 - our own file
@@ -143,30 +159,32 @@ sync -f .
 printf '%s\\n' {shlex.quote(about)} >release.json
 sync -f .
 cd {RELEASES}
-ls -1t | tail -n +{kept + 1} | while read -r old; do
-  grep -qsF "{RELEASES}/$old/" /etc/systemd/system/celery-*.service || rm -rf "./$old"
+ls -1t | tail -n +{retained + 1} | while read -r old; do
+  grep -qsF "{RELEASES}/$old/" {UNITS}/celery-*.service || rm -rf "./$old"
 done
 used=$(readlink {RELEASES}/*/venv || true)  # the venv of an old release may be a folder of its own
-for one in {VENVS}/*; do
-  case $used in *"$one"*) ;; *) rm -rf "$one" ;; esac
+for venv in {VENVS}/*; do
+  case $used in *"$venv"*) ;; *) rm -rf "$venv" ;; esac
 done
 """
 
 
 def check_command(release: Release) -> str:
-    """sh that imports the app as a worker will, with the environment that it gets as NAME=value lines on stdin.
+    """sh that imports the app as a worker will, with the worker's environment as NAME=value lines on stdin.
 
-    It prints the names of its tasks as JSON; where the import fails, the traceback's last line on stderr, and exit 1.
+    It prints an AppDescription. If the import fails, it prints the traceback's last line on stderr and exits with 1.
     """
-    return _as_worker(release, "fleet_node.app.check", [release.app])
+    return _as_worker(release, "check", [release.app])
 
 
 def unregistered_command(release: Release, queues: Iterable[str]) -> str:
-    """sh that prints, as JSON, which tasks wait or are in flight and are none of this release's. Environment as above."""
-    return _as_worker(release, "fleet_node.app.unregistered", [release.app, *queues])
+    """sh that prints which tasks wait or are in flight and are unknown to this release (UnregisteredTasks). stdin: as above."""
+    return _as_worker(release, "unregistered", [release.app, *queues])
 
 
-def _as_worker(release: Release, module: str, arguments: Iterable[str]) -> str:
+def _as_worker(release: Release, program: str, arguments: Iterable[str]) -> str:
+    # Releases from before protocol 1 have these programs at the top. Delete the difference with fleet/rollout/legacy.py.
+    module = f"fleet_node.app.{program}" if release.protocol else f"fleet_node.{program}"
     return (
         f"cd {HOME} && exec runuser -u {USER} -- env -i PATH=/usr/bin:/bin HOME={HOME} LANG=C.UTF-8 "
         f"PYTHONPATH={release.python_path} {release.path}/venv/bin/python -m {module} {' '.join(map(shlex.quote, arguments))}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +15,19 @@ import pytest
 import testinfra
 from celery import Celery
 
-from fleet.broker.urls import celery_variables
 from fleet.inventory import ssh
 from fleet.inventory.ask import ask_machines
 from fleet.inventory.read import read_inventory
-from fleet.plan import facts
+from fleet.plan import facts, process
+from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan, resolved
-from fleet.plan.sizing import SizedWorker
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 from fleet.spec.mistakes import SpecError
+from fleet.spec.urls import celery_variables
 
 _PLAN = pytest.StashKey[Plan]()
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One worker process that should run: `celery-<role>@<number>.service` on `host`."""
-
-    host: str
-    role: str
-    number: int
-    sized: SizedWorker
-
-    @property
-    def unit(self) -> str:
-        return f"celery-{self.role}@{self.number}.service"
-
-    @property
-    def node(self) -> str:
-        """Its name in Celery, but for the machine's host name after the @."""
-        return f"{self.role}-worker-{self.number}@"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,8 +64,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "machine" in metafunc.fixturenames:
         metafunc.parametrize("machine", list(fleet.hosts), scope="session")
     if "instance" in metafunc.fixturenames:
-        instances = [Instance(one.host, one.role, number, one.sized) for one, number in _plan(metafunc.config).instances]
-        metafunc.parametrize("instance", instances, ids=lambda one: f"{one.host}-{one.role}@{one.number}", scope="session")
+        instances = _plan(metafunc.config).instances
+        metafunc.parametrize("instance", instances, ids=lambda instance: str(instance).replace(":", "-"), scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -152,9 +132,9 @@ def node_name(connect: Any) -> Any:
     """node_name(instance) → its whole name in Celery."""
     names: dict[str, str] = {}
 
-    def _node_name(one: Instance) -> str:
-        if one.host not in names:
-            names[one.host] = connect(one.host).check_output("hostname")
-        return one.node + names[one.host]
+    def _node_name(instance: Instance) -> str:
+        if instance.host not in names:
+            names[instance.host] = connect(instance.host).check_output("hostname")
+        return process.node(instance.role, instance.number, names[instance.host])
 
     return _node_name

@@ -5,10 +5,10 @@ from typing import Any
 
 from celery import Celery
 
+from fleet.plan import process
+from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
 from fleet.spec.fleet import Fleet
-from roles import worker as role
-from tests.host.conftest import Instance
 
 CGROUP = "/sys/fs/cgroup"
 PAGE = 4096  # bytes: what the kernel rounds down to
@@ -29,7 +29,7 @@ def test_process_has_the_flags_that_were_asked_for(connect: Any, instance: Insta
     pid = _property(host, instance.unit, "MainPID")
     running = host.check_output("tr '\\0' '\\n' </proc/%s/cmdline", pid).splitlines()
     hostname = node_name(instance).split("@")[1]
-    wanted = [word.replace("%H", hostname) for word in role.arguments(instance.role, instance.sized, instance.number)]
+    wanted = [word.replace("%H", hostname) for word in process.arguments(instance.role, instance.sized, instance.number)]
     app = fleet.hosts[instance.host].settings.celery_app
     assert running[running.index("-A") :] == ["-A", app, "worker", *wanted]
 

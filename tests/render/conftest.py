@@ -6,22 +6,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fleet.engine.run import Run
 from fleet.inventory.read import read_inventory
 from fleet.plan.gpu import Device, GpuReport
 from fleet.plan.plan import Plan, resolved
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
-from fleet.state import release
 from fleet.state.desired import File, State
 from fleet.state.observed import ObservedMachine
-from roles import worker
+from roles import broker, gpu, machine, worker
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {secrets.BROKER_WORKER: "worker/password", secrets.BROKER_MONITOR: "monitor-password"}
@@ -36,10 +36,14 @@ def fleet() -> Fleet:
     return load_fleet(read_inventory(ROOT / "inventory" / "prod.py"))
 
 
+def run_of(fleet: Fleet, secrets: Mapping[str, str] = SECRETS) -> Run:
+    """A run over machines that are all alike."""
+    return Run(fleet, secrets, (machine, gpu, broker, worker), dict.fromkeys(fleet.hosts, MACHINE), plan_of(fleet))
+
+
 def state_of(fleet: Fleet, host: str) -> State:
     """What the workers of `host` should be."""
-    me = fleet.hosts[host]
-    return worker.desired(plan_of(fleet), me, release.of(me.settings, fleet.pools, MACHINE.python), SECRETS)
+    return worker.desired(run_of(fleet), fleet.hosts[host])
 
 
 def plan_of(fleet: Fleet) -> Plan:

@@ -1,7 +1,7 @@
 """What the broker's configuration says."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,15 +10,21 @@ from redis import AuthenticationError, Redis
 
 from fleet.spec.fleet import Fleet
 from fleet.spec.secrets import BROKER_WORKER
+from fleet.state.desired import State
 from roles import broker
-from tests.render.conftest import MACHINE, SECRETS, content, file_of
+from tests.render.conftest import SECRETS, content, file_of, run_of
 from tests.unit.shop_support import answering, free_port, process
 
 WORKER = SECRETS[BROKER_WORKER]
 
 
+def state_of(fleet: Fleet, secrets: Mapping[str, str] = SECRETS) -> State:
+    """What the broker's machine should have of it."""
+    return broker.desired(run_of(fleet, secrets), fleet.hosts[fleet.broker_host])
+
+
 def test_redis_keeps_what_it_is_given(fleet: Fleet) -> None:
-    lines = content(broker.desired(fleet, SECRETS, MACHINE), "/etc/redis/redis.conf").splitlines()
+    lines = content(state_of(fleet), "/etc/redis/redis.conf").splitlines()
     assert "bind 10.0.0.10 127.0.0.1" in lines
     assert "appendonly yes" in lines
     assert "maxmemory-policy noeviction" in lines
@@ -26,7 +32,7 @@ def test_redis_keeps_what_it_is_given(fleet: Fleet) -> None:
 
 
 def test_passwords_are_there_as_hashes_only(fleet: Fleet) -> None:
-    state = broker.desired(fleet, SECRETS, MACHINE)
+    state = state_of(fleet)
     for file in state.files:
         for secret in SECRETS.values():
             assert secret.encode() not in file.content
@@ -62,7 +68,7 @@ def test_whoever_has_not_logged_in_may_do_nothing(fleet: Fleet, tmp_path: Path) 
 def free_redis(fleet: Fleet, folder: Path) -> Iterator[int]:
     """A Redis of our own with the broker's users, and a file that it keeps."""
     users = folder / "users.acl"
-    users.write_text(content(broker.desired(fleet, SECRETS, MACHINE), "/etc/redis/users.acl"))
+    users.write_text(content(state_of(fleet), "/etc/redis/users.acl"))
     port = free_port()
     options = ["--bind", "127.0.0.1", "--appendonly", "yes", "--dir", str(folder), "--aclfile", str(users)]
     with process(["redis-server", "--port", str(port), *options], folder / "log"):
@@ -71,8 +77,8 @@ def free_redis(fleet: Fleet, folder: Path) -> Iterator[int]:
 
 
 def test_a_new_password_is_a_new_revision(fleet: Fleet) -> None:
-    before = broker.desired(fleet, SECRETS, MACHINE).units
-    after = broker.desired(fleet, {**SECRETS, "BROKER_MONITOR_PASSWORD": "another"}, MACHINE).units
+    before = state_of(fleet).units
+    after = state_of(fleet, {**SECRETS, "BROKER_MONITOR_PASSWORD": "another"}).units
     assert before != after
 
 

@@ -23,7 +23,7 @@ def test_a_step_that_fails_on_one_machine_is_put_back_on_all(pyinfra: Pyinfra) -
     assert "[@fake/web2.example.com] celery-web@1.service does not consume default" in " ".join(output.split())
     assert output.count("well itself, and put back with @fake/web2.example.com") == 6  # every other host of the step
     assert output.count("Starting nested operation: Put back the old files and workers") == 6
-    assert "Let go of the old files" not in output
+    assert "Commit the step" not in output
     assert "What every worker of this run is now" in output
 
 

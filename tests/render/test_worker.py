@@ -12,7 +12,7 @@ from fleet.spec.fleet import Fleet
 from fleet.spec.reliability import RELIABILITY, TRANSPORT
 from fleet.state import release
 from roles import gpu, worker
-from tests.render.conftest import MACHINE, SECRETS, content, file_of, plan_of, state_of
+from tests.render.conftest import MACHINE, SECRETS, content, file_of, plan_of, run_of, state_of
 
 WEB, BATCH, GPU = "web1.example.com", "batch1.example.com", "gpu1.example.com"
 
@@ -129,9 +129,7 @@ def test_an_environment_value_is_what_the_process_sees(fleet: Fleet) -> None:
 
 
 def revision(fleet: Fleet, secrets: Mapping[str, str] = SECRETS) -> str | None:
-    me = fleet.hosts[WEB]
-    new = release.of(me.settings, ("gevent",), MACHINE.python)
-    return worker.desired(plan_of(fleet), me, new, secrets).units[-1].revision
+    return worker.desired(run_of(fleet, secrets), fleet.hosts[WEB]).units[-1].revision
 
 
 def test_the_revision_follows_unit_environment_and_release(fleet: Fleet) -> None:
@@ -189,7 +187,7 @@ def test_a_gpu_worker_sees_its_device_and_may_open_no_other(fleet: Fleet) -> Non
 
 
 def test_the_watch_is_on_machines_with_devices_alone(fleet: Fleet) -> None:
-    plan = plan_of(fleet)
-    watch = gpu.desired(plan, fleet.hosts[GPU])
+    run = run_of(fleet)
+    watch = gpu.desired(run, fleet.hosts[GPU])
     assert "--prepare --compute-mode default" in content(watch, gpu.UNIT_PATH)
-    assert gpu.desired(plan, fleet.hosts[WEB]).units == ()
+    assert gpu.desired(run, fleet.hosts[WEB]).units == ()

@@ -2,8 +2,9 @@
 
 from pyinfra.context import host
 
-from fleet.engine.driver import DriverProbe, install
+from fleet.engine.driver import DriverProbe, install, watched_by
 from fleet.spec.nvidia import Nvidia
+from roles import driver
 
 nvidia = Nvidia(driver="debian")
-install(nvidia, host.get_fact(DriverProbe, nvidia))
+install(driver, nvidia, host.get_fact(DriverProbe, watched_by(driver, nvidia)))

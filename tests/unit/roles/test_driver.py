@@ -8,8 +8,8 @@ import pytest
 from fleet.spec import openpgp
 from fleet.spec.nvidia import Nvidia
 from fleet.state.desired import State
+from fleet.state.driver import DriverError, ObservedDriver, Target, parse
 from roles import driver
-from roles.driver import DriverError, Seen, Target
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-bookworm-automatic.gpg")
 BOOKWORM = "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8"
@@ -32,12 +32,12 @@ def sources(state: State) -> str:
     return "".join(file.content.decode() for file in state.files if file.path == driver.SOURCES)
 
 
-def seen(*targets: Target, headers: bool = True, kernel: str = KERNEL) -> Seen:
-    return Seen(driver.parse(OUTPUT).machine, kernel, booted=True, headers=headers, targets=targets)
+def observed(*targets: Target, headers: bool = True, kernel: str = KERNEL) -> ObservedDriver:
+    return ObservedDriver(parse(OUTPUT).machine, kernel, booted=True, headers=headers, targets=targets)
 
 
 def test_what_the_probe_says() -> None:
-    found = driver.parse(OUTPUT)
+    found = parse(OUTPUT)
     assert (found.kernel, found.booted, found.headers, found.works) == (KERNEL, True, True, False)
     vendor = Target(
         "https://vendor.example.com/", "stable", "main", "Vendor", "/etc/apt/keyrings/v.gpg", "/etc/apt/sources.list.d/v.list"
@@ -47,27 +47,27 @@ def test_what_the_probe_says() -> None:
 
 
 def test_the_mirror_that_is_used_gets_the_components_that_it_leaves_out() -> None:
-    state = driver.sources(DEBIAN, driver.parse(OUTPUT))
+    state = driver.sources(DEBIAN, parse(OUTPUT))
     assert sources(state) == f"Types: deb\nURIs: {MIRROR}\nSuites: bookworm\nComponents: contrib non-free non-free-firmware\n"
 
 
 def test_its_own_file_is_not_what_it_goes_by() -> None:
     ours = [Target(MIRROR, "bookworm", name, "Debian", "", driver.SOURCES) for name in driver.NON_FREE]
-    assert driver.sources(DEBIAN, seen(MAIN, *ours)) == driver.sources(DEBIAN, seen(MAIN))
+    assert driver.sources(DEBIAN, observed(MAIN, *ours)) == driver.sources(DEBIAN, observed(MAIN))
     firmware = Target(MIRROR, "bookworm", "non-free-firmware", "Debian", "", "/etc/apt/sources.list")
-    assert "Components: contrib non-free\n" in sources(driver.sources(DEBIAN, seen(MAIN, firmware)))
+    assert "Components: contrib non-free\n" in sources(driver.sources(DEBIAN, observed(MAIN, firmware)))
 
 
 def test_a_machine_that_has_them_all_gets_no_file() -> None:
     own = [Target(MIRROR, "bookworm", name, "Debian", "", "/etc/apt/sources.list") for name in driver.NON_FREE]
-    state = driver.sources(DEBIAN, seen(MAIN, *own))
+    state = driver.sources(DEBIAN, observed(MAIN, *own))
     assert sources(state) == ""
     assert driver.SOURCES in state.only
 
 
 def test_a_machine_without_a_mirror_is_refused() -> None:
     with pytest.raises(DriverError, match="apt reads no mirror of Debian's on this machine"):
-        driver.sources(DEBIAN, seen())
+        driver.sources(DEBIAN, observed())
 
 
 @pytest.mark.parametrize(
@@ -83,18 +83,18 @@ def test_a_machine_without_a_mirror_is_refused() -> None:
     ],
 )
 def test_the_headers_of_the_kernel_and_of_those_that_come(kernel: str, flavour: str) -> None:
-    packages = driver.packages(DEBIAN, seen(MAIN, kernel=kernel)).packages
+    packages = driver.packages(DEBIAN, observed(MAIN, kernel=kernel)).packages
     wanted = [f"linux-headers-{kernel}", *([f"linux-headers-{flavour}"] if flavour else [])]
     assert list(packages) == [*wanted, "nvidia-kernel-dkms", "nvidia-smi", "libcuda1", "nvidia-persistenced"]
 
 
 def test_a_kernel_whose_headers_are_gone_is_refused() -> None:
     with pytest.raises(DriverError, match=f"the mirror has no linux-headers-{KERNEL} any more"):
-        driver.packages(DEBIAN, seen(MAIN, headers=False))
+        driver.packages(DEBIAN, observed(MAIN, headers=False))
 
 
 def test_the_toolkit_comes_when_it_is_asked_for() -> None:
-    assert "nvidia-cuda-toolkit" in driver.packages(Nvidia(driver="debian", cuda_toolkit="debian"), seen(MAIN)).packages
+    assert "nvidia-cuda-toolkit" in driver.packages(Nvidia(driver="debian", cuda_toolkit="debian"), observed(MAIN)).packages
 
 
 def vendor(key: Path, fingerprint: str = BOOKWORM) -> Nvidia:
@@ -103,11 +103,11 @@ def vendor(key: Path, fingerprint: str = BOOKWORM) -> Nvidia:
 
 
 def test_a_vendors_repository_is_signed_by_the_key_that_was_meant() -> None:
-    state = driver.sources(vendor(KEYRING), seen(MAIN))
+    state = driver.sources(vendor(KEYRING), observed(MAIN))
     assert sources(state) == f"Types: deb\nURIs: https://vendor.example.com/\nSuites: ./\nSigned-By: {driver.KEY}\n"
     assert [file.content for file in state.files if file.path == driver.KEY] == [KEYRING.read_bytes()]
     with pytest.raises(DriverError, match=f"fingerprint: {'0' * 40}, and {KEYRING} has {BOOKWORM}"):
-        driver.sources(vendor(KEYRING, "0" * 40), seen(MAIN))
+        driver.sources(vendor(KEYRING, "0" * 40), observed(MAIN))
 
 
 def test_the_fingerprint_of_a_key_armored_or_not(tmp_path: Path) -> None:
@@ -122,6 +122,6 @@ def test_what_is_no_key_is_refused(data: bytes, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_bytes(data)
     with pytest.raises(DriverError, match=r"nvidia\.repository\.key"):
-        driver.sources(vendor(file), seen(MAIN))
+        driver.sources(vendor(file), observed(MAIN))
     with pytest.raises(DriverError, match="No such file"):
-        driver.sources(vendor(tmp_path / "none"), seen(MAIN))
+        driver.sources(vendor(tmp_path / "none"), observed(MAIN))

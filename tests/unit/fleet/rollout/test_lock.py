@@ -5,49 +5,55 @@ import os
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleet.rollout import lock
+from fleet.state.observed import STAMP
 
 HERE = f"somebody@{socket.gethostname()}"
 
 
-def sh(command: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+def sh(command: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["sh", "-c", command], input=stdin, capture_output=True, text=True, check=False)
+
+
+def release(run: dict[str, Any], ended: dict[str, Any], folder: str) -> "subprocess.CompletedProcess[str]":
+    return sh(lock.release_command(run, folder), json.dumps({**run, **ended}))
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
-    first, second = {**lock.about("deploy.py"), "pid": 1}, {**lock.about("restart.py"), "pid": 2}
-    assert sh(lock.take_command(first, str(tmp_path))).returncode == 0
-    refused = sh(lock.take_command(second, str(tmp_path)))
+    first, second = {**lock.describe_run("deploy.py"), "pid": 1}, {**lock.describe_run("restart.py"), "pid": 2}
+    assert sh(lock.acquire_command(first, str(tmp_path))).returncode == 0
+    refused = sh(lock.acquire_command(second, str(tmp_path)))
     assert refused.returncode == 75
     assert json.loads(refused.stdout) == first
     # Who does not hold it cannot give it back.
-    sh(lock.give_command(second, {"outcome": "failed"}, str(tmp_path)))
+    release(second, {"outcome": "failed"}, str(tmp_path))
     assert (tmp_path / "lock").exists()
-    sh(lock.give_command(first, {"outcome": "done"}, str(tmp_path)))
+    release(first, {"outcome": "done"}, str(tmp_path))
     assert not (tmp_path / "lock").exists()
-    assert sh(lock.take_command(second, str(tmp_path))).returncode == 0
+    assert sh(lock.acquire_command(second, str(tmp_path))).returncode == 0
 
 
 def test_what_was_planned_before_another_run_ended_is_not_done(tmp_path: Path) -> None:
     """Whoever runs pyinfra without -y may sit before its question for an hour."""
     here = str(tmp_path)
-    planned = sh(lock.STAMP.format(folder=here)).stdout.strip()
-    other, mine = {**lock.about("deploy.py"), "pid": 1}, {**lock.about("deploy.py"), "pid": 2}
-    assert sh(lock.take_command(other, here, planned)).returncode == 0
-    assert sh(lock.take_command(mine, here, planned)).returncode == 75
-    sh(lock.give_command(other, {"outcome": "done"}, here))
-    refused = sh(lock.take_command(mine, here, planned))
+    planned = sh(STAMP.format(folder=here)).stdout.strip()
+    other, own = {**lock.describe_run("deploy.py"), "pid": 1}, {**lock.describe_run("deploy.py"), "pid": 2}
+    assert sh(lock.acquire_command(other, here, planned)).returncode == 0
+    assert sh(lock.acquire_command(own, here, planned)).returncode == 75
+    release(other, {"outcome": "done"}, here)
+    refused = sh(lock.acquire_command(own, here, planned))
     assert (refused.returncode, (tmp_path / "lock").exists()) == (76, False)
-    now = sh(lock.STAMP.format(folder=here)).stdout.strip()
-    assert sh(lock.take_command(mine, here, now)).returncode == 0
+    now = sh(STAMP.format(folder=here)).stdout.strip()
+    assert sh(lock.acquire_command(own, here, now)).returncode == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is full")
 def test_a_full_disk_is_no_other_run(tmp_path: Path) -> None:
-    command = lock.take_command(lock.about("deploy.py"), str(tmp_path)).replace('>"$new"', ">/dev/full")
+    command = lock.acquire_command(lock.describe_run("deploy.py"), str(tmp_path)).replace('>"$new"', ">/dev/full")
     done = sh(command)
     assert done.returncode not in (0, 75), done
     assert "error" in done.stderr or "No space left" in done.stderr
@@ -56,9 +62,9 @@ def test_a_full_disk_is_no_other_run(tmp_path: Path) -> None:
 
 def test_every_run_is_recorded(tmp_path: Path) -> None:
     for outcome in ("done", "failed"):
-        run = lock.about('it\'s a "deploy"')
-        assert sh(lock.take_command(run, str(tmp_path))).returncode == 0
-        assert sh(lock.give_command(run, {"outcome": outcome, "seconds": 1.5}, str(tmp_path))).returncode == 0
+        run = lock.describe_run('it\'s a "deploy"')
+        assert sh(lock.acquire_command(run, str(tmp_path))).returncode == 0
+        assert release(run, {"outcome": outcome, "seconds": 1.5}, str(tmp_path)).returncode == 0
     runs = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [run["outcome"] for run in runs] == ["done", "failed"]
     assert runs[0]["what"] == 'it\'s a "deploy"'
@@ -76,10 +82,18 @@ def test_a_run_that_is_alive_here_is_at_work() -> None:
 
 def test_the_lock_tells_who_and_whether_they_are_still_at_work() -> None:
     alive = json.dumps({"who": HERE, "pid": os.getpid(), "at": "2026-11-21T12:00:00Z", "what": "deploy.py"})
-    said = lock.explain(alive, "inventory/prod.py")
-    assert said.startswith(f"deploy.py by {HERE} (process {os.getpid()}) holds the lock since 2026-11-21T12:00:00Z, if it is not")
+    text = lock.explain(alive, "inventory/prod.py")
+    assert text.startswith(f"deploy.py by {HERE} (process {os.getpid()}) holds the lock since 2026-11-21T12:00:00Z, if it is not")
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
     dead = lock.explain(alive.replace(str(os.getpid()), str(ended.pid)), "inventory/prod.py")
     assert "which is not running any more: fleet unlock inventory/prod.py" in dead
     assert "fleet unlock inventory/prod.py" in lock.explain("half a li", "inventory/prod.py")
+
+
+def test_an_entry_may_be_longer_than_an_argument(tmp_path: Path) -> None:
+    run = lock.describe_run("deploy.py")
+    assert sh(lock.acquire_command(run, str(tmp_path))).returncode == 0
+    assert release(run, {"outcome": "failed", "errors": ["x" * 300_000]}, str(tmp_path)).returncode == 0
+    assert len(json.loads((tmp_path / "history.jsonl").read_text())["errors"][0]) == 300_000
+    assert not (tmp_path / "lock").exists()

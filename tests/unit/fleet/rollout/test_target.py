@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fleet.rollout.target import NoReleaseError, choose
+from fleet.rollout.target import NoReleaseError, select
 
 
 def run(release: str, outcome: str = "done", what: str = "deploy.py") -> dict[str, Any]:
@@ -19,7 +19,7 @@ RESTART = {"what": "restart.py", "at": "2026-11-21T13:00:00Z", "outcome": "done"
 
 
 @pytest.mark.parametrize(
-    ("runs", "wanted"),
+    ("runs", "expected"),
     [
         ([run("a"), run("b")], "a"),
         ([run("a"), run("b"), RESTART], "a"),
@@ -38,17 +38,17 @@ RESTART = {"what": "restart.py", "at": "2026-11-21T13:00:00Z", "outcome": "done"
         ([run("a"), run("b", "failed"), run("b"), run("c")], "b"),  # mended, it seems: by its last run
     ],
 )
-def test_the_last_good_one_that_is_not_the_current_one(runs: list[dict[str, Any]], wanted: str) -> None:
-    assert choose(runs).ids == (("3.11", wanted),)
+def test_the_last_good_one_that_is_not_the_current_one(runs: list[dict[str, Any]], expected: str) -> None:
+    assert select(runs).ids == (("3.11", expected),)
 
 
 def test_one_by_name() -> None:
     runs = [run("a"), run("b"), run("c"), run("d", "failed")]
-    assert choose(runs, "a").ids == (("3.11", "a"),)
+    assert select(runs, "a").ids == (("3.11", "a"),)
     with pytest.raises(NoReleaseError, match=r"the last deploy of d failed .*: c \(2026-11-21T12:00:00Z\), b \("):
-        choose(runs, "d")
+        select(runs, "d")
     with pytest.raises(NoReleaseError, match="no run has brought x; to go back to there are: c"):
-        choose(runs, "x")
+        select(runs, "x")
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_one_by_name() -> None:
 )
 def test_where_there_is_none_it_is_said(runs: list[dict[str, Any]]) -> None:
     with pytest.raises(NoReleaseError, match="there is no earlier release whose deploy ended well"):
-        choose(runs)
+        select(runs)
 
 
 def test_machines_with_different_pythons_go_back_together() -> None:
     both = {**run("a"), "releases": {"3.11": "a", "3.13": "a13"}}
-    assert choose([both, run("b")], "a13").ids == (("3.11", "a"), ("3.13", "a13"))
+    assert select([both, run("b")], "a13").ids == (("3.11", "a"), ("3.13", "a13"))

@@ -10,16 +10,23 @@ import pytest
 from fleet.state import archive, observed
 from fleet.state.desired import Directory, File, State
 from fleet.state.diff import compare
-from fleet.state.observed import ObservedMachine
+from fleet.state.observed import ObservedMachine, Watched
+
+WATCHED = Watched(
+    packages=("coreutils", "no-such-package"),
+    users=("root", "no-such-user"),
+    paths=("/etc/fleet", "/etc/fleet/*.env", "/opt/fleet", "/etc/systemd/system/celery-*@*.service", "/var/lib/celery/*/"),
+    units=("fleet.target", "celery-*@*.service"),
+)
 
 
 def run(destdir: str) -> ObservedMachine:
-    command = observed.command(("coreutils", "no-such-package"), ("root", "no-such-user"), destdir)
+    command = observed.command(WATCHED, destdir)
     output = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
     return observed.parse(output.splitlines(), destdir)
 
 
-def wanted() -> State:
+def desired() -> State:
     user, group = "root", "root"
     return State(
         directories=(Directory("/etc/fleet", 0o750, user, group), Directory("/opt/fleet", 0o755, user, group)),
@@ -31,19 +38,19 @@ def wanted() -> State:
 
 
 def test_this_machine_is_seen(tmp_path: LocalPath) -> None:
-    seen = run(str(tmp_path))
-    assert seen.cores == len(os.sched_getaffinity(0))
-    assert seen.memory == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert seen.architecture == platform.machine()
-    assert seen.users == {"root"}
-    assert seen.packages == {"coreutils"}
-    assert seen.paths == {}
+    machine = run(str(tmp_path))
+    assert machine.cores == len(os.sched_getaffinity(0))
+    assert machine.memory == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert machine.architecture == platform.machine()
+    assert machine.users == {"root"}
+    assert machine.packages == {"coreutils"}
+    assert machine.paths == {}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="owners can be set by root alone")
 def test_what_the_archive_brought_is_what_was_wanted(tmp_path: LocalPath) -> None:
     destdir = str(tmp_path)
-    changes = compare(wanted(), run(destdir))
+    changes = compare(desired(), run(destdir))
     assert [entry.path for entry in changes.write] == [
         "/etc/fleet",
         "/opt/fleet",
@@ -54,9 +61,9 @@ def test_what_the_archive_brought_is_what_was_wanted(tmp_path: LocalPath) -> Non
     subprocess.run(["sh", "-c", archive.UNPACK], input=packed, text=True, check=True)
     assert (tmp_path / "etc/fleet/web.env").read_bytes() == b"A='x y'\n"
     assert (tmp_path / "etc/fleet/web.env").stat().st_mode & 0o777 == 0o640
-    assert not compare(wanted(), run(destdir)).write
+    assert not compare(desired(), run(destdir)).write
     (tmp_path / "etc/fleet/web.env").write_text("A=2\n")
-    assert [entry.path for entry in compare(wanted(), run(destdir)).write] == ["/etc/fleet/web.env"]
+    assert [entry.path for entry in compare(desired(), run(destdir)).write] == ["/etc/fleet/web.env"]
 
 
 def test_a_directory_that_was_moved_and_linked_stays_linked(tmp_path: LocalPath) -> None:
@@ -64,20 +71,20 @@ def test_a_directory_that_was_moved_and_linked_stays_linked(tmp_path: LocalPath)
     (tmp_path / "opt").mkdir()
     (tmp_path / "opt/fleet").symlink_to(tmp_path / "disk")
     assert run(str(tmp_path)).paths["/opt/fleet"].kind == "d"
-    packed = archive.as_text(archive.pack(wanted().entries, str(tmp_path)))
+    packed = archive.as_text(archive.pack(desired().entries, str(tmp_path)))
     subprocess.run(["sh", "-c", archive.UNPACK], input=packed, text=True, check=True)
     assert (tmp_path / "opt/fleet").is_symlink()
 
 
 def test_a_file_has_the_time_at_which_it_came(tmp_path: LocalPath) -> None:
-    packed = archive.as_text(archive.pack(wanted().files, str(tmp_path)))
+    packed = archive.as_text(archive.pack(desired().files, str(tmp_path)))
     subprocess.run(["sh", "-c", archive.UNPACK], input=packed, text=True, check=True)
     # systemd tells by it that a unit file changed.
     assert (tmp_path / "etc/fleet/web.env").stat().st_mtime > 1e9
 
 
 def test_the_same_content_makes_the_same_archive() -> None:
-    entries = wanted().entries
+    entries = desired().entries
     assert archive.pack(entries) == archive.pack(entries[::-1])
 
 
@@ -105,5 +112,16 @@ end"""
 
 
 def test_the_python_that_releases_are_built_with_is_seen(tmp_path: LocalPath) -> None:
-    found = subprocess.run(["/usr/bin/python3", "-V"], capture_output=True, text=True, check=True).stdout
-    assert found.startswith(f"Python {run(str(tmp_path)).python}.")
+    output = subprocess.run(["/usr/bin/python3", "-V"], capture_output=True, text=True, check=True).stdout
+    assert output.startswith(f"Python {run(str(tmp_path)).python}.")
+
+
+def test_a_pattern_with_a_slash_means_directories_alone(tmp_path: LocalPath) -> None:
+    (tmp_path / "var/lib/celery/web").mkdir(parents=True)
+    (tmp_path / "var/lib/celery/web.db").write_text("an app's own file, of any size: it is not read")
+    assert list(run(str(tmp_path)).paths) == ["/var/lib/celery/web"]
+
+
+def test_units_of_a_step_that_was_cut_off_are_unverified() -> None:
+    lines = ["unverified\tcelery-web@1.service", "unverified\tcelery-web@2.service", "end"]
+    assert observed.parse(lines).unverified == {"celery-web@1.service", "celery-web@2.service"}

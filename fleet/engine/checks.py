@@ -1,0 +1,58 @@
+"""What a run refuses before it changes anything. Pure: each raises FleetError with the text that the user reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fleet.errors import FleetError
+from fleet.lint import Finding
+from fleet.spec.fleet import Fleet
+from fleet.state.observed import ObservedMachine
+
+
+def refuse_data(given: Mapping[str, object], takes: Sequence[str]) -> None:
+    """Raises for `--data` that this script does not read. given: name → value of all that some script reads."""
+    for name, value in given.items():
+        if name not in takes and value is not None:
+            known = f"it takes {' and '.join(takes)}" if takes else "--limit names hosts"
+            raise FleetError(f"{name}: this script takes none by --data; {known}; nothing was changed")
+
+
+def refuse_silence(answers: Mapping[str, ObservedMachine | None]) -> None:
+    """Raises for machines whose probe does not report cores and memory."""
+    silent = [name for name, machine in answers.items() if machine is None or not (machine.cores and machine.memory)]
+    if silent:
+        raise FleetError(
+            f"{', '.join(silent)}: does not say what it has (cores by nproc, memory by /proc/meminfo); nothing was changed"
+        )
+
+
+def refuse_namesakes(fleet: Fleet, answers: Mapping[str, ObservedMachine]) -> None:
+    """Raises for two machines of one host name that have workers of one role: Celery could not tell these apart."""
+    hosts: dict[tuple[str, str], str] = {}
+    for name, host in fleet.hosts.items():
+        hostname = answers[name].hostname if name in answers else ""
+        for role in host.workers if hostname else ():
+            if (namesake := hosts.setdefault((hostname, role), name)) != name:
+                raise FleetError(
+                    f"{namesake}, {name}: both call themselves {hostname}, and their {role} workers would have one name: "
+                    "give them host names of their own (hostnamectl hostname NAME); nothing was changed"
+                )
+
+
+def refuse_findings(findings: Sequence[Finding]) -> None:
+    """Raises if a rule across settings is broken."""
+    errors = [finding for finding in findings if finding.level == "error" and finding.counts]
+    if errors:
+        raise FleetError(
+            "\n    ".join([f"{len(errors)} mistake(s) across the settings, nothing was changed:", *map(str, errors)])
+        )
+
+
+def refuse_foreign_address(fleet: Fleet, observed: ObservedMachine) -> None:
+    """Raises if the broker's machine does not have the address that workers connect to."""
+    if observed.addresses and fleet.broker_address not in observed.addresses:
+        raise FleetError(
+            f"{fleet.broker_host}.lan_address: {fleet.broker_address} is no address of this machine "
+            f"({' '.join(observed.addresses)})"
+        )

@@ -1,0 +1,48 @@
+"""The end of a run, however it ends: the lock goes back, with the record; then what the user has to know."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pyinfra import logger
+from rich.console import Console
+from rich.table import Table
+
+from fleet.engine.run import Run
+from fleet.rollout import lock
+from fleet.rollout.result import Results
+
+
+def end(run: Run, state: Any) -> None:
+    """To be called as the process ends. state: pyinfra's."""
+    give_back(run, failed=bool(state.failed_hosts))
+    if run.rollout and run.rollout.results.began and not run.all_well:
+        print_summary(run.rollout.results)
+    for line in run.notes:
+        logger.info(f"--> {line}")
+
+
+def give_back(run: Run, failed: bool) -> None:
+    """Record how the run ended, and release the lock, if the run took it. failed: whether pyinfra counts a host as failed."""
+    if run.held is None:
+        return
+    entry = run.history_entry(failed, time.monotonic() - run.held.since)
+    try:
+        lock.release(run.held.host, run.held.data, run.held.content, {**run.held.content, **entry})
+    except lock.LockError as error:
+        logger.error(f"the lock is still held: {error}")
+
+
+def print_summary(results: Results) -> None:
+    """A table of what every worker of the rollout runs, and why a step failed."""
+    table = Table(title="What every worker of this run is now", title_justify="left")
+    for name in ("host", "worker", "release", "state"):
+        table.add_column(name, overflow="fold")
+    for row in results.table():
+        table.add_row(*row)
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(table)
+    for reason in results.reasons():
+        console.print(reason, markup=False)
+    console.print("Mend it and run it again: what is left is done then. docs/firefighting.md says more.")

@@ -1,0 +1,119 @@
+"""The beginning of a run: the fleet's settings, what every machine has, and whether it all fits together."""
+
+from __future__ import annotations
+
+import atexit
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gevent.lock import Semaphore
+from gevent.pool import Pool
+from pyinfra.api.exceptions import FactProcessError, PyinfraError
+from pyinfra.api.facts import FactBase, get_fact
+from pyinfra.context import ctx_host, ctx_state, host, inventory, state
+
+from fleet.engine import checks, connection, finish
+from fleet.engine.inventory import gather
+from fleet.engine.progress import Progress
+from fleet.engine.run import Run
+from fleet.errors import FleetError
+from fleet.lint import lint
+from fleet.plan.plan import resolved
+from fleet.spec import secrets
+from fleet.spec.fleet import Fleet
+from fleet.spec.groups import RUN_ARGUMENTS
+from fleet.spec.load import load_fleet
+from fleet.spec.mistakes import SpecError
+from fleet.spec.secrets import SecretsError
+from fleet.state import observed
+from fleet.state.observed import ObservedMachine, Watched
+from fleet.state.role import Role, watched
+
+
+class RefusedError(PyinfraError):
+    """A FleetError, as pyinfra knows errors: it prints the text without a traceback and exits with 1."""
+
+
+class Probe(FactBase[ObservedMachine]):
+    """All that a run has to know of a machine, by one command."""
+
+    def command(self, watched: Watched) -> str:
+        return "sh -c " + shlex.quote(observed.command(watched))
+
+    def process(self, output: Iterable[str]) -> ObservedMachine:
+        try:
+            return observed.parse(output)
+        except ValueError as error:
+            raise FactProcessError(str(error)) from error
+
+
+def start(*roles: Role, takes: Sequence[str] = ()) -> Run:
+    """The run that this deploy belongs to: made for the first host that asks, the same for all others.
+
+    takes: names of `--data` that this script, and not every script, reads. Raises RefusedError if the settings are wrong, a
+    machine does not answer, or a rule across settings is broken: nothing has changed then.
+    """
+    # If each host asked for itself, more hosts than pyinfra works on at a time would lock up: the first asks all.
+    if not hasattr(state, "fleet_starting"):
+        setattr(state, "fleet_starting", Semaphore())  # noqa: B010 - pyinfra's class does not declare it
+    with getattr(state, "fleet_starting"):  # noqa: B009
+        run = current()
+        if run is None:
+            with refusing():
+                run = _make(roles, tuple(takes))
+            setattr(state, "fleet_run", run)  # noqa: B010
+            atexit.register(finish.end, run, ctx_state.get())  # type: ignore[no-untyped-call]
+    return run
+
+
+def current() -> Run | None:
+    """The run of pyinfra's present state; None if it has not begun."""
+    return getattr(state, "fleet_run", None) if ctx_state.isset() else None  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turns a FleetError into an error that pyinfra prints without a traceback, with exit 1."""
+    try:
+        yield
+    except FleetError as error:
+        raise RefusedError(str(error)) from None
+
+
+def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
+    checks.refuse_data({name: host.data.get(name) for name in RUN_ARGUMENTS}, takes)
+    fleet, known_secrets = _load()
+    hosts = inventory.get_active_hosts()
+    looked_at = watched(roles)
+    answers = dict(Pool(max(1, len(hosts))).imap_unordered(lambda asked: _probe(asked, looked_at), hosts))
+    checks.refuse_silence(answers)
+    checks.refuse_namesakes(fleet, answers)
+    # In the inventory's order, whoever answered first: what is sized must be the same in every run.
+    plan = resolved(fleet, {name: answers[name].facts for name in fleet.hosts if name in answers})
+    run = Run(fleet, known_secrets, roles, answers, plan)
+    findings = lint(plan)
+    checks.refuse_findings(findings)
+    run.note_findings(findings)
+    state.add_callback_handler(Progress(run.errors))  # type: ignore[no-untyped-call]
+    return run
+
+
+def _load() -> tuple[Fleet, Mapping[str, str]]:
+    try:
+        fleet = load_fleet(gather(inventory))
+        path = Path(fleet.settings.secrets_file)
+        known = secrets.read(path)
+        secrets.require(path, known, [*secrets.BROKER_NAMES, *fleet.secrets])
+    except (SpecError, SecretsError) as error:
+        mistakes = str(error).splitlines()
+        raise FleetError("\n    ".join([f"{len(mistakes)} mistake(s), nothing was changed:", *mistakes])) from None
+    return fleet, known
+
+
+def _probe(asked: Any, looked_at: Watched) -> tuple[str, ObservedMachine]:
+    connection.notice_when_gone(asked)
+    with ctx_host.use(asked):
+        return asked.name, get_fact(state, asked, Probe, args=(looked_at,))
