@@ -1,4 +1,4 @@
-"""A small fleet for tests, with the machines to size it to."""
+"""A small fleet for tests, and the machines that it is sized to."""
 
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,21 @@ MACHINE = MachineFacts(cores=4, memory=8 * GB, gpus=1)
 
 
 def make_app(folder: Path, requirements: str = "") -> None:
-    """The folder `app` that app_source names."""
+    """Make the folder `app`, which the fleet's app_source names."""
     (folder / "app").mkdir()
     (folder / "app" / "requirements.txt").write_text(requirements)
 
 
 def fleet_of(workers: dict[str, Any], *, broker: dict[str, Any] | None = None, hosts_a_role: int = 2, **settings: Any) -> Fleet:
-    """A fleet of one broker and, for each role of `workers`, some hosts (web1, web2…)."""
-    everywhere = {"celery_app": "shop.app", "app_source": "app", **settings}
+    """A fleet of one broker and, for each role in `workers`, `hosts_a_role` hosts (web1, web2…). settings: of every host."""
+    on_every_host = {"celery_app": "shop.app", "app_source": "app", **settings}
     groups = {role: tuple(f"{role}{number}" for number in range(1, hosts_a_role + 1)) for role in workers}
-    hosts: dict[str, Any] = {"broker1": {**everywhere, "lan_address": "10.0.0.10", "broker": broker or {}}}
+    hosts: dict[str, Any] = {"broker1": {**on_every_host, "lan_address": "10.0.0.10", "broker": broker or {}}}
     for role, names in groups.items():
-        hosts |= {name: {**everywhere, f"{role}_worker": workers[role]} for name in names}
+        hosts |= {name: {**on_every_host, f"{role}_worker": workers[role]} for name in names}
     return load_fleet(Inventory(hosts, {"broker": ("broker1",), **groups}, frozenset(workers)))
 
 
 def plan_of(fleet: Fleet, machine: MachineFacts = MACHINE) -> Plan:
-    """The fleet on machines that are all alike."""
+    """The plan of a fleet whose machines are all alike."""
     return resolved(fleet, dict.fromkeys(fleet.hosts, machine))

@@ -1,4 +1,4 @@
-"""An app describes itself, loaded as its users would: these are real Celery apps of several styles."""
+"""Real Celery apps of several styles describe themselves, loaded as their users would load them."""
 
 import sys
 from pathlib import Path
@@ -15,11 +15,11 @@ def describe(folder: Path, name: str, **environment: str) -> App:
 
 
 def task(app: App, name: str) -> AppTask:
-    (found,) = [task for task in app.tasks if task.name == name]
-    return found
+    (match,) = [task for task in app.tasks if task.name == name]
+    return match
 
 
-def test_an_app_with_a_namespace_as_django_has_it(tmp_path: Path) -> None:
+def test_an_app_with_a_namespace_like_djangos(tmp_path: Path) -> None:
     (tmp_path / "site_settings.py").write_text(
         "CELERY_BROKER_URL = 'redis://:hunter2@redis.internal:6379/0'\n"
         "CELERY_TASK_ACKS_LATE = True\nCELERY_TASK_TIME_LIMIT = 1800\n"
@@ -108,7 +108,7 @@ def test_what_an_app_prints_is_not_its_description(tmp_path: Path) -> None:
     assert describe(tmp_path, "loud").app == "loud"
 
 
-def test_an_app_that_speaks_at_its_end_or_has_threads_that_stay(tmp_path: Path) -> None:
+def test_an_app_that_prints_at_exit_or_leaves_threads_running(tmp_path: Path) -> None:
     (tmp_path / "lively.py").write_text(
         "import atexit, sys, threading, time\nfrom celery import Celery\natexit.register(print, 'bye')\n"
         "threading.Thread(target=time.sleep, args=(600,)).start()\nsys.stdout.buffer.write(b'\\xff')\napp = Celery('lively')\n"
@@ -116,7 +116,7 @@ def test_an_app_that_speaks_at_its_end_or_has_threads_that_stay(tmp_path: Path) 
     assert describe(tmp_path, "lively").app == "lively"
 
 
-def test_the_longest_retry_is_the_one_that_backed_off_most(tmp_path: Path) -> None:
+def test_the_longest_retry_delay_is_the_longest_backoff(tmp_path: Path) -> None:
     (tmp_path / "retries.py").write_text(
         "from celery import Celery\napp = Celery('retries')\n"
         "@app.task(name='patient', autoretry_for=(OSError,), retry_backoff=600, retry_backoff_max=7200, max_retries=10)\n"
@@ -144,11 +144,11 @@ def test_an_app_that_does_not_import_says_why(tmp_path: Path) -> None:
         describe(tmp_path, "broken")
 
 
-def test_a_python_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_python(tmp_path: Path) -> None:
     with pytest.raises(AppError, match="no such Python"):
         load("x", tmp_path, tmp_path / "python", {})
 
 
-def test_what_is_no_description_is_refused() -> None:
+def test_output_without_a_description_is_refused() -> None:
     with pytest.raises(AppError, match="not readable"):
         parse("Segmentation fault")

@@ -1,4 +1,4 @@
-"""What a machine is, assumed or asked."""
+"""Facts about a machine: assumed, parsed, or asked of the machine."""
 
 import subprocess
 
@@ -9,7 +9,7 @@ from fleet.plan import facts
 from fleet.plan.facts import FactsError, MachineFacts
 
 
-def test_an_assumption_is_a_machine() -> None:
+def test_an_assumption_gives_a_machines_facts() -> None:
     assert facts.assume("cores=8,memory=16G,gpus=1") == MachineFacts(8, 16 << 30, 1)
     assert facts.assume("memory=512M,cores=2") == MachineFacts(2, 512 << 20, 0)
 
@@ -17,16 +17,16 @@ def test_an_assumption_is_a_machine() -> None:
 @pytest.mark.parametrize(
     "text", ["", "cores=8", "cores=many,memory=1G", "cores=8,memory=lots", "cores=8,memory=1G,disks=2", "cores=0,memory=1G"]
 )
-def test_what_is_no_assumption_is_answered_with_an_example(text: str) -> None:
+def test_a_wrong_assumption_is_answered_with_an_example(text: str) -> None:
     with pytest.raises(FactsError, match=r"write e\.g\. cores=8,memory=16G,gpus=1"):
         facts.assume(text)
 
 
-def test_the_shell_lines_say_what_this_machine_has() -> None:
+def test_the_shell_script_reports_this_machine() -> None:
     done = subprocess.run(["sh", "-c", facts.SHELL], capture_output=True, text=True, check=False)
-    found = facts.parse(done.stdout.splitlines())
-    assert found.cores >= 1
-    assert found.memory > 1 << 28
+    machine = facts.parse(done.stdout.splitlines())
+    assert machine.cores >= 1
+    assert machine.memory > 1 << 28
 
 
 def test_devices_are_counted() -> None:
@@ -34,7 +34,7 @@ def test_devices_are_counted() -> None:
     assert facts.parse(lines).gpus == 2
 
 
-def test_an_answer_that_is_none_is_refused() -> None:
+def test_output_without_facts_is_refused() -> None:
     with pytest.raises(ValueError, match="no memory"):
         facts.parse(["Welcome!"])
 

@@ -1,4 +1,4 @@
-"""What a machine says of its NVIDIA devices, which of them a worker sees, and which CUDA a driver runs."""
+"""A machine's report of its NVIDIA devices, the device that a worker sees, and the CUDA that a driver runs."""
 
 import subprocess
 
@@ -19,33 +19,37 @@ DIVIDED = [
 ]
 
 
-def said(*lines: str) -> GpuReport:
+def parsed(*lines: str) -> GpuReport:
     return gpu.parse(line.split("\t") for line in lines)
 
 
 def test_devices_are_as_the_driver_lists_them() -> None:
     lines = ["pci\t0000:03:00.0\tdebian 12", "pci\t0000:04:00.0\tdebian 12", "driver\t535.261.03\t12.2"]
     minors = ["minor\tGPU-bb", "minor\t0", "minor\tGPU-aa", "minor\t1"]
-    found = said(*lines, *minors, *(f"smi\t{line}" for line in TWO))
-    assert found.devices == (
+    report = parsed(*lines, *minors, *(f"smi\t{line}" for line in TWO))
+    assert report.devices == (
         Device(0, 1, "GPU-aa", "NVIDIA A30", gpu="GPU-aa"),
         Device(1, 0, "GPU-bb", "NVIDIA A30", gpu="GPU-bb"),
     )
-    assert (found.count, found.on_bus, found.driver, found.cuda, found.trouble) == (2, 2, "535.261.03", (12, 2), "")
+    assert (report.count, report.on_bus, report.driver, report.cuda, report.trouble) == (2, 2, "535.261.03", (12, 2), "")
 
 
 def test_a_divided_device_counts_as_its_instances() -> None:
-    found = said(*(f"smi\t{line}" for line in DIVIDED)).devices
-    assert [(one.index, one.uuid, one.mig) for one in found] == [(0, "MIG-c1", True), (0, "MIG-c2", True), (1, "GPU-bb", False)]
+    devices = parsed(*(f"smi\t{line}" for line in DIVIDED)).devices
+    assert [(device.index, device.uuid, device.mig) for device in devices] == [
+        (0, "MIG-c1", True),
+        (0, "MIG-c2", True),
+        (1, "GPU-bb", False),
+    ]
 
 
-def test_a_driver_that_fails_is_told_in_its_own_words_and_the_bus_counts() -> None:
+def test_a_failing_driver_is_quoted_and_the_bus_is_counted() -> None:
     broken = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
-    found = said("pci\t0000:03:00.0\tdebian 12", f"smi\t{broken}")
-    assert (found.devices, found.trouble, found.count) == ((), broken, 1)
+    report = parsed("pci\t0000:03:00.0\tdebian 12", f"smi\t{broken}")
+    assert (report.devices, report.trouble, report.count) == ((), broken, 1)
 
 
-def test_a_machine_without_a_device_says_nothing() -> None:
+def test_a_machine_without_a_device_reports_nothing() -> None:
     done = subprocess.run(["sh", "-c", gpu.SHELL], capture_output=True, text=True, check=False)
     kinds = {line.split("\t")[0] for line in done.stdout.splitlines()}
     assert kinds <= set(gpu.KINDS)
@@ -53,8 +57,8 @@ def test_a_machine_without_a_device_says_nothing() -> None:
 
 
 def machine(lines: list[str]) -> MachineFacts:
-    found = GpuReport(gpu.devices(lines, {"GPU-bb": 5}))
-    return MachineFacts(8, 1 << 34, found.count, found)
+    report = GpuReport(gpu.devices(lines, {"GPU-bb": 5}))
+    return MachineFacts(8, 1 << 34, report.count, report)
 
 
 @pytest.mark.parametrize(
@@ -69,14 +73,14 @@ def machine(lines: list[str]) -> MachineFacts:
     ],
 )
 def test_a_worker_sees_one_device(lines: list[str], by: str, number: int, cuda: str, watched: str, node: str) -> None:
-    found = visible(machine(lines), Nvidia.model_validate({"devices_by": by}), number)
-    assert (found.cuda, found.watched, found.nodes[0]) == (cuda, watched, node)
-    assert ("char-nvidia-caps" in found.nodes) == cuda.startswith("MIG")
+    device = visible(machine(lines), Nvidia.model_validate({"devices_by": by}), number)
+    assert (device.cuda, device.watched, device.nodes[0]) == (cuda, watched, node)
+    assert ("char-nvidia-caps" in device.nodes) == cuda.startswith("MIG")
 
 
 def test_a_stand_in_opens_nothing() -> None:
-    found = visible(MachineFacts(1, 1 << 30, gpus=1), Nvidia(driver="none"), 1)
-    assert (found.cuda, found.watched, found.nodes) == ("0", "", ())
+    device = visible(MachineFacts(1, 1 << 30, gpus=1), Nvidia(driver="none"), 1)
+    assert (device.cuda, device.watched, device.nodes) == ("0", "", ())
 
 
 @pytest.mark.parametrize(
@@ -96,13 +100,13 @@ def test_the_cuda_of_a_driver(driver: str, cuda: tuple[int, int] | None) -> None
         ("celery==5.7.0\n", None),
     ],
 )
-def test_the_cuda_that_requirements_bring(requirements: str, cuda: tuple[int, int] | None) -> None:
+def test_the_cuda_of_requirements(requirements: str, cuda: tuple[int, int] | None) -> None:
     assert gpu.cuda_of_requirements(requirements) == cuda
 
 
 @pytest.mark.parametrize(
-    ("wanted", "fails"), [((12, 1), None), ((12, 2), None), ((11, 8), None), ((12, 4), False), ((13, 0), True)]
+    ("required", "fails"), [((12, 1), None), ((12, 2), None), ((11, 8), None), ((12, 4), False), ((13, 0), True)]
 )
-def test_a_driver_runs_its_own_cuda_and_older_ones(wanted: tuple[int, int], fails: bool | None) -> None:
-    found = gpu.mismatch(wanted, "535", (12, 2))
-    assert (found[0] if found else None) == fails
+def test_a_driver_runs_its_own_cuda_and_older_ones(required: tuple[int, int], fails: bool | None) -> None:
+    mismatch = gpu.mismatch(required, "535", (12, 2))
+    assert (mismatch[0] if mismatch else None) == fails

@@ -1,4 +1,4 @@
-"""Facts and settings in, every number out."""
+"""Facts and settings give every number of every worker."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ RESERVE = GB // 2
 
 def sized(machine: MachineFacts, reserve: int = RESERVE, **settings: Any) -> SizedWorker:
     worker = Worker.model_validate({"queues": ["q"], **settings})
-    return size({"one": worker}, machine, reserve)["one"]
+    return size({"role": worker}, machine, reserve)["role"]
 
 
 BIG = MachineFacts(cores=8, memory=16 * GB, gpus=2)
@@ -43,19 +43,19 @@ BIG = MachineFacts(cores=8, memory=16 * GB, gpus=2)
     ],
 )
 def test_concurrency_and_instances(settings: dict[str, Any], instances: int, concurrency: int) -> None:
-    one = sized(BIG, **settings)
-    assert (one.instances, one.concurrency, one.lowered, one.problem) == (instances, concurrency, None, None)
+    worker = sized(BIG, **settings)
+    assert (worker.instances, worker.concurrency, worker.lowered, worker.problem) == (instances, concurrency, None, None)
 
 
-def test_memory_is_what_the_machine_has_for_its_instances() -> None:
-    one = sized(MachineFacts(4, 4 * GB), workload="cpu")
-    assert one.memory_max == 4 * GB - RESERVE
-    assert one.memory_high is None
-    assert one.max_memory_per_child == int(one.memory_max * 0.8) // 4
-    several = sized(MachineFacts(4, 4 * GB), workload="io")
-    assert several.instances * several.memory_max <= 4 * GB - RESERVE
-    assert several.instances * several.memory_max > 4 * GB - RESERVE - 4 * MB
-    assert several.max_memory_per_child is None
+def test_instances_share_the_machines_memory() -> None:
+    cpu = sized(MachineFacts(4, 4 * GB), workload="cpu")
+    assert cpu.memory_max == 4 * GB - RESERVE
+    assert cpu.memory_high is None
+    assert cpu.max_memory_per_child == int(cpu.memory_max * 0.8) // 4
+    io = sized(MachineFacts(4, 4 * GB), workload="io")
+    assert io.instances * io.memory_max <= 4 * GB - RESERVE
+    assert io.instances * io.memory_max > 4 * GB - RESERVE - 4 * MB
+    assert io.max_memory_per_child is None
 
 
 def test_roles_of_one_machine_share_by_what_they_need() -> None:
@@ -64,61 +64,62 @@ def test_roles_of_one_machine_share_by_what_they_need() -> None:
         "batch": Worker.model_validate({"queues": ["b"], "memory_per_slot": "200M"}),
         "mail": Worker.model_validate({"queues": ["c"], "memory_max": "500M"}),
     }
-    found = size(workers, BIG, RESERVE)
-    assert found["mail"].memory_max == 500 * MB
-    assert sum(one.instances * one.memory_max for one in found.values()) <= BIG.memory - RESERVE
-    assert found["batch"].memory_max > found["web"].memory_max
+    by_role = size(workers, BIG, RESERVE)
+    assert by_role["mail"].memory_max == 500 * MB
+    assert sum(worker.instances * worker.memory_max for worker in by_role.values()) <= BIG.memory - RESERVE
+    assert by_role["batch"].memory_max > by_role["web"].memory_max
 
 
-def test_what_is_given_stays() -> None:
-    one = sized(BIG, memory_max="1G", memory_high="700M", max_memory_per_child="90M", concurrency=4)
-    assert (one.memory_max, one.memory_high, one.max_memory_per_child) == (GB, 700 * MB, 90 * MB)
+def test_the_users_numbers_stay() -> None:
+    worker = sized(BIG, memory_max="1G", memory_high="700M", max_memory_per_child="90M", concurrency=4)
+    assert (worker.memory_max, worker.memory_high, worker.max_memory_per_child) == (GB, 700 * MB, 90 * MB)
 
 
 def test_too_little_memory_lowers_an_automatic_concurrency_and_says_so() -> None:
-    one = sized(BIG, memory_per_slot="400M", memory_max="2G")
+    worker = sized(BIG, memory_per_slot="400M", memory_max="2G")
     # 8 × 400 MB do not fit in 2 GB; nor does what a child is allowed (0.8 × 2 GB / c) below 400 MB.
-    assert one.concurrency == 4
-    assert one.lowered == "concurrency 8 → 4: 8 × 400M + 38M is more than memory_max 2048M"
-    assert one.problem is None
-    assert one.expected <= one.memory_max
-    assert one.max_memory_per_child is not None
-    assert one.max_memory_per_child >= 400 * MB
+    assert worker.concurrency == 4
+    assert worker.lowered == "concurrency 8 → 4: 8 × 400M + 38M is more than memory_max 2048M"
+    assert worker.problem is None
+    assert worker.expected <= worker.memory_max
+    assert worker.max_memory_per_child is not None
+    assert worker.max_memory_per_child >= 400 * MB
 
 
 def test_too_little_memory_for_a_fixed_concurrency_is_a_problem() -> None:
-    one = sized(BIG, memory_per_slot="400M", memory_max="2G", concurrency=8)
-    assert one.concurrency == 8
-    assert one.lowered is None
-    assert one.problem == "8 × 400M + 38M is more than memory_max 2048M; write at most 4"
+    worker = sized(BIG, memory_per_slot="400M", memory_max="2G", concurrency=8)
+    assert worker.concurrency == 8
+    assert worker.lowered is None
+    assert worker.problem == "8 × 400M + 38M is more than memory_max 2048M; write at most 4"
 
 
 def test_children_that_would_be_recycled_at_once_are_too_many() -> None:
     limit = 8 * SLOT["prefork"] + PARENT["prefork"] + MB
-    one = sized(BIG, memory_max=limit)
-    assert one.concurrency == int(limit * 0.8) // CHILD_RSS
-    assert one.lowered is not None
-    assert one.max_memory_per_child is not None
-    assert one.max_memory_per_child >= CHILD_RSS
+    worker = sized(BIG, memory_max=limit)
+    assert worker.concurrency == int(limit * 0.8) // CHILD_RSS
+    assert worker.lowered is not None
+    assert worker.max_memory_per_child is not None
+    assert worker.max_memory_per_child >= CHILD_RSS
 
 
 def test_a_machine_too_small_for_one_task_is_a_problem() -> None:
-    one = sized(MachineFacts(1, 600 * MB), workload="cpu", memory_per_slot="300M")
+    worker = sized(MachineFacts(1, 600 * MB), workload="cpu", memory_per_slot="300M")
     assert (
-        one.problem == "1 × 300M + 38M is more than the 88M that the machine has for it; not one task fits: give it more memory"
+        worker.problem
+        == "1 × 300M + 38M is more than the 88M that the machine has for it; not one task fits: give it more memory"
     )
 
 
-def test_no_device_is_no_worker() -> None:
+def test_a_gpu_role_without_a_device_has_no_instance() -> None:
     assert sized(MachineFacts(4, 4 * GB, 0), workload="gpu").instances == 0
 
 
 def test_an_automatic_number_of_instances_gives_way_first() -> None:
-    one = sized(MachineFacts(64, GB), workload="io")
-    assert one.instances == 5
-    assert one.lowered == "instances 64 → 5: 64 × 100M is more than the machine's 512M"
-    assert one.concurrency == 100
-    assert one.problem is None
+    worker = sized(MachineFacts(64, GB), workload="io")
+    assert worker.instances == 5
+    assert worker.lowered == "instances 64 → 5: 64 × 100M is more than the machine's 512M"
+    assert worker.concurrency == 100
+    assert worker.problem is None
 
 
 def test_several_prefork_instances_share_the_cores() -> None:
@@ -131,23 +132,23 @@ def test_what_the_user_fixed_has_its_need_before_what_is_automatic() -> None:
         "fixed": Worker.model_validate({"queues": ["a"], "concurrency": 2, "memory_per_slot": "1G"}),
         "auto": Worker.model_validate({"queues": ["b"], "memory_per_slot": "1G"}),
     }
-    found = size(workers, MachineFacts(8, 8 * GB), RESERVE)
-    assert found["fixed"].problem is None
-    assert found["fixed"].concurrency == 2
-    assert found["auto"].lowered is not None
-    assert found["auto"].concurrency == 3
-    assert sum(one.memory_max for one in found.values()) <= 8 * GB - RESERVE
+    by_role = size(workers, MachineFacts(8, 8 * GB), RESERVE)
+    assert by_role["fixed"].problem is None
+    assert by_role["fixed"].concurrency == 2
+    assert by_role["auto"].lowered is not None
+    assert by_role["auto"].concurrency == 3
+    assert sum(worker.memory_max for worker in by_role.values()) <= 8 * GB - RESERVE
 
 
 def test_a_recycling_limit_of_the_users_counts() -> None:
-    one = sized(MachineFacts(8, 8 * GB), max_memory_per_child="1G")
-    assert one.concurrency == 7
-    assert one.problem is None
+    worker = sized(MachineFacts(8, 8 * GB), max_memory_per_child="1G")
+    assert worker.concurrency == 7
+    assert worker.problem is None
 
 
 def test_a_recycling_limit_and_a_concurrency_of_the_users_that_do_not_fit_are_a_problem() -> None:
-    one = sized(BIG, memory_max="1G", max_memory_per_child="400M", concurrency=4)
-    assert one.problem == "4 × max_memory_per_child 400M + 38M is more than memory_max 1024M; write at most 2"
+    worker = sized(BIG, memory_max="1G", max_memory_per_child="400M", concurrency=4)
+    assert worker.problem == "4 × max_memory_per_child 400M + 38M is more than memory_max 1024M; write at most 2"
 
 
 def test_solo_runs_one_at_a_time() -> None:

@@ -5,7 +5,7 @@ import pytest
 from fleet.spec.secrets import BROKER_NAMES, SecretsError, ensure, read, require
 
 
-def test_what_the_broker_needs_is_generated_once(tmp_path: Path) -> None:
+def test_the_brokers_passwords_are_generated_once(tmp_path: Path) -> None:
     path = tmp_path / "secrets" / "prod.env"
     assert ensure(path) == list(BROKER_NAMES)
     first = read(path)
@@ -15,7 +15,7 @@ def test_what_the_broker_needs_is_generated_once(tmp_path: Path) -> None:
     assert read(path) == first
 
 
-def test_what_is_there_stays(tmp_path: Path) -> None:
+def test_existing_secrets_stay(tmp_path: Path) -> None:
     path = tmp_path / "prod.env"
     path.touch(mode=0o600)
     path.write_text("# ours\nDATABASE_URL=postgresql://u:p=w@db/x\nBROKER_WORKER_PASSWORD=mine\n")
@@ -24,7 +24,7 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     assert read(path)["BROKER_WORKER_PASSWORD"] == "mine"
 
 
-def test_no_file_says_how_to_make_it(tmp_path: Path) -> None:
+def test_a_missing_file_is_answered_with_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(SecretsError, match=r"no such file; make one with: fleet secrets .*prod\.env"):
         read(tmp_path / "prod.env")
 
@@ -36,7 +36,7 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
-def test_a_line_that_is_none_names_its_number_and_not_its_text(tmp_path: Path) -> None:
+def test_a_wrong_line_is_named_by_its_number_without_its_text(tmp_path: Path) -> None:
     path = tmp_path / "prod.env"
     path.touch(mode=0o600)
     path.write_text("A=1\nhunter2\n")
@@ -55,10 +55,10 @@ def test_a_missing_secret_says_where_to_put_it(tmp_path: Path) -> None:
     ]
 
 
-def test_secrets_are_not_shown_where_variables_are_printed(tmp_path: Path) -> None:
+def test_printing_secrets_does_not_show_their_values(tmp_path: Path) -> None:
     path = tmp_path / "prod.env"
     ensure(path)
-    found = read(path)
-    shown = f"{found} {found!r} {[found]}"
+    secrets = read(path)
+    shown = f"{secrets} {secrets!r} {[secrets]}"
     assert "BROKER_WORKER_PASSWORD" in shown
-    assert not [value for value in found.values() if value in shown]
+    assert not [value for value in secrets.values() if value in shown]

@@ -11,7 +11,7 @@ def test_sizes(text: object, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0", "M", "-1M", "1.5G", True, None, 0, 512, "64K", "12 parsecs"])
-def test_what_is_no_size(text: object) -> None:
+def test_a_wrong_size_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match='such as "512M"'):
         parse_size(text)
 
