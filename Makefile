@@ -1,10 +1,10 @@
-# The same few commands here and in CI. `make` alone says what there is.
+# The same few commands here and in CI. `make` alone lists them.
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
 .PHONY: help install demo test check unit long render online slow vagrant-test vagrant-changed lab-down docs format
 
-help:  ## Say what there is
+help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
 install:  ## Make .venv, with the fleet command in it
@@ -26,22 +26,22 @@ check: install  ## Format, lint, types, imports (seconds)
 unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server)
 	@$(BIN)/pytest -q -n 12 --dist worksteal -m "not slow and not long" tests/unit
 
-long: install  ## More of them, with more workers and waits (a minute)
+long: install  ## More unit tests, with more workers and waits (a minute)
 	@$(BIN)/pytest -q -n 8 --dist worksteal -m "long and not slow" tests/unit
 
-render: install  ## Tests of what would be deployed, on machines that are not there (seconds)
+render: install  ## Tests of the files that a deploy writes, on fake machines (seconds)
 	@$(BIN)/pytest -q -n 4 tests/render
 
 online: install  ## Tests on real machines: boots a lab of its own and ends it
 	@$(BIN)/pytest -q -m "not slow" tests/online
 
-slow: install  ## What make test leaves out: defects without their guards, other pools and apps, every drill of a fault
+slow: install  ## Tests that make test leaves out: defects without their guards, other pools and apps, every drill of a fault
 	@$(BIN)/pytest -q -m slow tests/unit tests/online
 
 vagrant-test: install  ## The Vagrantfile, for real: four machines in namespaces of their own (root; half an hour)
 	@scripts/vagrant-test
 
-vagrant-changed: install  ## The same, where what it tests has changed since it last passed
+vagrant-changed: install  ## make vagrant-test, if a file that it tests has changed since it last passed
 	@scripts/vagrant-test --if-changed
 
 lab-down: install  ## End the lab

@@ -27,7 +27,7 @@ Tree = Mapping[str, tuple[object, ...]]
 
 
 class BenchmarkError(Exception):
-    """The benchmark cannot be run, or its contenders do not do the same. str() says why."""
+    """The benchmark cannot be run, or its contenders do not reach the same state. str() says why."""
 
 
 def compile_bytecode(ansible: Path) -> None:
@@ -43,10 +43,10 @@ def compile_bytecode(ansible: Path) -> None:
 
 
 class Contest:
-    """N hosts, each a directory, and what brings them to a worker machine's state."""
+    """N hosts, each a directory, and the contenders that bring them to a worker machine's state."""
 
     def __init__(self, folder: Path, server: Sshd, hosts: int, ansible: Path) -> None:
-        """folder: an empty place for all that is written; ansible: the `ansible-playbook` command."""
+        """folder: an empty folder for all files; ansible: the `ansible-playbook` command."""
         self.names = [f"web{number}" for number in range(1, hosts + 1)]
         self._server, self._folder, self._ansible = server, folder, ansible
         self._top, self._sources, self._log = folder / "hosts", folder / "sources", folder / "log"
@@ -55,14 +55,14 @@ class Contest:
         self._write_inventories()
 
     def wipe(self) -> None:
-        """Make every host anew: the few directories that any machine has, and nothing else."""
+        """Make every host anew, with the few directories that any machine has."""
         shutil.rmtree(self._top, ignore_errors=True)
         for name in self.names:
             for path in ("etc/systemd/system", "var/lib", "opt"):
                 (self._top / name / path).mkdir(parents=True)
 
     def rehearse(self) -> None:
-        """Run celery-fleet once, untimed; what it wrote is what the playbook copies."""
+        """Run celery-fleet once, untimed. The playbook copies the files that it wrote."""
         self.wipe()
         self.run("celery-fleet")
         shutil.copytree(self._top / self.names[0], self._sources)
@@ -90,7 +90,7 @@ class Contest:
             subprocess.run(command, check=False, capture_output=True)
 
     def state(self, with_times: bool = False) -> dict[str, Tree]:
-        """What stands on every host: path → type, mode, owner, content's hash. with_times: inode and time of change too."""
+        """The files of every host: path → type, mode, owner, content's hash. with_times: inode and time of change too."""
         return {name: _tree(self._top / name, with_times) for name in self.names}
 
     def _start(self, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -122,7 +122,7 @@ class Contest:
         server = self._server
         password = self._folder / "secrets.env"
         secrets.ensure(password)
-        ours = {
+        connection = {
             "ssh_hostname": ADDRESS,
             "ssh_port": server.port,
             "ssh_user": server.user,
@@ -133,9 +133,11 @@ class Contest:
             "secrets_file": str(password),
             "_sudo": False,
         }
-        # The settings are the project's own group data. It takes a broker for the workers to know; its role is not brought up.
-        (self._folder / "fleet.py").write_text(f"web = {[(name, ours) for name in self.names]!r}\nbroker = {self.names[:1]!r}\n")
-        theirs = {
+        # The settings are the project's own group data. The workers need a broker's name; its role is not deployed.
+        (self._folder / "fleet.py").write_text(
+            f"web = {[(name, connection) for name in self.names]!r}\nbroker = {self.names[:1]!r}\n"
+        )
+        variables = {
             "ansible_host": ADDRESS,
             "ansible_port": server.port,
             "ansible_user": server.user,
@@ -148,7 +150,7 @@ class Contest:
             # By default hosts of one address and port would share a connection, as machines never do.
             "ansible_control_path": f"{self._control}/{{{{ inventory_hostname }}}}",
         }
-        inventory = {"web": {"hosts": {name: {} for name in self.names}, "vars": theirs}}
+        inventory = {"web": {"hosts": {name: {} for name in self.names}, "vars": variables}}
         (self._folder / "hosts.json").write_text(json.dumps(inventory))
         arguments = " ".join([*server.options, "-o ControlMaster=auto", "-o ControlPersist=60s"])
         (self._folder / "ansible.cfg").write_text(
@@ -171,10 +173,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _tree(top: Path, with_times: bool) -> Tree:
-    found: dict[str, tuple[object, ...]] = {}
+    entries: dict[str, tuple[object, ...]] = {}
     for path in sorted(top.rglob("*")):
         about = path.lstat()
         digest = sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         times = (about.st_ino, about.st_ctime_ns) if with_times else ()
-        found[str(path.relative_to(top))] = (oct(about.st_mode), about.st_uid, about.st_gid, digest, *times)
-    return found
+        entries[str(path.relative_to(top))] = (oct(about.st_mode), about.st_uid, about.st_gid, digest, *times)
+    return entries

@@ -1,6 +1,6 @@
 """How long a deploy takes, against Ansible and against plain ssh: python benchmarks/deploy.py >benchmarks/results/deploy-DATE.md
 
-What is compared, and what is left out, is in benchmarks/README.md. The report goes to stdout, what goes on to stderr.
+benchmarks/README.md says what is compared and what is left out. The report goes to stdout, progress to stderr.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from roles.machine import PACKAGES
 
 CASES = ("first run", "nothing to change")
 MANY, ROUNDS_OF_MANY = 10, 2  # Ansible takes minutes a round above so many hosts
-QUIET = 0.1  # the share of the CPU that others may use
+QUIET = 0.1  # the share of the CPU that other processes may use
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One contender's run. commands: of SSH, on the host that had most, and on the mean host."""
+    """One contender's run. most_commands: SSH commands on the host that had most. mean_commands: on the mean host."""
 
     hosts: int
     case: str
@@ -71,7 +71,7 @@ def main(
     ansible: Annotated[str, typer.Option(help="The ansible-playbook command.")] = "ansible-playbook",
     patience: Annotated[float, typer.Option(help="Seconds, in all, to wait for a quiet machine.")] = 180,
     as_json: Annotated[bool, typer.Option("--json", help="Print every sample as JSON in place of the report.")] = False,
-    keep: Annotated[bool, typer.Option(help="Keep the hosts' directories and the logs.")] = False,
+    keep_folder: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep the hosts' directories and the logs.")] = False,
 ) -> None:
     """Time celery-fleet, Ansible and plain ssh in turns, on hosts behind one sshd on 127.0.0.1."""
     counts = [int(count) for count in hosts.split(",")]
@@ -80,7 +80,7 @@ def main(
     try:
         playbook = _find(ansible)
         _require_packages()
-        with _folder(keep) as folder, sshd(folder / "sshd") as server, Progress() as progress:
+        with _folder(keep_folder) as folder, sshd(folder / "sshd") as server, Progress() as progress:
             progress.doing("now", "compiling bytecode")
             compile_bytecode(playbook)
             quiet = Quiet(patience)
@@ -116,7 +116,7 @@ def _compete(
     quiet: Quiet,
     progress: Progress,
 ) -> Iterator[Sample]:
-    """All rounds with `count` hosts. Raises BenchmarkError where two contenders' states differ, or a second run changes some."""
+    """All rounds with `count` hosts. Raises BenchmarkError if two contenders' states differ, or a second run changes a file."""
     progress.doing("now", f"{count} hosts: rehearsing")
     contest.rehearse()
     for number in range(1, rounds + 1):
@@ -141,39 +141,39 @@ def _compete(
             raise BenchmarkError(_differences(states["celery-fleet"], states["Ansible"]))
 
 
-def _differences(ours: dict[str, Tree], theirs: dict[str, Tree]) -> str:
+def _differences(fleet: dict[str, Tree], ansible: dict[str, Tree]) -> str:
     lines = [
-        f"{host}: {path}: {ours[host].get(path)} and {theirs[host].get(path)}"
-        for host in ours
-        for path in sorted({*ours[host], *theirs[host]})
-        if ours[host].get(path) != theirs[host].get(path)
+        f"{host}: {path}: {fleet[host].get(path)} and {ansible[host].get(path)}"
+        for host in fleet
+        for path in sorted({*fleet[host], *ansible[host]})
+        if fleet[host].get(path) != ansible[host].get(path)
     ]
     return "\n".join(["celery-fleet and Ansible do not bring about the same:", *lines[:10]])
 
 
 @contextmanager
-def _folder(keep: bool) -> Iterator[Path]:
+def _folder(keep_folder: bool) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="fleet-bench-"))
     try:
         yield folder
     finally:
-        if keep:
+        if keep_folder:
             sys.stderr.write(f"kept: {folder}\n")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _find(ansible: str) -> Path:
-    found = shutil.which(ansible)
-    if found is None:
+    path = shutil.which(ansible)
+    if path is None:
         raise BenchmarkError(
             f"{ansible}: no such command; install requirements/bench.txt in a venv, and give its path: --ansible"
         )
-    return Path(found)
+    return Path(path)
 
 
 def _require_packages() -> None:
-    """Both contenders check for them; neither shall install any on the machine that runs this."""
+    """Both contenders check for these packages. Neither may install any on the machine that runs this."""
     done = subprocess.run(["dpkg-query", "-W", *PACKAGES, "python3-apt"], check=False, capture_output=True, text=True)
     if done.returncode:
         raise BenchmarkError(f"install what is missing first:\n{done.stderr.strip()}")
@@ -194,7 +194,7 @@ def _facts(playbook: Path, load: tuple[float, float, float], shares: list[float]
 
 
 def _arguments() -> Iterator[str]:
-    """Ours, without the path of Ansible: it says nothing to others."""
+    """This command's arguments, without the path of Ansible, which means nothing elsewhere."""
     words = iter(sys.argv[1:])
     for word in words:
         if word == "--ansible":
@@ -208,20 +208,20 @@ def _report(facts: dict[str, str], samples: list[Sample]) -> str:
     for count in dict.fromkeys(sample.hosts for sample in samples):
         for case in CASES:
             of = {who: [s for s in samples if (s.hosts, s.case, s.who) == (count, case, who)] for who in NAMES}
-            ours, ansible, ssh = ([s.seconds for s in of[who]] for who in NAMES)
+            fleet, ansible, ssh = ([s.seconds for s in of[who]] for who in NAMES)
             rows.append(
                 [
                     str(count),
                     case,
-                    str(len(ours)),
-                    *map(figures.spread, (ours, ansible, ssh)),
-                    figures.spread(figures.ratios(ansible, ours), 1),
-                    figures.spread(figures.ratios(ours, ssh)),
+                    str(len(fleet)),
+                    *map(figures.spread, (fleet, ansible, ssh)),
+                    figures.spread(figures.ratios(ansible, fleet), 1),
+                    figures.spread(figures.ratios(fleet, ssh)),
                 ]
             )
             most = max(s.most_commands for s in of["celery-fleet"])
-            theirs = max(s.mean_commands for s in of["Ansible"])
-            commands.append([str(count), case, str(most), f"{theirs:.0f}"])
+            mean = max(s.mean_commands for s in of["Ansible"])
+            commands.append([str(count), case, str(most), f"{mean:.0f}"])
     head = ["hosts", "case", "rounds", "celery-fleet, s", "Ansible, s", "ssh, s", "Ansible ÷ celery-fleet", "celery-fleet ÷ ssh"]
     return "\n".join(
         [

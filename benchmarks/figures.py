@@ -1,4 +1,4 @@
-"""What measurements of several contenders, taken in turns, come to; and the machine that they were taken on."""
+"""Figures from measurements of several contenders, taken in turns, and the machine that they were taken on."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Round by round: what a machine does besides slows down both of a round."""
-    return [one / other for one, other in zip(above, below, strict=True)]
+    """Ratios, round by round: other work of the machine slows down both measurements of a round."""
+    return [value / base for value, base in zip(above, below, strict=True)]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -41,7 +41,7 @@ def machine() -> dict[str, str]:
 
 
 def busy(seconds: float = 0.5) -> float:
-    """The share of all CPU time that is in use while we wait: that of others. 0 to 1."""
+    """The share of all CPU time that other processes use, 0 to 1, measured while this one sleeps."""
 
     def spent() -> tuple[int, int]:
         fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]

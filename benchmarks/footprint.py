@@ -1,10 +1,10 @@
-"""What a worker takes: connections to Redis, and memory, by pool and concurrency. `fleet.sizing` and `fleet lint` count with it.
+"""A worker's footprint: connections to Redis, and memory, by pool and concurrency. `fleet.plan.sizing` and `fleet lint` use it.
 
     .venv/bin/python benchmarks/footprint.py >benchmarks/results/footprint-$(date +%F).md
 
-Starts a Redis and one worker after the other on 127.0.0.1, each with the flags that a deploy gives it, and gives every slot two
-tasks of a second with a result. Connections are the most that Redis saw meanwhile (CLIENT LIST, our own left out); memory is
-read from /proc before the first task (RSS of a child) and while all slots are busy (PSS of all processes).
+It starts a Redis and one worker after the other on 127.0.0.1, each with the flags of a deployed worker, and gives every slot two
+tasks of a second with a result. Connections are the most that Redis listed (CLIENT LIST, without this script's). Memory is read
+from /proc before the first task (RSS of a child) and while all slots are busy (PSS of all processes).
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def measure(folder: Path, port: int, pool: str, concurrency: int, start: str) ->
     command += ["--pool-start-method=spawn"] if start == "spawn" else []
     client = Redis(port=port)
     client.flushall()
-    own = {int(one["id"]) for one in client.client_list()}
+    own = {int(connection["id"]) for connection in client.client_list()}
 
     def connections() -> int:
-        return sum(int(one["id"]) not in own for one in client.client_list())
+        return sum(int(connection["id"]) not in own for connection in client.client_list())
 
     with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as worker:
         try:
@@ -122,7 +122,7 @@ def measure(folder: Path, port: int, pool: str, concurrency: int, start: str) ->
 
 @contextmanager
 def redis(folder: Path) -> Iterator[int]:
-    """A Redis of our own, on a free port of loopback."""
+    """A Redis for the benchmark, on a free port of loopback."""
     import socket
 
     with socket.socket() as probe:
@@ -139,8 +139,8 @@ def redis(folder: Path) -> Iterator[int]:
 
 def offspring(pid: int) -> list[int]:
     """Children and their children."""
-    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return found + [grandchild for child in found for grandchild in offspring(child)]
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [grandchild for child in children for grandchild in offspring(child)]
 
 
 def status(pid: int, name: str) -> int:

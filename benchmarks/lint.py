@@ -1,9 +1,9 @@
-"""How long `fleet lint` takes, offline: whole processes, in turns with `fleet --help`, which is what Python and its imports cost.
+"""How long `fleet lint` takes, offline: whole processes, in turns with `fleet --help`, the cost of Python and its imports.
 
     .venv/bin/python benchmarks/lint.py >benchmarks/results/lint-$(date +%F).md
 
-The example's roles on 10, 100 and 1,000 hosts that are all assumed to be alike, and on 1,000 that are all told apart (each has
-settings of its own, so none is sized together with another). With the app: it is loaded in its venv, which is there already.
+The example's roles on 10, 100 and 1,000 hosts that are assumed to be alike, and on 1,000 hosts that all differ (each has settings
+of its own, so none is sized together with another). The app is loaded in its venv, which exists already.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def seconds(command: list[str], folder: Path) -> float:
-    """Wall time of a process. Raises where it could not do its work (a finding, exit 1, is work)."""
+    """Wall time of a process. Raises RuntimeError if the command could not do its work. A finding (exit 1) is work done."""
     started = time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):

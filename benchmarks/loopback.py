@@ -1,4 +1,4 @@
-"""One sshd on 127.0.0.1, with keys and settings of its own, that many "hosts" can be reached through."""
+"""One sshd on 127.0.0.1, with keys and settings of its own, that serves many "hosts"."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Sshd:
 
     @property
     def key(self) -> Path:
-        """The private key that lets in."""
+        """The private key of the client."""
         return self.folder / "client"
 
     @property
     def known_hosts(self) -> Path:
-        """Names the server's key."""
+        """The known_hosts file, with the server's key."""
         return self.folder / "known_hosts"
 
     @property
     def options(self) -> list[str]:
-        """What `ssh` needs to get in, whatever the user's own configuration says."""
+        """The options of `ssh` that make it independent of the user's own configuration."""
         values = {
             "BatchMode": "yes",
             "IdentityFile": self.key,
@@ -59,7 +59,7 @@ class Sshd:
         return ["ssh", *self.options, "-p", str(self.port), f"{self.user}@{ADDRESS}", command]
 
     def mark(self) -> int:
-        """Where its log ends now."""
+        """The size of the log now."""
         return (self.folder / "log").stat().st_size
 
     def commands_since(self, mark: int) -> list[int]:
@@ -72,7 +72,7 @@ class Sshd:
 
 @contextmanager
 def sshd(folder: Path) -> Iterator[Sshd]:
-    """Start sshd on a free port of 127.0.0.1; it ends, by its PID, when the block does. Raises SshdError."""
+    """Start sshd on a free port of 127.0.0.1; it ends with the context. Raises SshdError if it does not start."""
     folder.mkdir(mode=0o700)
     (folder / "home").mkdir()
     for name in ("host", "client"):
@@ -86,12 +86,12 @@ def sshd(folder: Path) -> Iterator[Sshd]:
     shutil.copy(folder / "client.pub", folder / "authorized_keys")
     (folder / "sshd_config").write_text(_config(server))
     if os.geteuid() == 0:
-        # Where root starts it, sshd insists on this empty directory. Another sshd may use it too: it stays.
+        # sshd started by root insists on this empty directory. It stays: another sshd may use it too.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     binary = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if binary is None:
         raise SshdError("no sshd found; install openssh-server")
-    # A session of its own: Ctrl-C in a terminal must not take it away before what uses it has ended.
+    # A session of its own: Ctrl-C in a terminal must not end sshd before its users have ended.
     command = [binary, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "log")]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:

@@ -1,11 +1,11 @@
-"""How long a rollout takes: its plan, for many hosts that are not there, and itself, on a lab that is up and deployed.
+"""How long a rollout takes: its plan, for many hosts that do not exist, and the rollout itself, on a lab that is up and deployed.
 
     .venv/bin/python benchmarks/rollout.py >benchmarks/results/rollout-$(date +%F).md
     .venv/bin/python benchmarks/rollout.py --lab inventory/lab.py --group-data tests/online/rolling
 
 Steps: a canary and another step, natively (real Redis, real workers, no systemd, no SSH), with tasks of 30 s that run when each
-begins, and with the default `settle` and `canary_settle`; against the lower bound, what the drain and the start take.
-Plan: `restart.py --dry` of 100 hosts in 20 batches, in turns with the same run where no worker is up, so that there is no step.
+begins, and with the default `settle` and `canary_settle`; against the lower bound, the time of the drain and the start.
+Plan: `restart.py --dry` of 100 hosts in 20 batches, in turns with the same run if no worker is up, so that there is no step.
 Lab: `restart.py` under the drill's load, against its lower bound: the sum over the steps of the slowest host's drain and start.
 """
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def say(text: str) -> None:
-    """A part of the report."""
+    """Print a part of the report."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -133,15 +133,15 @@ def lab(inventory: str, group_data: str | None, rounds: int) -> str:
             log = Path(name) / "log"
             command = [f"{BIN}/fleet", "drill", "rollout", inventory, *more, "--phases", "restart", "--log", str(log), "--json"]
             done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-            said = json.loads(done.stdout)
+            account = json.loads(done.stdout)
             bound = lower_bound(log.read_text())
-            total = said["phases"][0]["seconds"]
-            rows.append([f"{total:.0f}", f"{bound:.0f}", f"{total / bound:.2f}", str(said["sent"]), str(said["lost"])])
+            total = account["phases"][0]["seconds"]
+            rows.append([f"{total:.0f}", f"{bound:.0f}", f"{total / bound:.2f}", str(account["sent"]), str(account["lost"])])
     return table(["restart.py, s", "lower bound, s", "ratio", "tasks sent", "lost"], rows)
 
 
 def lower_bound(log: str) -> float:
-    """Seconds: what the slowest host of each step took to drain and to start."""
+    """The sum over the steps of the seconds in which the slowest host drained and started."""
     total = 0.0
     for step in log.split("Starting operation: Step ")[1:]:
         total += max((float(seconds) for _, seconds in TOOK.findall(step)), default=0.0)

@@ -1,6 +1,6 @@
-"""What deploy.py does for a worker machine, below a directory of its own: see benchmarks/README.md for what is left out.
+"""deploy.py for a worker machine, below a directory of its own: benchmarks/README.md says what is left out.
 
-pyinfra runs this for benchmarks/deploy.py. FLEET_BENCH names the folder that holds a directory a host.
+pyinfra runs this for benchmarks/deploy.py. FLEET_BENCH names the folder that has a directory for each host.
 """
 
 import os

@@ -21,7 +21,7 @@ from redis import Redis, RedisError
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120
 UNIT, FOLDER = Path(sys.argv[1]), Path(sys.argv[2])
-wrong: list[str] = []
+failed_claims: list[str] = []
 
 
 def say(line: str) -> None:
@@ -29,10 +29,10 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def check(what: str, well: bool, seen: object) -> None:
-    say(f"- {what}: {'yes' if well else '**NO**'} ({seen})")
-    if not well:
-        wrong.append(what)
+def check(claim: str, holds: bool, evidence: object) -> None:
+    say(f"- {claim}: {'yes' if holds else '**NO**'} ({evidence})")
+    if not holds:
+        failed_claims.append(claim)
 
 
 def smi(*words: str) -> list[str]:
@@ -44,22 +44,22 @@ def used_mb(device: int = 0) -> int:
 
 
 def flags() -> tuple[list[str], dict[str, str]]:
-    """(what follows `worker`, environment) of the unit."""
+    """The unit's flags of `celery worker`, and its environment."""
     lines = [line.split("=", 1) for line in UNIT.read_text().splitlines() if "=" in line]
     words = shlex.split(next(value for name, value in lines if name == "ExecStart"))
     pairs = [pair for name, value in lines if name == "Environment" for pair in shlex.split(value)]
     environment = dict(pair.split("=", 1) for pair in pairs)
-    kept = {name: value for name, value in environment.items() if name.startswith(("CUDA_", "FLEET_MAX", "FLEET_LONGEST"))}
-    return [word.replace("%H", "here") for word in words[words.index("worker") + 1 :]], kept
+    settings = {name: value for name, value in environment.items() if name.startswith(("CUDA_", "FLEET_MAX", "FLEET_LONGEST"))}
+    return [word.replace("%H", "here") for word in words[words.index("worker") + 1 :]], settings
 
 
 @contextmanager
 def worker(port: int, name: str, *more: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One with the unit's flags, under another name, and `more` after them."""
-    given, own = flags()
-    words = [word for word in given if not word.startswith("--hostname")]
+    """Run a worker with the unit's flags, under another name, and with `more` flags after them."""
+    unit_flags, own = flags()
+    words = [word for word in unit_flags if not word.startswith("--hostname")]
     url = f"redis://127.0.0.1:{port}"
-    found = {
+    variables = {
         **os.environ,
         **own,
         "CELERY_BROKER_URL": f"{url}/0",
@@ -68,7 +68,7 @@ def worker(port: int, name: str, *more: str, **environment: str) -> Iterator[sub
         **environment,
     }
     command = [sys.executable, "-m", "celery", "-A", "jobs", "worker", *words, f"--hostname={name}@here", *more]
-    with (FOLDER / f"{name}.log").open("ab") as log, subprocess.Popen(command, env=found, stdout=log, stderr=log) as process:
+    with (FOLDER / f"{name}.log").open("ab") as log, subprocess.Popen(command, env=variables, stdout=log, stderr=log) as process:
         try:
             yield process
         finally:
@@ -118,8 +118,8 @@ def main() -> int:
         url = f"redis://127.0.0.1:{port}"
         with Celery("check", broker=f"{url}/0", backend=f"{url}/1") as app:
             tasks(app, port, gpus)
-    say(f"\n{'all well' if not wrong else 'wrong: ' + '; '.join(wrong)}")
-    return 1 if wrong else 0
+    say(f"\n{'all well' if not failed_claims else 'wrong: ' + '; '.join(failed_claims)}")
+    return 1 if failed_claims else 0
 
 
 def tasks(app: Celery, port: int, gpus: int) -> None:
@@ -128,10 +128,10 @@ def tasks(app: Celery, port: int, gpus: int) -> None:
 
     before = used_mb()
     with worker(port, "spawned", CUDA_IN_PARENT="1") as process:
-        found = run("product", 2048).get(timeout=PATIENCE)
-        check("a product on the device is the CPU's", found["error"] < 1e-3, found)
-        check("the worker sees one device", found["count"] == 1, f"CUDA_VISIBLE_DEVICES={found['visible']}")
-        check("the task ran in a spawned child, though its parent has CUDA", found["pid"] != process.pid, found["pid"])
+        answer = run("product", 2048).get(timeout=PATIENCE)
+        check("a product on the device is the CPU's", answer["error"] < 1e-3, answer)
+        check("the worker sees one device", answer["count"] == 1, f"CUDA_VISIBLE_DEVICES={answer['visible']}")
+        check("the task ran in a spawned child, though its parent has CUDA", answer["pid"] != process.pid, answer["pid"])
         say(f"- memory of the device, MB: {before} before, {used_mb()} with the worker idle after its task")
         running = [run("product", 512, 2.0) for _ in range(6)]
         time.sleep(3)
@@ -139,18 +139,18 @@ def tasks(app: Celery, port: int, gpus: int) -> None:
         process.wait(PATIENCE)
     say(f"- memory of the device after the worker's end, MB: {used_mb()}")
     with worker(port, "spawned"):
-        results = [one.get(timeout=PATIENCE) for one in running]
+        results = [task.get(timeout=PATIENCE) for task in running]
         check("SIGTERM in the middle of 6 tasks loses none", len(results) == 6, len(results))
     with worker(port, "second", "--queues=second", CUDA_VISIBLE_DEVICES="1"):
-        found = run("count", queue="second").get(timeout=PATIENCE)
-        check(f"a second worker sees its own device ({gpus} here)", found["count"] == (1 if gpus > 1 else 0), found)
+        answer = run("count", queue="second").get(timeout=PATIENCE)
+        check(f"a second worker sees its own device ({gpus} here)", answer["count"] == (1 if gpus > 1 else 0), answer)
     with worker(port, "forked", "--queues=forked", "--pool-start-method=fork", CUDA_IN_PARENT="1"):
         try:
-            said = str(run("product", 64, queue="forked").get(timeout=PATIENCE))
+            answer = str(run("product", 64, queue="forked").get(timeout=PATIENCE))
             failed = False
         except Exception as error:
-            said, failed = str(error).splitlines()[0], True
-        check("a forked child fails, as is said", failed and "CUDA" in said, said)
+            answer, failed = str(error).splitlines()[0], True
+        check("a forked child fails, as is said", failed and "CUDA" in answer, answer)
 
 
 if __name__ == "__main__":

@@ -15,17 +15,17 @@ if os.environ.get("CUDA_IN_PARENT"):
 
 @app.task  # type: ignore[untyped-decorator]
 def product(size: int, seconds: float = 0) -> dict[str, Any]:
-    """A matrix product on the device, against the CPU's; for at least `seconds`."""
+    """A matrix product on the device, compared with the CPU's. It takes at least `seconds`."""
     until = time.monotonic() + seconds
     torch.manual_seed(size)
     a, b = torch.rand(size, size), torch.rand(size, size)
-    wanted = a @ b
+    on_cpu = a @ b
     while True:
-        found = (a.cuda() @ b.cuda()).cpu()
+        on_device = (a.cuda() @ b.cuda()).cpu()
         if time.monotonic() >= until:
             break
     return {
-        "error": float((found - wanted).abs().max() / wanted.abs().max()),
+        "error": float((on_device - on_cpu).abs().max() / on_cpu.abs().max()),
         "device": torch.cuda.get_device_name(0),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "count": torch.cuda.device_count(),

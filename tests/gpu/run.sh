@@ -1,5 +1,5 @@
 #!/bin/sh
-# Check GPU workers on a machine with a real device, with what beside.sh has put beside this. See README.md.
+# Check GPU workers on a machine with a real device, with the files from beside.sh. See README.md.
 set -eu
 cd "$(dirname "$0")/../.."
 beside=$PWD/tests/gpu/beside

@@ -1,7 +1,7 @@
 """Checks of a deployed fleet that change nothing on it: pytest tests/host --inventory inventory/prod.py
 
-What is asked for is read from the same inventory and group data as the deploy; what is, from the machines over SSH and from
-the broker through a tunnel. All that it sends is a ping, and one message a queue that answers with its own argument.
+The expected state comes from the same inventory and group data as the deploy. The actual state comes from the machines over SSH,
+and from the broker through a tunnel. The checks send only a ping, and one message to each queue that answers with its argument.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def _fleet(config: pytest.Config) -> tuple[Inventory, Fleet]:
     if path is None:
         raise pytest.UsageError("say which fleet to check: --inventory inventory/prod.py")
     try:
-        found = read_inventory(path, config.getoption("--group-data"))
-        return found, load_fleet(found)
+        inventory = read_inventory(path, config.getoption("--group-data"))
+        return inventory, load_fleet(inventory)
     except SpecError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -49,9 +49,9 @@ def _fleet(config: pytest.Config) -> tuple[Inventory, Fleet]:
 def _plan(config: pytest.Config) -> Plan:
     """The fleet, sized to its machines, which are asked once."""
     if _PLAN not in config.stash:
-        found, fleet = _fleet(config)
+        inventory, fleet = _fleet(config)
         try:
-            config.stash[_PLAN] = resolved(fleet, ask_machines(found.hosts))
+            config.stash[_PLAN] = resolved(fleet, ask_machines(inventory.hosts))
         except facts.FactsError as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[_PLAN]
@@ -79,29 +79,31 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 
 
 @pytest.fixture(scope="session")
-def found_secrets(fleet: Fleet) -> dict[str, str]:
+def fleet_secrets(fleet: Fleet) -> dict[str, str]:
     return secrets.read(Path(fleet.settings.secrets_file))
 
 
 @pytest.fixture(scope="session")
 def connect(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """connect(host name) → a testinfra host. One SSH connection a host, ended with the session."""
-    found, _ = _fleet(request.config)
+    inventory, _ = _fleet(request.config)
     folder = tmp_path_factory.mktemp("ssh")
     hosts: dict[str, Any] = {}
 
     def _connect(name: str) -> Any:
         if name not in hosts:
-            _, *options, address = ssh.ssh_command(name, found.hosts[name])
+            _, *options, address = ssh.ssh_command(name, inventory.hosts[name])
             control = f"-o ControlMaster=auto -o ControlPath={folder}/%C -o ControlPersist=60s"
             hosts[name] = testinfra.get_host(
-                f"ssh://{address}", ssh_extra_args=f"{' '.join(options)} {control}", sudo=found.hosts[name].get("_sudo", False)
+                f"ssh://{address}",
+                ssh_extra_args=f"{' '.join(options)} {control}",
+                sudo=inventory.hosts[name].get("_sudo", False),
             )
         return hosts[name]
 
     yield _connect
     for name in hosts:
-        command = ssh.ssh_command(name, found.hosts[name])
+        command = ssh.ssh_command(name, inventory.hosts[name])
         subprocess.run(
             [*command[:-1], "-o", f"ControlPath={folder}/%C", "-O", "exit", command[-1]], capture_output=True, check=False
         )
@@ -110,18 +112,18 @@ def connect(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def broker_port(request: pytest.FixtureRequest, fleet: Fleet) -> Iterator[int]:
     """A port on loopback that leads to the broker."""
-    found, _ = _fleet(request.config)
+    inventory, _ = _fleet(request.config)
     host = fleet.broker_host
-    with ssh.forward(host, found.hosts[host], fleet.broker_address, fleet.broker.port) as port:
+    with ssh.forward(host, inventory.hosts[host], fleet.broker_address, fleet.broker.port) as port:
         yield port
 
 
 @pytest.fixture(scope="session")
-def celery_app(broker_port: int, found_secrets: dict[str, str]) -> Iterator[Celery]:
+def celery_app(broker_port: int, fleet_secrets: dict[str, str]) -> Iterator[Celery]:
     """A client of the fleet's broker that knows none of the app's tasks."""
     with pytest.MonkeyPatch.context() as here:
-        # By these, and not by arguments: Celery lets those of whoever runs this go before any argument.
-        for name, url in celery_variables(found_secrets[secrets.BROKER_WORKER], f"127.0.0.1:{broker_port}").items():
+        # By variables and not by arguments: Celery prefers the variables of whoever runs this to any argument.
+        for name, url in celery_variables(fleet_secrets[secrets.BROKER_WORKER], f"127.0.0.1:{broker_port}").items():
             here.setenv(name, url)
         with Celery("check", set_as_current=False) as app:
             yield app

@@ -1,4 +1,4 @@
-"""The broker keeps what it is given, and opens to nobody without a password."""
+"""The broker persists every message, and refuses clients without a password."""
 
 import re
 from typing import Any
@@ -28,15 +28,15 @@ def test_nobody_with_a_wrong_password(broker_port: int, user: str) -> None:
 
 
 def test_redis_is_in_a_sandbox(connect: Any, fleet: Fleet) -> None:
-    said = connect(fleet.broker_host).check_output("systemd-analyze --no-pager security redis-server.service | tail -n 1")
-    assert float(re.search(r"level for \S+: ([\d.]+)", said)[1]) <= 2.0  # type: ignore[index]
+    output = connect(fleet.broker_host).check_output("systemd-analyze --no-pager security redis-server.service | tail -n 1")
+    assert float(re.search(r"level for \S+: ([\d.]+)", output)[1]) <= 2.0  # type: ignore[index]
 
 
-def test_settings(broker_port: int, connect: Any, fleet: Fleet, found_secrets: dict[str, str]) -> None:
-    with _client(broker_port, username="monitor", password=found_secrets[BROKER_MONITOR]) as client:
-        found = client.config_get("*")
+def test_settings(broker_port: int, connect: Any, fleet: Fleet, fleet_secrets: dict[str, str]) -> None:
+    with _client(broker_port, username="monitor", password=fleet_secrets[BROKER_MONITOR]) as client:
+        actual = client.config_get("*")
     total = int(connect(fleet.broker_host).check_output("awk '$1 == \"MemTotal:\" { print $2 }' /proc/meminfo")) * 1024
-    wanted = {
+    expected = {
         "appendonly": "yes",
         "maxmemory-policy": "noeviction",
         "maxmemory": str(resolve(fleet.broker.maxmemory, total)),
@@ -44,7 +44,7 @@ def test_settings(broker_port: int, connect: Any, fleet: Fleet, found_secrets: d
         "bind": f"{fleet.broker_address} 127.0.0.1",
         "port": str(fleet.broker.port),
     }
-    assert {name: found[name] for name in wanted} == wanted
+    assert {name: actual[name] for name in expected} == expected
 
 
 def test_listens_on_the_lan_and_loopback_only(connect: Any, fleet: Fleet) -> None:
@@ -53,8 +53,8 @@ def test_listens_on_the_lan_and_loopback_only(connect: Any, fleet: Fleet) -> Non
     assert addresses == {fleet.broker_address, "127.0.0.1"}
 
 
-def test_the_monitor_reads_and_changes_nothing(broker_port: int, found_secrets: dict[str, str]) -> None:
-    with _client(broker_port, username="monitor", password=found_secrets[BROKER_MONITOR]) as client:
+def test_the_monitor_reads_and_changes_nothing(broker_port: int, fleet_secrets: dict[str, str]) -> None:
+    with _client(broker_port, username="monitor", password=fleet_secrets[BROKER_MONITOR]) as client:
         assert client.llen("default") >= 0
         assert client.info()["redis_version"]
         for forbidden in (("SET", "fleet:check", "1"), ("LPUSH", "default", "x"), ("CONFIG", "SET", "maxclients", "1")):
@@ -62,8 +62,8 @@ def test_the_monitor_reads_and_changes_nothing(broker_port: int, found_secrets: 
                 client.execute_command(*forbidden)
 
 
-def test_a_worker_administers_nothing(broker_port: int, found_secrets: dict[str, str]) -> None:
-    with _client(broker_port, username="worker", password=found_secrets[BROKER_WORKER]) as client:
+def test_a_worker_administers_nothing(broker_port: int, fleet_secrets: dict[str, str]) -> None:
+    with _client(broker_port, username="worker", password=fleet_secrets[BROKER_WORKER]) as client:
         assert client.ping()
         for forbidden in (("CONFIG", "GET", "*"), ("FLUSHALL",), ("ACL", "LIST"), ("SHUTDOWN",), ("KEYS", "*")):
             with pytest.raises(redis.exceptions.NoPermissionError):
@@ -73,11 +73,11 @@ def test_a_worker_administers_nothing(broker_port: int, found_secrets: dict[str,
 def test_service_is_limited_and_comes_back(connect: Any, fleet: Fleet) -> None:
     host = connect(fleet.broker_host)
     shown = host.check_output("systemctl show redis-server --property=MemoryMax,LimitNOFILE,Restart,ActiveState")
-    found = dict(line.split("=", 1) for line in shown.splitlines())
-    assert found["ActiveState"] == "active"
-    assert found["Restart"] == "always"
-    assert int(found["MemoryMax"]) > 0
-    assert int(found["LimitNOFILE"]) > fleet.broker.maxclients
+    properties = dict(line.split("=", 1) for line in shown.splitlines())
+    assert properties["ActiveState"] == "active"
+    assert properties["Restart"] == "always"
+    assert int(properties["MemoryMax"]) > 0
+    assert int(properties["LimitNOFILE"]) > fleet.broker.maxclients
 
 
 def test_one_task_a_queue_comes_back(celery_app: Celery, fleet: Fleet) -> None:

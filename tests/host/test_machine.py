@@ -1,4 +1,4 @@
-"""Each machine: its slice, its target, and no secret where it could be seen."""
+"""Each machine: its slice, its target, and no secret in arguments, the journal or units."""
 
 from typing import Any
 
@@ -19,22 +19,22 @@ def test_fleet_slice_leaves_memory_to_the_system(connect: Any, machine: str, pla
     assert int(limit) == total - reserve_of(plan.fleet, plan.fleet.hosts[machine], MachineFacts(cores=1, memory=total))
 
 
-def test_no_secret_in_any_argument(connect: Any, machine: str, found_secrets: dict[str, str]) -> None:
-    # Looked for here and not there: a grep for a secret would itself put it in an argument.
+def test_no_secret_in_any_argument(connect: Any, machine: str, fleet_secrets: dict[str, str]) -> None:
+    # The search runs here: a grep on the machine would itself put the secret in an argument.
     arguments = connect(machine).check_output("ps -ww -eo args")
     assert "fleet.slice" in arguments or "/sbin/init" in arguments or "systemd" in arguments
-    assert [name for name, value in found_secrets.items() if value in arguments] == []
+    assert [name for name, value in fleet_secrets.items() if value in arguments] == []
 
 
-def test_no_secret_in_the_journal(connect: Any, machine: str, found_secrets: dict[str, str]) -> None:
+def test_no_secret_in_the_journal(connect: Any, machine: str, fleet_secrets: dict[str, str]) -> None:
     journal = connect(machine).check_output("journalctl --boot --no-pager --output=cat --lines=20000")
     assert journal.strip()
-    assert [name for name, value in found_secrets.items() if value in journal] == []
+    assert [name for name, value in fleet_secrets.items() if value in journal] == []
 
 
-def test_no_secret_in_any_unit(connect: Any, machine: str, found_secrets: dict[str, str]) -> None:
+def test_no_secret_in_any_unit(connect: Any, machine: str, fleet_secrets: dict[str, str]) -> None:
     units = connect(machine).check_output(
         "cat /etc/systemd/system/fleet.slice $(find /etc/systemd/system -name 'celery-*.service')"
     )
     assert "[Slice]" in units
-    assert [name for name, value in found_secrets.items() if value in units] == []
+    assert [name for name, value in fleet_secrets.items() if value in units] == []

@@ -1,4 +1,4 @@
-"""Each worker is what was asked for, as its machine and the broker see it."""
+"""Each worker has the flags, limits and settings of the inventory, on its machine and in Celery."""
 
 import re
 from typing import Any
@@ -29,9 +29,9 @@ def test_process_has_the_flags_that_were_asked_for(connect: Any, instance: Insta
     pid = _property(host, instance.unit, "MainPID")
     running = host.check_output("tr '\\0' '\\n' </proc/%s/cmdline", pid).splitlines()
     hostname = node_name(instance).split("@")[1]
-    wanted = [word.replace("%H", hostname) for word in process.arguments(instance.role, instance.sized, instance.number)]
+    expected = [word.replace("%H", hostname) for word in process.arguments(instance.role, instance.sized, instance.number)]
     app = fleet.hosts[instance.host].settings.celery_app
-    assert running[running.index("-A") :] == ["-A", app, "worker", *wanted]
+    assert running[running.index("-A") :] == ["-A", app, "worker", *expected]
 
 
 def test_process_runs_as_a_user_without_a_shell(connect: Any, instance: Instance) -> None:
@@ -44,9 +44,9 @@ def test_cgroup_has_the_memory_limits_that_were_asked_for(connect: Any, instance
     host = connect(instance.host)
     group = _property(host, instance.unit, "ControlGroup")
     assert group.startswith("/fleet.slice/")
-    for name, wanted in (("memory.high", instance.sized.memory_high), ("memory.max", instance.sized.memory_max)):
-        found = host.file(f"{CGROUP}{group}/{name}").content_string.strip()
-        assert found == ("max" if wanted is None else str(wanted // PAGE * PAGE)), name
+    for name, limit in (("memory.high", instance.sized.memory_high), ("memory.max", instance.sized.memory_max)):
+        actual = host.file(f"{CGROUP}{group}/{name}").content_string.strip()
+        assert actual == ("max" if limit is None else str(limit // PAGE * PAGE)), name
 
 
 def test_a_stop_has_more_time_than_the_longest_task(connect: Any, instance: Instance) -> None:
@@ -67,15 +67,15 @@ def _seconds(span: str) -> float:
 
 
 def test_worker_is_in_a_sandbox(connect: Any, instance: Instance) -> None:
-    said = connect(instance.host).check_output("systemd-analyze --no-pager security %s | tail -n 1", instance.unit)
-    exposure = float(re.search(r"level for \S+: ([\d.]+)", said)[1])  # type: ignore[index]
+    output = connect(instance.host).check_output("systemd-analyze --no-pager security %s | tail -n 1", instance.unit)
+    exposure = float(re.search(r"level for \S+: ([\d.]+)", output)[1])  # type: ignore[index]
     assert exposure <= (2.0 if instance.sized.worker.workload == "gpu" else 1.5)
 
 
-def test_status_says_what_it_is_at(connect: Any, instance: Instance) -> None:
-    said = _property(connect(instance.host), instance.unit, "StatusText")
+def test_status_says_how_busy_the_worker_is(connect: Any, instance: Instance) -> None:
+    status = _property(connect(instance.host), instance.unit, "StatusText")
     assert re.fullmatch(
-        rf"\d+/{instance.sized.concurrency} busy · [\d,]+ done · queues {','.join(instance.sized.worker.queues)}", said
+        rf"\d+/{instance.sized.concurrency} busy · [\d,]+ done · queues {','.join(instance.sized.worker.queues)}", status
     )
 
 
@@ -92,12 +92,12 @@ def test_worker_answers_and_consumes_its_queues(celery_app: Celery, instance: In
     assert queues == set(instance.sized.worker.queues)
 
 
-def test_worker_has_the_settings_that_it_was_told(celery_app: Celery, instance: Instance, node_name: Any, plan: Plan) -> None:
+def test_worker_has_the_settings_of_the_plan(celery_app: Celery, instance: Instance, node_name: Any, plan: Plan) -> None:
     name = node_name(instance)
-    told = celery_app.control.inspect(destination=[name], timeout=15, limit=1).conf()[name]
-    wanted = plan.celery_settings(instance.sized)
+    actual = celery_app.control.inspect(destination=[name], timeout=15, limit=1).conf()[name]
+    expected = plan.celery_settings(instance.sized)
     for setting in ("broker_transport_options", "result_backend_transport_options"):
-        assert wanted[setting].items() <= told.get(setting, {}).items()
-    assert wanted["settings"].items() <= told.items()
-    if plan.visibility_timeout is not None:  # else it is the app's own affair
-        assert told["visibility_timeout"] == plan.visibility_timeout
+        assert expected[setting].items() <= actual.get(setting, {}).items()
+    assert expected["settings"].items() <= actual.items()
+    if plan.visibility_timeout is not None:  # else the app's own setting applies
+        assert actual["visibility_timeout"] == plan.visibility_timeout

@@ -1,4 +1,4 @@
-"""A lab of the tests' own, booted once for all files that need it, and ended with the session."""
+"""A lab for the tests, booted once for all files that need it, and ended with the session."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-KEPT = os.environ.get("FLEET_TEST_LAB")
-"""A lab of yours that is up: then it is used, as it is, and left."""
-NAME = KEPT or "test"
+OWN_LAB = os.environ.get("FLEET_TEST_LAB")
+"""The name of a running lab of yours. The tests use it as it is, and do not end it."""
+NAME = OWN_LAB or "test"
 ROLLING = ("--group-data", str(ROOT / "tests" / "online" / "rolling"))
 """Two workers of web and batch, with short limits."""
 
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab that is up, and the project's commands on it, as a user types them."""
+    """A running lab, and the project's commands on it, as a user types them."""
 
     environment: dict[str, str] = field(
         default_factory=lambda: {
@@ -37,7 +37,7 @@ class Lab:
     )
 
     def run(self, *command: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-        """A command in the repository, with this lab as the lab. Its output, both streams together, is in `stdout`."""
+        """Run a command in the repository, on this lab. `stdout` has both its streams."""
         return subprocess.run(
             command,
             cwd=ROOT,
@@ -59,17 +59,17 @@ class Lab:
         return self.run("pytest", "-q", "--tb=short", "tests/host", "--inventory", "inventory/lab.py", *more)
 
     def exercise(self, tasks: int) -> subprocess.CompletedProcess[str]:
-        """The demo app's real work, each result checked. 10.0.2.2 is this machine, as the lab's machines see it."""
+        """The demo app's real work, with each result checked. 10.0.2.2 is this machine's address for the lab's machines."""
         work = ("python", "-m", "shop.exercise", "--tasks", str(tasks), "--supplier-host", "10.0.2.2", "--json")
         return self.run("fleet", "connect", "inventory/lab.py", "--", *work)
 
     def drill(
         self, name: str, *more: str, inventory: str = "inventory/lab.py", log: Path | None = None, timeout: float = 1200
     ) -> dict[str, Any]:
-        """What `fleet drill NAME inventory/lab.py --json` says; `log` is for what pyinfra says. Raises where it fails."""
-        kept = ("--log", str(log)) if log else ()
+        """The account of `fleet drill NAME inventory/lab.py --json`. Asserts exit 0. log: a file for pyinfra's output."""
+        log_option = ("--log", str(log)) if log else ()
         done = subprocess.run(
-            ("fleet", "drill", name, inventory, *more, *kept, "--json"),
+            ("fleet", "drill", name, inventory, *more, *log_option, "--json"),
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -79,11 +79,11 @@ class Lab:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr + (log.read_text()[-20000:] if log and log.exists() else "")
-        said: dict[str, Any] = json.loads(done.stdout)
-        return said
+        account: dict[str, Any] = json.loads(done.stdout)
+        return account
 
     def ask(self, host: str, command: str) -> str:
-        """What a shell command, as root, prints on a machine. Raises where it fails."""
+        """The output of a shell command that runs as root on a machine. Asserts that it succeeds."""
         done = self.run("fleet", "lab", "ssh", host, "--", "sudo", "sh", "-c", f"'{command}'", timeout=60)
         assert done.returncode == 0, done.stdout
         return done.stdout.strip()
@@ -92,10 +92,10 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     lab = Lab()
-    if KEPT:
+    if OWN_LAB:
         yield lab
         return
-    lab.run("fleet", "lab", "down")  # of a run that was cut off
+    lab.run("fleet", "lab", "down")  # a session that was cut off may have left one
     done = lab.run("fleet", "lab", "up", "--hosts", "broker1 web1 batch1 gpu1=2048")  # with room for eight workers
     assert done.returncode == 0, done.stdout
     yield lab

@@ -1,4 +1,4 @@
-"""The lab itself, with real machines: one small lab beside whatever runs already."""
+"""The lab itself, with real machines: a small lab beside labs that run already."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def fleet_lab(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def qemus(directory: Path) -> list[int]:
     """PIDs of the QEMUs that have a file of `directory` among their arguments."""
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
@@ -48,8 +48,8 @@ def qemus(directory: Path) -> list[int]:
             except OSError:
                 continue
             if b"qemu-system" in words[0] and any(w.startswith(os.fsencode(directory) + b"/") for w in words):
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 def interrupted_up(place: Path, name: str, number: signal.Signals, *, when: str) -> int:
@@ -113,7 +113,7 @@ def test_reset_gives_a_fresh_disk_and_the_right_time(place: Path, small: Path) -
 
 
 def test_a_machine_whose_process_died_comes_back_on_its_disk(place: Path, small: Path) -> None:
-    assert fleet_lab(place, "ssh", "--name", "small", "web1", "sudo touch /root/kept; sync").returncode == 0
+    assert fleet_lab(place, "ssh", "--name", "small", "web1", "sudo touch /root/file; sync").returncode == 0
     (pid,) = qemus(small)
     os.kill(pid, signal.SIGKILL)
     while qemus(small):
@@ -121,7 +121,7 @@ def test_a_machine_whose_process_died_comes_back_on_its_disk(place: Path, small:
     assert fleet_lab(place, "status", "--name", "small").returncode == 1
     done = fleet_lab(place, "up", "--name", "small")
     assert done.returncode == 0, done.stderr
-    assert "kept" in fleet_lab(place, "ssh", "--name", "small", "web1", "sudo ls /root").stdout
+    assert "file" in fleet_lab(place, "ssh", "--name", "small", "web1", "sudo ls /root").stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -24,7 +24,7 @@ def pids(lab: Lab) -> dict[str, str]:
 
 
 def everything(lab: Lab) -> dict[str, str]:
-    """What the deploy manages on each machine: every path with its time of change, every unit with its process."""
+    """All that the deploy manages on each machine: every path with its time of change, every unit with its process."""
     look = (
         "find /etc/fleet /etc/systemd/system /etc/redis /opt/fleet/releases "
         '-maxdepth 1 -printf "%p %T@ %u %m\\n" 2>/dev/null | sort; '
@@ -112,7 +112,7 @@ def test_settings_that_lose_tasks_leave_every_machine_untouched(lab: Lab, tmp_pa
     assert "batch_worker.soft_time_limit: 400 is not below time_limit 400" in done.stdout
     assert "more than the machine's" in done.stdout
     assert "Beginning operation run" not in done.stdout
-    # What only the app can tell: its reports would have no consumer. It is known on the machines, before anything is touched.
+    # Only the app names the queue of its reports, which no worker would consume. The check on the machines ends the run early.
     (tmp_path / "batch.py").write_text('batch_worker = {"queues": ["bacth"]}\n')
     done = lab.deploy("--group-data", str(tmp_path))
     assert done.returncode == 1, done.stdout
@@ -125,13 +125,13 @@ def test_settings_that_lose_tasks_leave_every_machine_untouched(lab: Lab, tmp_pa
 def test_the_machines_facts_and_the_app_are_looked_at(lab: Lab) -> None:
     done = lab.run("fleet", "lint", "inventory/lab.py", "--json")
     assert done.returncode == 1, done.stdout
-    said = json.loads(done.stdout[done.stdout.index("{") :])
-    assert {(one["host"], one["instances"], one["concurrency"]) for one in said["workers"]} == {
+    report = json.loads(done.stdout[done.stdout.index("{") :])
+    assert {(worker["host"], worker["instances"], worker["concurrency"]) for worker in report["workers"]} == {
         ("web1", 1, 100),
         ("batch1", 1, 1),
         ("gpu1", 1, 1),
     }
-    assert {finding["rule"] for finding in said["findings"] if finding["level"] != "note"} == {"single-consumer"}
+    assert {finding["rule"] for finding in report["findings"] if finding["level"] != "note"} == {"single-consumer"}
 
 
 def test_an_unreachable_host_stops_the_run_before_any_change(lab: Lab, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_an_unreachable_host_stops_the_run_before_any_change(lab: Lab, tmp_path:
         f"import runpy\nglobals().update(runpy.run_path({str(ROOT / 'inventory' / 'lab.py')!r}))\n"
         "all.append(('web9', {**dict(all)['web1'], 'ssh_port': 9}))\nweb.append('web9')\n"
     )
-    # A changed flag, so that there is something it could do elsewhere.
+    # A changed flag: without one, there would be nothing to change on the other hosts.
     done = lab.deploy("--group-data", str(ROOT / "tests" / "online" / "pools"), inventory=str(inventory))
     assert done.returncode == 1, done.stdout
     assert "web9" in done.stdout
@@ -151,7 +151,7 @@ def test_an_unreachable_host_stops_the_run_before_any_change(lab: Lab, tmp_path:
 
 @pytest.mark.slow
 def test_the_other_pools_deploy_and_work_too(lab: Lab) -> None:
-    """gevent, prefork and prefork with spawn are what ran so far; here are eventlet, threads and solo, and a second instance."""
+    """The tests before ran gevent, prefork and prefork with spawn; this one runs eventlet, threads, solo and two instances."""
     pools = ("--group-data", str(ROOT / "tests" / "online" / "pools"))
     done = lab.deploy(*pools)
     assert done.returncode == 0, done.stdout
@@ -178,7 +178,7 @@ def test_any_other_app_deploys_the_same_way(lab: Lab) -> None:
     other = ("--data", "app_source=tests/online/other_app", "--data", "celery_app=jobs:celery")
     done = lab.deploy(*other)
     assert done.returncode == 0, done.stdout
-    # The second web instance was asked for by the pools above alone.
+    # Only the settings of the test before ask for the second web instance.
     assert "Stop workers that were removed" in done.stdout
     assert "celery-web@2" not in lab.ask("web1", 'systemctl list-units --all --plain --no-legend "celery-*"')
     send = (

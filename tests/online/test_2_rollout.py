@@ -1,4 +1,4 @@
-"""Rolling restarts: in steps, with no task lost, stopped and put back where something is wrong, and taken back when asked."""
+"""Rollouts: in steps, with no task lost, stopped and put back if a step fails, and rolled back on request."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tests.online.conftest import ROLLING, ROOT, Lab
 
 pytestmark = pytest.mark.lab
 
-# The others are tried natively in tests/unit/test_step.py, and all of them here by: fleet drill rollout inventory/lab.py
+# tests/unit/fleet_node/step/test_step.py tries the other phases natively, and `fleet drill rollout inventory/lab.py` all of them.
 PHASES = ("fails every task",)
 UNITS = {"web1": ("celery-web@1", "celery-web@2"), "batch1": ("celery-batch@1", "celery-batch@2"), "gpu1": ("celery-gpu@1",)}
 
 
-def running(lab: Lab, units: Mapping[str, tuple[str, ...]] = UNITS) -> dict[str, tuple[str, str]]:
+def running_units(lab: Lab, units: Mapping[str, tuple[str, ...]] = UNITS) -> dict[str, tuple[str, str]]:
     """Unit → its main process, and the release that it runs."""
-    found = {}
+    running = {}
     for host, names in units.items():
         show = "pid=$(systemctl show --value --property=MainPID $unit)"
         release = '$(tr "\\0" "\\n" </proc/$pid/environ | sed -n s/^FLEET_RELEASE=//p)'
         for line in lab.ask(host, f"for unit in {' '.join(names)}; do {show}; echo $unit $pid {release}; done").splitlines():
-            unit, pid, its = line.split()
-            found[unit] = (pid, its)
-    return found
+            unit, pid, release_id = line.split()
+            running[unit] = (pid, release_id)
+    return running
 
 
 def changed(before: dict[str, tuple[str, str]], after: dict[str, tuple[str, str]]) -> set[str]:
@@ -44,19 +44,19 @@ def steps_of(done: subprocess.CompletedProcess[str]) -> list[str]:
 def test_two_instances_of_web_and_batch(lab: Lab) -> None:
     done = lab.deploy(*ROLLING)
     assert done.returncode == 0, done.stdout
-    assert len({release for _, release in running(lab).values()}) == 1
+    assert len({release for _, release in running_units(lab).values()}) == 1
 
 
 def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab, tmp_path: Path) -> None:
-    before = running(lab)
+    before = running_units(lab)
     log = tmp_path / "log"
-    said = lab.drill("rollout", *ROLLING, "--before", "5", "--phases", ",".join(PHASES), log=log, timeout=2400)
-    assert (said["lost"], said["run_twice"]) == (0, 0)
-    assert said["sent"] == said["finished"] > 100
-    assert [phase["name"] for phase in said["phases"]] == list(PHASES)
-    assert all(phase["finished"] for phase in said["phases"])
-    # It ends as it began.
-    after = running(lab)
+    account = lab.drill("rollout", *ROLLING, "--before", "5", "--phases", ",".join(PHASES), log=log, timeout=2400)
+    assert (account["lost"], account["run_twice"]) == (0, 0)
+    assert account["sent"] == account["finished"] > 100
+    assert [phase["name"] for phase in account["phases"]] == list(PHASES)
+    assert all(phase["finished"] for phase in account["phases"])
+    # The fleet runs the releases that it ran before.
+    after = running_units(lab)
     assert {unit: release for unit, (_, release) in after.items()} == {unit: release for unit, (_, release) in before.items()}
     text = log.read_text()
     assert "tasks failed, of the others'" in text
@@ -64,13 +64,13 @@ def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab,
 
 
 def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown_tasks_wait(lab: Lab, tmp_path: Path) -> None:
-    before = running(lab)
+    before = running_units(lab)
     shutil.copytree(ROLLING[1], tmp_path / "more")
     for name in ("web", "batch"):
         path = tmp_path / "more" / f"{name}.py"
         path.write_text(path.read_text().replace("}", '"log_level": "WARNING"}'))
     flag = ("--group-data", str(tmp_path / "more"))
-    lab.ask("web1", "systemctl stop celery-web@1 celery-web@2")  # nobody is to take it before the deploy looks
+    lab.ask("web1", "systemctl stop celery-web@1 celery-web@2")  # no worker may take the task before the deploy looks
     send = "from celery import Celery; Celery().send_task('shop.tasks.orders.forgotten', queue='priority')"
     done = lab.run("fleet", "connect", "inventory/lab.py", "--", "python", "-W", "ignore", "-c", send)
     assert done.returncode == 0, done.stdout
@@ -79,11 +79,11 @@ def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown
     assert "1 × shop.tasks.orders.forgotten in priority" in done.stdout
     assert "--data discard_tasks=shop.tasks.orders.forgotten" in done.stdout
     assert steps_of(done) == []
-    lab.ask("web1", "systemctl start celery-web@1 celery-web@2")  # on their old flag: they take it, and park it
+    lab.ask("web1", "systemctl start celery-web@1 celery-web@2")  # with their old flag: they take the task, and park it
     done = lab.deploy(*flag, "--data", "discard_tasks=shop.tasks.orders.forgotten")
     assert done.returncode == 0, done.stdout
     assert steps_of(done) == ["1 of 2: canary: web1:web@1, batch1:batch@1", "2 of 2: web1:web@2, batch1:batch@2"]
-    assert changed(before, running(lab)) == {"celery-web@1", "celery-web@2", "celery-batch@1", "celery-batch@2"}
+    assert changed(before, running_units(lab)) == {"celery-web@1", "celery-web@2", "celery-batch@1", "celery-batch@2"}
     done = lab.run("fleet", "parked", "list", "inventory/lab.py")
     assert "shop.tasks.orders.forgotten" in done.stdout
     assert ": no task of " in done.stdout
@@ -92,7 +92,7 @@ def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown
 
 
 def test_a_machine_that_reboots_in_the_middle(lab: Lab, tmp_path: Path) -> None:
-    """The run stops; nobody is left stopped; the next run finishes."""
+    """The run stops, no worker is left stopped, and the next run finishes."""
     new = tmp_path / "shop"
     shutil.copytree(ROOT / "examples" / "shop", new, ignore=shutil.ignore_patterns("__pycache__"))
     (new / "another").write_text("release\n")
@@ -110,25 +110,25 @@ def test_a_machine_that_reboots_in_the_middle(lab: Lab, tmp_path: Path) -> None:
         for line in deploy.stdout:
             lines.append(line)
             if "Starting operation: Drain, restart and watch workers" in line:
-                # In the background: SSH would wait for an answer of a machine that is gone.
+                # In the background: SSH would wait for an answer of a machine that is down.
                 lab.ask("batch1", "(sleep 1; echo b >/proc/sysrq-trigger) >/dev/null 2>&1 &")
-        said = "".join(lines)
-    assert deploy.returncode == 1, said
-    assert "contact was lost; what the machine had begun it ends by itself" in said
-    done = lab.run("fleet", "lab", "up")  # waits until all answer
+        output = "".join(lines)
+    assert deploy.returncode == 1, output
+    assert "contact was lost; what the machine had begun it ends by itself" in output
+    done = lab.run("fleet", "lab", "up")  # waits until every machine answers
     assert done.returncode == 0, done.stdout
     lab.ask("batch1", "systemctl is-system-running --wait >/dev/null; systemctl is-active celery-batch@1 celery-batch@2")
     done = lab.deploy(*ROLLING, *release)
     assert done.returncode == 0, done.stdout
-    (id_of_all,) = {release for _, release in running(lab).values()}
+    (id_of_all,) = {release for _, release in running_units(lab).values()}
     assert f"releases/{id_of_all}" in lab.ask("batch1", "systemctl cat celery-batch@1")
 
 
 def test_back_to_the_release_before(lab: Lab) -> None:
-    before = running(lab)
+    before = running_units(lab)
     done = lab.run("pyinfra", "inventory/lab.py", "rollback.py", "-y", *ROLLING)
     assert done.returncode == 0, done.stdout
-    after = running(lab)
+    after = running_units(lab)
     assert changed(before, after) == set(before)
     (now,) = {release for _, release in after.values()}
     assert now not in {release for _, release in before.values()}
@@ -138,29 +138,29 @@ def test_back_to_the_release_before(lab: Lab) -> None:
 
 
 def test_a_restart_says_its_steps(lab: Lab) -> None:
-    before = running(lab)
+    before = running_units(lab)
     dry = lab.run("pyinfra", "inventory/lab.py", "restart.py", "--dry", *ROLLING, "--data", "role=batch")
     assert dry.returncode == 0, dry.stdout
     assert "Step 1 of 2: canary: batch1:batch@1" in dry.stdout
-    assert running(lab) == before
+    assert running_units(lab) == before
     done = lab.run("pyinfra", "inventory/lab.py", "restart.py", "-y", *ROLLING, "--data", "role=btach")
     assert done.returncode == 1
     assert "role: no role btach; the roles are web, batch, gpu" in done.stdout
 
 
 def test_a_second_run_is_told_who_is_at_work(lab: Lab) -> None:
-    before = running(lab)
+    before = running_units(lab)
     held = '{"who": "somebody@elsewhere", "pid": 1, "at": "2026-11-21T12:00:00Z", "what": "deploy.py"}'
     lab.ask("broker1", f"echo {b64encode(held.encode()).decode()} | base64 -d >/var/lib/fleet/lock")
     done = lab.run("pyinfra", "inventory/lab.py", "restart.py", "-y", *ROLLING)
     assert done.returncode == 1, done.stdout
     assert "deploy.py by somebody@elsewhere (process 1) holds the lock since 2026-11-21T12:00:00Z" in done.stdout
-    assert running(lab) == before
+    assert running_units(lab) == before
     assert "somebody@elsewhere" in lab.run("fleet", "unlock", "inventory/lab.py").stdout
 
 
 def test_ctrl_c_leaves_nobody_stopped(lab: Lab) -> None:
-    before = running(lab)
+    before = running_units(lab)
     with subprocess.Popen(
         ["pyinfra", "inventory/lab.py", "restart.py", "-y", *ROLLING, "--data", "role=web"],
         cwd=ROOT,
@@ -174,9 +174,9 @@ def test_ctrl_c_leaves_nobody_stopped(lab: Lab) -> None:
             if "Starting operation: Drain, restart and watch workers" in line:
                 restart.send_signal(signal.SIGINT)
     assert restart.returncode == 130
-    # What the machine was told it ends: the first worker restarts, the second is as it was.
+    # The machine finishes its step: the first worker restarts, the second is as it was.
     lab.ask("web1", "flock /var/lib/fleet/step.lock true")
-    assert changed(before, running(lab)) <= {"celery-web@1"}
+    assert changed(before, running_units(lab)) <= {"celery-web@1"}
     assert lab.run("fleet", "unlock", "inventory/lab.py").stdout == "no run holds the lock\n"
 
 

@@ -1,6 +1,6 @@
-"""Workers that recover alone: what breaks them on real machines, and that no task is lost by it.
+"""Workers recover by themselves from faults on real machines, and no task is lost.
 
-Every drill is a test; `make online` runs those that are quick, `make slow` the others.
+Every drill is a test. `make online` runs the quick ones, `make slow` the others.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ QUICK = ("oom",)
 
 @pytest.fixture(scope="module", autouse=True)
 def _two_of_each(lab: Lab) -> None:
-    """What test_2 leaves; alone, this file brings it about."""
+    """Deploy what test_2 leaves, in case this file runs alone."""
     done = lab.deploy(*ROLLING)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAULTS])
 def test_no_task_is_lost(lab: Lab, name: str) -> None:
-    said = lab.drill(name, *ROLLING)
-    assert said["sent"] == said["finished"] > 20
-    assert said["lost"] == 0
+    account = lab.drill(name, *ROLLING)
+    assert account["sent"] == account["finished"] > 20
+    assert account["lost"] == 0
     expected = {
         "kill-child": 0,
         "oom": 0,
@@ -38,16 +38,16 @@ def test_no_task_is_lost(lab: Lab, name: str) -> None:
         "stall": 1,
         "reboot": 2,
     }
-    assert len(said["restarted"]) == expected[name]
-    assert said["parked"] == (name == "oom")
+    assert len(account["restarted"]) == expected[name]
+    assert account["parked"] == (name == "oom")
 
 
 @pytest.mark.slow
 def test_a_worker_whose_processes_hang_finds_it_out_by_itself(lab: Lab) -> None:
-    """Its main process lives, so that a timer's sign of life would say that all is well."""
+    """The main process lives: a sign of life from a timer would say that all is well."""
     units = "celery-batch@1 celery-batch@2"
     before = lab.ask("batch1", f"systemctl show --value --property=MainPID {units}").split()
-    # Both, so that it does not matter who takes the task.
+    # Both workers, so that it does not matter which takes the task.
     lab.ask("batch1", f"for main in {' '.join(before)}; do pkill -STOP -P $main; done")
     send = (
         "from celery import Celery; app = Celery();"
@@ -59,9 +59,9 @@ def test_a_worker_whose_processes_hang_finds_it_out_by_itself(lab: Lab) -> None:
     assert "stalled, to be restarted: nothing has begun for" in journal
     assert "with 1 reserved and 2 of 2 slots free" in journal
     after = lab.ask("batch1", f"systemctl show --value --property=MainPID {units}").split()
-    # The first gives it back when it restarts; where the other one takes it, it finds itself out too.
+    # The first worker gives the task back when it restarts. If the other takes it, that worker notices its stall too.
     assert len(set(before) - set(after)) in (1, 2)
-    # One that was idle hangs still.
+    # A worker that was idle still hangs.
     lab.ask("batch1", f"for main in {' '.join(after)}; do pkill -CONT -P $main; done")
 
 
@@ -69,7 +69,7 @@ def test_a_worker_whose_processes_hang_finds_it_out_by_itself(lab: Lab) -> None:
 def test_a_machine_whose_workers_eat_all_memory_is_still_reached(lab: Lab) -> None:
     ssh = lab.ask("batch1", "systemctl show --value --property=MainPID ssh")
     eat = "taken = []; [taken.append(bytearray(1 << 24)) for _ in iter(int, 1)]"
-    # In the slice and without a limit of its own: what a worker's would be worth if it were wrong.
+    # In the slice, and without a limit of its own: as if the limit of a worker were wrong.
     lab.ask("batch1", f'systemd-run --quiet --wait --slice=fleet.slice python3 -c "{eat}" || true')
     killed = lab.ask("batch1", "journalctl --no-pager --dmesg --output=cat | grep oom-kill: | tail -n 1")
     assert "constraint=CONSTRAINT_MEMCG" in killed

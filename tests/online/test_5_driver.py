@@ -1,6 +1,6 @@
 """NVIDIA's driver, installed for real into a root of the lab's image: its module is built for that root's kernel.
 
-In a chroot and not in a machine: under emulation the build takes longer than half an hour, here two minutes.
+The root is a chroot and not a machine: under emulation the build takes over half an hour, here two minutes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def mounted(*arguments: str) -> Iterator[None]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """A root like a machine's of the lab, that is not booted."""
+    """The root of a lab's machine, not booted."""
     disk, root = tmp_path / "disk", tmp_path / "root"
     root.mkdir()
     with Progress() as progress:
@@ -47,7 +47,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
         stack.enter_context(mounted("-o", "loop", str(disk), str(root)))
         stack.enter_context(mounted("-t", "proc", "proc", str(root / "proc")))
         stack.enter_context(mounted("--bind", "/dev", str(root / "dev")))
-        (root / "etc" / "resolv.conf").unlink()  # it leads to what runs in a booted one
+        (root / "etc" / "resolv.conf").unlink()  # a link that only a booted machine can follow
         shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
         yield root
 
@@ -71,10 +71,10 @@ def test_the_driver_is_built_for_the_kernel_and_a_second_run_changes_nothing(roo
     (kernel,) = [path.name for path in (root / "lib" / "modules").iterdir()]
     modules = {path.name.partition(".")[0] for path in (root / "lib" / "modules" / kernel / "updates" / "dkms").iterdir()}
     assert {"nvidia-current", "nvidia-current-uvm"} <= modules
-    said = subprocess.run(
+    output = subprocess.run(
         ["chroot", root, "modinfo", "-k", kernel, "nvidia-current"], capture_output=True, text=True, check=True
     ).stdout
-    vermagic = next(line for line in said.splitlines() if line.startswith("vermagic:"))
+    vermagic = next(line for line in output.splitlines() if line.startswith("vermagic:"))
     assert kernel in vermagic
     subprocess.run(["chroot", root, "sh", "-c", "command -v nvidia-smi && command -v nvidia-persistenced"], check=True)
     assert "blacklist nouveau" in (root / "etc" / "modprobe.d" / "fleet-nvidia.conf").read_text()

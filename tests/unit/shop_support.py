@@ -1,4 +1,4 @@
-"""A Redis server and a worker of the shop, both real, both gone with the `with` block."""
+"""A Redis server and a worker of the shop, both real. Both end with the context."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
 WORKER = "shop@test"
-PATIENCE = 30  # seconds for a server to come up on a busy machine; never waited for when it is quicker
+PATIENCE = 30  # seconds for a server to start on a busy machine; a quicker server is not waited for
 
 # The exercise is also tested in this process.
 sys.path.insert(0, str(SHOP))
@@ -47,16 +47,18 @@ class Shop:
         """A task's answer; raises what the task raised."""
         return self.client.send_task(task, args, queue=queue).get(timeout=PATIENCE)
 
-    def consume(self, queue: str, wanted: bool) -> None:
+    def consume(self, queue: str, enabled: bool) -> None:
         """Have the worker take, or no longer take, tasks from a queue."""
         control = self.client.control
-        change = control.add_consumer if wanted else control.cancel_consumer
+        change = control.add_consumer if enabled else control.cancel_consumer
         assert change(queue, destination=[WORKER], reply=True, timeout=PATIENCE), "the worker did not answer"
 
 
 def redis_server(port: int, folder: Path, *more: str) -> list[str]:
-    """The command of a Redis on loopback, that tells of what is put into a queue as a deployed one does. more: by default, that
-    nothing is kept."""
+    """The command of a Redis on loopback. It notifies about queues as a deployed one does.
+
+    more: further options; by default, no persistence.
+    """
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     return [*command, "--notify-keyspace-events", "Kl", *(more or ("--save", ""))]
 
@@ -70,7 +72,7 @@ def running_shop(directory: Path) -> Iterator[Shop]:
     celery = [sys.executable, "-m", "celery", "-A", "shop.app", "worker", "--pool=prefork", "--concurrency=2"]
     celery += [f"--hostname={WORKER}", "--without-gossip", "--without-mingle", "--loglevel=WARNING"]
     with pytest.MonkeyPatch.context() as here, process(redis, directory / "redis.log"):
-        # Celery lets these win over what a client is made with, so a developer's own would mislead the one below.
+        # Celery prefers these variables to a client's arguments: a developer's own would mislead the client below.
         for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
             here.setenv(name, environment[name])
         answering(port)

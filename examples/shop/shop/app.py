@@ -7,7 +7,7 @@ from celery import Celery, Task
 
 
 class TimedTask(Task):  # type: ignore[misc]  # celery ships no types
-    """A task that answers with a dict, and says in it how long it ran: `seconds`."""
+    """A task that answers with a dict, and adds how long it ran: `seconds`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         started = perf_counter()

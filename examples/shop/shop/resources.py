@@ -1,6 +1,6 @@
-"""What is made once a process and shared by its tasks: the HTTP session and the database engine.
+"""The HTTP session and the database engine, made once a process and shared by its tasks.
 
-Both are made on first use, so after the fork; what a child still inherits it drops without closing, as it is the parent's.
+Both are made on first use, after the fork. A child drops an inherited object without closing it: it is the parent's.
 """
 
 import os
@@ -48,7 +48,7 @@ def make_http() -> requests.Session:
     session = requests.Session()
     session.mount("http://", adapter)
     session.mount("https://", adapter)
-    # Cookies are the one state of a session that requests change, so none are taken.
+    # Requests change no other state of a session than its cookies, so it accepts none.
     session.cookies = RequestsCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
     return session
 

@@ -1,1 +1,1 @@
-"""`python -m shop.exercise`: send tasks of every kind and check every answer. Needs Celery only, not what the tasks need."""
+"""`python -m shop.exercise`: send tasks of every kind and check every answer. It needs only Celery."""

@@ -17,7 +17,7 @@ from shop.exercise.supplier import Supplier
 
 
 def main() -> int:
-    """Exit status: 0 all right, 1 an answer is missing or wrong or nothing could be sent, 130 stopped by Ctrl-C."""
+    """Exit status: 0; 1 if an answer is missing or wrong, or nothing could be sent; 130 after Ctrl-C."""
     options = arguments()
     host, port = options.supplier_listen
     try:
@@ -92,15 +92,15 @@ def address(text: str) -> tuple[str, int]:
 
 
 def connect() -> None:
-    """Find out now, in seconds, whether the broker and the results answer; sending alone would try for long."""
+    """Raise within seconds if the broker or the result backend does not answer: sending alone would retry for long."""
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.5)
     app.backend.client.ping()
 
 
 def send(planned: list[Job], timeout: int, sent: dict[str, Job]) -> None:
-    """Publish every job; `sent` grows on the way, so that a stop in the middle knows how far it came."""
-    # What nobody took is dropped in the end: the supplier is gone by then. An hour more, for machines whose clocks differ.
+    """Publish every job. `sent` grows on the way, so that an interrupted run knows how far it came."""
+    # Tasks that no worker took expire: the supplier is gone by then. An hour more, for machines whose clocks differ.
     expires = timeout + 3600
     with app.producer_or_acquire() as producer:
         for job in planned:
@@ -108,14 +108,14 @@ def send(planned: list[Job], timeout: int, sent: dict[str, Job]) -> None:
 
 
 def wait(sent: dict[str, Job], answers: dict[str, Any], timeout: int, progress: "Progress") -> None:
-    """Collect answers until all are there or `timeout` seconds since the start are over."""
+    """Collect answers until none is missing, or `timeout` seconds since the start are over."""
     while (missing := sent.keys() - answers.keys()) and progress.seconds() < timeout:
         progress.show(len(answers))
         try:
-            # The stored results are asked for, not awaited: a message lost on the way is not a lost task. One round and a pause.
+            # Read the stored results, do not wait for messages: a lost message is not a lost task. One round and a pause.
             answers.update(app.backend.get_many(missing, interval=0.2, max_iterations=1))
         except RedisError:
-            time.sleep(1)  # a broker that restarts is part of life; the timeout holds
+            time.sleep(1)  # a broker may restart; the timeout holds
     progress.show(len(answers), last=True)
 
 
@@ -125,7 +125,7 @@ def queue_of(task: str) -> str:
 
 
 class Progress:
-    """Says on stderr how far it is: one line rewritten on a terminal, else a line every 5 s."""
+    """Progress on stderr: one line rewritten on a terminal, else a line every 5 s."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -138,7 +138,7 @@ class Progress:
         return time.monotonic() - self.started
 
     def show(self, done: int, last: bool = False) -> None:
-        """At most every 5 s (0.2 s on a terminal), and always when it is the last."""
+        """Print at most every 5 s (0.2 s on a terminal), and always if it is the last time."""
         if self.seconds() < self.next and not last:
             return
         self.next = self.seconds() + (0.2 if self.live else 5)

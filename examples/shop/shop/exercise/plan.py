@@ -1,4 +1,4 @@
-"""Which tasks are sent, and what each has to answer. The answers come from elsewhere than the tasks' own code."""
+"""The tasks to send, and the answer that each must give. The answers do not come from the tasks' own code."""
 
 import zlib
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""From answers to a verdict: pure functions over what was sent and what came back."""
+"""From answers to a verdict: pure functions over the jobs and their answers."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ SHOWN = 10  # wrong answers spelled out; the rest are counted
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job. `worker` is None when it never came back, `wrong` when there is nothing to complain of."""
+    """How one job went. `worker` is None if no answer came, `wrong` is None if the answer is right."""
 
     id: str
     job: Job
@@ -37,7 +37,7 @@ def judge(task_id: str, job: Job, queue: str, meta: Mapping[str, Any] | None) ->
 
 
 def as_json(outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
-    """Counts. `workers` and `queues` count what came back, right or wrong."""
+    """Counts. `workers` and `queues` count answers, right or wrong."""
     workers: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for outcome in outcomes:
         if outcome.worker:
@@ -55,7 +55,7 @@ def as_json(outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """A line a worker and task: how many came back, how many of them wrong, how long one ran."""
+    """A line for each worker and task: how many answers, how many of them wrong, the mean seconds."""
     groups: defaultdict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.worker:
@@ -73,7 +73,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 
 def complaints(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line a queue with missing answers and a line a wrong answer; none means all is well."""
+    """A line for each queue with missing answers, and for each wrong answer. Empty if all is well."""
     sent = Counter(outcome.queue for outcome in outcomes)
     lost: defaultdict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:

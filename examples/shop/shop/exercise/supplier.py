@@ -9,9 +9,9 @@ from typing import Self
 
 
 class Supplier(ThreadingHTTPServer):
-    """Serves GET /prices/<sku> while the `with` block lasts. OSError where the address cannot be listened on.
+    """Serves GET /prices/<sku> while the `with` block lasts. Raises OSError if the address is not free.
 
-    The prices are new in every run, so that a right answer can only have come from here.
+    The prices are new in every run: a right answer can only come from this supplier.
     """
 
     daemon_threads = True
@@ -42,7 +42,7 @@ class PriceHandler(BaseHTTPRequestHandler):
         if sku not in self.server.prices:
             self.answer(404, {"error": f"no article {sku!r}"})
         elif sku not in self.server.asked:
-            # Busy the first time: a supplier is, and the client has to ask again.
+            # Busy the first time, as a real supplier may be: the client has to ask again.
             self.server.asked.add(sku)
             self.answer(503, {"error": "busy, ask again"})
         else:
@@ -57,4 +57,4 @@ class PriceHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a line a request would bury the report."""
+        """Print nothing: a line for each request would bury the report."""

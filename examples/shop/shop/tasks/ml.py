@@ -1,4 +1,4 @@
-"""GPU: says which device it has, and computes on it where PyTorch is installed."""
+"""GPU: a task that names its device, and computes on it if PyTorch is installed."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ from shop.app import TimedTask, app
 def sum_of_squares(count: int) -> dict[str, Any]:
     """0² + 1² + … + (count - 1)², exact in 64 bits up to a count of 3 million.
 
-    `device` is what computed it ("cpu", or "cuda:0 NVIDIA H200"), `gpus` what the driver lists, and `visible` what
-    CUDA_VISIBLE_DEVICES leaves to this worker (null: all of them).
+    `device` computed it ("cpu", or "cuda:0 NVIDIA H200"), `gpus` are the devices that the driver lists, and `visible` those
+    that CUDA_VISIBLE_DEVICES leaves to this worker (null: all of them).
     """
     device, total = on_gpu(count) or ("cpu", sum(number * number for number in range(count)))
     return {"count": count, "total": total, "device": device, "gpus": list(gpus()), "visible": visible()}
@@ -25,7 +25,7 @@ def visible() -> str | None:
 
 
 def on_gpu(count: int) -> tuple[str, int] | None:
-    """The device and the sum, or None where PyTorch or a device is missing."""
+    """The device and the sum, or None if PyTorch or a device is missing."""
     # In the task's process and not above: CUDA does not survive a fork, and importing PyTorch takes seconds.
     try:
         import torch  # type: ignore[import-not-found,unused-ignore]  # not in the requirements

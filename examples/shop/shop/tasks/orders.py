@@ -29,7 +29,7 @@ class OrderConflictError(ValueError):
 def place_order(order_id: str, sku: str, quantity: int, unit_cents: int) -> dict[str, Any]:
     """Store an order and answer with what is stored. Run again with the same arguments it changes nothing.
 
-    Raises OrderConflictError, and leaves the stored order as it is, when the id has another content.
+    Raises OrderConflictError, and leaves the stored order as it is, if the stored order differs.
     """
     row = {"order_id": order_id, "sku": sku, "quantity": quantity, "total_cents": quantity * unit_cents}
     database = engine()

@@ -27,12 +27,12 @@ def count_primes(limit: int) -> dict[str, Any]:
 def hold_memory(megabytes: int) -> dict[str, Any]:
     """Take `megabytes` MiB, write and read all of it, give it back.
 
-    Answers with the CRC-32 of what was read and the resident MiB of the process before, while and after (of all its
-    tasks together, where a pool runs several in one process).
+    Answers with the CRC-32 of the bytes read, and the resident MiB of the process before, while and after (of all its tasks
+    together, if a pool runs several in one process).
     """
     before = resident_mib()
     page = bytes(range(256)) * (MIB // 256)
-    # Mapped, not a bytearray: what malloc is given back it may keep for the process.
+    # A mapping, not a bytearray: malloc may keep freed memory for the process.
     with mmap.mmap(-1, megabytes * MIB) as block:
         for _ in range(megabytes):
             block.write(page)

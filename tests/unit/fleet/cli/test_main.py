@@ -1,4 +1,4 @@
-"""The `fleet` command answers a mistake with a line that helps, and exit 1."""
+"""The `fleet` command answers a mistake with a helpful line, and exit 1."""
 
 import json
 import os
@@ -102,12 +102,12 @@ def test_lint_that_finds_nothing_exits_0(project: Path) -> None:
 
 def test_lint_as_json(project: Path) -> None:
     done = lint(project, "--no-app", "--json")
-    said = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     assert done.returncode == 1
-    assert said["workers"][0]["host"] == "web1"
-    assert said["workers"][0]["memory_max"] == 7372 << 20
-    assert [finding["rule"] for finding in said["findings"]] == ["single-consumer", "memory-assumed"]
-    assert said["visibility_timeout"] == 600 + 180 + 60
+    assert report["workers"][0]["host"] == "web1"
+    assert report["workers"][0]["memory_max"] == 7372 << 20
+    assert [finding["rule"] for finding in report["findings"]] == ["single-consumer", "memory-assumed"]
+    assert report["visibility_timeout"] == 600 + 180 + 60
 
 
 def test_lint_looks_at_the_app(project: Path) -> None:
@@ -123,7 +123,7 @@ def test_lint_looks_at_the_app(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words", "said"),
+    ("change", "words", "message"),
     [
         (
             {"group_data/web.py": "web_worker = {'queues': ['a'], 'concurency': 4}"},
@@ -136,12 +136,12 @@ def test_lint_looks_at_the_app(project: Path) -> None:
         ({"app/requirements.txt": "no-such-package-anywhere==1.0"}, [], "no venv for the app: "),
     ],
 )
-def test_lint_that_cannot_look_exits_2(project: Path, change: dict[str, str], words: list[str], said: str) -> None:
+def test_lint_that_cannot_look_exits_2(project: Path, change: dict[str, str], words: list[str], message: str) -> None:
     for name, text in change.items():
         (project / name).write_text(text + "\n")
     done = lint(project, *words)
     assert done.returncode == 2, done.stdout
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
