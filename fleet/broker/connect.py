@@ -1,4 +1,4 @@
-"""The fleet's broker from here, through SSH."""
+"""The fleet's broker from the control machine, through SSH."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fleet.spec.urls import celery_variables
 
 
 @contextmanager
-def broker(found: Inventory, fleet: Fleet) -> Iterator[dict[str, str]]:
-    """CELERY_BROKER_URL and CELERY_RESULT_BACKEND, for as long as the context lasts. Raises SecretsError and SSHError."""
+def broker(inventory: Inventory, fleet: Fleet) -> Iterator[dict[str, str]]:
+    """CELERY_BROKER_URL and CELERY_RESULT_BACKEND, while the context lasts. Raises SecretsError and SSHError."""
     path = Path(fleet.settings.secrets_file)
-    password = secrets.read(path)
-    secrets.require(path, password, [secrets.BROKER_WORKER])
-    data = found.hosts[fleet.broker_host]
+    passwords = secrets.read(path)
+    secrets.require(path, passwords, [secrets.BROKER_WORKER])
+    data = inventory.hosts[fleet.broker_host]
     with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port) as port:
-        yield celery_variables(password[secrets.BROKER_WORKER], f"127.0.0.1:{port}")
+        yield celery_variables(passwords[secrets.BROKER_WORKER], f"127.0.0.1:{port}")
