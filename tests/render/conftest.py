@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ _fake = {{
     "fake_delay_jitter": 0,
     "fake_responses": {{
         "MemTotal": "memory\\t4194304\\ncores\\t4\\npython\\t3.11\\nos\\tdebian 12\\n"
-        "smi\\tGPU 0: NVIDIA H100 (UUID: GPU-0)\\ndriver\\t535.261.03\\t12.2\\nend",
+        "smi\\tGPU 0: NVIDIA H100 (UUID: GPU-0)\\ndriver\\t535.261.03\\t12.2\\n" + {machine_lines!r} + "end",
         "fleet_node.app.check": {described!r},
         "fleet_node.app.unregistered": 'fleet-tasks: {{"unregistered": {{}}, "looked_at": 0, "not_looked_at": 0}}',
         "fleet_node.step": 'fleet-step: {{"ok": true, "units": {{}}, "notes": []}}',
@@ -89,8 +89,8 @@ for _group, _hosts in runpy.run_path({inventory!r}).items():
 def pyinfra(tmp_path: Path) -> Pyinfra:
     """pyinfra(*arguments, more="", group_data=…) runs deploy.py against inventory/prod.py with every host a fake.
 
-    more: Python appended to the inventory. group_data: file name → text, in place of the project's own. described: what the app
-    says of itself on every host.
+    more: Python appended to the inventory. group_data: file name → text, in place of the project's own. described: the app's
+    description on every host. script: run in place of deploy.py. machine_lines: what the probe prints besides on every host.
     """
     found = tmp_path / "secrets.env"
     secrets.ensure(found)
@@ -101,6 +101,8 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
         group_data: dict[str, str] | None = None,
         source: str | None = None,
         described: dict[str, Any] | None = None,
+        script: str = "deploy.py",
+        machine_lines: Iterable[str] = (),
     ) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "fleet.py"
         path.write_text(
@@ -110,6 +112,7 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
                 source=source or str(ROOT / "examples" / "shop"),
                 inventory=str(ROOT / "inventory" / "prod.py"),
                 more=more,
+                machine_lines="".join(f"{line}\n" for line in machine_lines),
             )
         )
         cwd = ROOT
@@ -124,7 +127,7 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
             for name, text in group_data.items():
                 (cwd / "group_data" / name).write_text(text)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-        command = [str(Path(sys.executable).parent / "pyinfra"), str(path), "deploy.py", *arguments]
+        command = [str(Path(sys.executable).parent / "pyinfra"), str(path), script, *arguments]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     return run
