@@ -72,7 +72,7 @@ def main() -> None:
         "child before its first task, RSS MB",
         "all at work, PSS MB",
     ]
-    print(f"# What a worker takes, {date.today()}\n\n{table(heads, rows)}")  # noqa: T201
+    print(f"# The footprint of a worker, {date.today()}\n\n{table(heads, rows)}")  # noqa: T201
     about = {**machine(), "command": "python benchmarks/footprint.py"}
     print("".join(f"- {name}: {value}\n" for name, value in about.items()), end="")  # noqa: T201
 

@@ -119,7 +119,7 @@ PrintLastLog no
 MaxStartups 1000
 MaxSessions 1000
 Subsystem sftp internal-sftp
-# A home without start-up files: those of whoever runs this (a version manager takes 0.1 s a command) say nothing of a server.
+# A home without start-up files: a user's own (a version manager takes 0.1 s a command) would distort the times.
 SetEnv HOME={folder}/home
 # A line a command, by which they are counted: the same few lines for every contender.
 LogLevel VERBOSE

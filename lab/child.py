@@ -57,7 +57,7 @@ def run(
 def _end(process: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
-            os.killpg(process.pid, number)  # its session's group: of our own making
+            os.killpg(process.pid, number)  # the group of its own session
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:

@@ -98,7 +98,7 @@ def ssh(
 ) -> None:
     """Log in to a machine, or run a command there. Write options before the host.
 
-    Exit code: that of the command or of ssh, or 1 if the lab has no such machine.
+    Exit code: the command's, or ssh's own; 1 if the lab has no such machine.
 
     Example: fleet lab ssh web1 -- systemctl --failed
     """

@@ -1,4 +1,4 @@
-"""One command at a time on one lab."""
+"""A lock, so that only one command works on a lab at a time."""
 
 import fcntl
 import os

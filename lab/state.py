@@ -56,7 +56,7 @@ def labs_root(start: Path | None = None) -> Path:
 
 
 def lab_directory(name: str) -> Path:
-    """Where the lab called `name` lives; it need not exist. Raises `LabError` for an invalid name."""
+    """The folder of the lab called `name`, which need not exist. Raises `LabError` for an invalid name."""
     return labs_root() / check_lab_name(name)
 
 

@@ -1,4 +1,4 @@
-"""What several commands take, and how they report progress."""
+"""Arguments and options that several commands share, and progress on stderr."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class RunningWorker:
 
 @dataclass(frozen=True)
 class DrillContext:
-    """What a fault is tried on. hosts: name → inventory data. producer: sends the load. say: reports progress."""
+    """The fleet under load. hosts: name → inventory data. producer: sends the load. say: reports progress."""
 
     plan: Plan
     hosts: Mapping[str, Mapping[str, Any]]

@@ -41,7 +41,7 @@ def affected_by(fault: Fault, target: RunningWorker, workers: Sequence[RunningWo
 
 
 def place_name(fault: Fault, target: RunningWorker, broker_host: str) -> str:
-    """Where a fault happens, for people: a unit of a host, or a host."""
+    """The name of the place where a fault happens, for people: a unit of a host, or a host."""
     return {"unit": str(target), "host": target.host, "broker": broker_host}[fault.at]
 
 

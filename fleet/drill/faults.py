@@ -19,7 +19,7 @@ LASTS = 60
 
 @dataclass(frozen=True)
 class Target:
-    """Where a fault happens. unit: the worker's. broker: Redis' address and port for workers. folder: on the disk to fill."""
+    """The place of a fault. unit: the worker's. broker: Redis' address and port for workers. folder: on the disk to fill."""
 
     unit: str
     broker: tuple[str, int]

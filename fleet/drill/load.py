@@ -167,7 +167,7 @@ class Producer:
                 except (RedisError, OperationalError, ConnectionError):
                     if not self._outages:
                         raise
-                    continue  # nobody knows whether the broker has the task: the account leaves it out
+                    continue  # the broker may or may not have the task: the account leaves it out
                 self.sent.append(Sent(number, kind.name, queue, seconds + micros / 1e6 + kind.eta))
         except Exception as error:  # any error is raised in the main thread, by check()
             self._error = error

@@ -38,7 +38,7 @@ class FaultOutcome:
 
     @property
     def problems(self) -> list[str]:
-        """What was not as expected. Lost tasks are the account's."""
+        """The expectations that the fault did not meet, in words. The account has the lost tasks."""
         problems = []
         if self.recovery is None or self.recovery > self.recovery_limit:
             problems.append(f"not every worker was back within {self.recovery_limit:.0f} s")

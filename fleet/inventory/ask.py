@@ -38,7 +38,7 @@ def ask_machines(
     try:
         answers = dict(zip(hosts, pool.map(facts_or_reason, hosts), strict=True))
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C asks nobody else
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C no other machine is asked
     failures = [answer for answer in answers.values() if isinstance(answer, str)]
     if failures:
         raise FactsError("\n".join([*failures, "offline, say what the machines are: --assume cores=8,memory=16G,gpus=1"]))

@@ -98,7 +98,7 @@ def environment_for(port: int, database: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on."""
+    """A free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 

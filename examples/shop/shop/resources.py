@@ -34,13 +34,13 @@ class PerProcess(Generic[T]):
             return self._made
 
     def forget(self) -> T | None:
-        """Start anew, with a lock nobody holds; returns what was made before, if anything."""
+        """Start anew, with a free lock. Returns the object that was made before, if any."""
         made, self._made, self._lock = self._made, None, Lock()
         return made
 
 
 def make_http() -> requests.Session:
-    """A session that keeps its connections and retries what is safe to retry."""
+    """A session that keeps its connections and retries safe requests."""
     retry = Retry(total=4, backoff_factor=0.2, status_forcelist=(429, 502, 503, 504), allowed_methods=("GET",))
     # Shared, not one a thread: a gevent worker runs each task in a new greenlet, which would never see a used connection.
     # The pool is safe to share; the size is the most tasks at once (connections open on demand), and beyond it tasks wait.

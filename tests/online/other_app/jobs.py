@@ -1,4 +1,4 @@
-"""Another app, as small as they come: a module with an app of another name, and nothing of ours."""
+"""A minimal app: one module, with an app object of another name, and nothing of this project."""
 
 from celery import Celery
 

@@ -1,4 +1,4 @@
-"""What `--hosts` may say, and what it means."""
+"""The machines that `--hosts` asks for, and the mistakes in it."""
 
 import pytest
 

@@ -72,13 +72,13 @@ def test_ctrl_c_ends_it_without_a_traceback(shop_without_ml: Shop) -> None:
 
 
 def test_a_broker_out_of_reach_is_said_plainly(tmp_path: Path) -> None:
-    nobody = free_port()
+    unused = free_port()
     command = ["--tasks", "5", "--json"]
-    done = Shop(environment_for(nobody, tmp_path / "shop.db"), None, tmp_path).exercise(*command)
+    done = Shop(environment_for(unused, tmp_path / "shop.db"), None, tmp_path).exercise(*command)
 
     assert done.returncode == 1
     assert "cannot send to" in done.stderr
-    assert f"127.0.0.1:{nobody}. Connection refused" in done.stderr
+    assert f"127.0.0.1:{unused}. Connection refused" in done.stderr
     assert "Traceback" not in done.stderr
 
 

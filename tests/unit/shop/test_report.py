@@ -1,4 +1,4 @@
-"""What the exercise makes of an answer."""
+"""The exercise's verdict on an answer."""
 
 from typing import Any
 

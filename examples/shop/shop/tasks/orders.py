@@ -27,7 +27,7 @@ class OrderConflictError(ValueError):
 # An IntegrityError is two workers making the table at the same moment on PostgreSQL: the second finds it made.
 @app.task(base=TimedTask, autoretry_for=(OperationalError, IntegrityError), retry_backoff=2, max_retries=5)  # type: ignore[untyped-decorator]
 def place_order(order_id: str, sku: str, quantity: int, unit_cents: int) -> dict[str, Any]:
-    """Store an order and answer with what is stored. Run again with the same arguments it changes nothing.
+    """Store an order and answer with the stored row. A second run with the same arguments changes nothing.
 
     Raises OrderConflictError, and leaves the stored order as it is, if the stored order differs.
     """

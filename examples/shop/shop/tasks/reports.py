@@ -1,4 +1,4 @@
-"""Batch: one task that needs a core, one that needs memory."""
+"""Batch: a task that needs a core, and a task that needs memory."""
 
 import mmap
 import os
