@@ -1,14 +1,11 @@
-"""The app as it describes itself (`fleet_node.app.check`), and a way to ask it on this machine, in a venv of its own."""
+"""The app's description of itself (by `fleet_node.app.check`), and how to get it on this machine."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,24 +13,25 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fleet.errors import FleetError
-from fleet.spec.pools import GREEN
-from fleet.spec.requirements import merge
+from fleet.lint.venv import ROOT, cache_folder
 from fleet_node.protocol import APP_MARK
 
-ROOT = Path(__file__).parents[2]
-_BUILD_PATIENCE, _LOAD_PATIENCE, _QUIET = 900, 60, 5  # seconds
+_LOAD_TIMEOUT, _QUIET = 60, 5  # seconds: of loading an app, and of loading without a message
 
 
 class AppError(FleetError):
-    """The app could not be asked. str() is what the user reads."""
+    """The app could not be loaded. str() is what the user reads."""
 
 
-class _Said(BaseModel):
+class _Description(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class AppTask(_Said):
-    """A task of the app. queues: where its router sends it, none where that failed (route_error says how). Seconds."""
+class AppTask(_Description):
+    """A task of the app. Limits and delays are in seconds.
+
+    queues: where the app's router sends the task; none if the router failed. route_error: how it failed.
+    """
 
     name: str
     queues: tuple[str, ...] = ()
@@ -45,8 +43,12 @@ class AppTask(_Said):
     route_error: str | None = None
 
 
-class App(_Said):
-    """What the app says of itself. settings: those of interest here that differ from Celery's own. queues: declared ones."""
+class App(_Description):
+    """An app's description of itself.
+
+    app: its name, as `celery -A` takes it. celery, kombu: their versions. queues: those that the app declares. settings: those
+    that rules look at and that differ from Celery's defaults. broker: the address that the app sets, without secrets.
+    """
 
     app: str
     celery: str
@@ -59,7 +61,7 @@ class App(_Said):
 
 
 def parse(output: str) -> App:
-    """The app from what the check printed. Raises AppError where it is not in it."""
+    """The app's description in the output of the check. Raises AppError if it is missing or not readable."""
     lines = [line.removeprefix(APP_MARK) for line in output.splitlines() if line.startswith(APP_MARK)]
     try:
         return App.model_validate(json.loads(lines[-1]))
@@ -70,11 +72,13 @@ def parse(output: str) -> App:
 def load(
     name: str, source: Path, python: Path, environment: Mapping[str, str], say: Callable[[str], None] = lambda _: None
 ) -> App:
-    """Import the app with this Python and let it describe itself. Raises AppError with the traceback's last line.
+    """Import the app with the interpreter `python`, and return its description of itself.
 
-    environment: what its workers get besides. Nothing else of ours reaches it but PATH and HOME.
+    name: as `celery -A` takes it. source: the folder of its code. environment: of its workers; of this process's own, the app
+    gets only PATH, HOME and LANG. say: takes a message if loading takes long. Raises AppError with the last line of the app's
+    traceback.
     """
-    node = _node()
+    node = _node_folder()
     inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     try:
         process = subprocess.Popen(
@@ -93,17 +97,17 @@ def load(
         try:
             out, err = _communicate(process, "".join(f"{key}={value}\n" for key, value in environment.items()), name, say)
         finally:
-            process.kill()  # Ctrl-C, or an app that hangs: nothing stays behind
+            process.kill()  # after Ctrl-C, or if the app hangs
     if process.returncode != 0:
-        last = (err.strip().splitlines() or [f"celery_app {name} does not import"])[-1]
-        lacks_celery = "No module named 'celery'" in last
-        raise AppError(last + (f" ({python} has none: is celery in the app's requirements?)" if lacks_celery else ""))
+        last_line = (err.strip().splitlines() or [f"celery_app {name} does not import"])[-1]
+        lacks_celery = "No module named 'celery'" in last_line
+        raise AppError(last_line + (f" ({python} has none: is celery in the app's requirements?)" if lacks_celery else ""))
     return parse(out)
 
 
-def _node() -> Path:
-    """A folder for PYTHONPATH in which fleet_node is, and nothing else of ours; one a checkout."""
-    node = _cache() / f"node-{sha256(str(ROOT).encode()).hexdigest()[:8]}"
+def _node_folder() -> Path:
+    """A folder for PYTHONPATH that holds fleet_node and nothing else of this project; one for each checkout."""
+    node = cache_folder() / f"node-{sha256(str(ROOT).encode()).hexdigest()[:8]}"
     try:
         node.mkdir(parents=True, exist_ok=True)
         if not (node / "fleet_node").exists():
@@ -119,56 +123,8 @@ def _communicate(process: subprocess.Popen[str], stdin: str, name: str, say: Cal
     try:
         return process.communicate(stdin, timeout=_QUIET)
     except subprocess.TimeoutExpired:
-        say(f"celery_app {name} is being imported, for {_QUIET} s so far (at most {_LOAD_PATIENCE})")
+        say(f"celery_app {name} is being imported, for {_QUIET} s so far (at most {_LOAD_TIMEOUT})")
     try:
-        return process.communicate(timeout=_LOAD_PATIENCE - _QUIET)
+        return process.communicate(timeout=_LOAD_TIMEOUT - _QUIET)
     except subprocess.TimeoutExpired:
-        raise AppError(f"celery_app {name} was not imported in {_LOAD_PATIENCE} s: what does it wait for?") from None
-
-
-def venv(requirements: Path, pools: tuple[str, ...], say: Callable[[str], None]) -> Path:
-    """The Python of a venv with the app's pinned requirements, built where it is not there yet. Raises AppError."""
-    more = [(ROOT / "requirements" / f"{pool}.txt").read_text() for pool in GREEN if pool in pools]
-    wanted = merge(requirements.read_text(), more)
-    digest = sha256(f"{sys.version_info[:2]}\0{wanted}".encode()).hexdigest()[:16]
-    place = _cache() / digest
-    if (place / "done").exists():
-        return place / "bin" / "python"
-    say(f"building a venv with {requirements}, to read the app's settings (once; --python names one that you have)")
-    uv = Path(sys.executable).parent / "uv"
-    # Built aside and renamed: two may build it at once, and one may be cut off.
-    aside = place.with_suffix(f".{os.getpid()}")
-    listed = aside.with_suffix(".txt")
-    try:
-        _build(uv, aside, listed, wanted)
-        (aside / "done").touch()
-        with suppress(OSError):  # somebody else was first
-            aside.rename(place)
-    finally:
-        listed.unlink(missing_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-    return place / "bin" / "python"
-
-
-def _build(uv: Path, aside: Path, listed: Path, wanted: str) -> None:
-    try:
-        listed.parent.mkdir(parents=True, exist_ok=True)
-        listed.write_text(wanted)
-    except OSError as error:
-        raise AppError(f"{listed.parent}: {error.strerror}; XDG_CACHE_HOME says where to keep what is built") from None
-    for command in (
-        [str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(aside)],
-        [str(uv), "pip", "sync", "--quiet", "--python", str(aside / "bin" / "python"), str(listed)],
-    ):
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_PATIENCE, check=False)
-        except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-            raise AppError(f"no venv for the app: {error}") from None
-        if done.returncode != 0:
-            raise AppError(
-                f"no venv for the app: {done.stderr.strip()}\nname one that you have with --python, or leave it: --no-app"
-            )
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "celery-fleet" / "apps"
+        raise AppError(f"celery_app {name} was not imported in {_LOAD_TIMEOUT} s: what does it wait for?") from None

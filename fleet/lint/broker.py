@@ -97,7 +97,7 @@ def hand_over(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """What Redis hands to a worker whose machine is gone is lost, unless it is written down as it is taken (decision 0015)."""
     for app in apps:
         if tuple(int(part) for part in re.findall(r"\d+", app.kombu)[:2]) < (5, 7):
-            said = (
-                "a reset machine or a cut network may lose a task for each of its workers; pin 5.7.0, where that is mended here"
+            yield Violation(
+                f"{app.app}: kombu {app.kombu}",
+                "a reset machine or a cut network may lose a task for each of its workers; pin 5.7.0, where that is mended here",
             )
-            yield Violation(f"{app.app}: kombu {app.kombu}", said)

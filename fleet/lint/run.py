@@ -9,6 +9,7 @@ from fleet.inventory.ask import ask_machines
 from fleet.inventory.read import read_inventory
 from fleet.lint import Finding, app, lint
 from fleet.lint.app import App
+from fleet.lint.venv import python_with
 from fleet.plan import facts
 from fleet.plan.plan import Plan, resolved
 from fleet.spec import secrets
@@ -61,7 +62,7 @@ def apps(fleet: Fleet, fleet_secrets: Secrets, python: Path | None, say: Say) ->
     loaded = []
     for key, settings in settings_of.items():
         source = Path(settings.app_source)
-        interpreter = python or app.venv(source / settings.app_requirements, fleet.pools, say)
+        interpreter = python or python_with(source / settings.app_requirements, fleet.pools, say)
         loaded.append(app.load(settings.celery_app, source, interpreter, environments[key], say))
     return tuple(loaded)
 
