@@ -1,4 +1,4 @@
-"""SSH connections that notice when the machine is gone: pyinfra's wait for ever, unless ssh_config says otherwise."""
+"""SSH connections that end when the machine is gone: pyinfra's wait for ever, unless ssh_config says otherwise."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 EVERY = 15
 """Seconds between two signs of life."""
 PATIENCE = 60
-"""Seconds without an acknowledgement (TCP's) after which a machine counts as gone. One that has rebooted says so sooner."""
+"""Seconds without an acknowledgement (TCP's) after which a machine counts as gone. A machine that has rebooted answers sooner."""
 
 
 def notice_when_gone(host: Any) -> None:
-    """Have the connection of a pyinfra host end where its machine does not acknowledge any more. Nothing where it is not SSH."""
+    """Make the connection of a pyinfra host end if its machine does not acknowledge any more. Does nothing if it is not SSH."""
     client: Any = getattr(host.connector, "client", None)
     transport: Any = client.get_transport() if hasattr(client, "get_transport") else None
     if transport is None:
@@ -21,12 +21,12 @@ def notice_when_gone(host: Any) -> None:
     transport.set_keepalive(EVERY)
     if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(transport.sock, socket.socket):  # a jump host's is a channel
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PATIENCE * 1000)
-    host.connector.run_shell_command = _told_as_an_os_error(host.connector.run_shell_command)
+    host.connector.run_shell_command = _with_connection_errors(host.connector.run_shell_command)
 
 
-def _told_as_an_os_error(run: Any) -> Any:
-    """A connection that ends while a command is being sent is an EOFError of paramiko's. pyinfra does not know that one: it would
-    end the whole run by a traceback, where a host that failed is what it is."""
+def _with_connection_errors(run: Any) -> Any:
+    """A connection that ends while a command is being sent raises paramiko's EOFError. pyinfra does not know that error: it would
+    end the whole run with a traceback, although only one host has failed."""
 
     @wraps(run)
     def run_shell_command(*args: Any, **kwargs: Any) -> Any:

@@ -8,10 +8,10 @@ from fleet.spec.fleet import Inventory
 
 
 def gather(inventory: Any) -> Inventory:
-    """What the inventory's files and group data say, whole, whatever --limit says.
+    """The whole inventory with its group data, whatever --limit says.
 
-    Left out are the groups that pyinfra adds: one a connector (`@ssh`…), and one of all hosts that is named after the
-    inventory file, which comes last among every host's groups.
+    Groups that pyinfra adds are left out: one a connector (`@ssh`…), and the group of all hosts that is named after the inventory
+    file, which comes last among every host's groups.
     """
     groups = {
         name: tuple(host.name for host in hosts) for name, hosts in inventory.groups.items() if hosts and not name.startswith("@")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from fleet.plan.facts import MachineFacts
 from fleet.plan.instance import Instance
@@ -14,6 +13,7 @@ from fleet.spec.fleet import Fleet, Host
 from fleet.spec.pools import GREEN
 from fleet.spec.reliability import RELIABILITY, TRANSPORT
 from fleet.spec.worker import Worker
+from fleet_node.protocol import CelerySettings
 
 VISIBILITY_MARGIN = 60
 """Seconds that an automatic visibility timeout is above the longest that a worker may hold a task."""
@@ -43,7 +43,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Plan:
-    """The fleet, resolved. machines: facts by host; hosts without are not in it. workers: host → role → sized."""
+    """The fleet, resolved. machines: host → facts, of the hosts that have any. workers: host → role → sized."""
 
     fleet: Fleet
     machines: Mapping[str, MachineFacts]
@@ -57,7 +57,7 @@ class Plan:
 
     @cached_property
     def roles(self) -> dict[str, tuple[Placement, ...]]:
-        """Role → where it is."""
+        """Role → its placements."""
         placements: dict[str, list[Placement]] = {}
         for placement in self.placed:
             placements.setdefault(placement.role, []).append(placement)
@@ -109,14 +109,14 @@ class Plan:
 
     @property
     def visibility_timeout(self) -> int | None:
-        """Seconds; None where it is the app's own affair."""
+        """Seconds; None if the app sets it."""
         given = self.fleet.settings.visibility_timeout
         if given == "app":
             return None
         return self.longest_unacknowledged + VISIBILITY_MARGIN if given == "auto" else int(given)
 
-    def celery_settings(self, sized: SizedWorker) -> dict[str, Any]:
-        """What a worker's Celery is told besides its flags (by `fleet_node.settings`, which says what is what)."""
+    def celery_settings(self, sized: SizedWorker) -> CelerySettings:
+        """What a worker's Celery is set to besides its flags, by `fleet_node.worker.settings`."""
         left = self.fleet.settings.left_to_app
         broker: dict[str, object] = {name: value for name, value in TRANSPORT.items() if name not in left}
         results: dict[str, object] = {}
@@ -135,7 +135,7 @@ class Plan:
 
 
 def reserve_of(fleet: Fleet, host: Host, machine: MachineFacts) -> int:
-    """Bytes of a machine that are not its workers': the system's, and the broker's where it runs here."""
+    """Bytes of a machine that are not its workers': the system's, and the broker's on its host."""
     system = system_reserve(host.settings.machine_reserve, machine.memory)
     if host.name != fleet.broker_host or not host.workers:
         return system
@@ -149,8 +149,8 @@ def broker_memory(fleet: Fleet, total: int) -> int:
 
 
 def resolved(fleet: Fleet, machines: Mapping[str, MachineFacts]) -> Plan:
-    """Size every host. One without facts of its own is taken for a machine like the last known with the same roles (it is then in
-    `assumed`), or, where there is none, left out."""
+    """Size every host. A host without facts is taken for a machine like the last known one with the same roles, and is then in
+    `assumed`; if there is no such machine, the host is left out."""
     like = {tuple(fleet.hosts[name].workers): machine for name, machine in machines.items() if name in fleet.hosts}
     known: dict[str, MachineFacts] = {}
     workers: dict[str, Mapping[str, SizedWorker]] = {}

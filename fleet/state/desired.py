@@ -50,7 +50,7 @@ class User:
 
 @dataclass(frozen=True)
 class Unit:
-    """A systemd unit that is enabled and active, and, where it has a revision, runs that very one."""
+    """A systemd unit that is enabled and active. If it has a revision, it runs that very revision."""
 
     name: str
     revision: str | None = None
@@ -58,9 +58,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class State:
-    """What one role wants of one machine. Two states are joined with `+`.
+    """What a role wants of a machine. Two states are joined with `+`.
 
-    only: shell patterns of paths. What exists there and is in no state is removed (a unit is stopped first).
+    only: shell patterns of paths. A file that matches one and is in no state is removed (a unit is stopped first).
     """
 
     packages: tuple[str, ...] = ()

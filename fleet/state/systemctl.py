@@ -20,7 +20,7 @@ def show(units: Iterable[str]) -> str:
 
 
 def act(verb: str, units: Iterable[str]) -> str:
-    """`systemctl VERB` (start or restart). Exit 1, and why, where a unit does not come up."""
+    """`systemctl VERB` (start or restart). If a unit does not come up, the command prints why and exits with 1."""
     units = tuple(units)
     return f"systemctl {verb} {words(units)} || {{ {show(units)}; exit 1; }}"
 

@@ -92,8 +92,8 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
     more: Python appended to the inventory. group_data: file name → text, in place of the project's own. described: the app's
     description on every host. script: run in place of deploy.py. machine_lines: what the probe prints besides on every host.
     """
-    found = tmp_path / "secrets.env"
-    secrets.ensure(found)
+    secrets_file = tmp_path / "secrets.env"
+    secrets.ensure(secrets_file)
 
     def run(
         *arguments: str,
@@ -107,7 +107,7 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
         path = tmp_path / "fleet.py"
         path.write_text(
             FAKE.format(
-                secrets=str(found),
+                secrets=str(secrets_file),
                 described="fleet-app: " + json.dumps(described or DESCRIBED),
                 source=source or str(ROOT / "examples" / "shop"),
                 inventory=str(ROOT / "inventory" / "prod.py"),

@@ -10,10 +10,10 @@ from tests.render.conftest import DESCRIBED, ROOT, Pyinfra
 WEB = 'web_worker = {{"queues": ["default"], "concurrency": 4{more}}}\n'
 
 
-def assert_refused(done: "subprocess.CompletedProcess[str]", *said: str) -> None:
+def assert_refused(done: "subprocess.CompletedProcess[str]", *texts: str) -> None:
     output = done.stdout + done.stderr
     assert done.returncode == 1, output
-    for text in said:
+    for text in texts:
         assert text in output
     assert "nothing was changed" in output
     assert "Traceback" not in output
@@ -89,10 +89,10 @@ def test_group_data_that_no_group_is_named_as(pyinfra: Pyinfra) -> None:
     done = pyinfra("--dry", group_data={"batsh.py": 'batsh_worker = {"queues": ["batch"]}\n'})
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    said = "--> warning: group_data/batsh.py: no host is in a group batsh; did you mean batch? [unused-group-data]"
-    assert output.count(said) == 1
+    warning = "--> warning: group_data/batsh.py: no host is in a group batsh; did you mean batch? [unused-group-data]"
+    assert output.count(warning) == 1
     # At the end, where it is read.
-    assert output.index(said) > output.index("--> Disconnecting")
+    assert output.index(warning) > output.index("--> Disconnecting")
 
 
 def test_a_rule_that_is_silenced_is_told_with_its_reason(pyinfra: Pyinfra) -> None:

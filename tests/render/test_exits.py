@@ -34,13 +34,13 @@ def test_an_interrupted_run_has_not_succeeded(pyinfra: Pyinfra, tmp_path: Path) 
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
-        said = ""
+        output = ""
         for line in process.stdout:
-            said += line
+            output += line
             if "Starting operation" in line:
                 process.send_signal(signal.SIGINT)
                 break
-        said += process.communicate(timeout=60)[0]
-    assert process.returncode == 130, said
-    assert "interrupted: what a machine was told is finished there" in said
-    assert "Traceback" not in said
+        output += process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "interrupted: what a machine was told is finished there" in output
+    assert "Traceback" not in output

@@ -35,13 +35,13 @@ def test_contact_that_is_lost_in_a_step_puts_the_others_back(pyinfra: Pyinfra) -
     assert output.count("well itself, and put back with @fake/web2.example.com") == 6
     releases = {line.split("│")[3].strip() for line in output.splitlines() if "contact lost" in line}
     # None before; which of the two runs is not known.
-    assert [re.fullmatch(r"- or [0-9a-f]{12}", one) is not None for one in releases] == [True]
+    assert [re.fullmatch(r"- or [0-9a-f]{12}", release) is not None for release in releases] == [True]
 
 
 def test_tasks_that_wait_and_are_not_in_the_release_stop_it_before_the_first_step(pyinfra: Pyinfra) -> None:
-    found = """'fleet_node.app.unregistered': 'fleet-tasks: {"unregistered": {"default": {"shop.gone": 3}}, "looked_at": 9, '
+    queued = """'fleet_node.app.unregistered': 'fleet-tasks: {"unregistered": {"default": {"shop.gone": 3}}, "looked_at": 9, '
         '"not_looked_at": 0}',"""
-    more = ONE_HOST.format(more=found).replace('if "web2" in _host', "if True")
+    more = ONE_HOST.format(more=queued).replace('if "web2" in _host', "if True")
     done = pyinfra("-y", more=more)
     output = done.stdout + done.stderr
     assert done.returncode == 1, output
@@ -61,5 +61,5 @@ web[:] = [
 """
     done = pyinfra("-y", more=more)
     assert done.returncode == 1
-    said = "@fake/web1.example.com, @fake/web2.example.com: both call themselves same, and their web workers would have one name"
-    assert said in done.stdout + done.stderr
+    text = "@fake/web1.example.com, @fake/web2.example.com: both call themselves same, and their web workers would have one name"
+    assert text in done.stdout + done.stderr

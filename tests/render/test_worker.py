@@ -86,21 +86,21 @@ def test_processor_time_is_shared_as_asked_for(fleet: Fleet) -> None:
 
 def test_a_worker_is_told_what_its_transports_need(fleet: Fleet) -> None:
     line = next(line for line in content(state_of(fleet, WEB), "/etc/fleet/web.env").splitlines() if "FLEET_CELERY" in line)
-    told = json.loads(line.removeprefix("FLEET_CELERY=")[1:-1].replace('\\"', '"'))
-    wanted = plan_of(fleet).visibility_timeout
-    own = {"visibility_timeout": wanted, "polling_interval": 3, "max_connections": 110}
-    assert told["broker_transport_options"] == {**TRANSPORT, **own}
-    assert told["result_backend_transport_options"] == {"visibility_timeout": wanted}
-    assert told["settings"] == RELIABILITY
+    celery = json.loads(line.removeprefix("FLEET_CELERY=")[1:-1].replace('\\"', '"'))
+    timeout = plan_of(fleet).visibility_timeout
+    own = {"visibility_timeout": timeout, "polling_interval": 3, "max_connections": 110}
+    assert celery["broker_transport_options"] == {**TRANSPORT, **own}
+    assert celery["result_backend_transport_options"] == {"visibility_timeout": timeout}
+    assert celery["settings"] == RELIABILITY
 
 
 def test_what_is_left_to_the_app_is_not_told(fleet: Fleet) -> None:
     broker = fleet.hosts[fleet.broker_host]
     settings = broker.settings.model_copy(update={"left_to_app": ["task_acks_late", "socket_timeout"]})
     left = replace(fleet, hosts={**fleet.hosts, fleet.broker_host: replace(broker, settings=settings)})
-    told = plan_of(left).celery_settings(plan_of(fleet).workers[WEB]["web"])
-    assert set(RELIABILITY) - set(told["settings"]) == {"task_acks_late"}
-    assert set(TRANSPORT) - set(told["broker_transport_options"]) == {"socket_timeout"}
+    celery = plan_of(left).celery_settings(plan_of(fleet).workers[WEB]["web"])
+    assert set(RELIABILITY) - set(celery["settings"]) == {"task_acks_late"}
+    assert set(TRANSPORT) - set(celery["broker_transport_options"]) == {"socket_timeout"}
 
 
 def test_a_watchdog_for_every_pool_that_can_have_one(fleet: Fleet) -> None:
@@ -146,7 +146,7 @@ def test_the_revision_follows_unit_environment_and_release(fleet: Fleet) -> None
 
 def test_instances_have_units_and_names_of_their_own(fleet: Fleet) -> None:
     state = state_of(with_web(fleet, instances=2), WEB)
-    assert [one.name for one in state.units] == ["fleet.target", "celery-web@1.service", "celery-web@2.service"]
+    assert [unit.name for unit in state.units] == ["fleet.target", "celery-web@1.service", "celery-web@2.service"]
     assert "--hostname=web-worker-2@%H" in content(state, "/etc/systemd/system/celery-web@2.service")
 
 

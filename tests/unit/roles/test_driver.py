@@ -37,13 +37,13 @@ def observed(*targets: Target, headers: bool = True, kernel: str = KERNEL) -> Ob
 
 
 def test_what_the_probe_says() -> None:
-    found = parse(OUTPUT)
-    assert (found.kernel, found.booted, found.headers, found.works) == (KERNEL, True, True, False)
+    probed = parse(OUTPUT)
+    assert (probed.kernel, probed.booted, probed.headers, probed.works) == (KERNEL, True, True, False)
     vendor = Target(
         "https://vendor.example.com/", "stable", "main", "Vendor", "/etc/apt/keyrings/v.gpg", "/etc/apt/sources.list.d/v.list"
     )
-    assert found.targets == (MAIN, vendor)
-    assert found.machine.packages == {"nvidia-smi"}
+    assert probed.targets == (MAIN, vendor)
+    assert probed.machine.packages == {"nvidia-smi"}
 
 
 def test_the_mirror_that_is_used_gets_the_components_that_it_leaves_out() -> None:
@@ -84,8 +84,8 @@ def test_a_machine_without_a_mirror_is_refused() -> None:
 )
 def test_the_headers_of_the_kernel_and_of_those_that_come(kernel: str, flavour: str) -> None:
     packages = driver.packages(DEBIAN, observed(MAIN, kernel=kernel)).packages
-    wanted = [f"linux-headers-{kernel}", *([f"linux-headers-{flavour}"] if flavour else [])]
-    assert list(packages) == [*wanted, "nvidia-kernel-dkms", "nvidia-smi", "libcuda1", "nvidia-persistenced"]
+    headers = [f"linux-headers-{kernel}", *([f"linux-headers-{flavour}"] if flavour else [])]
+    assert list(packages) == [*headers, "nvidia-kernel-dkms", "nvidia-smi", "libcuda1", "nvidia-persistenced"]
 
 
 def test_a_kernel_whose_headers_are_gone_is_refused() -> None:

@@ -75,8 +75,8 @@ def cable(tmp_path: Path) -> Iterator[tuple[Cable, Any]]:
 def test_a_connection_that_ends_while_a_command_is_sent_fails_that_host_alone(cable: tuple[Cable, Any]) -> None:
     cut_off, host = cable
     connection.notice_when_gone(host)
-    well, said = host.run_shell_command("echo here")
-    assert (well, said.stdout) == (True, "here")
+    well, output = host.run_shell_command("echo here")
+    assert (well, output.stdout) == (True, "here")
     cut_off.cut()
     # What pyinfra counts as a host that failed; an EOFError, which paramiko raises, ends its whole run by a traceback.
     with pytest.raises(OSError, match="the machine has ended the connection"):

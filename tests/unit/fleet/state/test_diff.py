@@ -8,7 +8,7 @@ from fleet.state.observed import ObservedMachine, ObservedPath, RunningUnit
 
 UNIT_PATH = "/etc/systemd/system/celery-web@1.service"
 UNIT = File(UNIT_PATH, b"[Service]\n")
-WANTED = State(
+DESIRED = State(
     packages=("python3",),
     users=(User("celery", "/var/lib/celery"),),
     directories=(Directory("/etc/fleet", 0o750, group="celery"),),
@@ -22,7 +22,7 @@ SEEN = ObservedMachine(
     users=frozenset({"celery"}),
     paths={
         "/etc/fleet": ObservedPath("d", "root", "celery", 0o750),
-        "/etc/fleet/web.env": ObservedPath("f", "root", "celery", 0o640, WANTED.files[1].digest),
+        "/etc/fleet/web.env": ObservedPath("f", "root", "celery", 0o640, DESIRED.files[1].digest),
         UNIT_PATH: ObservedPath("f", "root", "root", 0o644, UNIT.digest),
     },
     units={"celery-web@1.service": RUNNING},
@@ -34,14 +34,14 @@ def seen_with(path: str, **change: object) -> ObservedMachine:
 
 
 def test_nothing_differs() -> None:
-    changes = compare(WANTED, SEEN)
+    changes = compare(DESIRED, SEEN)
     assert not changes
     assert changes == Changes()
     assert changes.describe() == []
 
 
 def test_an_empty_machine_gets_everything() -> None:
-    changes = compare(WANTED, ObservedMachine())
+    changes = compare(DESIRED, ObservedMachine())
     assert changes.install == ("python3",)
     assert [user.name for user in changes.users] == ["celery"]
     assert [entry.path for entry in changes.write] == ["/etc/fleet", UNIT_PATH, "/etc/fleet/web.env"]
@@ -52,33 +52,33 @@ def test_an_empty_machine_gets_everything() -> None:
 
 def test_content_mode_owner_and_kind_are_compared() -> None:
     for change in ({"digest": "0" * 64}, {"mode": 0o644}, {"owner": "nobody"}, {"group": "root"}, {"kind": "l"}):
-        changes = compare(WANTED, seen_with("/etc/fleet/web.env", **change))
+        changes = compare(DESIRED, seen_with("/etc/fleet/web.env", **change))
         assert [entry.path for entry in changes.write] == ["/etc/fleet/web.env"], change
         assert not changes.reload
 
 
 def test_a_changed_unit_file_is_read_again_by_systemd() -> None:
-    assert compare(WANTED, seen_with(UNIT_PATH, digest="0" * 64)).reload
+    assert compare(DESIRED, seen_with(UNIT_PATH, digest="0" * 64)).reload
     # …also where an earlier run wrote it and was cut off before it told systemd; fleet.slice has no unit to start.
-    assert compare(WANTED, replace(SEEN, units={**SEEN.units, "fleet.slice": RunningUnit(True, True, stale=True)})).reload
-    assert compare(WANTED, replace(SEEN, units={"celery-web@1.service": replace(RUNNING, stale=True)})).reload
+    assert compare(DESIRED, replace(SEEN, units={**SEEN.units, "fleet.slice": RunningUnit(True, True, stale=True)})).reload
+    assert compare(DESIRED, replace(SEEN, units={"celery-web@1.service": replace(RUNNING, stale=True)})).reload
 
 
 def test_what_runs_another_revision_is_restarted_though_no_file_differs() -> None:
     for revision in ("rev-1", None):
-        changes = compare(WANTED, replace(SEEN, units={"celery-web@1.service": replace(RUNNING, revision=revision)}))
+        changes = compare(DESIRED, replace(SEEN, units={"celery-web@1.service": replace(RUNNING, revision=revision)}))
         assert changes.restart == ("celery-web@1.service",)
         assert changes.start == ()
 
 
 def test_what_is_down_or_disabled_is_started() -> None:
     for unit in (replace(RUNNING, active=False), replace(RUNNING, enabled=False)):
-        assert compare(WANTED, replace(SEEN, units={"celery-web@1.service": unit})).start == ("celery-web@1.service",)
+        assert compare(DESIRED, replace(SEEN, units={"celery-web@1.service": unit})).start == ("celery-web@1.service",)
 
 
 def test_what_is_no_longer_wanted_is_stopped_and_removed() -> None:
     stray = "/etc/systemd/system/celery-web@2.service"
-    seen = replace(
+    machine = replace(
         SEEN,
         paths={
             **SEEN.paths,
@@ -87,7 +87,7 @@ def test_what_is_no_longer_wanted_is_stopped_and_removed() -> None:
         },
         units={**SEEN.units, "celery-web@2.service": RUNNING},
     )
-    changes = compare(WANTED, seen)
+    changes = compare(DESIRED, machine)
     assert changes.stop == ("celery-web@2.service",)
     assert changes.remove == (stray,)
     assert changes.reload
