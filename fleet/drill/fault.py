@@ -28,7 +28,7 @@ def choose_placement(fault: Fault, plan: Plan, role: str | None) -> Placement:
         pools = f", which means something for {', '.join(fault.pools)} alone" if fault.pools else ""
         raise DrillError(f"{fault.name}: {f'not for role {role}' if role else 'no role of this fleet has the pool'}{pools}")
     # Long tasks are the best: one is at work when the fault happens.
-    return min(fitting, key=lambda placement: ("cpu", "io", "gpu").index(placement.sized.worker.workload))
+    return min(fitting, key=lambda placement: ("cpu", "io", "gpu").index(placement.worker.workload))
 
 
 def affected_by(fault: Fault, target: RunningWorker, workers: Sequence[RunningWorker]) -> list[RunningWorker]:
@@ -60,7 +60,7 @@ def run(fault: Fault, context: DrillContext, placement: Placement, before: float
     producer, say = context.producer, context.say
 
     producer.send_for(before)
-    if placement.sized.worker.workload == "cpu":
+    if placement.worker.workload == "cpu":
         recovery.wait_until_busy(context, target)
     processes = context.processes(workers)
     say(f"{fault.name}: {fault.action}, at {at} …")

@@ -33,7 +33,7 @@ def _exhaust_memory(context: DrillContext, placement: Placement) -> bool:
     """Send a task that takes all memory of its worker. Returns whether it was parked; then it is dropped."""
     from fleet.broker import parked
 
-    task = context.producer.send_aside("memory", float(placement.sized.memory_max), placement.sized.worker.queues[0])
+    task = context.producer.send_aside("memory", float(placement.sized.memory_max), placement.worker.queues[0])
     deadline = time.monotonic() + PARKING_SECONDS
     while time.monotonic() < deadline:
         context.producer.check()

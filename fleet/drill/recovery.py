@@ -57,7 +57,7 @@ def wait_until_over(
 
     Raises DrillError if that takes too long.
     """
-    notice = placement.sized.worker.stall_seconds or 0 if fault.name == "stall" else 0
+    notice = placement.worker.stall_seconds or 0 if fault.name == "stall" else 0
     deadline = time.monotonic() + PATIENCE + notice
     was_down = False
     while time.monotonic() < deadline:

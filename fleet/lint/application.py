@@ -42,7 +42,7 @@ def app_overruled(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A worker's flags take precedence over settings that the app makes in code."""
     for app in apps:
         for placement in each_role(plan):
-            worker, sized = placement.sized.worker, placement.sized
+            worker, sized = placement.worker, placement.sized
             flags = {
                 "worker_pool": worker.pool,
                 "worker_concurrency": sized.concurrency,

@@ -43,13 +43,13 @@ def broker_url(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
         settings = plan.fleet.hosts[placement.host].settings
         layers: tuple[tuple[str, Mapping[str, str]], ...] = (
             ("environment", settings.environment),
-            (f"{placement.path}.environment", placement.sized.worker.environment),
+            (f"{placement.path}.environment", placement.worker.environment),
         )
         for path, environment in layers:
             for name in BROKER_VARIABLES:
                 if name in environment:
                     yield Violation(f"{path}.{name}", _why_not(environment[name]), (placement.host,))
-        for name in placement.sized.worker.secrets:
+        for name in placement.worker.secrets:
             if name in BROKER_VARIABLES:
                 yield Violation(
                     f"{placement.path}.secrets", f"{name} goes before the fleet's own broker; leave it out", (placement.host,)
@@ -72,7 +72,7 @@ def _why_not(url: str) -> str:
 @rule("known-defect", "note")
 def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Some versions are known to lose or repeat tasks; better to know what is done about it."""
-    green = {placement.sized.worker.pool for placement in plan.placed} & set(GREEN)
+    green = {placement.worker.pool for placement in plan.placed} & set(GREEN)
     for app in apps:
         if app.celery == "5.7.0":
             yield Violation(

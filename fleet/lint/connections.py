@@ -36,20 +36,24 @@ def processes(sized: SizedWorker) -> int:
     return sized.concurrency if sized.worker.pool == "prefork" else 1
 
 
+def _sum(by_role: dict[str, int]) -> str:
+    """ "web 160 + batch 40": the connections of each role."""
+    return " + ".join(f"{role} {count}" for role, count in by_role.items())
+
+
 @rule("connections-broker", "error")
 def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Above maxclients Redis refuses connections: of a worker that reconnects, or of a producer."""
     broker = plan.fleet.broker
     by_role = {
-        role: sum(placement.sized.instances * broker_connections(placement.sized) for placement in places)
-        for role, places in plan.roles.items()
+        role: sum(placement.sized.instances * broker_connections(placement.sized) for placement in placements)
+        for role, placements in plan.roles.items()
     }
     total = sum(by_role.values()) + broker.other_clients
     if total > broker.maxclients:
-        parts = [f"{role} {count}" for role, count in by_role.items()]
         yield Violation(
             "broker.maxclients",
-            f"{broker.maxclients}, and the fleet may open {total} ({' + '.join(parts)} + other_clients {broker.other_clients}); "
+            f"{broker.maxclients}, and the fleet may open {total} ({_sum(by_role)} + other_clients {broker.other_clients}); "
             + (f"write at least {total}" if total + 1024 <= REDIS_FILES else "no Redis takes so many: fewer instances, or slots"),
         )
 
@@ -81,15 +85,14 @@ def connections_database(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violatio
         return
     by_role: dict[str, int] = {}
     for placement in plan.placed:
-        each = placement.sized.worker.database_connections
+        each = placement.worker.database_connections
         if each:
             by_role[placement.role] = (
                 by_role.get(placement.role, 0) + placement.sized.instances * processes(placement.sized) * each
             )
     total = sum(by_role.values())
     if total > limit:
-        parts = [f"{role} {count}" for role, count in by_role.items()]
         yield Violation(
             "database_max_connections",
-            f"{limit}, and the fleet may open {total} ({' + '.join(parts)}); lower database_connections, or put a pooler between",
+            f"{limit}, and the fleet may open {total} ({_sum(by_role)}); lower database_connections, or put a pooler between",
         )

@@ -38,7 +38,7 @@ def queue_without_task(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
     routed = {queue for app in apps for task in app.tasks for queue in task.queues}
     routed.update(queue for app in apps for queue in (*app.queues, app.default_queue))
     for placement in each_role(plan):
-        for queue in placement.sized.worker.queues:
+        for queue in placement.worker.queues:
             if queue not in routed:
                 near = did_you_mean(queue, routed)
                 yield Violation(f"{placement.path}.queues", f"no task is routed to {queue}" + (f"; {near}" if near else ""))
@@ -49,7 +49,7 @@ def shared_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Workers of two apps on one queue get each other's tasks. They do not know these tasks, and park them."""
     role_by_app: dict[str, dict[str, str]] = {}
     for placement in plan.placed:
-        for queue in placement.sized.worker.queues:
+        for queue in placement.worker.queues:
             role_by_app.setdefault(queue, {}).setdefault(plan.fleet.hosts[placement.host].settings.celery_app, placement.role)
     for queue, roles in role_by_app.items():
         if len(roles) > 1:
@@ -77,7 +77,7 @@ def queue_not_declared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
         if app.settings.get("task_create_missing_queues", True):
             continue
         for placement in each_role(plan):
-            missing = [queue for queue in placement.sized.worker.queues if queue not in app.queues]
+            missing = [queue for queue in placement.worker.queues if queue not in app.queues]
             if missing:
                 yield Violation(
                     f"{placement.path}.queues",
@@ -100,8 +100,8 @@ def route_fails(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def min_consumers(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """If a queue has fewer consumers than min_consumers, no worker may ever go down, and every rollout stops."""
     for placement in each_role(plan):
-        for queue in placement.sized.worker.queues:
-            consumers, required = plan.consumers[queue], placement.sized.worker.min_consumers
+        for queue in placement.worker.queues:
+            consumers, required = plan.consumers[queue], placement.worker.min_consumers
             if 0 < consumers < required:
                 yield Violation(
                     f"{placement.path}.min_consumers",
@@ -114,9 +114,7 @@ def single_consumer(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """If a queue has one consumer, one crash leaves it with none."""
     for placement in plan.placed:
         alone = [
-            queue
-            for queue in dict.fromkeys(placement.sized.worker.queues)
-            if plan.consumers[queue] == 1 and placement.sized.instances
+            queue for queue in dict.fromkeys(placement.worker.queues) if plan.consumers[queue] == 1 and placement.sized.instances
         ]
         if alone:
             yield Violation(

@@ -49,12 +49,7 @@ def reject_on_worker_lost(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violati
     Killing a child lost its task; with reject_on_worker_lost it did not."""
     if "task_reject_on_worker_lost" not in plan.fleet.settings.left_to_app:
         return
-    prefork = {
-        queue
-        for placement in each_role(plan)
-        if placement.sized.worker.pool == "prefork"
-        for queue in placement.sized.worker.queues
-    }
+    prefork = {queue for placement in each_role(plan) if placement.worker.pool == "prefork" for queue in placement.worker.queues}
     for app in apps:
         late = [
             task.name
@@ -90,7 +85,7 @@ def _at_least_once(plan: Plan, app: App) -> list[AppTask]:
 def long_prefetch(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A task that a busy worker has reserved waits, even while another worker is idle."""
     for placement in each_role(plan):
-        worker = placement.sized.worker
+        worker = placement.worker
         if worker.reserved_per_slot > 1 and worker.time_limit > LONG:
             wait = (worker.reserved_per_slot - 1) * worker.time_limit
             yield Violation(
@@ -105,7 +100,7 @@ def polling_interval(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """gevent and eventlet workers look for the messages of a crashed worker only after a poll that ends without an error. Without
     one, 11 of 11 messages stayed for good."""
     for placement in each_role(plan):
-        worker = placement.sized.worker
+        worker = placement.worker
         if worker.pool in GREEN and (worker.polling_interval is None or worker.polling_interval <= DRAIN):
             yield Violation(
                 f"{placement.path}.polling_interval",
@@ -118,11 +113,10 @@ def cold_stop(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """REMAP_SIGTERM makes every stop a cold one: gevent and solo lost the tasks that they ran, prefork 4 of 60."""
     for placement in plan.placed:
         settings = plan.fleet.hosts[placement.host].settings
-        value = {**settings.environment, **placement.sized.worker.environment}.get("REMAP_SIGTERM")
+        value = {**settings.environment, **placement.worker.environment}.get("REMAP_SIGTERM")
         if value:
             yield Violation(
                 f"{placement.path}.environment.REMAP_SIGTERM",
-                f"{value}: a stop of {placement.sized.worker.pool} would drop what it runs; leave it out, "
-                "tasks have stop_timeout",
+                f"{value}: a stop of {placement.worker.pool} would drop what it runs; leave it out, tasks have stop_timeout",
                 (placement.host,),
             )

@@ -78,8 +78,8 @@ def each_role(plan: Plan) -> Iterator[Placement]:
     for placements in plan.roles.values():
         variants: set[int] = set()
         for placement in placements:
-            if id(placement.sized.worker) not in variants:
-                variants.add(id(placement.sized.worker))
+            if id(placement.worker) not in variants:
+                variants.add(id(placement.worker))
                 yield placement
 
 

@@ -19,7 +19,7 @@ def _gpu_hosts(plan: Plan) -> Iterator[tuple[str, Settings, GpuReport]]:
 
     Hosts without a report are left out: nobody asked them. So are hosts with nvidia.driver = none: their report says nothing.
     """
-    hosts = dict.fromkeys(placement.host for placement in plan.placed if placement.sized.worker.workload == "gpu")
+    hosts = dict.fromkeys(placement.host for placement in plan.placed if placement.worker.workload == "gpu")
     for host in hosts:
         settings, report = plan.fleet.hosts[host].settings, plan.machines[host].gpu_report
         if report is not None and settings.nvidia.driver != "none":
@@ -30,7 +30,7 @@ def _gpu_hosts(plan: Plan) -> Iterator[tuple[str, Settings, GpuReport]]:
 def gpu_missing(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A GPU role runs one worker for each device. Without a device it has no worker."""
     for placement in plan.placed:
-        if placement.sized.worker.workload != "gpu" or placement.sized.instances:
+        if placement.worker.workload != "gpu" or placement.sized.instances:
             continue
         report, driver = plan.machines[placement.host].gpu_report, plan.fleet.hosts[placement.host].settings.nvidia.driver
         if report is not None and report.trouble:
@@ -97,7 +97,7 @@ def gpu_shared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
         settings, gpus, worker = (
             plan.fleet.hosts[placement.host].settings,
             plan.machines[placement.host].gpus,
-            placement.sized.worker,
+            placement.worker,
         )
         if worker.workload != "gpu" or settings.nvidia.compute_mode != "exclusive":
             continue

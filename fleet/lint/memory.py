@@ -58,10 +58,10 @@ def memory_tight(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def memory_assumed(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Without memory_per_slot, a worker is sized for tasks that need next to nothing."""
     for placement in each_role(plan):
-        if placement.sized.worker.memory_per_slot is None and placement.sized.worker.pool == "prefork":
+        if placement.worker.memory_per_slot is None and placement.worker.pool == "prefork":
             yield Violation(
                 f"{placement.path}.memory_per_slot",
-                f"not given: taken for {mib(slot_memory(placement.sized.worker))} a task at once",
+                f"not given: taken for {mib(slot_memory(placement.worker))} a task at once",
             )
 
 
@@ -70,7 +70,7 @@ def recycled_at_once(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """If max_memory_per_child is below the memory of a child before its first task, every task starts a process."""
     for placement in plan.placed:
         limit = placement.sized.max_memory_per_child
-        floor = least_child(placement.sized.worker)
+        floor = least_child(placement.worker)
         if limit is not None and limit < floor and not placement.sized.problem:
             yield Violation(
                 f"{placement.path}.max_memory_per_child",
@@ -101,9 +101,9 @@ def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """If a queue has no consumer to spare, a rollout starts the new worker beside the old one. Both have to fit into
     fleet.slice."""
     for placement in plan.placed:
-        if all(plan.consumers[queue] > placement.sized.worker.min_consumers for queue in placement.sized.worker.queues):
+        if all(plan.consumers[queue] > placement.worker.min_consumers for queue in placement.worker.queues):
             continue
-        if placement.sized.worker.min_consumers == 0 or placement.sized.problem:
+        if placement.worker.min_consumers == 0 or placement.sized.problem:
             continue
         room = plan.machines[placement.host].memory - plan.reserve(placement.host)
         expected = sum(sized.instances * sized.expected for sized in plan.workers[placement.host].values())

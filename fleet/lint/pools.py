@@ -15,7 +15,7 @@ from fleet.spec.text import enumerate_briefly
 def soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Only prefork raises SoftTimeLimitExceeded. In other pools, code that handles it never runs."""
     for placement in each_role(plan):
-        worker = placement.sized.worker
+        worker = placement.worker
         if worker.pool != "prefork" and worker.soft_time_limit is not None:
             yield Violation(
                 f"{placement.path}.soft_time_limit",
@@ -27,7 +27,7 @@ def soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def task_soft_limit_pool(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Only prefork raises the soft limit that the app gives a task. In other pools, only the hard limit ends the task."""
     for placement in each_role(plan):
-        worker = placement.sized.worker
+        worker = placement.worker
         names = [
             task.name for app in apps for task in app.tasks if task.soft_time_limit and set(task.queues) & set(worker.queues)
         ]
@@ -40,7 +40,7 @@ def cpu_in_one_process(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
     """A Python process computes on one core at a time. A hundred slots of one process share that core, and wait for each
     other."""
     for placement in each_role(plan):
-        worker = placement.sized.worker
+        worker = placement.worker
         if worker.workload == "cpu" and worker.pool in (*GREEN, "threads"):
             yield Violation(
                 f"{placement.path}.pool",
@@ -53,7 +53,7 @@ def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
     """Some settings are about child processes, and only prefork has any. solo runs one task at a time, whatever its
     concurrency."""
     for placement in each_role(plan):
-        worker = placement.sized.worker
+        worker = placement.worker
         if worker.pool == "prefork":
             continue
         useless = {

@@ -16,7 +16,7 @@ _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 
 def flags(plan: Plan, placement: Placement) -> dict[str, Any]:
     """Every resolved flag of a role on a host. Memory in bytes, time in seconds; None if a flag is not set."""
-    sized, worker = placement.sized, placement.sized.worker
+    sized, worker = placement.sized, placement.worker
     return {
         "pool": worker.pool,
         "instances": sized.instances,

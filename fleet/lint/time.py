@@ -17,7 +17,7 @@ REDIS_DEFAULT = 3600
 def soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A soft limit at or above the hard limit is never raised: the task is killed without a chance to clean up."""
     for placement in each_role(plan):
-        soft, hard = placement.sized.worker.soft_time_limit, placement.sized.worker.time_limit
+        soft, hard = placement.worker.soft_time_limit, placement.worker.time_limit
         if soft is not None and soft >= hard:
             yield Violation(f"{placement.path}.soft_time_limit", f"{soft} is not below time_limit {hard}; write less")
 
@@ -27,7 +27,7 @@ def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """systemd kills everything that still runs at the end of stop_timeout. Below the hard limit, that may be a task within its
     time."""
     for placement in each_role(plan):
-        stop, hard = placement.sized.worker.stop_seconds, placement.sized.worker.time_limit
+        stop, hard = placement.worker.stop_seconds, placement.worker.time_limit
         if stop <= hard:
             yield Violation(
                 f"{placement.path}.stop_timeout", f"{stop} is not above time_limit {hard}; leave it out, for {hard} + 60"
@@ -38,7 +38,7 @@ def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def drain_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """systemd ends the drain, and with it the drain's report, at the end of stop_timeout."""
     for placement in each_role(plan):
-        drain, stop = placement.sized.worker.drain_seconds, placement.sized.worker.stop_seconds
+        drain, stop = placement.worker.drain_seconds, placement.worker.stop_seconds
         if drain >= stop:
             yield Violation(f"{placement.path}.drain_timeout", f"{drain} is not below stop_timeout {stop}; leave it out")
 
@@ -47,7 +47,7 @@ def drain_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """threads and solo never interrupt a task. A task that takes longer than time_limit runs on, and a restart kills it."""
     for placement in each_role(plan):
-        worker = placement.sized.worker
+        worker = placement.worker
         if worker.pool in ("threads", "solo"):
             yield Violation(
                 f"{placement.path}.time_limit",
@@ -67,7 +67,7 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
         limit = min((_in_app(app, "broker_transport_options") for app in apps), default=REDIS_DEFAULT)
         path = "broker_transport_options.visibility_timeout (the app's)"
     for placement in each_role(plan):
-        worker = placement.sized.worker
+        worker = placement.worker
         needed = worker.longest_unacknowledged
         if limit <= needed:
             held = "" if worker.reserved_per_slot == 1 else f"prefetch {worker.reserved_per_slot} × "
@@ -104,7 +104,7 @@ def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     precedence over the worker's. stop_timeout and the visibility timeout come from the role's time limit, and are then too
     short."""
     for placement, tasks in _tasks_of_roles(plan, apps):
-        worker = placement.sized.worker
+        worker = placement.worker
         for limit, names in _grouped(tasks, lambda task: task.time_limit).items():
             if limit > worker.time_limit:
                 yield Violation(
@@ -119,7 +119,7 @@ def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A task's soft limit may come from the app and its hard limit from the role, or the other way round. The soft limit still
     has to be lower."""
     for placement, tasks in _tasks_of_roles(plan, apps):
-        worker = placement.sized.worker
+        worker = placement.worker
         if worker.pool != "prefork":
             continue
         by_limits: dict[tuple[float, float, str, str], list[str]] = {}
@@ -140,7 +140,7 @@ def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A worker holds a task until its retry. The visibility timeout has to be longer than that."""
     for placement, tasks in _tasks_of_roles(plan, apps):
-        worker = placement.sized.worker
+        worker = placement.worker
         for delay, names in _grouped(tasks, lambda task: task.retry_delay).items():
             if delay > worker.retry_delay:
                 yield Violation(
@@ -152,7 +152,7 @@ def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def _tasks_of_roles(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[Placement, list[AppTask]]]:
     """Every role, with the tasks that are routed to its queues."""
     for placement in each_role(plan):
-        yield placement, [task for app in apps for task in app.tasks if set(task.queues) & set(placement.sized.worker.queues)]
+        yield placement, [task for app in apps for task in app.tasks if set(task.queues) & set(placement.worker.queues)]
 
 
 def _grouped(tasks: Iterable[AppTask], value_of: Callable[[AppTask], float | None]) -> dict[float, str]:

@@ -95,7 +95,7 @@ class Plan:
     @cached_property
     def _workers(self) -> tuple[Worker, ...]:
         """The settings of every role on every host that is sized, each once."""
-        return tuple({id(placement.sized.worker): placement.sized.worker for placement in self.placed}.values())
+        return tuple({id(placement.worker): placement.worker for placement in self.placed}.values())
 
     def reserve(self, host: str) -> int:
         """Bytes of a machine that are not its workers'."""

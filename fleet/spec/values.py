@@ -29,26 +29,26 @@ _SET_BY_DEPLOY = (
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 )
-"""Environment variables that users must not set."""
+"""Environment variables of a worker that the deploy sets. Users must not set them."""
 
 _PER_CORE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)x", re.ASCII)
 _PERCENT = re.compile(r"(\d{1,5})%", re.ASCII)
 
 
-def _is_ours_to_set(name: str) -> str:
+def _check_variable(name: str) -> str:
     if name in _SET_BY_DEPLOY:
         raise ValueError(f"{name} is set by the deploy itself; leave it out")
     return name
 
 
-def _is_list(value: object) -> object:
+def _check_list(value: object) -> object:
     """Sets are refused: their order differs in every run, and would restart the workers each time."""
     if not isinstance(value, list | tuple):
         raise ValueError('write a list such as ["default"]')
     return value
 
 
-def _is_address(text: str) -> str:
+def _check_address(text: str) -> str:
     try:
         if "%" in text:
             raise ValueError
@@ -64,13 +64,13 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _is_whole(value: object) -> object:
+def _check_whole(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("write a whole number")
     return value
 
 
-def _is_concurrency(value: object) -> object:
+def _check_concurrency(value: object) -> object:
     if number := _number(value):
         return number
     per_core = _PER_CORE.fullmatch(value) if isinstance(value, str) else None
@@ -79,46 +79,46 @@ def _is_concurrency(value: object) -> object:
     raise ValueError('write a number such as 8, a number a core such as "4x", or "auto"')
 
 
-def _is_instances(value: object) -> object:
+def _check_instances(value: object) -> object:
     if value == "auto" or _number(value):
         return _number(value) or value
     raise ValueError('write a number such as 2, or "auto"')
 
 
-def _is_prefetch(value: object) -> object:
+def _check_prefetch(value: object) -> object:
     if value == "disabled" or _number(value):
         return _number(value) or value
     raise ValueError('write how many tasks a slot reserves, such as 1 or 4, or "disabled"')
 
 
-def _is_quota(value: object) -> object:
+def _check_quota(value: object) -> object:
     match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
     if match and int(match[1]) > 0:
         return value
     raise ValueError('write a share of one core\'s time such as "150%"')
 
 
-def _is_unavailable(value: object) -> object:
+def _check_unavailable(value: object) -> object:
     share = _PERCENT.fullmatch(value) if isinstance(value, str) else None
     if _number(value) or (share and 1 <= int(share[1]) <= 100):
         return _number(value) or value
     raise ValueError('write a number such as 2, or a share from "1%" to "100%"')
 
 
-def _is_visibility(value: object) -> object:
+def _check_visibility(value: object) -> object:
     if value in ("auto", "app") or _number(value):
         return _number(value) or value
     raise ValueError('write seconds such as 3600, "auto", or "app" to leave it to the app')
 
 
-def _is_fingerprint(value: object) -> object:
+def _check_fingerprint(value: object) -> object:
     digits = re.sub(r"[\s:]", "", value).upper() if isinstance(value, str) else ""
     if re.fullmatch(r"[0-9A-F]{40}", digits):
         return digits
     raise ValueError("write the key's whole fingerprint, 40 hexadecimal digits")
 
 
-def _is_reason(text: str) -> str:
+def _check_reason(text: str) -> str:
     if not text.strip():
         raise ValueError("write the reason for which it is silenced")
     return text
@@ -137,20 +137,22 @@ def cores_of_quota(quota: str) -> int:
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
 DottedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*(:\w+)?$")]
-Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_is_ours_to_set)]
-Address = Annotated[str, AfterValidator(_is_address)]
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_check_variable)]
+Address = Annotated[str, AfterValidator(_check_address)]
 DriverSource = Literal["debian", "existing", "none"]
 Cuda = Annotated[str, StringConstraints(pattern=r"^\d{1,2}\.\d{1,2}$")]
-Fingerprint = Annotated[str, BeforeValidator(_is_fingerprint)]
+Fingerprint = Annotated[str, BeforeValidator(_check_fingerprint)]
 Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
-Concurrency = Annotated[int | str, BeforeValidator(_is_concurrency), ShownType('number, "4x" or "auto"')]
-Instances = Annotated[int | Literal["auto"], BeforeValidator(_is_instances), ShownType('number or "auto"')]
-Prefetch = Annotated[int | Literal["disabled"], BeforeValidator(_is_prefetch), ShownType('number or "disabled"')]
-Unavailable = Annotated[int | str, BeforeValidator(_is_unavailable), ShownType('number or "25%"')]
-Quota = Annotated[str, BeforeValidator(_is_quota)]
-VisibilityTimeout = Annotated[int | Literal["auto", "app"], BeforeValidator(_is_visibility), ShownType('number, "auto" or "app"')]
-Whole = Annotated[int, BeforeValidator(_is_whole)]
-Seconds = Annotated[PositiveInt, BeforeValidator(_is_whole), Field(le=10**8)]
-Names = Annotated[list[Name], BeforeValidator(_is_list)]
-Variables = Annotated[list[Variable], BeforeValidator(_is_list)]
-Reason = Annotated[str, AfterValidator(_is_reason)]
+Concurrency = Annotated[int | str, BeforeValidator(_check_concurrency), ShownType('number, "4x" or "auto"')]
+Instances = Annotated[int | Literal["auto"], BeforeValidator(_check_instances), ShownType('number or "auto"')]
+Prefetch = Annotated[int | Literal["disabled"], BeforeValidator(_check_prefetch), ShownType('number or "disabled"')]
+Unavailable = Annotated[int | str, BeforeValidator(_check_unavailable), ShownType('number or "25%"')]
+Quota = Annotated[str, BeforeValidator(_check_quota)]
+VisibilityTimeout = Annotated[
+    int | Literal["auto", "app"], BeforeValidator(_check_visibility), ShownType('number, "auto" or "app"')
+]
+Whole = Annotated[int, BeforeValidator(_check_whole)]
+Seconds = Annotated[PositiveInt, BeforeValidator(_check_whole), Field(le=10**8)]
+Names = Annotated[list[Name], BeforeValidator(_check_list)]
+Variables = Annotated[list[Variable], BeforeValidator(_check_list)]
+Reason = Annotated[str, AfterValidator(_check_reason)]

@@ -1,4 +1,7 @@
-"""The settings of a worker role: `<group>_worker` in `group_data/<group>.py`."""
+"""The settings of a worker role, and the seconds that follow from them.
+
+The file is long because it is a table: a setting takes seven lines, and a reader looks for all of them in one place.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,12 @@ from fleet.spec.values import (
 
 STOP_MARGIN = 60
 """Seconds between a task's hard limit and systemd's SIGKILL: time to acknowledge, flush and close."""
+
+DRAIN_MARGIN = 10
+"""Seconds by which an automatic drain ends before the stop does."""
+
+LEAST_STALL = 300
+"""The shortest automatic stall timeout, in seconds."""
 
 
 class Worker(Model):
@@ -147,7 +156,7 @@ class Worker(Model):
         source="celery#8030, #9191, #10205",
         default=None,
         unit="seconds",
-        shown="`None` (time_limit, at least 300)",
+        shown=f"`None` (time_limit, at least {LEAST_STALL})",
     )
     max_deliveries: Whole = setting(
         "How often a task is delivered again after it took its worker down. Then it is parked as a dead letter (see "
@@ -293,6 +302,7 @@ class Worker(Model):
     @model_validator(mode="before")
     @classmethod
     def _pick_defaults(cls, given: Any) -> Any:
+        """Add the defaults that the workload and the pool pick. Settings that are given take precedence."""
         if not isinstance(given, dict):
             return given
         workload = given.get("workload", cls.model_fields["workload"].default)
@@ -317,12 +327,12 @@ class Worker(Model):
     @property
     def stall_seconds(self) -> int | None:
         """Seconds without progress after which systemd restarts the worker; None if the pool has no watchdog."""
-        return None if self.pool == "solo" else self.stall_timeout or max(300, self.time_limit)
+        return None if self.pool == "solo" else self.stall_timeout or max(LEAST_STALL, self.time_limit)
 
     @property
     def drain_seconds(self) -> int:
-        """Seconds of the drain, the first phase of a stop. By default it ends at least 10 seconds before the stop."""
-        return self.drain_timeout or max(1, min(self.time_limit, self.stop_seconds - 10))
+        """Seconds of the drain, the first phase of a stop. By default it ends DRAIN_MARGIN before the stop does."""
+        return self.drain_timeout or max(1, min(self.time_limit, self.stop_seconds - DRAIN_MARGIN))
 
     @property
     def reserved_per_slot(self) -> int:

@@ -5,7 +5,19 @@ from typing import Any
 import pytest
 
 from fleet.plan.facts import MachineFacts
-from fleet.plan.sizing import CHILD_RSS, MB, PARENT, SLOT, SizedWorker, broker_memory_max, size, system_reserve
+from fleet.plan.sizing import (
+    CHILD_RSS,
+    GREEN_SLOTS,
+    IO_CHILDREN_A_CORE,
+    MB,
+    PARENT,
+    RECYCLE_SHARE,
+    SLOT,
+    SizedWorker,
+    broker_memory_max,
+    size,
+    system_reserve,
+)
 from fleet.spec.worker import Worker
 
 GB = 1 << 30
@@ -167,3 +179,14 @@ def test_the_system_keeps_what_it_needs_on_a_small_machine_too(setting: int | st
     assert system_reserve(setting, total) == reserve
     assert broker_memory_max(None, reserve, total) == min(total * 85 // 100, total - reserve)
     assert broker_memory_max("50%", reserve, total) == total // 2
+
+
+def test_the_reasons_of_settings_have_the_figures_of_sizing() -> None:
+    def why(name: str) -> str:
+        extra = Worker.model_fields[name].json_schema_extra
+        assert isinstance(extra, dict)
+        return str(extra["why"])
+
+    assert f"{IO_CHILDREN_A_CORE} a core for io in prefork, {GREEN_SLOTS} in gevent, eventlet and threads" in why("concurrency")
+    assert f"divides {RECYCLE_SHARE} of memory_max" in why("max_memory_per_child")
+    assert f"{SLOT['prefork'] // MB} MB a slot in prefork, {SLOT['gevent'] / MB} MB in other pools" in why("memory_per_slot")
