@@ -19,7 +19,7 @@ def app_eager(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("app-remote-control", "error")
 def app_remote_control(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Without remote control a worker answers nobody. Neither a drain nor the gate of a rollout can ask it."""
+    """Without remote control a worker answers no question. Neither a drain nor the gate of a rollout can reach it."""
     for app in apps:
         if app.settings.get("worker_enable_remote_control") is False:
             yield Violation(

@@ -71,7 +71,7 @@ def _why_not(url: str) -> str:
 
 @rule("known-defect", "note")
 def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Some versions are known to lose or repeat tasks; better to know what is done about it."""
+    """Some versions of Celery and kombu lose or repeat tasks. The note says what the fleet does about it."""
     green = {placement.worker.pool for placement in plan.placed} & set(GREEN)
     for app in apps:
         if app.celery == "5.7.0":
@@ -94,7 +94,8 @@ def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("hand-over", "warning")
 def hand_over(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """What Redis hands to a worker whose machine is gone is lost, unless it is written down as it is taken (decision 0015)."""
+    """A message that Redis hands to a worker whose machine is gone is lost, unless it is written down as it is taken (decision
+    0015)."""
     for app in apps:
         if tuple(int(part) for part in re.findall(r"\d+", app.kombu)[:2]) < (5, 7):
             yield Violation(

@@ -66,7 +66,8 @@ def default_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
         if app.default_queue not in routed and not plan.consumers.get(app.default_queue):
             yield Violation(
                 f"{app.app}: task_default_queue",
-                f"nobody consumes {app.default_queue}, where all goes that has no route; set it to a queue that is consumed",
+                f"no worker consumes {app.default_queue}, the queue of all tasks without a route; "
+                "set it to a queue that is consumed",
             )
 
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from fleet.lint.app import App, AppTask
 from fleet.lint.finding import Violation, each_role, rule
 from fleet.plan.plan import Plan
-from fleet.spec.pools import GREEN
+from fleet.spec.pools import GREEN, POOLS
 from fleet.spec.text import enumerate_briefly
 
 LONG = 60
@@ -104,7 +104,8 @@ def polling_interval(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
         if worker.pool in GREEN and (worker.polling_interval is None or worker.polling_interval <= DRAIN):
             yield Violation(
                 f"{placement.path}.polling_interval",
-                f"{worker.polling_interval or 'none'} in {worker.pool}: it has to be above {DRAIN}; leave it out, for 3",
+                f"{worker.polling_interval or 'none'} in {worker.pool}: it has to be above {DRAIN}; leave it out, "
+                f"for {POOLS[worker.pool]['polling_interval']}",
             )
 
 

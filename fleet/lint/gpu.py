@@ -17,7 +17,7 @@ from fleet.spec.settings import Settings
 def _gpu_hosts(plan: Plan) -> Iterator[tuple[str, Settings, GpuReport]]:
     """(host, its settings, its report) of every host with a GPU role.
 
-    Hosts without a report are left out: nobody asked them. So are hosts with nvidia.driver = none: their report says nothing.
+    Left out are hosts that were not asked, and hosts with nvidia.driver = none, whose devices are simulated.
     """
     hosts = dict.fromkeys(placement.host for placement in plan.placed if placement.worker.workload == "gpu")
     for host in hosts:
@@ -85,7 +85,7 @@ def gpu_names(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
         if settings.nvidia.devices_by == "uuid" and not report.devices and report.on_bus:
             yield Violation(
                 "nvidia.devices_by",
-                "uuid, and there is no driver yet that tells it: by index until the next deploy",
+                "uuid, and no driver reports it yet: devices go by index until the next deploy",
                 (host,),
             )
 

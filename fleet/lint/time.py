@@ -8,6 +8,7 @@ from fleet.lint.app import App, AppTask
 from fleet.lint.finding import Violation, each_role, rule
 from fleet.plan.plan import Placement, Plan
 from fleet.spec.text import enumerate_briefly
+from fleet.spec.worker import STOP_MARGIN
 
 REDIS_DEFAULT = 3600
 """kombu's own visibility timeout on Redis, in seconds."""
@@ -30,7 +31,8 @@ def stop_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
         stop, hard = placement.worker.stop_seconds, placement.worker.time_limit
         if stop <= hard:
             yield Violation(
-                f"{placement.path}.stop_timeout", f"{stop} is not above time_limit {hard}; leave it out, for {hard} + 60"
+                f"{placement.path}.stop_timeout",
+                f"{stop} is not above time_limit {hard}; leave it out, for {hard} + {STOP_MARGIN}",
             )
 
 

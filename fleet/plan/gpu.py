@@ -176,6 +176,6 @@ def mismatch(required: Version, driver: str, supported: Version) -> tuple[bool, 
             "or a newer driver"
         )
     return False, (
-        f"the app brings CUDA {app_cuda}, and driver {driver} is of {driver_cuda}: what is compiled when it runs (PTX) fails; "
-        f"wheels for {driver_cuda} are sure"
+        f"the app brings CUDA {app_cuda}, and driver {driver} is of {driver_cuda}: code that is compiled at run time "
+        f"(PTX) fails; wheels for {driver_cuda} are safe"
     )

@@ -63,11 +63,11 @@ def unknown_names(data: Mapping[str, Any], groups: Iterable[str]) -> Iterable[st
 def role_name_mistakes(group: str) -> Iterable[str]:
     """A group whose name cannot be a role's: the name becomes part of a systemd unit's name."""
     if not _ROLE.fullmatch(group):
-        yield f"{group}: no name for a role, which is part of its unit's; write up to 40 of a-z, A-Z, 0-9, _ and -"
+        yield f"{group}: not a name for a role, because units are named after it; write up to 40 of a-z, A-Z, 0-9, _ and -"
 
 
 def foreign_roles(host: str, data: Mapping[str, Any], own_groups: Sequence[str], groups: Iterable[str]) -> Iterable[str]:
-    """Roles in the data of a host that is in none of their groups, and has no other role. groups: all of the inventory's."""
+    """Roles in the data of a host that is not in their groups, and has no other role. groups: all of the inventory's."""
     foreign = [group + WORKER_SUFFIX for group in groups if group + WORKER_SUFFIX in data]
     if not foreign or BROKER in own_groups or any(group + WORKER_SUFFIX in data for group in own_groups):
         return

@@ -15,5 +15,5 @@ class SpecError(FleetError):
 
 
 def unknown_setting(path: str, name: str, known: Iterable[str]) -> str:
-    """The mistake that `name`, at `path`, is none of the `known` settings; with the nearest of them, or all."""
+    """The mistake that `name`, at `path`, is an unknown setting. It suggests the nearest known name, or lists all."""
     return f"{path}: unknown setting; " + (did_you_mean(name, known) or f"known here: {', '.join(sorted(known))}")

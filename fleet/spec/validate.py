@@ -42,22 +42,22 @@ def validate(model: type[M], data: Any, path: str, mistakes: list[str]) -> M | N
 
 
 def _explain(model: type[Model], path: str, kind: str, loc: tuple[int | str, ...], message: str, value: Any) -> str:
-    where = ".".join(str(part) for part in ([path] if path else []) + list(loc))
+    full_path = ".".join(str(part) for part in ([path] if path else []) + list(loc))
     model, field = _field(model, loc)
     about = f" ({field.description})" if field and field.description else ""
     if kind == "extra_forbidden":
-        return unknown_setting(where, str(loc[-1]), model.model_fields)
+        return unknown_setting(full_path, str(loc[-1]), model.model_fields)
     if kind == "missing":
-        return f"{where}: missing{about}"
+        return f"{full_path}: missing{about}"
     if kind == "too_short":
-        return f"{where}: found none, write at least one{about}"
+        return f"{full_path}: found none, write at least one{about}"
     if not loc:
-        return f"{where}: write a dict of settings, found {_shortened(value)}"
+        return f"{full_path}: write a dict of settings, found {_shortened(value)}"
     if kind in _WHAT_TO_WRITE:
-        return f"{where}: write {_WHAT_TO_WRITE[kind]}, found {_shortened(value)}{about}"
+        return f"{full_path}: write {_WHAT_TO_WRITE[kind]}, found {_shortened(value)}{about}"
     if kind == "string_pattern_mismatch":
         message = "write one line of text" if "x00" in message else "write letters, digits and any of _ . : - alone"
-    return f"{where}: {message.removeprefix('Value error, ')}, found {_shortened(value)}{about}"
+    return f"{full_path}: {message.removeprefix('Value error, ')}, found {_shortened(value)}{about}"
 
 
 def _field(model: type[Model], loc: Iterable[int | str]) -> tuple[type[Model], FieldInfo | None]:

@@ -35,7 +35,7 @@ CASES = {
     "default-queue": Case(
         plan,
         app_with(default_queue="celery"),
-        "shop.app: task_default_queue: nobody consumes celery, where all goes that has no route",
+        "shop.app: task_default_queue: no worker consumes celery, the queue of all tasks without a route",
     ),
     "queue-not-declared": Case(
         lambda: plan(batch={"queues": ["batch", "later"]}),

@@ -46,7 +46,7 @@ CASES = {
     "gpu-names": Case(
         lambda: gpu_plan(GpuReport(on_bus=1), nvidia={"driver": "debian", "devices_by": "uuid"}),
         APP,
-        "nvidia.devices_by: uuid, and there is no driver yet that tells it",
+        "nvidia.devices_by: uuid, and no driver reports it yet: devices go by index until the next deploy",
     ),
     "gpu-shared": Case(
         lambda: gpu_plan(A30, instances=2, nvidia={"compute_mode": "exclusive"}),
@@ -68,7 +68,7 @@ CASES = {
     "cuda-newer": Case(
         lambda: gpu_plan(GpuReport(on_bus=1, distribution="debian 12"), nvidia={"driver": "debian", "cuda": "12.4"}),
         APP,
-        "nvidia.cuda: the app brings CUDA 12.4, and driver 535 is of 12.2: what is compiled when it runs (PTX) fails",
+        "nvidia.cuda: the app brings CUDA 12.4, and driver 535 is of 12.2: code that is compiled at run time (PTX) fails",
     ),
 }
 

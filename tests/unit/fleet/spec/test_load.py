@@ -211,4 +211,6 @@ def test_a_role_name_that_no_unit_can_have() -> None:
     inventory = inventory_of()
     hosts = {**inventory.hosts, "x1": {**ALL, "wéb x_worker": WEB}}
     messages = mistakes(Inventory(hosts, {**inventory.groups, "wéb x": ("x1",)}, frozenset({"web", "wéb x"})))
-    assert messages == ["wéb x: no name for a role, which is part of its unit's; write up to 40 of a-z, A-Z, 0-9, _ and -"]
+    assert messages == [
+        "wéb x: not a name for a role, because units are named after it; write up to 40 of a-z, A-Z, 0-9, _ and -"
+    ]
