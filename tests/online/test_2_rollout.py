@@ -115,6 +115,9 @@ def test_a_machine_that_reboots_in_the_middle(lab: Lab, tmp_path: Path) -> None:
         output = "".join(lines)
     assert deploy.returncode == 1, output
     assert "contact was lost; what the machine had begun it ends by itself" in output
+    why = lab.run("fleet", "history", "inventory/lab.py", "--why").stdout
+    assert "batch1: contact lost" in why
+    assert "contact was lost; what the machine had begun it ends by itself" in why
     done = lab.run("fleet", "lab", "up")  # waits until every machine answers
     assert done.returncode == 0, done.stdout
     lab.ask("batch1", "systemctl is-system-running --wait >/dev/null; systemctl is-active celery-batch@1 celery-batch@2")
@@ -187,5 +190,10 @@ def test_every_run_that_changed_something_is_recorded(lab: Lab) -> None:
     assert (runs[-1]["what"], runs[-1]["outcome"]) == ("restart.py", "interrupted")
     assert runs[-1]["planned"] == ["web1:web@1", "web1:web@2"]
     assert {run["outcome"] for run in runs} >= {"done", "failed"}
-    assert any(run.get("drill") for run in runs)
+    drilled = [run for run in runs if run.get("drill") and run["outcome"] == "failed"]
+    canaries = [host for run in drilled for step in run["steps"] if step["canary"] for host in step["hosts"].values()]
+    assert any(host["put_back"] and "tasks failed, of the others'" in host["notes"][0] for host in canaries)
+    last = lab.run("fleet", "history", "inventory/lab.py", "--last").stdout
+    assert "restart.py" in last
+    assert "interrupted" in last
     assert lab.run("fleet", "unlock", "inventory/lab.py").stdout == "no run holds the lock\n"
