@@ -35,15 +35,14 @@ def roll_out(run: Run, role: WorkerRole) -> None:
     was cut off is finished by the next.
     """
     with run.preparing, refusing():
-        changes_by_host = {name: _changes(run, role, name) for name in run.fleet.hosts if name in run.observed}
         if run.rollout is None:
-            workers = {name: changes for name, changes in changes_by_host.items() if run.fleet.hosts[name].workers}
-            run.plan_rollout(plan_steps(*outdated(run.plan, workers), run.plan))
+            asked = (name for name, spec in run.fleet.hosts.items() if name in run.observed and spec.workers)
+            run.plan_rollout(plan_steps(*outdated(run.plan, {name: _changes(run, role, name) for name in asked}), run.plan))
         rollout = run.rollout
         assert rollout is not None  # noqa: S101 - just planned
         local = run.fleet.hosts[host.name]
         releases = dict.fromkeys(local.workers, run.release_of(local)) if local.workers else {}
-    desired, changes = run.desired(role, local), changes_by_host[host.name]
+        desired, changes = run.desired(role, local), _changes(run, role, local.name)
     describe(changes)
     if changes:
         run.changed.add(host.name)
