@@ -1,0 +1,34 @@
+"""Mistakes in the app's files."""
+
+from pathlib import Path
+
+import pytest
+
+from fleet.spec.load import load_fleet
+from tests.unit.fleet.spec.spec_support import ALL, inventory_of, mistakes
+
+pytestmark = pytest.mark.usefixtures("app_folder")
+
+
+def test_a_missing_app_source() -> None:
+    assert mistakes(inventory_of(everywhere={**ALL, "app_source": "nowhere"})) == [
+        f"app_source: no such folder: nowhere (seen from {Path.cwd()}); write the path of the app's code"
+    ]
+
+
+def test_a_missing_requirements_file() -> None:
+    (mistake,) = mistakes(inventory_of(everywhere={**ALL, "app_requirements": "pins.txt"}))
+    assert mistake.startswith("app_requirements: no such file: app/pins.txt; pin the app's requirements there")
+
+
+def test_unpinned_requirements(tmp_path: Path) -> None:
+    (tmp_path / "app" / "requirements.txt").write_text("celery[redis]==5.7.0\nrequests>=2\n")
+    assert mistakes(inventory_of()) == [
+        "app/requirements.txt: not pinned with ==: requests; the same release must be the same everywhere"
+    ]
+
+
+def test_a_secrets_file_that_would_be_shipped_is_refused() -> None:
+    (mistake,) = mistakes(inventory_of(everywhere={**ALL, "secrets_file": "app/prod.env"}))
+    assert mistake == "secrets_file: app/prod.env is inside app_source and would be shipped to every machine; move it"
+    load_fleet(inventory_of(everywhere={**ALL, "secrets_file": "app/secrets/prod.env"}))

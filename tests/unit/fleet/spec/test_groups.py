@@ -1,0 +1,65 @@
+"""Mistakes in the inventory's groups, and in the names of group data."""
+
+import pytest
+
+from fleet.spec.fleet import Inventory
+from fleet.spec.load import load_fleet
+from tests.unit.fleet.spec.spec_support import ALL, WEB, inventory_of, mistakes
+
+pytestmark = pytest.mark.usefixtures("app_folder")
+
+
+def test_an_unknown_name_in_group_data() -> None:
+    assert mistakes(inventory_of(celery_ap="x")) == ["celery_ap: unknown setting; did you mean celery_app?"]
+
+
+def test_pyinfras_own_names_are_accepted() -> None:
+    load_fleet(inventory_of(ssh_user="root", _sudo=True))
+
+
+def test_a_worker_of_an_unknown_group() -> None:
+    assert mistakes(inventory_of(wbe_worker=WEB)) == [
+        "wbe_worker: there is no group wbe in the inventory; did you mean web_worker?"
+    ]
+
+
+def test_no_broker_host() -> None:
+    assert mistakes(inventory_of(brokers=0)) == ["broker: found none; the inventory needs exactly one host in the group broker"]
+
+
+def test_two_broker_hosts() -> None:
+    assert mistakes(inventory_of(brokers=2)) == [
+        "broker: found 2 (broker1, broker2); the inventory needs exactly one host in the group broker"
+    ]
+
+
+def test_a_group_without_data() -> None:
+    inventory = inventory_of()
+    groups = {**inventory.groups, "gpu": ("web1",), "wbe": ("web1",)}
+    assert mistakes(Inventory(inventory.hosts, groups, inventory.group_data)) == [
+        "gpu: the group has web1 and no data; write group_data/gpu.py with gpu_worker = {…} for a worker role",
+        "wbe: the group has web1 and no data; write group_data/wbe.py; did you mean the group web?",
+    ]
+
+
+def test_no_worker_at_all() -> None:
+    inventory = inventory_of()
+    (mistake,) = mistakes(Inventory({"broker1": inventory.hosts["broker1"]}, {"broker": ("broker1",)}, frozenset()))
+    assert mistake.startswith("no worker: no host is in a group with a setting <group>_worker")
+
+
+def test_a_role_of_a_group_without_the_host() -> None:
+    inventory = inventory_of()
+    hosts = {**inventory.hosts, "mail1": {**ALL, "web_worker": WEB}}
+    groups = {**inventory.groups, "mail": ("mail1",)}
+    (mistake,) = mistakes(Inventory(hosts, groups, frozenset({"web", "mail"})))
+    assert mistake == "web_worker: mail1 is not in that group, and has no other role; its groups are mail: write e.g. mail_worker"
+
+
+def test_a_role_name_that_no_unit_can_have() -> None:
+    inventory = inventory_of()
+    hosts = {**inventory.hosts, "x1": {**ALL, "wéb x_worker": WEB}}
+    messages = mistakes(Inventory(hosts, {**inventory.groups, "wéb x": ("x1",)}, frozenset({"web", "wéb x"})))
+    assert messages == [
+        "wéb x: not a name for a role, because units are named after it; write up to 40 of a-z, A-Z, 0-9, _ and -"
+    ]
