@@ -1,7 +1,9 @@
-"""The task of `fleet drill`: a numbered piece of work that writes down, in a ledger, when it began and when it ended.
+"""The task of `fleet drill`: a numbered piece of work that writes into a ledger when it began and when it ended.
 
-The ledger of a run is a list in the Redis of the results, `fleet.drill.<run>`: each entry a JSON array [number, "start" or "end",
-time, node]. Times are Redis' own, so that no two clocks are compared.
+The ledger of a drill is a list in the Redis of the results, DRILL_LEDGER and the drill's id: each entry a JSON array [number,
+"start" or "end", time, node]. Times are Redis' own, so that no two clocks are compared.
+
+A worker has this task only while a drill is announced: `fleet_node.worker.drill_tasks` imports this module then.
 """
 
 from __future__ import annotations
@@ -9,62 +11,75 @@ from __future__ import annotations
 import json
 import os
 import time
-from functools import cache
 from typing import Any
 
-from celery import Task, shared_task
+from celery import Task
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-KEPT = 86400
-"""Seconds that a ledger is kept after its last entry."""
+from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, DRILL_TASK
 
+LEDGER_TTL = 86400
+"""Seconds that a ledger is kept after its last entry."""
 OUTAGE = 180
-"""How often the ledger is tried again, every second."""
+"""How often Redis is tried again, every second."""
 PIECE = 1 << 22
 """Bytes that are taken at a time."""
 
 
-@cache
-def _redis() -> Redis:
-    # A broker that is away is what some drills are about: the task waits for it, as one that writes to a database would.
+class NotAnnouncedError(Exception):
+    """The task is of a drill that does not run any more."""
+
+
+def register(app: Any) -> Any:
+    """Register the task in an app. Returns it."""
+    broker, results = _client("CELERY_BROKER_URL"), _client("CELERY_RESULT_BACKEND")
+
+    def write(drill: str, number: int, event: str, node: str) -> None:
+        key = f"{DRILL_LEDGER}{drill}"
+        seconds, micros = results.time()
+        with results.pipeline(transaction=False) as pipeline:
+            pipeline.rpush(key, json.dumps([number, event, seconds + micros / 1e6, node]))
+            pipeline.expire(key, LEDGER_TTL)
+            pipeline.execute()
+
+    def work(self: Any, drill: str, number: int, kind: str, seconds: float) -> None:
+        """kind: "cpu" computes for `seconds`; "memory" takes that many bytes, and as much again; any other waits."""
+        if not broker.sismember(DRILL_ANNOUNCED, drill):
+            raise NotAnnouncedError(f"drill {drill} does not run any more")
+        write(drill, number, "start", self.request.hostname)
+        if kind == "cpu":
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                sum(range(1000))
+        elif kind == "memory":
+            taken = []
+            for _ in range(int(2 * seconds) // PIECE):
+                taken.append(bytearray(PIECE))
+        else:
+            time.sleep(seconds)
+        write(drill, number, "end", self.request.hostname)
+
+    # Tried again until it ends well: a task that fails with a broken release succeeds with a good one.
+    create = app.task(
+        name=DRILL_TASK,
+        base=Task,
+        bind=True,
+        lazy=False,
+        shared=False,
+        ignore_result=True,
+        acks_late=True,
+        reject_on_worker_lost=True,
+        autoretry_for=(Exception,),
+        dont_autoretry_for=(NotAnnouncedError,),
+        max_retries=None,
+        retry_kwargs={"countdown": 1},
+    )
+    return create(work)
+
+
+def _client(variable: str) -> Redis:
+    # Some drills break the broker: the task waits for it, as a task that writes to a database would.
     retry = Retry(ConstantBackoff(1), OUTAGE)
-    return Redis.from_url(os.environ["CELERY_RESULT_BACKEND"], retry=retry, socket_timeout=3, socket_connect_timeout=3)
-
-
-def _write(run: str, number: int, what: str, node: str) -> None:
-    client, key = _redis(), f"fleet.drill.{run}"
-    seconds, micros = client.time()
-    with client.pipeline(transaction=False) as pipeline:
-        pipeline.rpush(key, json.dumps([number, what, seconds + micros / 1e6, node]))
-        pipeline.expire(key, KEPT)
-        pipeline.execute()
-
-
-# Tried again until it ends well: what a broken release fails, a good one does.
-@shared_task(  # type: ignore[untyped-decorator]
-    name="fleet.drill",
-    base=Task,
-    bind=True,
-    ignore_result=True,
-    acks_late=True,
-    reject_on_worker_lost=True,
-    autoretry_for=(Exception,),
-    max_retries=None,
-    retry_kwargs={"countdown": 1},
-)
-def work(self: Any, run: str, number: int, kind: str, seconds: float) -> None:
-    """kind: "cpu" computes for `seconds`; "memory" takes that many bytes, and as much again; any other waits."""
-    _write(run, number, "start", self.request.hostname)
-    if kind == "cpu":
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            sum(range(1000))
-    elif kind == "memory":
-        taken = []
-        for _ in range(int(2 * seconds) // PIECE):
-            taken.append(bytearray(PIECE))
-    else:
-        time.sleep(seconds)
-    _write(run, number, "end", self.request.hostname)
+    return Redis.from_url(os.environ[variable], retry=retry, socket_timeout=3, socket_connect_timeout=3)

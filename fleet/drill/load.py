@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from celery import Celery
@@ -16,7 +17,10 @@ from redis import Redis, RedisError
 
 from fleet.drill.ledger import Entry, Sent
 from fleet.plan.plan import Plan
+from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, DRILL_TASK, DRILL_TTL
 
+ANNOUNCE_EVERY = 10.0
+"""Seconds between two renewals of the announcement."""
 IO_SECONDS, CPU_SECONDS, LONG_SECONDS, ETA_SECONDS = 0.05, 2.0, 30.0, 20.0
 BUSY = 0.2
 """Share of a role's slots that each kind of its tasks takes. A fleet at half its power has room for a rollout."""
@@ -80,6 +84,8 @@ def schedule(kinds: tuple[Kind, ...]) -> Iterator[tuple[float, Kind, str]]:
 class Producer:
     """Sends tasks from a thread of its own while the context lasts.
 
+    Workers have the drill's task only while it is announced: from the context's begin until its last task has ended.
+
     outages: whether the broker may be down for a while. A task that was being sent then is left out of the account.
     `check()` raises the error that ended the sending. Times are seconds of Redis' clock.
     """
@@ -91,26 +97,36 @@ class Producer:
         self._kinds = kinds
         self._app = Celery("drill", broker=broker, backend=results, set_as_current=False)
         self._app.conf.update(broker_url=broker, result_backend=results, task_ignore_result=True)
+        self._broker = Redis.from_url(broker)
         self._clock = Redis.from_url(results)
         self._results = Redis.from_url(results)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
+        self._left = threading.Event()
+        self._announcer = threading.Thread(target=self._keep_announced, daemon=True)
         self._error: Exception | None = None
 
     def __enter__(self) -> Producer:
+        self._announce()
+        self._announcer.start()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._left.set()
+        self._announcer.join()
+        # Tasks that are left run, or wait for their ETA, until the announcement ends by itself.
+        if self._ended() >= len(self.sent):
+            self._broker.srem(DRILL_ANNOUNCED, self.run)
         self._results.delete(self._ledger)
-        self._results.close()
-        self._clock.close()
+        for client in (self._results, self._clock, self._broker):
+            client.close()
         self._app.close()
 
     def send_aside(self, kind: str, amount: float, queue: str) -> str:
         """Send one task that is not in the account. Returns its id."""
-        return str(self._app.send_task("fleet.drill", [self.run, -1, kind, amount], queue=queue).id)
+        return str(self._app.send_task(DRILL_TASK, [self.run, -1, kind, amount], queue=queue).id)
 
     def stop(self) -> None:
         """Send no more."""
@@ -143,7 +159,7 @@ class Producer:
         """Wait until every task that was sent has ended, or for `patience` seconds no further task has."""
         ended, last = -1, time.monotonic()
         while True:
-            now = len({number for number, event, _, _ in self.entries() if event == "end"})
+            now = self._ended()
             if now >= len(self.sent) or (now == ended and time.monotonic() - last > patience):
                 return
             if now != ended:
@@ -152,7 +168,22 @@ class Producer:
 
     @property
     def _ledger(self) -> str:
-        return f"fleet.drill.{self.run}"
+        return f"{DRILL_LEDGER}{self.run}"
+
+    def _ended(self) -> int:
+        """How many tasks of the account have ended."""
+        return len({number for number, event, _, _ in self.entries() if event == "end" and number >= 0})
+
+    def _announce(self) -> None:
+        with self._broker.pipeline() as pipeline:
+            pipeline.sadd(DRILL_ANNOUNCED, self.run)
+            pipeline.expire(DRILL_ANNOUNCED, DRILL_TTL)
+            pipeline.execute()
+
+    def _keep_announced(self) -> None:
+        while not self._left.wait(ANNOUNCE_EVERY):
+            with suppress(RedisError):  # a drill may break the broker: the announcement outlives that
+                self._announce()
 
     def _send(self) -> None:
         try:
@@ -163,7 +194,7 @@ class Producer:
                 arguments = [self.run, number, kind.name, kind.seconds]
                 try:
                     seconds, micros = self._clock.time()
-                    self._app.send_task("fleet.drill", arguments, queue=queue, countdown=math.ceil(kind.eta) or None)
+                    self._app.send_task(DRILL_TASK, arguments, queue=queue, countdown=math.ceil(kind.eta) or None)
                 except (RedisError, OperationalError, ConnectionError):
                     if not self._outages:
                         raise

@@ -43,11 +43,22 @@ class AppTask(_Description):
     route_error: str | None = None
 
 
+class AppPatch(_Description):
+    """A defect of the app's Celery or kombu. mended: whether the fleet's workers mend it. pools: () for all."""
+
+    name: str
+    mends: str
+    mended: bool
+    advice: str = ""
+    pools: tuple[str, ...] = ()
+
+
 class App(_Description):
     """An app's description of itself.
 
     app: its name, as `celery -A` takes it. celery, kombu: their versions. queues: those that the app declares. settings: those
     that rules look at and that differ from Celery's defaults. broker: the address that the app sets, without secrets.
+    patches: the defects of these versions.
     """
 
     app: str
@@ -58,6 +69,7 @@ class App(_Description):
     default_queue: str = "celery"
     settings: dict[str, Any] = {}
     broker: str | None = None
+    patches: tuple[AppPatch, ...] = ()
 
 
 def parse(output: str) -> App:

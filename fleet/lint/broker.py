@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from fleet.lint.app import App
+from fleet.lint.app import App, AppPatch
 from fleet.lint.finding import Violation, rule
 from fleet.plan.plan import Plan
-from fleet.spec.pools import GREEN
 
 BROKER_VARIABLES = (
     "BROKER_URL",  # as celery's -b
@@ -71,34 +70,28 @@ def _why_not(url: str) -> str:
 
 @rule("known-defect", "note")
 def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Some versions of Celery and kombu lose or repeat tasks. The note says what the fleet does about it."""
-    green = {placement.worker.pool for placement in plan.placed} & set(GREEN)
-    for app in apps:
-        if app.celery == "5.7.0":
-            yield Violation(
-                f"{app.app}: celery {app.celery}",
-                "a worker that holds tasks ends when its broker goes away (AttributeError 'hostname', celery#10242); "
-                + (
-                    "mended in the fleet's workers"
-                    if app.kombu == "5.7.0"
-                    else "systemd starts it again after 2 s, and its tasks run again; with kombu 5.7.0 that is mended here"
-                ),
-            )
-        if app.kombu.startswith("5.") and green:
-            yield Violation(
-                f"{app.app}: kombu {app.kombu}",
-                f"{' and '.join(sorted(green))} workers do not give back what a crashed worker held (kombu#1025, #4968, #4976); "
-                "mended in the fleet's workers by a polling_interval",
-            )
+    """Some versions of Celery and kombu have defects that the fleet's workers mend. The note says which ones your app's versions have."""
+    for app, defect in _defects(plan, apps):
+        if defect.mended:
+            yield Violation(_versions(app), f"{defect.mends}; mended in the fleet's workers")
 
 
-@rule("hand-over", "warning")
-def hand_over(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A message that Redis hands to a worker whose machine is gone is lost, unless it is written down as it is taken (decision
-    0015)."""
+@rule("unmended-defect", "warning")
+def unmended_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
+    """The fleet's workers mend a defect only in the versions of Celery and kombu that its patch is tested with."""
+    for app, defect in _defects(plan, apps):
+        if not defect.mended:
+            yield Violation(_versions(app), f"{defect.mends}; {defect.advice}")
+
+
+def _defects(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[App, AppPatch]]:
+    """The defects of each app's versions, as far as the fleet has pools with them."""
+    pools = {placement.worker.pool for placement in plan.placed}
     for app in apps:
-        if tuple(int(part) for part in re.findall(r"\d+", app.kombu)[:2]) < (5, 7):
-            yield Violation(
-                f"{app.app}: kombu {app.kombu}",
-                "a reset machine or a cut network may lose a task for each of its workers; pin 5.7.0, where that is mended here",
-            )
+        for defect in app.patches:
+            if not defect.pools or pools.intersection(defect.pools):
+                yield app, defect
+
+
+def _versions(app: App) -> str:
+    return f"{app.app}: celery {app.celery}, kombu {app.kombu}"

@@ -9,7 +9,8 @@ from typing import Any
 import celery
 import kombu
 
-from fleet_node.protocol import AppDescription, TaskDescription
+from fleet_node import patches
+from fleet_node.protocol import AppDescription, PatchDescription, TaskDescription
 
 SETTINGS = (
     "broker_transport_options",
@@ -41,8 +42,22 @@ def describe(app: Any, name: str) -> AppDescription:
         "default_queue": app.conf.task_default_queue,
         "settings": _settings(app),
         "broker": _broker(app),
-        "patches": [],
+        "patches": patches_of(celery.__version__, kombu.__version__),
     }
+
+
+def patches_of(celery_version: str, kombu_version: str) -> list[PatchDescription]:
+    """The defects of these versions, and whether a worker mends them."""
+    return [
+        {
+            "name": entry.patch.NAME,
+            "mends": entry.patch.MENDS,
+            "mended": entry.mended,
+            "advice": entry.patch.ADVICE,
+            "pools": list(entry.patch.POOLS),
+        }
+        for entry in patches.applicable(celery_version, kombu_version)
+    ]
 
 
 def _task(app: Any, name: str) -> TaskDescription:

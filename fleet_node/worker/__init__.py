@@ -1,3 +1,3 @@
-"""What a worker loads of us, by `celery worker -I fleet_node.worker`."""
+"""The worker's side of the fleet, loaded by `celery worker -I fleet_node.worker`."""
 
 from fleet_node.worker import bootstrap as bootstrap

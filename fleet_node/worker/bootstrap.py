@@ -1,8 +1,8 @@
-"""What a worker loads of us, by `celery worker -I fleet_node.worker`.
+"""Prepares a worker of the fleet: `celery worker -I fleet_node.worker` imports it.
 
-It tells systemd the truth (READY when it consumes, what it is at, that it gets on): with Type=notify, `systemctl start` then
-succeeds only for a worker that reached its broker. It has the fleet's settings before it connects, Celery's defects mended, a
-limit to how often a task may take it down, and the task `fleet.probe`, which shows that a queue is served.
+It tells systemd the truth: READY when the worker consumes, what it does, that it gets on. With Type=notify, `systemctl start`
+then succeeds only for a worker that has reached its broker. Before the worker connects, it gets the fleet's settings and the
+patches. It has the task `fleet.probe`, which shows that a queue is served.
 """
 
 import json
@@ -10,13 +10,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-from celery import Task, shared_task
-from celery.signals import after_setup_logger, after_setup_task_logger, celeryd_after_setup, worker_ready, worker_shutting_down
+from celery import Task, current_app, shared_task
+from celery.signals import (
+    after_setup_logger,
+    after_setup_task_logger,
+    celeryd_after_setup,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
 
-from fleet_node import drill  # noqa: F401 - it has a task
+from fleet_node import patches
 from fleet_node.gate import control_file
-from fleet_node.patches import reconnect, register, reliable_fetch
-from fleet_node.worker import control, device, log_format, parking, settings
+from fleet_node.protocol import CONTROL_FILE, PROBE_TASK
+from fleet_node.worker import control, device, drill_tasks, log_format, settings  # noqa: F401 - control registers commands
 from fleet_node.worker.progress import status
 from fleet_node.worker.sd_notify import notify
 from fleet_node.worker.watchdog import Vitals
@@ -25,51 +32,49 @@ if "FLEET_LOG" in os.environ:
     after_setup_logger.connect(log_format.format_lines)
     after_setup_task_logger.connect(log_format.format_lines)
 
-_vitals: list[Vitals] = []
-
 
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
-def _complete(instance: Any, **_: Any) -> None:
-    settings.apply(instance.app, settings.of_environment())  # nothing is connected yet
-    register.apply(instance)
-    reconnect.soon()
-    parking.watch(instance.app)
+def _prepare(instance: Any, **_: Any) -> None:
+    """Before the worker connects. What commands of remote control need is on the worker: fleet_vitals, fleet_failures."""
+    settings.apply(instance.app, settings.of_environment())
+    drill_tasks.install(instance.app, os.getpid())
+    patches.apply(instance)
     device.take_nothing_if_unavailable(instance.app)
     if "json" in instance.app.conf.accept_content:
-        instance.app.control.mailbox.serializer = "json"  # so that `fleet_node.drain` can read it, which does not know the app
-    control.count_failures()
-    _vitals[:] = [Vitals(instance)]
-    control.when_drained(_vitals[0].drains)
+        instance.app.control.mailbox.serializer = "json"  # `fleet_node.drain` does not know the app, and has to read it
+    vitals = instance.fleet_vitals = Vitals(instance)
+
+    def stopping(how: str, **_: Any) -> None:
+        notify("STOPPING=1", f"STATUS=draining ({how})")
+        vitals.drains()
+
+    worker_shutting_down.connect(stopping, weak=False)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _prepare_child(**_: Any) -> None:
+    """In a process of the pool. A forked process has it already."""
+    drill_tasks.install(current_app._get_current_object(), main=0)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(sender: Any, **_: Any) -> None:
-    _tell_how_to_reach(sender.app)
-    notify("READY=1", f"STATUS={status(_vitals[0].activity())}")
-    _vitals[0].start()
-    reliable_fetch.ring_from_now()
-    parking.take_back(sender.app)
+    _write_control_file(sender.app)
+    vitals = sender.controller.fleet_vitals
+    notify("READY=1", f"STATUS={status(vitals.activity())}")
+    vitals.start()
 
 
-def _tell_how_to_reach(app: Any) -> None:
-    """Leave, for `fleet_node.drain` and `fleet_node.gate`, what of the app's settings its remote control goes by."""
+def _write_control_file(app: Any) -> None:
+    """Leave the app's ControlFile for `fleet_node.drain` and `fleet_node.gate`."""
     folder = os.environ.get("RUNTIME_DIRECTORY")
-    if not folder:
-        return
-    # sets of content types, for one, are no JSON
-    told = json.dumps(control_file.of(app), default=list)
-    (Path(folder) / "control.json").write_text(told)
+    if folder:
+        content = json.dumps(control_file.of(app), default=list)  # a set of content types is no JSON
+        (Path(folder) / CONTROL_FILE).write_text(content)
 
 
-@worker_shutting_down.connect  # type: ignore[untyped-decorator]
-def _stopping(how: str, **_: Any) -> None:
-    notify("STOPPING=1", f"STATUS=draining ({how})")
-    for vitals in _vitals:
-        vitals.drains()
-
-
-# Task, and not the app's own class: whatever that does to its results, this one comes back as it is.
-@shared_task(name="fleet.probe", base=Task, ignore_result=False, expires=300)  # type: ignore[untyped-decorator]
+# Task, and not the app's own class: that may do anything to a result.
+@shared_task(name=PROBE_TASK, base=Task, ignore_result=False, expires=300)  # type: ignore[untyped-decorator]
 def probe(token: str) -> dict[str, str]:
     """Answers with its argument, and with the release and revision of the worker that ran it."""
     return {

@@ -19,7 +19,7 @@ from redis import Redis
 from fleet.drill.ledger import Account, Entry, Sent, account
 from fleet.state.archive import pack
 from fleet.state.desired import File
-from fleet_node.protocol import StepRequest, StepResult, UnitRequest
+from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, StepRequest, StepResult, UnitRequest
 from fleet_node.step.snapshot import UNIT_FOLDER
 from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
 
@@ -235,6 +235,11 @@ class Machine:
             yield app
             app.backend.client.close()
 
+    def announce(self, *drills: str) -> None:
+        """Announce drills, so that workers have the task fleet.drill."""
+        with self.redis() as redis:
+            redis.sadd(DRILL_ANNOUNCED, *drills)
+
     def redis(self, database: int = 0) -> Redis:
         return Redis(port=self.port, db=database)
 
@@ -245,7 +250,7 @@ class Machine:
     def entries(self, run: str) -> list[Entry]:
         """The ledger of a drill."""
         with self.redis(1) as redis:
-            return [tuple(json.loads(line)) for line in redis.lrange(f"fleet.drill.{run}", 0, -1)]
+            return [tuple(json.loads(line)) for line in redis.lrange(f"{DRILL_LEDGER}{run}", 0, -1)]
 
     def account(self, run: str, sent: Iterable[Sent]) -> Account:
         return account(sent, self.entries(run))
@@ -266,6 +271,7 @@ def machine(folder: Path) -> Iterator[Machine]:
         stack.enter_context(process(redis, folder / "redis.log"))
         answering(port)
         here = Machine(folder, port)
+        here.announce("r", "bench")  # the drills of the tests' and the benchmarks' tasks
         try:
             yield here
         finally:

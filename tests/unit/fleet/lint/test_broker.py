@@ -3,9 +3,19 @@
 import pytest
 
 from fleet.lint import broker
+from fleet.lint.app import App, AppPatch
+from fleet.plan.plan import Plan
+from fleet_node.app import describe
 from tests.unit.fleet.lint.rules_support import APP, Case, app_with, assert_finds, findings_of, plan, rules_of
 
 pytestmark = pytest.mark.usefixtures("app_folder")
+
+
+def app_on(celery: str, kombu: str) -> App:
+    """The app with these versions, and with its description of their defects."""
+    patches = tuple(AppPatch.model_validate(patch) for patch in describe.patches_of(celery, kombu))
+    return app_with(celery=celery, kombu=kombu, patches=patches)
+
 
 CASES = {
     "broker-eviction": Case(
@@ -23,13 +33,14 @@ CASES = {
     ),
     "known-defect": Case(
         plan,
-        app_with(celery="5.7.0"),
-        "shop.app: celery 5.7.0: a worker that holds tasks ends when its broker goes away",
+        app_on("5.7.0", "5.7.0"),
+        "shop.app: celery 5.7.0, kombu 5.7.0: a worker that holds tasks ends when its broker goes away",
     ),
-    "hand-over": Case(
+    "unmended-defect": Case(
         plan,
-        app_with(kombu="5.6.2"),
-        "shop.app: kombu 5.6.2: a reset machine or a cut network may lose a task for each of its workers; pin 5.7.0",
+        app_on("5.6.3", "5.6.2"),
+        "shop.app: celery 5.6.3, kombu 5.6.2: "
+        "a reset machine or a cut network may lose a task for each of its workers; pin 5.7.0",
     ),
 }
 
@@ -46,3 +57,21 @@ def test_a_rule_reports_its_case(rule: str) -> None:
 def test_a_broker_among_the_secrets_is_found() -> None:
     (finding,) = findings_of("broker-url", plan(web={"secrets": ["CELERY_BROKER_URL"]}))
     assert str(finding).startswith("web_worker.secrets: CELERY_BROKER_URL goes before the fleet's own broker")
+
+
+def text_of(rule: str, fleet: Plan, celery: str, kombu: str) -> str:
+    return "\n".join(map(str, findings_of(rule, fleet, app_on(celery, kombu))))
+
+
+def test_a_mended_defect_is_a_note_and_an_unmended_one_a_warning() -> None:
+    lost = "a reset machine or a cut network may lose a task"
+    assert lost in text_of("known-defect", plan(), "5.7.0", "5.7.0")
+    assert text_of("unmended-defect", plan(), "5.7.0", "5.7.0") == ""
+    assert lost in text_of("unmended-defect", plan(), "5.7.0", "5.6.2")
+    assert "celery#10242" in text_of("unmended-defect", plan(), "5.7.0", "5.6.2")
+    assert "celery#10242" not in text_of("unmended-defect", plan(), "5.6.2", "5.6.2")
+
+
+def test_a_defect_of_a_pool_concerns_fleets_with_that_pool() -> None:
+    assert "kombu#1025" not in text_of("known-defect", plan(web={"pool": "threads"}), "5.7.0", "5.7.0")
+    assert "kombu#1025" in text_of("known-defect", plan(web={"pool": "gevent"}), "5.7.0", "5.7.0")

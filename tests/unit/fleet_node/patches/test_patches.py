@@ -1,4 +1,4 @@
-"""Defects that are mended in the worker: each shows without its guard, and does not with it."""
+"""Defects that patches mend in the worker: each shows without its patch, and does not with it."""
 
 import json
 import signal
@@ -12,8 +12,11 @@ import pytest
 from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
 
-UNGUARDED = "from fleet_node.patches import register\nregister.GUARDS.clear()\n"
-BOTH = pytest.mark.parametrize("more", ["", pytest.param(UNGUARDED, marks=pytest.mark.slow)], ids=["guarded", "as it is"])
+UNPATCHED = """
+from fleet_node import patches
+patches.PATCHES = tuple(patch for patch in patches.PATCHES if patch.NAME == "parking")  # it brings the task of drills
+"""
+BOTH = pytest.mark.parametrize("more", ["", pytest.param(UNPATCHED, marks=pytest.mark.slow)], ids=["patched", "as it is"])
 
 
 def until(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
@@ -43,6 +46,7 @@ def test_a_worker_with_tasks_survives_that_its_broker_goes_away(tmp_path: Path, 
     here = Machine(tmp_path, port, pool="prefork")
     try:
         with redis_with_a_file(tmp_path, port), here.client() as client:
+            here.announce("r")
             worker = here.start(here.release("r", more))
             for number in range(3):
                 client.send_task("fleet.drill", ["r", number, "io", 5], queue="default")
@@ -51,7 +55,7 @@ def test_a_worker_with_tasks_survives_that_its_broker_goes_away(tmp_path: Path, 
         with redis_with_a_file(tmp_path, port), here.client() as client:
             if more:
                 assert until(lambda: "object has no attribute 'hostname'" in here.output()), (
-                    "the defect is gone: delete its guard"
+                    "the defect is gone: delete its patch"
                 )
                 assert worker.wait(PATIENCE) != 0
                 return
@@ -76,15 +80,15 @@ def test_a_gevent_worker_gives_back_what_a_dead_one_held(tmp_path: Path, more: s
         first.kill()
         first.wait()
         here.start(release, 2)
-        # Without its guard nothing happens, for ever; twice the time that it takes with it is looked at.
+        # Without its patch nothing happens, for ever: the test waits twice as long as it takes with the patch.
         assert until(lambda: ended(here) == {1}, PATIENCE if not more else 16) == (not more), (
-            "the defect is gone: delete its guard"
+            "the defect is gone: delete its patch"
         )
 
 
 @pytest.mark.long
 def test_a_gevent_worker_with_no_free_slot_listens_and_goes_on(tmp_path: Path) -> None:
-    """How much sooner with its guard than without is benchmarks/green.py's."""
+    """How much sooner with its patch than without, benchmarks/green.py measures."""
     with machine(tmp_path) as here, here.client() as client:
         here.pool, here.concurrency = "gevent", 2
         here.start(here.release("r"))
@@ -112,7 +116,7 @@ def test_what_redis_hands_to_a_worker_that_is_gone_is_not_lost(tmp_path: Path, m
         first.wait()
         here.start(release, 2)
         assert until(lambda: ended(here) == {1}, PATIENCE if not more else 16) == (not more), (
-            "the defect is gone: delete its guard"
+            "the defect is gone: delete its patch"
         )
 
 
@@ -151,3 +155,18 @@ def test_messages_are_taken_by_priority_and_from_each_queue_in_turn(tmp_path: Pa
         client.send_task("fleet.drill", ["r", 7, "io", 0], queue="b")
         assert until(lambda: 7 in ended(here))
         assert until(lambda: redis.hlen("unacked") == 0)
+
+
+@BOTH
+def test_a_lost_broker_is_tried_again_every_three_seconds(tmp_path: Path, more: str) -> None:
+    """By what the worker says that it will do: how long it waits is not measured."""
+    port = free_port()
+    here = Machine(tmp_path, port)
+    try:
+        with redis_with_a_file(tmp_path, port):
+            here.start(here.release("r", more))
+        assert until(lambda: "Trying again in 2.00 seconds" in here.output())
+        later = "Trying again in 4.00 seconds" if more else "Trying again in 3.00 seconds"
+        assert until(lambda: later in here.output()), "the defect is gone: delete its patch" if more else here.output()
+    finally:
+        here.end()

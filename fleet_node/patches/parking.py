@@ -1,0 +1,189 @@
+"""A worker parks tasks that it cannot run (`fleet_node.worker.parking`), instead of trying them for ever or throwing them away.
+
+Tasks that took their worker down: a message that comes a second time carries a mark of the transport's. Only such messages are
+counted, each time that one is begun, until its task ends in order; a message that a stop gave back unbegun is not counted. A
+message that comes once more than FLEET_MAX_DELIVERIES allows is parked, and its task's result is a failure.
+
+Tasks that the release does not have: during a rollout an old worker gets tasks that a new one sends. They are parked without a
+result, and the first worker to come up that has them sends them again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from fleet_node.patches.versions import Range, Versions
+from fleet_node.protocol import DRILL_TASK
+
+NAME = "parking"
+AFFECTED = Versions(celery=Range("5", "5"))
+SUPPORTED = Versions(celery=Range("5.3", "5.7"))
+POOLS: tuple[str, ...] = ()
+REPLACES: tuple[str, ...] = (
+    "celery.worker.consumer.consumer.Consumer.on_unknown_task",
+    "celery.app.task.Task.Strategy",
+    "celery.app.task.Task.Request",
+)
+MENDS = "a task that a release does not have is thrown away, and a task that kills its worker is tried again for ever"
+ADVICE = "deploy the workers before the producers, and set reject_on_worker_lost to False for tasks that may kill a worker"
+TEST = "tests/unit/fleet_node/worker/test_parking.py::test_what_another_release_sends_is_kept_for_it"
+DELETE_WHEN = "never: Celery means it so"
+
+MOST_UNKNOWN = 10_000
+"""Parked tasks above which an unknown task is thrown away, as Celery does: a producer sends them all the time."""
+
+_log = logging.getLogger("celery.worker.fleet")
+
+
+def apply(worker: Any) -> None:
+    """See Patch."""
+    from celery.signals import worker_ready
+    from celery.worker.consumer.consumer import Consumer
+
+    from fleet_node.worker.parking import DeadLetters
+
+    letters = DeadLetters(os.environ["CELERY_BROKER_URL"])
+    most = int(os.environ.get("FLEET_MAX_DELIVERIES") or 0)
+    count: Callable[[Any], None] = counter(letters, most) if most > 0 else lambda _: None
+    for task in worker.app.tasks.values():
+        count(task)
+    throw_away = Consumer.on_unknown_task
+
+    def on_unknown_task(consumer: Any, body: Any, message: Any, exc: Any) -> Any:
+        if _take_up_drill(consumer, message, count):
+            return consumer.task_consumer.on_message(message)
+        many = letters.count()
+        if many >= MOST_UNKNOWN:
+            _log.critical("%s tasks are parked: one that is not known is thrown away", many)
+        if many >= MOST_UNKNOWN or not (message.headers or {}).get("id"):  # a message of Celery 3 has its id in the body
+            return throw_away(consumer, body, message, exc)
+        return park_unknown(letters, consumer, message)
+
+    def ready(sender: Any, **_: Any) -> None:
+        letters.send_unknown_again(sender.app)
+
+    Consumer.on_unknown_task = on_unknown_task
+    worker_ready.connect(ready, weak=False)
+
+
+def _take_up_drill(consumer: Any, message: Any, count: Callable[[Any], None]) -> bool:
+    """Whether a message is for the task of an announced drill. If so, the consumer can run it: see `drill_tasks`."""
+    from celery.app.trace import build_tracer
+    from celery.exceptions import NotRegistered
+
+    if (message.headers or {}).get("task") != DRILL_TASK:
+        return False
+    try:
+        task = consumer.app.tasks[DRILL_TASK]
+    except NotRegistered:
+        return False
+    count(task)
+    consumer.strategies[DRILL_TASK] = task.start_strategy(consumer.app, consumer)
+    task.__trace__ = build_tracer(DRILL_TASK, task, consumer.app.loader, consumer.hostname, app=consumer.app)
+    return True
+
+
+def park_unknown(letters: Any, consumer: Any, message: Any) -> None:
+    """Park a task that the release does not have. If the broker refuses it, the message stays with the worker until it ends."""
+    from fleet_node.worker.parking import dead_letter
+
+    release = os.environ.get("FLEET_RELEASE") or "this worker"
+    letter = dead_letter(message, consumer.hostname, 0, f"no task of {release}")
+    letter["unknown"] = True
+    if letters.put(letter):
+        line = "Task %s[%s] parked: no task of %s. A worker that has it sends it again"
+        _log.error(line, letter["task"], letter["id"], release)
+        message.ack_log_error(_log, consumer.connection_errors)
+
+
+def counter(letters: Any, most: int) -> Callable[[Any], None]:
+    """A function that has a task's messages counted, and parked after `most` redeliveries."""
+    from celery.utils.imports import symbol_by_name
+    from celery.worker.strategy import default
+
+    from fleet_node.worker.parking import MemoryKills
+
+    kills = MemoryKills()  # a process that was killed before is no process of this worker
+
+    def strategy(task: Any, app: Any, consumer: Any, **more: Any) -> Any:
+        """Celery's own strategy, for messages that may run."""
+        handle = default(task, app, consumer, **more)
+
+        def handle_or_park(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:
+            if is_redelivered(message):
+                begun, reason = letters.deliveries(message.delivery_tag)
+                if begun >= most and park_poisonous(letters, task, app, consumer, message, begun, reason):
+                    message.ack_log_error(_log, consumer.connection_errors)
+                    return None
+            return handle(message, body, ack, reject, callbacks, **more)
+
+        return handle_or_park
+
+    requests: dict[type, type] = {}
+
+    def count(task: Any) -> None:
+        kind = type(task)
+        # An app may have a strategy of its own, and does with its messages what it wants.
+        if kind.Strategy == "celery.worker.strategy:default":
+            base = symbol_by_name(kind.Request)
+            kind.Strategy = staticmethod(strategy)
+            kind.Request = requests.setdefault(base, counting(base, letters, kills))
+
+    return count
+
+
+def is_redelivered(message: Any) -> bool:
+    """Whether this very message came before. The copy of the mark among its headers says less: every retry inherits it."""
+    return bool((message.delivery_info or {}).get("redelivered"))
+
+
+def counting(base: type, letters: Any, kills: Any) -> type:
+    """A class of requests that count how often their message is begun, until the task ends in order."""
+    from celery.exceptions import Reject, WorkerLostError
+
+    class Counting(base):  # type: ignore[misc]
+        def on_accepted(self, pid: int, time_accepted: float) -> None:
+            if is_redelivered(self._message):
+                letters.record(self._message.delivery_tag, 1)
+            super().on_accepted(pid, time_accepted)
+
+        def acknowledge(self) -> None:
+            if not self.acknowledged and is_redelivered(self._message):
+                letters.forget(self._message.delivery_tag)
+            super().acknowledge()
+
+        def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+            error = getattr(exc_info.exception, "exc", exc_info.exception)
+            if isinstance(error, (WorkerLostError, SystemExit)):
+                memory = " (killed for memory: the unit's MemoryMax)" if kills.happened() else ""
+                letters.record(self._message.delivery_tag, 0, f"{error or 'its process exited'}{memory}")
+            elif isinstance(error, Reject) and is_redelivered(self._message):
+                letters.forget(self._message.delivery_tag)  # the task asks to be sent again, and took no worker down
+            return super().on_failure(exc_info, *args, **kwargs)
+
+    return Counting
+
+
+def park_poisonous(letters: Any, task: Any, app: Any, consumer: Any, message: Any, begun: int, reason: str) -> bool:
+    """Park a task that took its worker down too often. Returns whether the broker took it."""
+    from celery.exceptions import WorkerLostError
+    from celery.utils.imports import symbol_by_name
+
+    from fleet_node.worker.parking import dead_letter
+
+    reason = reason or "its worker ended before it did"
+    letter = dead_letter(message, consumer.hostname, begun, reason)
+    if not letters.put(letter):
+        return False
+    failure = f"parked after {begun} redeliveries: {reason}"
+    _log.critical("Task %s[%s] %s", letter["task"], letter["id"], failure)
+    try:  # a producer may wait for the result
+        request = symbol_by_name(task.Request)(message, app=app, task=task, hostname=consumer.hostname, decoded=False)
+        context, store = request._context, request.store_errors
+        app.backend.mark_as_failure(letter["id"], WorkerLostError(failure), request=context, store_result=store)
+    except Exception as error:  # the backend is away, or the message cannot be read: the task is parked all the same
+        _log.warning("%s[%s]: its result is not told: %s", letter["task"], letter["id"], error)
+    return True

@@ -1,0 +1,59 @@
+"""A worker has the task of `fleet drill` only while a drill is announced: it takes memory on demand, and nobody else needs it.
+
+The registry of an app's tasks asks Redis only if a message names that task: ordinary tasks cost no round trip. In the main
+process `fleet_node.patches.parking` asks the registry, before it parks the message as unknown; in the processes of the pool
+Celery does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery.app.registry import TaskRegistry
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_TASK
+
+PATIENCE = 5
+"""Seconds for Redis to answer."""
+OUTAGE = 180
+"""How often a process of the pool tries Redis again, every second. The main process fails at once, and reconnects."""
+
+
+class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
+    """A registry that registers the task of a drill when it is asked for it, if a drill is announced."""
+
+    fleet_app: Any
+    fleet_main: int
+    """The pid of the worker's main process; 0 if this process has never been it."""
+
+    def __missing__(self, name: str) -> Any:
+        if name != DRILL_TASK or not self._is_announced():
+            return super().__missing__(name)
+        from celery.app import trace
+
+        from fleet_node import drill
+
+        task = drill.register(self.fleet_app)
+        hostname = trace._localized[2] if trace._localized else None
+        task.__trace__ = trace.build_tracer(name, task, self.fleet_app.loader, hostname, app=self.fleet_app)
+        return task
+
+    def _is_announced(self) -> bool:
+        retry = Retry(ConstantBackoff(1), 0 if os.getpid() == self.fleet_main else OUTAGE)
+        options: dict[str, Any] = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "retry": retry}
+        with Redis.from_url(os.environ["CELERY_BROKER_URL"], **options) as redis:
+            return bool(redis.exists(DRILL_ANNOUNCED))
+
+
+def install(app: Any, main: int) -> None:
+    """Have an app's registry do so, in this process and in those that it forks. main: see DrillTasks.
+
+    The registry stays the same object, since Celery keeps references to it. A registry of the app's own class stays as it is.
+    """
+    if type(app._tasks) is TaskRegistry:
+        app._tasks.__class__ = DrillTasks
+        app._tasks.fleet_app, app._tasks.fleet_main = app, main

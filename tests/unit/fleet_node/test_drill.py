@@ -1,0 +1,86 @@
+"""The task of `fleet drill`: a worker has it only while a drill is announced."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_TASK, PARKED
+from tests.unit.fleet_node.patches.test_patches import ended, until
+from tests.unit.process_support import Machine, machine
+from tests.unit.shop_support import PATIENCE
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Machine]:
+    with machine(tmp_path) as here:
+        with here.redis() as redis:
+            redis.delete(DRILL_ANNOUNCED)
+        yield here
+
+
+POOLS = pytest.mark.parametrize(
+    "pool",
+    [
+        "prefork",
+        "threads",
+        pytest.param("gevent", marks=pytest.mark.long),
+        pytest.param("solo", marks=pytest.mark.long),
+        pytest.param("spawn", marks=pytest.mark.long),
+    ],
+)
+
+
+def start(here: Machine, pool: str, number: int = 1) -> None:
+    here.pool, here.flags = ("prefork", "--pool-start-method=spawn") if pool == "spawn" else (pool, "")
+    here.concurrency = 1 if pool in ("solo", "prefork", "spawn") else 4
+    here.more["FLEET_MAX_DELIVERIES"] = "2"
+    folder = here.root / "releases" / "r"
+    here.start(folder if folder.exists() else here.release("r"), number)
+
+
+@POOLS
+def test_a_drill_runs_only_while_it_is_announced(here: Machine, pool: str) -> None:
+    start(here, pool)
+    with here.client() as client, here.redis() as redis:
+        client.send_task(DRILL_TASK, ["r", 1, "io", 0], queue="default")
+        assert until(lambda: redis.hlen(PARKED) == 1), here.output()
+        (letter,) = (json.loads(text) for text in redis.hvals(PARKED))
+        assert (letter["task"], letter["reason"], letter["unknown"]) == (DRILL_TASK, "no task of r", True)
+        here.announce("r")
+        for number in (2, 3, 4):
+            client.send_task(DRILL_TASK, ["r", number, "io", 0], queue="default")
+        assert until(lambda: ended(here) == {2, 3, 4}), here.output()
+        assert {node for _, _, _, node in here.entries("r")} == {"web-worker-1@test"}
+        # A worker that comes up in the middle of a drill has it too, and what the parked task was of is known again.
+        here.stop(["celery-web@1.service"])
+        start(here, pool, 2)
+        client.send_task(DRILL_TASK, ["r", 5, "io", 0], queue="default")
+        assert until(lambda: ended(here) >= {2, 3, 4, 5}), here.output(2)
+
+
+@pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.long)])
+def test_a_worker_that_has_the_task_refuses_it_when_its_drill_is_over(here: Machine, pool: str) -> None:
+    here.announce("r")
+    start(here, pool)
+    with here.client() as client, here.redis() as redis:
+        client.send_task(DRILL_TASK, ["r", 1, "io", 0], queue="default")
+        assert until(lambda: ended(here) == {1}), here.output()
+        redis.delete(DRILL_ANNOUNCED)
+        client.send_task(DRILL_TASK, ["r", 2, "io", 0], queue="default")
+        here.announce("another")
+        client.send_task(DRILL_TASK, ["r", 3, "io", 0], queue="default")
+        assert until(lambda: here.output().count("NotAnnouncedError: drill r does not run any more") >= 2), here.output()
+        assert until(lambda: redis.hlen("unacked") == 0)
+        assert redis.llen("default") == 0  # and does not try it again
+        assert ended(here) == {1}
+
+
+def test_a_worker_without_a_drill_does_not_have_the_task(here: Machine) -> None:
+    start(here, "threads")
+    with here.client() as client:
+        inspect = client.control.inspect(destination=["web-worker-1@test"], timeout=PATIENCE, limit=1)
+        registered = inspect.registered()["web-worker-1@test"]
+    assert "fleet.probe" in [task.split()[0] for task in registered]
+    assert DRILL_TASK not in [task.split()[0] for task in registered]
