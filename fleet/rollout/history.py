@@ -87,7 +87,7 @@ def ended_well(entry: HistoryEntry) -> bool:
 
 def is_failed(step: StepRecord) -> bool:
     """Whether the step failed, or was put back, on some host."""
-    return any(not host["ok"] or host["put_back"] for host in step["hosts"].values())
+    return any(verdict(host) != "ok" for host in step["hosts"].values())
 
 
 def verdict(host: HostRecord) -> str:
@@ -118,17 +118,16 @@ def summary(entry: HistoryEntry) -> str:
 def explain(entry: HistoryEntry) -> list[str]:
     """The run, step by step: each host's verdict, how long it took and its drains."""
     lines = _head(entry)
-    for step in entry.get("steps", []):
+    for step in _begun(entry):
         lines.append(f"{_step(step)}: {' '.join(step['instances'])}")
-        if not step["hosts"]:
-            lines.append("  did not begin")
         for name, host in step["hosts"].items():
             total = sum(host["seconds"].values())
             took = f", {total:.1f} s ({durations(host['seconds'])})" if total else ""
             lines.append(f"  {name}: {verdict(host)}{took}")
             lines += [f"    {unit}: {record['drain']}" for unit, record in host["units"].items() if record.get("drain")]
-    in_steps = {instance for step in entry.get("steps", []) for instance in step["instances"]}
-    not_reached = [instance for instance in entry.get("planned", []) if instance not in in_steps]
+    reached = {instance for step in _begun(entry) for instance in step["instances"]}
+    planned = [*entry.get("planned", []), *(instance for step in entry.get("steps", []) for instance in step["instances"])]
+    not_reached = [instance for instance in dict.fromkeys(planned) if instance not in reached]
     if "steps" in entry and not_reached:
         lines.append(f"not reached: {' '.join(not_reached)}")
     return [*lines, *_without_steps(entry), *_errors(entry)]
@@ -141,14 +140,14 @@ def explain_failure(entry: HistoryEntry) -> list[str]:
     for step in failed:
         lines.append(f"{_step(step)} failed: {' '.join(step['instances'])}")
         for name, host in sorted(step["hosts"].items(), key=lambda item: item[1]["ok"]):
-            if host["ok"] and not host["put_back"]:
-                continue
             state = verdict(host)
+            if state == "ok":
+                continue
             lines.append(f"  {name}: {state}" + (", because the step failed on another host" if host["ok"] else ""))
             lines += [f"    {line}" for note in host["notes"] for line in note.splitlines()]
     if not failed:
         lines += _without_steps(entry)
-        if entry.get("steps") and not entry.get("errors"):
+        if _begun(entry) and not entry.get("errors"):
             lines.append("no recorded step failed")
     return lines
 
@@ -174,6 +173,11 @@ def _step(step: StepRecord) -> str:
     return f"step {step['number']}{' (canary)' if step['canary'] else ''}"
 
 
+def _begun(entry: HistoryEntry) -> list[StepRecord]:
+    """The steps that some host began."""
+    return [step for step in entry.get("steps", []) if step["hosts"]]
+
+
 def _errors(entry: HistoryEntry) -> Iterable[str]:
     for error in entry.get("errors", []):
         first, *others = error.splitlines() or [""]
@@ -183,7 +187,7 @@ def _errors(entry: HistoryEntry) -> Iterable[str]:
 
 def _without_steps(entry: HistoryEntry) -> list[str]:
     """Why there are no steps to show."""
-    if entry.get("steps"):
+    if _begun(entry):
         return []
     if entry.get("outcome") == "killed":
         return ["its steps were not recorded: the run was killed, and fleet unlock removed its lock"]

@@ -11,7 +11,7 @@ from fleet.rollout import legacy
 from fleet.rollout.history import HostRecord, StepRecord, durations
 from fleet.rollout.steps import Step
 from fleet.state.observed import ObservedMachine
-from fleet_node.protocol import STEP_MARK, StepResult, UnitResult
+from fleet_node.protocol import STEP_MARK, StepResult, UnitResult, UnitState
 
 LOST = "contact lost: may run either"
 NO_ANSWER = "contact was lost; what the machine had begun it ends by itself"
@@ -99,9 +99,11 @@ class Results:
 
     def record_put_back(self, step: Step, host: str, succeeded: bool) -> None:
         """Note that a host on which the step went well was put back with the others."""
-        self._by_host[step, host].put_back = succeeded
-        for instance in _on(step, host):
-            self._states[instance] = "put back" if succeeded else "down"
+        state: UnitState = "put back" if succeeded else "down"
+        result = self._by_host[step, host]
+        result.put_back = succeeded
+        result.units = {name: {**unit, "state": state} for name, unit in result.units.items()}
+        self._states.update(dict.fromkeys(_on(step, host), state))
 
     def of(self, step: Step, host: str) -> HostResult | None:
         """How a step went on a host; None if that is not known yet."""

@@ -162,8 +162,17 @@ def test_a_run_of_which_less_is_recorded(run: HistoryEntry, line: str) -> None:
     assert history.explain_failure(run)[-1] == line
 
 
-def test_a_step_that_did_not_begin() -> None:
-    assert history.explain(entry(outcome="failed", steps=[step(1, {})]))[-1] == "  did not begin"
+def test_steps_that_did_not_begin() -> None:
+    waiting: StepRecord = {"number": 2, "canary": False, "instances": ["web2:web@1"], "hosts": {}}
+    interrupted = entry(outcome="interrupted", planned=["web1:web@1", "web2:web@1"], steps=[step(1, {"web1": host()}), waiting])
+    assert history.explain(interrupted)[-1] == "not reached: web2:web@1"
+    assert history.explain(entry(outcome="failed", steps=[waiting]))[-2:] == ["not reached: web2:web@1", "no step began"]
+
+
+def test_a_host_that_went_down_with_its_step_is_named() -> None:
+    down = host(units={"celery-web@1.service": {"state": "down", "drain": None}})
+    run = entry(outcome="failed", steps=[step(1, {"web1": host(ok=False, put_back=True), "web2": down})])
+    assert history.explain_failure(run)[-1] == "  web2: down, because the step failed on another host"
 
 
 def test_a_run_in_one_line() -> None:

@@ -132,3 +132,10 @@ def test_the_history_keeps_no_more_than_the_end_of_a_journal() -> None:
 def test_an_instance_is_itself_whatever_its_size(plan: Plan) -> None:
     instance = plan.instances[0]
     assert {Instance(instance.host, instance.role, instance.number, plan.instances[1].sized)} == {instance}
+
+
+def test_the_history_says_that_a_host_could_not_be_put_back_with_the_others(plan: Plan) -> None:
+    steps, results = rollout(plan)
+    results.record(steps[0], "web1", HostResult(True, [], [], {"celery-web@1.service": {"state": "new"}}))
+    results.record_put_back(steps[0], "web1", False)
+    assert results.as_records()[0]["hosts"]["web1"]["units"] == {"celery-web@1.service": {"state": "down", "drain": None}}
