@@ -40,7 +40,7 @@ def list_parked(
         tasks = parked.read(broker)
     for task in tasks:
         shown = {name: value for name, value in task.items() if name not in ("field", "key", "message")}
-        typer.echo(json.dumps(shown) if as_json else parked.told(task))
+        typer.echo(json.dumps(shown) if as_json else parked.describe(task))
     if not tasks and not as_json:
         typer.echo("nothing is parked")
 

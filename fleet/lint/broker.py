@@ -70,7 +70,7 @@ def _why_not(url: str) -> str:
 
 @rule("known-defect", "note")
 def known_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Some versions of Celery and kombu have defects that the fleet's workers mend. The note says which ones your app's versions have."""
+    """Some versions of Celery and kombu have defects that the fleet's workers mend. The note names those of your versions."""
     for app, defect in _defects(plan, apps):
         if defect.mended:
             yield Violation(_versions(app), f"{defect.mends}; mended in the fleet's workers")

@@ -85,9 +85,9 @@ def _patched(path: Path) -> list[str]:
 def test_only_patches_patch() -> None:
     patched = {path: _patched(path) for path in FLEET_NODE.rglob("*.py")}
     assert [line for path, lines in patched.items() if path.parent.name != "patches" for line in lines] == []
-    found = {line.rpartition(".")[2] for path, lines in patched.items() for line in lines}
+    attributes = {line.rpartition(".")[2] for path, lines in patched.items() for line in lines}
     replaced = {name.rpartition(".")[2] for patch in PATCHES for name in patch.REPLACES} - {"Strategy", "Request"}
-    assert replaced <= found  # or this test does not see what it is for
+    assert replaced <= attributes  # or this test does not see what it is for
 
 
 def test_ranges() -> None:

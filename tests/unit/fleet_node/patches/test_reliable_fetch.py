@@ -1,4 +1,4 @@
-"""What the script that takes a message leaves in Redis: what kombu would have written, whoever sent the message."""
+"""The script that takes a message leaves in Redis what kombu would have written, whoever sent the message."""
 
 import json
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def _empty(redis: Redis) -> None:
 
 
 def take(redis: Redis) -> list[str] | None:
-    found: list[str] | None = redis.eval(TAKE, len(HELD + LISTS), *HELD, *LISTS, 1.5)
-    return found
+    answer: list[str] | None = redis.eval(TAKE, len(HELD + LISTS), *HELD, *LISTS, 1.5)
+    return answer
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from redis import RedisError
 
 from fleet.broker import parked
 from fleet.spec.reliability import RELIABILITY
+from fleet_node.protocol import ParkedTask
 from tests.unit.fleet_node.patches.test_patches import ended, until
 from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE
@@ -74,16 +75,16 @@ def test_a_poisonous_task_is_parked_and_its_siblings_finish(here: Machine) -> No
         assert until(lambda: ended(here) == set(range(12)))
         assert len(here.entries("r")) == 24  # none ran twice
         assert redis.get("poisoned") == b"3"
-        (one,) = (json.loads(text) for text in redis.hvals("fleet.parked"))
-        assert (one["id"], one["task"], one["queue"], one["redelivered"]) == (
+        (letter,) = (json.loads(text) for text in redis.hvals("fleet.parked"))
+        assert (letter["id"], letter["task"], letter["queue"], letter["redelivered"]) == (
             poisonous.id,
             "jobs.poison",
             "default",
             2,
         )
-        assert (one["args"], one["kwargs"]) == ("['lethal']", "{'card': 7}")
-        assert "SIGKILL" in one["reason"]
-        assert one["worker"] == "web-worker-1@test"
+        assert (letter["args"], letter["kwargs"]) == ("['lethal']", "{'card': 7}")
+        assert "SIGKILL" in letter["reason"]
+        assert letter["worker"] == "web-worker-1@test"
         assert until(lambda: redis.hlen("unacked") == 0)
         assert redis.llen("default") == 0
 
@@ -94,12 +95,14 @@ def test_what_is_parked_is_told_sent_again_or_dropped(here: Machine) -> None:
     with here.client() as client, here.reading() as redis:
         sent = client.send_task("jobs.poison", ["lethal"], queue="default", priority=6)
         assert until(lambda: redis.hlen("fleet.parked") == 1)
-        (one,) = parked.read(redis)
-        assert parked.told(one).startswith(f"{sent.id[:8]}  20")
-        assert "jobs.poison ['lethal']\n          from default, after 2 redeliveries, by web-worker-1@test: " in parked.told(one)
-        assert one["key"] == "default\x06\x166"
-        assert parked.requeue(redis, [one]) == 1
-        assert parked.requeue(redis, [one]) == 0  # by somebody else, a moment ago
+        (letter,) = parked.read(redis)
+        assert parked.describe(letter).startswith(f"{sent.id[:8]}  20")
+        assert "jobs.poison ['lethal']\n          from default, after 2 redeliveries, by web-worker-1@test: " in parked.describe(
+            letter
+        )
+        assert letter["key"] == "default\x06\x166"
+        assert parked.requeue(redis, [letter]) == 1
+        assert parked.requeue(redis, [letter]) == 0  # by somebody else, a moment ago
         assert until(lambda: redis.get("poisoned") == "6" and redis.hlen("fleet.parked") == 1)  # three more times
         assert parked.drop(redis, parked.read(redis)) == 1
         assert parked.read(redis) == []
@@ -128,8 +131,8 @@ def test_two_messages_of_one_id_are_two(here: Machine) -> None:
         for day in ("monday", "tuesday"):
             client.send_task("jobs.poison", [day], queue="default", task_id="nightly")
         assert until(lambda: redis.hlen("fleet.parked") == 2)
-        found = parked.chosen(parked.read(redis), ["nightly"], False, None)
-        assert {one["args"] for one in found} == {"['monday']", "['tuesday']"}
+        chosen = parked.chosen(parked.read(redis), ["nightly"], False, None)
+        assert {letter["args"] for letter in chosen} == {"['monday']", "['tuesday']"}
         assert redis.get("poisoned") == "6"
 
 
@@ -168,38 +171,56 @@ def test_one_that_has_expired_would_be_thrown_away() -> None:
 @pytest.mark.long
 def test_what_another_release_sends_is_kept_for_it(here: Machine) -> None:
     """In the middle of a rollout: the new worker sends what the old one does not know."""
-    two = "\n@app.task\ndef two(number):\n    count('two')\n"
-    one = "\n@app.task\ndef one(number):\n    app.send_task('jobs.two', [number], queue='default')\n"
+    receiver = "\n@app.task\ndef two(number):\n    count('two')\n"
+    sender = "\n@app.task\ndef one(number):\n    app.send_task('jobs.two', [number], queue='default')\n"
     here.pool = "threads"
-    here.start(here.release("old", JOBS + one))
+    here.start(here.release("old", JOBS + sender))
     with here.client() as client, here.reading() as redis:
         for number in range(5):
             client.send_task("jobs.one", [number], queue="default")
         assert until(lambda: redis.hlen("fleet.parked") == 5)
-        (text, *_) = map(parked.told, parked.read(redis))
+        (text, *_) = map(parked.describe, parked.read(redis))
         assert "jobs.two" in text
         assert "by web-worker-1@test: no task of old" in text
         assert redis.hlen("unacked") == 0
         here.stop(["celery-web@1.service"])  # the last of the old ones: as long as one is there, it may take them again
-        here.start(here.release("new", JOBS + one + two), 2)
+        here.start(here.release("new", JOBS + sender + receiver), 2)
         assert until(lambda: redis.get("two") == "5")
         assert until(lambda: redis.hlen("fleet.parked") == 0)
 
 
+def letter(id_: str, task: str, at: float) -> ParkedTask:
+    return {
+        "field": id_,
+        "id": id_,
+        "task": task,
+        "args": "",
+        "kwargs": "",
+        "queue": "default",
+        "redelivered": 0,
+        "reason": "",
+        "worker": "web-worker-1@test",
+        "at": at,
+        "expires": None,
+        "key": "default",
+        "message": {},
+    }
+
+
 def test_which_are_meant() -> None:
     tasks = (("abc1", "t.a"), ("abd2", "t.b"), ("f3", "t.b"))
-    known = [{"id": one, "field": one, "task": task, "at": at} for at, (one, task) in enumerate(tasks)]
+    known = [letter(id_, task, at) for at, (id_, task) in enumerate(tasks)]
     assert parked.chosen(known, ["abd", "f", "f3"], False, None) == known[1:]
     assert parked.chosen(known, [], False, "t.b") == known[1:]
     assert parked.chosen(known, [], True, None) == known
-    for ids, everything, task, said in [
+    for ids, everything, task, message in [
         (["ab"], False, None, "ab: 2 are meant by it"),
         (["x"], False, None, "x: none is parked with that id; parked are: t.a, t.b"),
         ([], False, "t.c", "--task: none is parked of t.c; parked are: t.a, t.b"),
         ([], False, None, "say which"),
         (["f3"], True, None, "say which"),
     ]:
-        with pytest.raises(parked.ParkedError, match=said):
+        with pytest.raises(parked.ParkedError, match=message):
             parked.chosen(known, ids, everything, task)
 
 
@@ -223,8 +244,8 @@ def test_a_worker_that_is_killed_itself_counts_too(here: Machine) -> None:
         assert until(lambda: redis.hlen("fleet.parked") == 1)
         assert redis.get("poisoned") == b"3"
         assert worker.poll() is None
-        (one,) = (json.loads(text) for text in redis.hvals("fleet.parked"))
-        assert one["reason"] == "its worker ended before it did"
+        (letter,) = (json.loads(text) for text in redis.hvals("fleet.parked"))
+        assert letter["reason"] == "its worker ended before it did"
 
 
 @pytest.mark.long
@@ -254,6 +275,6 @@ def test_a_child_that_leaks_is_recycled_after_its_task(here: Machine) -> None:
     leak = "\nleaked = []\n@app.task\ndef leak():\n    leaked.append(bytearray(100 << 20))\n    return os.getpid(), len(leaked)\n"
     here.start(here.release("r", JOBS + leak))
     with here.client() as client:
-        told = [client.send_task("jobs.leak", queue="default").get(timeout=PATIENCE) for _ in range(6)]
-    assert all(count <= 2 for _, count in told), told
-    assert len({pid for pid, _ in told}) >= 3
+        runs = [client.send_task("jobs.leak", queue="default").get(timeout=PATIENCE) for _ in range(6)]
+    assert all(count <= 2 for _, count in runs), runs
+    assert len({pid for pid, _ in runs}) >= 3
