@@ -2,6 +2,8 @@
 
 Each message is JSON, and each type stands here once. Names of files, keys in Redis and marks in output that both sides need
 are constants. `fleet` imports this module and nothing else of `fleet_node`. Standard library alone.
+
+The module is long because both sides of a message are read here, in one place.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def find(app: Any, queues: Iterable[str], patience: float = PATIENCE) -> Unregis
             for key in {channel._q_for_pri(queue, step) for step in channel.priority_steps}:
                 length, start = client.llen(key), 0
                 while start < length and time.monotonic() < deadline:
-                    # From the head, where workers take them.
+                    # From the head: workers take these next.
                     messages = client.lrange(prefix + key, max(0, length - start - CHUNK), length - start - 1)
                     for waiting in map(_name, messages):
                         if waiting is not None and waiting not in known:

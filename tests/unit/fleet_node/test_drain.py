@@ -23,7 +23,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 
 
 def begin(here: Machine, pool: str, sleeps: list[float], etas: int) -> list[Sent]:
-    """Start a worker, give it work, and wait until it has begun with it."""
+    """Start a worker, send it tasks, and wait until it has begun them."""
     here.pool = pool
     path = here.root / UNIT_FOLDER.lstrip("/") / UNIT
     path.parent.mkdir(parents=True)

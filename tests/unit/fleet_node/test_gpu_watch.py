@@ -1,4 +1,4 @@
-"""Which devices are away, by what the kernel and nvidia-smi say; and a real worker whose device goes and comes back."""
+"""Which devices are unavailable, by the kernel's log and by nvidia-smi."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def test_what_nvidia_smi_lists() -> None:
     assert gpu_watch.parse(LISTED + "Unable to determine the device handle for GPU0000:05:00.0: Unknown Error\n") == [A, B]
 
 
-def test_a_device_that_is_not_listed_is_away_until_it_is() -> None:
+def test_a_device_that_is_not_listed_is_unavailable_until_it_is() -> None:
     health = Health()
     health.listed([A, B])
     assert health.unavailable("") == {}
@@ -36,7 +36,7 @@ def test_one_that_moved_up_keeps_its_number() -> None:
     assert set(health.unavailable("")) == {"GPU-aa", "0"}
 
 
-def test_where_nvidia_smi_fails_all_are_away_and_its_words_are_told() -> None:
+def test_if_nvidia_smi_fails_all_are_unavailable_for_its_reason() -> None:
     health = Health()
     health.listed([A, B])
     health.listed([])
@@ -44,7 +44,7 @@ def test_where_nvidia_smi_fails_all_are_away_and_its_words_are_told() -> None:
     assert set(health.unavailable("…")) == {"GPU-aa", "0", "GPU-bb", "1"}
 
 
-def test_an_xid_takes_a_device_away_until_it_was_reset() -> None:
+def test_an_xid_makes_a_device_unavailable_until_it_was_reset() -> None:
     health = Health()
     health.listed([A, B])
     assert health.logged(FELL)
@@ -56,7 +56,7 @@ def test_an_xid_takes_a_device_away_until_it_was_reset() -> None:
     assert health.unavailable("") == {}
 
 
-def test_an_xid_that_a_task_is_to_blame_for_takes_nothing_away() -> None:
+def test_an_xid_that_a_task_is_to_blame_for_makes_nothing_unavailable() -> None:
     health = Health()
     health.listed([A, B])
     assert not health.logged(FELL.replace(": 79,", ": 31,"))
@@ -89,7 +89,9 @@ def test_a_watch_that_is_started_again_knows_what_it_knew(tmp_path: Path) -> Non
     assert gpu_watch.read(tmp_path / "nothing") == Health()
 
 
-def test_a_device_that_nobody_has_seen_since_the_machine_started_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_was_never_listed_since_the_machine_started_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     health = Health()
     monkeypatch.setenv("FLEET_GPU_STATE", str(tmp_path / "state.json"))
     for name, why in (("GPU-aa", ""), ("GPU-bb", "nvidia-smi does not list it"), ("0", "")):

@@ -31,7 +31,7 @@ def until(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
 @contextmanager
 def redis_with_a_file(folder: Path, port: int) -> Iterator[None]:
     command = redis_server(port, folder, "--appendonly", "yes")
-    with process(command, folder / "redis.log"):  # ended also where a test fails
+    with process(command, folder / "redis.log"):  # ended also if a test fails
         answering(port)
         yield
 
@@ -141,7 +141,7 @@ def test_a_worker_whose_broker_is_full_waits_and_goes_on(tmp_path: Path, pool: s
 
 
 def test_messages_are_taken_by_priority_and_from_each_queue_in_turn(tmp_path: Path) -> None:
-    """As kombu does; also where Redis does not tell of what was put into a queue."""
+    """As kombu does, also if Redis does not notify of new messages."""
     with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
         here.concurrency = 1
         redis.config_set("notify-keyspace-events", "")
@@ -159,7 +159,7 @@ def test_messages_are_taken_by_priority_and_from_each_queue_in_turn(tmp_path: Pa
 
 @BOTH
 def test_a_lost_broker_is_tried_again_every_three_seconds(tmp_path: Path, more: str) -> None:
-    """By what the worker says that it will do: how long it waits is not measured."""
+    """The worker says in its log how long it waits: the wait itself is not measured."""
     port = free_port()
     here = Machine(tmp_path, port)
     try:

@@ -1,4 +1,4 @@
-"""A step of a rollout on one machine, with real workers on a real Redis, and tasks that come in all the while."""
+"""A step of a rollout on one machine, with real workers on a real Redis, under a steady load of tasks."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def drained(result: StepResult, number: int) -> str:
 
 @contextmanager
 def load(here: Machine, accounts: list[Account], every: float = 0.05) -> Iterator[None]:
-    """Send a task every so many seconds, as long as the context lasts; then wait until all are done, or none ends any more."""
+    """Send a task every so many seconds while the context lasts; then wait until all tasks have ended, or none ends any more."""
     sent: list[Sent] = []
     over = Event()
 
@@ -68,7 +68,7 @@ def load(here: Machine, accounts: list[Account], every: float = 0.05) -> Iterato
 
 
 def started(here: Machine, *numbers: int) -> None:
-    """Workers of a good release, consuming."""
+    """Start workers of a good release."""
     request = here.request(here.release("old"), numbers, "v1")
     result = run(here, request)
     assert result["ok"], result
@@ -120,7 +120,7 @@ def test_a_release_that_is_not_well_is_put_back(here: Machine, how: str, why: st
 
 @pytest.mark.long
 def test_one_that_is_alone_is_judged_by_what_it_replaces(here: Machine) -> None:
-    """The second one that comes first fails as much as the canary: to compare the two would say nothing."""
+    """The second instance fails as much as the canary: a comparison of the two would say nothing."""
     started(here, 1)
     accounts: list[Account] = []
     with load(here, accounts):
@@ -162,7 +162,7 @@ def test_tasks_that_try_again_are_none_that_failed(here: Machine, min_consumers:
 def test_a_step_that_was_cut_off_before_it_was_judged_is_judged_by_the_next(
     here: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The machine was reset: what came up runs the new revision, and nobody knows whether it works."""
+    """The machine was reset: the worker that came up runs the new revision, and nobody knows whether it works."""
 
     class Reset(BaseException):
         pass

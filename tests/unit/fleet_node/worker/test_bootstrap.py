@@ -1,4 +1,4 @@
-"""What a worker loads of us, in a real worker on a real Redis, with a socket in systemd's place."""
+"""A real worker on a real Redis tells systemd how it is; a socket stands in for systemd."""
 
 import json
 import os
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def heard(systemd: socket.socket, what: bytes) -> bytes:
-    """The first message with it. A worker that is silent for too long is a TimeoutError."""
+    """The first message that contains `what`. Raises TimeoutError if the worker is silent for too long."""
     while what not in (message := systemd.recv(1000)):
         pass
     return message
@@ -82,7 +82,7 @@ def test_systemd_hears_when_it_consumes_and_when_it_stops(
 
 @contextmanager
 def one_process(tmp_path: Path, **more: str) -> Iterator[tuple[Machine, subprocess.Popen[bytes], socket.socket]]:
-    """A prefork worker with one slot, and what it tells systemd from READY on."""
+    """A prefork worker with one slot, and the socket on which systemd hears it from READY on."""
     with machine(tmp_path) as here:
         here.pool, here.concurrency, here.more = "prefork", 1, more
         worker = here.start(here.release("r"))

@@ -111,7 +111,7 @@ def test_what_is_parked_is_told_sent_again_or_dropped(here: Machine) -> None:
 
 @pytest.mark.long
 def test_a_task_that_tries_again_is_none_that_takes_its_worker_down(here: Machine) -> None:
-    """Its message goes back when a worker stops, and says so ever after in each of its retries."""
+    """Its message goes back to the queue when a worker stops. Each of its retries inherits the mark of that."""
     here.pool = "threads"
     here.start(here.release("r", JOBS))
     with here.client() as client, here.redis() as redis:
@@ -170,7 +170,7 @@ def test_one_that_has_expired_would_be_thrown_away() -> None:
 
 @pytest.mark.long
 def test_what_another_release_sends_is_kept_for_it(here: Machine) -> None:
-    """In the middle of a rollout: the new worker sends what the old one does not know."""
+    """In the middle of a rollout, a new worker sends tasks that an old worker does not know."""
     receiver = "\n@app.task\ndef two(number):\n    count('two')\n"
     sender = "\n@app.task\ndef one(number):\n    app.send_task('jobs.two', [number], queue='default')\n"
     here.pool = "threads"
@@ -270,7 +270,7 @@ def test_a_task_that_must_not_run_twice_does_not(here: Machine) -> None:
 
 @pytest.mark.long
 def test_a_child_that_leaks_is_recycled_after_its_task(here: Machine) -> None:
-    """By the flag that sizing gives it, below what the kernel would kill for."""
+    """By the flag that sizing gives the worker, below the limit at which the kernel kills."""
     here.flags = "--max-memory-per-child=150000"  # KiB
     leak = "\nleaked = []\n@app.task\ndef leak():\n    leaked.append(bytearray(100 << 20))\n    return os.getpid(), len(leaked)\n"
     here.start(here.release("r", JOBS + leak))

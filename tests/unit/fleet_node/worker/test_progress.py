@@ -1,4 +1,4 @@
-"""Whether a worker gets on, and what it says of itself."""
+"""Whether a worker gets on, and its status line."""
 
 from dataclasses import replace
 

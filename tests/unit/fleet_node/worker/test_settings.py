@@ -1,4 +1,4 @@
-"""Settings that go before an app's own, task by task."""
+"""The fleet's settings override an app's own, task by task."""
 
 from celery import Celery, Task
 
