@@ -20,12 +20,17 @@ BROKEN: dict[str, str] = {
         "        sender.call_soon(sender.cancel_task_queue, queue.name)\n"
     ),
     "fails every task": (
-        "from celery.signals import celeryd_after_setup as _setup\n\n\n@_setup.connect\ndef _spoil(instance, **_):\n"
+        "from celery.app.registry import TaskRegistry as _Registry\n"
+        "from celery.signals import celeryd_after_setup as _setup\n\n\n@_setup.connect\ndef _spoil_all(instance, **_):\n"
         "    def fail(*_, **__):\n        raise RuntimeError('fleet drill: a release that fails every task')\n\n"
-        "    for name, task in instance.app.tasks.items():\n"
+        "    def spoil(name, task):\n"
         "        if name != 'fleet.probe' and not name.startswith('celery.'):\n"
-        "            task.run = fail if not hasattr(task, '_orig_run') else task.run\n"
-        "            task._orig_run = fail\n"
+        "            # of a task that is tried again, run is a wrapper\n"
+        "            setattr(task, '_orig_run' if hasattr(task, '_orig_run') else 'run', fail)\n\n"
+        "    def register(registry, name, task):\n"
+        "        dict.__setitem__(registry, name, task)\n        spoil(name, task)\n\n"
+        "    for name, task in instance.app.tasks.items():\n        spoil(name, task)\n"
+        "    _Registry.__setitem__ = register  # the drill's own task comes later\n"
     ),
 }
 """Defect → the code that is added to the app's module to make a release with that defect."""
