@@ -1,6 +1,6 @@
 """How long Redis is busy with one message: taken and written down by fleet_node's script, and by kombu's own commands.
 
-    .venv/bin/python benchmarks/handover.py >benchmarks/results/handover-$(date +%F).md
+    .venv/bin/python benchmarks/reliable_fetch.py >benchmarks/results/handover-$(date +%F).md
 
 Redis's own count of microseconds, in turns; what goes over the network is not in it. On 127.0.0.1, with a Redis of its own.
 """
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"# One message, taken and written down, {date.today()}\n")  # noqa: T201
     print(f"Microseconds of Redis, {ROUNDS} rounds in turns; median (least to most).\n")  # noqa: T201
     print(table(["kB", "BRPOP, HSET, ZADD", "the script", "script / kombu"], rows))  # noqa: T201
-    about = {**machine(), "command": "python benchmarks/handover.py"}
+    about = {**machine(), "command": "python benchmarks/reliable_fetch.py"}
     print("".join(f"- {name}: {value}\n" for name, value in about.items()), end="")  # noqa: T201
 
 
