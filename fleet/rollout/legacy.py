@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.state.release import Release
-from fleet_node.protocol import DrainReport, StepRequest
+from fleet_node.protocol import SNAPSHOT, SNAPSHOT_FILES, STATE_FOLDER, UNVERIFIED, DrainReport, StepRequest
 
 
 def request_for(release: Release, request: StepRequest) -> dict[str, Any]:
@@ -22,6 +22,12 @@ def request_for(release: Release, request: StepRequest) -> dict[str, Any]:
 def option_for(release: Release, option: str) -> str:
     """The name of an option of this release's fleet_node.step."""
     return "--keep" if option == "--commit" and not release.protocol else option
+
+
+def before_step(release: Release) -> str:
+    """sh to run before this release's fleet_node.step: a newer step that was cut off has left files that it does not know."""
+    files = " ".join(f"{STATE_FOLDER}/{name}" for name in (UNVERIFIED, SNAPSHOT, SNAPSHOT_FILES))
+    return "" if release.protocol else f"rm -f {files}; "
 
 
 def summary_of(report: DrainReport | dict[str, Any]) -> str:

@@ -118,7 +118,8 @@ def command(release: Release, option: str = "") -> str:
     """sh that does what the request on stdin says. option: see fleet_node.step."""
     # -P: no module of the current directory. Nothing of the app's runs as root.
     environment = f"PYTHONPATH={release.path}/node PYTHONDONTWRITEBYTECODE=1"
-    return f"cd / && {environment} /usr/bin/python3 -sP -m fleet_node.step {legacy.option_for(release, option)}".rstrip()
+    step = f"{environment} /usr/bin/python3 -sP -m fleet_node.step {legacy.option_for(release, option)}".rstrip()
+    return f"cd / && {legacy.before_step(release)}{step}"
 
 
 def _unit(

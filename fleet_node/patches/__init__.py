@@ -89,7 +89,10 @@ def apply(worker: Any) -> list[str]:
     applied = []
     for entry in applicable(celery.__version__, kombu.__version__):
         patch = entry.patch
-        if not entry.mended or (patch.POOLS and pool_of(worker) not in patch.POOLS):
+        if patch.POOLS and pool_of(worker) not in patch.POOLS:
+            continue
+        if not entry.mended:
+            _log.warning("%s is not mended with these versions: %s; %s", patch.NAME, patch.MENDS, patch.ADVICE)
             continue
         if missing := [name for name in patch.REPLACES if not exists(name)]:
             _log.error("%s is not mended: there is no %s to replace. %s", patch.NAME, ", ".join(missing), patch.MENDS)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from fleet_node.patches.versions import Range, Versions
+from fleet_node.patches.versions import NEWER, Range, Versions
 from fleet_node.protocol import PROBE_TASK
 
 NAME = "failure-counts"
-AFFECTED = Versions(celery=Range("5", "5"))
+AFFECTED = Versions(celery=Range("5", NEWER))
 SUPPORTED = Versions(celery=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = ("celery.worker.request.Request.on_failure", "celery.worker.request.Request.on_timeout")

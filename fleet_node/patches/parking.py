@@ -15,11 +15,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from fleet_node.patches.versions import Range, Versions
+from fleet_node.patches.versions import NEWER, Range, Versions
 from fleet_node.protocol import DRILL_TASK
 
 NAME = "parking"
-AFFECTED = Versions(celery=Range("5", "5"))
+AFFECTED = Versions(celery=Range("5", NEWER))
 SUPPORTED = Versions(celery=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = (
@@ -53,8 +53,8 @@ def apply(worker: Any) -> None:
     throw_away = Consumer.on_unknown_task
 
     def on_unknown_task(consumer: Any, body: Any, message: Any, exc: Any) -> Any:
-        if _take_up_drill(consumer, message, count):
-            return consumer.task_consumer.on_message(message)
+        if (message.headers or {}).get("task") == DRILL_TASK:
+            return take_up_drill(consumer, message, count)
         many = letters.count()
         if many >= MOST_UNKNOWN:
             _log.critical("%s tasks are parked: one that is not known is thrown away", many)
@@ -69,21 +69,25 @@ def apply(worker: Any) -> None:
     worker_ready.connect(ready, weak=False)
 
 
-def _take_up_drill(consumer: Any, message: Any, count: Callable[[Any], None]) -> bool:
-    """Whether a message is for the task of an announced drill. If so, the consumer can run it: see `drill_tasks`."""
+def take_up_drill(consumer: Any, message: Any, count: Callable[[Any], None]) -> Any:
+    """Run the task of a drill, if a drill is announced (`drill_tasks`). If not, the task is left over, and dropped."""
     from celery.app.trace import build_tracer
     from celery.exceptions import NotRegistered
+    from redis.exceptions import ResponseError
 
-    if (message.headers or {}).get("task") != DRILL_TASK:
-        return False
     try:
         task = consumer.app.tasks[DRILL_TASK]
     except NotRegistered:
-        return False
+        _log.warning("Task %s[%s] dropped: its drill does not run any more", DRILL_TASK, message.headers.get("id"))
+        message.ack_log_error(_log, consumer.connection_errors)
+        return None
+    except ResponseError as error:  # the broker answers, and cannot say: the message stays with the worker until it ends
+        _log.error("Task %s[%s]: whether a drill runs is not known: %s", DRILL_TASK, message.headers.get("id"), error)
+        return None
     count(task)
     consumer.strategies[DRILL_TASK] = task.start_strategy(consumer.app, consumer)
     task.__trace__ = build_tracer(DRILL_TASK, task, consumer.app.loader, consumer.hostname, app=consumer.app)
-    return True
+    return consumer.task_consumer.on_message(message)
 
 
 def park_unknown(letters: Any, consumer: Any, message: Any) -> None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet_node.patches.versions import Range, Versions
+from fleet_node.patches.versions import NEWER, Range, Versions
 
 NAME = "reconnect"
-AFFECTED = Versions(kombu=Range("5", "5"))
+AFFECTED = Versions(kombu=Range("5", NEWER))
 SUPPORTED = Versions(kombu=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = ("kombu.connection.Connection.ensure_connection",)

@@ -25,7 +25,10 @@ class Range:
         return first_is_in and _parts(self.last, NEWEST) <= _parts(other.last, NEWEST)
 
 
-ANY = Range("0", "9999")
+NEWER = "9999"
+"""The last version of a Range that has no end yet."""
+
+ANY = Range("0", NEWER)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Snapshot:
     def save(self, units: list[str], paths: Iterable[str]) -> None:
         """Save the files at `paths` before a step on `units`. The units count as unverified from now on."""
         members = [path.lstrip("/") for path in paths]
-        self.discard()
+        self._remove_files()  # units of an earlier step stay unverified: a machine that is reset here must not forget them
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         existing = [path for path in members if (self._root / path).exists()]
         about: SnapshotAbout = {"units": units, "created": [path for path in members if path not in existing]}
@@ -52,9 +52,12 @@ class Snapshot:
             subprocess.run(["tar", "-C", str(self._root), "-cf", "-", *_from_nothing(existing)], stdout=file, check=True)
         with _private(self._about) as file:
             file.write(json.dumps(about).encode())
-        if units:
-            with _private(self._unverified) as file:
-                file.write("".join(f"{unit}\n" for unit in units).encode())
+        new = self._unverified.with_suffix(".new")
+        with _private(new) as file:
+            file.write("".join(f"{unit}\n" for unit in units).encode())
+        new.replace(self._unverified)
+        if not units:
+            self.mark_verified()
 
     def restore(self) -> None:
         """Write the old files again, and remove those that the step created."""
@@ -88,7 +91,11 @@ class Snapshot:
 
     def discard(self) -> None:
         """Remove the snapshot."""
-        for path in (self._unverified, self._about, self._files):
+        self.mark_verified()
+        self._remove_files()
+
+    def _remove_files(self) -> None:
+        for path in (self._about, self._files):
             path.unlink(missing_ok=True)
         # A release from before 2026-11-25 named them so. Delete this line when no machine runs such a release any more.
         for name in ("before.json", "before.new", "before.tar"):

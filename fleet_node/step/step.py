@@ -51,7 +51,7 @@ class Step:
                 return self.result
             self._gates.open(self._units[unit]["role"] for unit in todo)
             # A step that was cut off has left its snapshot: the files that are here now are the unverified ones.
-            if not set(todo) <= set(self._snapshot.unverified()):
+            if not (self._snapshot.exists() and set(todo) <= set(self._snapshot.unverified())):
                 self._snapshot.save(list(self._units), (*self._request["envs"], *self._request["files"]))
                 saved = True
             with self._timed("look"):

@@ -52,8 +52,12 @@ class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
 def install(app: Any, main: int) -> None:
     """Have an app's registry do so, in this process and in those that it forks. main: see DrillTasks.
 
-    The registry stays the same object, since Celery keeps references to it. A registry of the app's own class stays as it is.
+    The registry stays the same object, since Celery keeps references to it, and of the app's own class, if it has one.
     """
-    if type(app._tasks) is TaskRegistry:
-        app._tasks.__class__ = DrillTasks
-        app._tasks.fleet_app, app._tasks.fleet_main = app, main
+    tasks = app._tasks
+    if isinstance(tasks, DrillTasks):
+        tasks.fleet_main = main or tasks.fleet_main  # solo sets up its pool, in this process, before the worker
+        return
+    kind = type(tasks)
+    tasks.__class__ = DrillTasks if kind is TaskRegistry else type("DrillTasks", (DrillTasks, kind), {})
+    tasks.fleet_app, tasks.fleet_main = app, main

@@ -80,6 +80,9 @@ def test_a_release_from_before_the_protocol_is_asked_in_its_words(run: Run) -> N
     assert request.command(NEW, "--commit").endswith("fleet_node.step --commit")
     assert request.command(OLD, "--commit").endswith("fleet_node.step --keep")
     assert request.command(OLD, "--put-back").endswith("--put-back")
+    # What a newer step that was cut off has left is unknown to it.
+    assert "rm -f /var/lib/fleet/unverified /var/lib/fleet/snapshot.json /var/lib/fleet/snapshot.tar; " in request.command(OLD)
+    assert "rm -f" not in request.command(NEW)
     assert "before.json" in request.commit_command(OLD)
     assert "snapshot.json" in request.commit_command(NEW)
 

@@ -74,6 +74,17 @@ def test_a_step_whose_old_workers_do_not_start_keeps_its_snapshot(snapshot: Snap
     assert (snapshot.exists(), snapshot.unverified()) == (True, [OLD, NEW])
 
 
+def test_what_is_unverified_stays_so_if_a_snapshot_cannot_be_made(
+    snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, or the machine is reset in between: the workers of the step before are still to be verified."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # there is no tar
+    with pytest.raises(FileNotFoundError):
+        snapshot.save([OLD, "celery-web@3.service"], ())
+    assert snapshot.unverified() == [OLD, NEW]
+    assert not snapshot.exists()
+
+
 def test_nothing_stays_when_it_is_discarded(snapshot: Snapshot, tmp_path: Path) -> None:
     for name in ("before.json", "before.tar"):  # as releases before it left them
         (tmp_path / "var" / name).write_text("{}")
