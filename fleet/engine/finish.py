@@ -16,11 +16,15 @@ from fleet.rollout.result import Results
 
 def end(run: Run, state: Any) -> None:
     """To be called as the process ends. state: pyinfra's."""
-    give_back(run, failed=bool(state.failed_hosts))
-    if run.rollout and run.rollout.results.began and not run.all_well:
-        print_summary(run.rollout.results)
-    for line in run.notes:
-        logger.info(f"--> {line}")
+    try:
+        for step in run.rollout.steps if run.rollout else ():
+            run.collect(step)  # of a run that was interrupted nobody has judged the last step
+        give_back(run, failed=bool(state.failed_hosts))
+    finally:
+        if run.rollout and run.rollout.results.began and not run.all_well:
+            print_summary(run.rollout.results)
+        for line in run.notes:
+            logger.info(f"--> {line}")
 
 
 def give_back(run: Run, failed: bool) -> None:
@@ -30,7 +34,7 @@ def give_back(run: Run, failed: bool) -> None:
     entry = run.history_entry(failed, time.monotonic() - run.held.since)
     try:
         lock.release(run.held.host, run.held.data, run.held.content, {**run.held.content, **entry})
-    except lock.LockError as error:
+    except (lock.LockError, OSError) as error:
         logger.error(f"the lock is still held: {error}")
 
 

@@ -16,7 +16,7 @@ from fleet.engine.start import refusing
 from fleet.errors import FleetError
 from fleet.plan import process
 from fleet.plan.instance import Instance
-from fleet.rollout import preflight, request, result
+from fleet.rollout import preflight, request
 from fleet.rollout.steps import Step, outdated, plan_steps
 from fleet.spec.fleet import Host
 from fleet.spec.text import enumerate_briefly
@@ -73,6 +73,10 @@ def restart(run: Run, role: WorkerRole, name: str | None) -> None:
         assert rollout is not None  # noqa: S101 - just planned
         local = run.fleet.hosts[host.name]
         releases = run.running_releases(local)
+        if len({release.protocol for release in releases.values()}) > 1:
+            raise FleetError(
+                f"{local.name}: its workers run releases of two versions of celery-fleet: finish deploy.py or rollback.py first"
+            )
     _declare(run, role, rollout, local, releases, None)
 
 
@@ -136,7 +140,7 @@ def _judge_step(state: Any, host: Any, run: Run, step: Step, commit: str, put_ba
     """Whether all of the step is well. If not, what is well on this host is put back with the rest."""
     assert run.rollout is not None  # noqa: S101 - it declared this operation
     results = run.rollout.results
-    _collect(run, step)
+    run.collect(step)
     failed, local = results.failed_hosts(step), results.of(step, host.name)
     assert local is not None  # noqa: S101 - it was just collected
     for line in local.lines:
@@ -154,14 +158,3 @@ def _judge_step(state: Any, host: Any, run: Run, step: Step, commit: str, put_ba
         )
         results.record_put_back(step, host.name, back.did_succeed())
     return False
-
-
-def _collect(run: Run, step: Step) -> None:
-    """Read what every host of a step has printed. Each has ended when the first is judged."""
-    assert run.rollout is not None  # noqa: S101 - it declared the step
-    for name in step.hosts:
-        done = run.pending.get((step, name))
-        if done is not None and run.rollout.results.of(step, name) is None:
-            complete = done.is_complete()
-            output = (done.stdout.splitlines(), done.stderr.splitlines()) if complete else ((), ())
-            run.rollout.results.record(step, name, result.parse(*output))

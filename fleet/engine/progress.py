@@ -15,10 +15,13 @@ CHECK_STEP = "Check the step"
 
 
 class Progress(BaseStateCallback):
-    """The progress of one run, handed to `state.add_callback_handler`. errors: where a line for each failed operation goes."""
+    """The progress of one run, handed to `state.add_callback_handler`.
 
-    def __init__(self, errors: dict[str, None]) -> None:
-        self._errors = errors
+    errors: where a line for each failed operation goes. begun: where the id of pyinfra's record of each begun operation goes.
+    """
+
+    def __init__(self, errors: dict[str, None], begun: set[int]) -> None:
+        self._errors, self._begun = errors, begun
         self._started = time.monotonic()
         self._busy: dict[str, None] = {}  # host names, in the order in which they began
         self._heartbeat: gevent.Greenlet | None = None
@@ -30,6 +33,7 @@ class Progress(BaseStateCallback):
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]
         if op_hash in state.ops[host]:  # else it is skipped, and no end is told
             self._busy[host.name] = None
+            self._begun.add(id(state.ops[host][op_hash].operation_meta))
 
     def operation_host_success(self, state: State, host: Host, op_hash: str, retry_count: int = 0) -> None:  # type: ignore[override]
         self._busy.pop(host.name, None)

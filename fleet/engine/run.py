@@ -16,7 +16,7 @@ from fleet.errors import FleetError
 from fleet.lint import Finding
 from fleet.plan.plan import Plan
 from fleet.rollout.request import expected_workers
-from fleet.rollout.result import Results
+from fleet.rollout.result import Results, parse, shortened
 from fleet.rollout.steps import Step
 from fleet.rollout.target import KnownRelease
 from fleet.spec.fleet import Fleet, Host
@@ -79,6 +79,8 @@ class Run:
     _findings: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
     pending: dict[tuple[Step, str], Any] = field(default_factory=dict)
     """pyinfra's record of each step on each host, which has the output when the step is over."""
+    begun: set[int] = field(default_factory=set)
+    """id() of pyinfra's record of every operation that a host has begun."""
 
     def desired(self, role: Role, host: Host) -> State:
         """The state that a role wants on a host, computed once. Raises FleetError if the role asks for what it does not watch."""
@@ -143,6 +145,15 @@ class Run:
         self.rollout = Rollout(steps, expected_workers(self.plan, self.observed), Results(steps, self.observed))
         return self.rollout
 
+    def collect(self, step: Step) -> None:
+        """Read what the hosts of a step have printed, of those that have begun it. Nothing is printed where contact was lost."""
+        assert self.rollout is not None  # noqa: S101 - it declared the step
+        for name in step.hosts:
+            done = self.pending.get((step, name))
+            if done is not None and id(done) in self.begun and self.rollout.results.of(step, name) is None:
+                output = (done.stdout.splitlines(), done.stderr.splitlines()) if done.is_complete() else ((), ())
+                self.rollout.results.record(step, name, parse(*output))
+
     def note_findings(self, findings: Iterable[Finding]) -> None:
         """Note what is no error, for the end of the run, whatever number of hosts reports it."""
         for finding in findings:
@@ -167,6 +178,6 @@ class Run:
             "outcome": outcome,
             "seconds": round(seconds, 1),
             "planned": sorted(self.planned),
-            "errors": list(self.errors),
+            "errors": [shortened(error) for error in self.errors],
             "steps": self.rollout.results.as_records() if self.rollout else [],
         }

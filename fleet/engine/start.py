@@ -97,7 +97,7 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     findings = lint(plan)
     checks.refuse_findings(findings)
     run.note_findings(findings)
-    state.add_callback_handler(Progress(run.errors))  # type: ignore[no-untyped-call]
+    state.add_callback_handler(Progress(run.errors, run.begun))  # type: ignore[no-untyped-call]
     return run
 
 

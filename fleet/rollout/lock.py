@@ -13,6 +13,7 @@ import shlex
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from fleet.errors import FleetError
@@ -55,14 +56,18 @@ def acquire_command(run: Mapping[str, Any], folder: str = STATE_FOLDER, stamp: s
     )
 
 
-def release_command(run: Mapping[str, Any], folder: str = STATE_FOLDER) -> str:
+def release_command(run: Mapping[str, Any], entry: str, folder: str = STATE_FOLDER) -> str:
     """sh that appends the history entry on stdin to the history, and removes the lock if it is still this run's.
 
-    The entry comes on stdin, since one argument of a command holds 128 KiB and a long rollout has more to say.
+    The entry comes on stdin, since one argument of a command holds 128 KiB and a long rollout has more to say. entry: the same
+    text. If less of it arrives (the connection is lost), the command changes nothing and exits with 1.
     """
     lock, history = (shlex.quote(f"{folder}/{name}") for name in ("lock", "history.jsonl"))
-    content = shlex.quote(json.dumps(run))
-    return f'entry=$(cat); printf \'%s\\n\' "$entry" >>{history}; [ "$(cat {lock} 2>/dev/null)" != {content} ] || rm -f {lock}'
+    content, digest = shlex.quote(json.dumps(run)), sha256(entry.encode()).hexdigest()
+    return (
+        f'umask 077; entry=$(cat); [ "$(printf %s "$entry" | sha256sum | cut -c-64)" = {digest} ] || exit 1; '
+        f'printf \'%s\\n\' "$entry" >>{history}; [ "$(cat {lock} 2>/dev/null)" != {content} ] || rm -f {lock}'
+    )
 
 
 def explain(held: str, inventory: str) -> str:
@@ -114,7 +119,8 @@ def acquire(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventor
 
 def release(host: str, data: Mapping[str, Any], run: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
     """Record how the run ended, and give the lock back. entry: its history entry. Raises LockError."""
-    ask(host, data, release_command(run), json.dumps(entry) + "\n")
+    text = json.dumps(entry)
+    ask(host, data, release_command(run, text), text)
 
 
 def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -153,5 +159,5 @@ def break_lock(host: str, data: Mapping[str, Any]) -> str:
         return held
     if isinstance(run, dict):
         line = shlex.quote(json.dumps({**run, "outcome": "killed"}))
-        ask(host, data, f"printf '%s\\n' {line} >>{STATE_FOLDER}/history.jsonl")
+        ask(host, data, f"umask 077; printf '%s\\n' {line} >>{STATE_FOLDER}/history.jsonl")
     return held

@@ -17,7 +17,12 @@ LOST = "contact lost: may run either"
 NO_ANSWER = "contact was lost; what the machine had begun it ends by itself"
 EARLIER_VERSION = "what runs here was deployed by an earlier celery-fleet, which cannot be asked: run deploy.py first"
 LONGEST_NOTE = 4_000
-"""Characters of a note that the history keeps: the end of a journal, and no more."""
+"""Characters of a note that the history keeps: its beginning, and the end of a journal."""
+
+
+def shortened(note: str) -> str:
+    """A note as the history keeps it. What failed stands first, and the exception last."""
+    return note if len(note) <= LONGEST_NOTE else f"{note[:500]}\n…\n{note[503 - LONGEST_NOTE :]}"
 
 
 @dataclass
@@ -40,7 +45,7 @@ class HostResult:
         return {
             "ok": self.ok,
             "put_back": self.put_back,
-            "notes": [note[:LONGEST_NOTE] for note in self.notes],
+            "notes": [shortened(note) for note in self.notes],
             "seconds": dict(self.seconds),
             "units": {name: {"state": unit["state"], "drain": _drain(unit) or None} for name, unit in self.units.items()},
         }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
@@ -31,6 +32,14 @@ class Step:
     def hosts(self) -> tuple[str, ...]:
         """The hosts that take part, each once."""
         return tuple(dict.fromkeys(instance.host for instance in self.instances))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Computed once: results are kept by step and host, and a step may have a thousand instances."""
+        return hash((self.instances, self.canary))
 
     def __str__(self) -> str:
         waits = f" (others first, for {', '.join(self.underserved)})" if self.underserved else ""
@@ -64,8 +73,9 @@ def plan_steps(restart: Iterable[Instance], start: Iterable[Instance], plan: Pla
     if starting:
         steps.append(Step(starting))
     rest = [instance for queue in waiting.values() for instance in queue]
+    totals = {role: sum(placement.sized.instances for placement in places) for role, places in plan.roles.items()}
     while rest:
-        step, rest = _fill(rest, plan, lambda instance: limit(instance.worker, _total(plan, instance.role)))
+        step, rest = _fill(rest, plan, lambda instance: limit(instance.worker, totals[instance.role]))
         steps.append(step)
     return tuple(steps)
 
@@ -83,9 +93,16 @@ def _fill(waiting: Sequence[Instance], plan: Plan, limit_of: Callable[[Instance]
     down: dict[str, int] = {}
     in_step: dict[str, int] = {}
     limits: dict[str, int] = {}  # hosts of a role may allow different numbers: the least of a step's counts
+    minimum = cache(plan.min_consumers)
+
+    def lacks(queue: str, number: int) -> bool:
+        """Whether a queue has fewer consumers than it keeps while so many are down."""
+        return plan.consumers[queue] - number < minimum(queue)
+
     for instance in waiting:
-        most = min(limits.get(instance.role, limit_of(instance)), limit_of(instance))
-        short = [queue for queue in instance.queues if _would_lack(plan, queue, down.get(queue, 0) + 1)]
+        own = limit_of(instance)
+        most = min(limits.get(instance.role, own), own)
+        short = [queue for queue in instance.queues if lacks(queue, down.get(queue, 0) + 1)]
         # An instance that nobody can stand in for goes in a step in which nobody else of its queues is down.
         conflicts = any(down.get(queue) for queue in short)
         if in_step.get(instance.role, 0) >= most or conflicts:
@@ -96,13 +113,8 @@ def _fill(waiting: Sequence[Instance], plan: Plan, limit_of: Callable[[Instance]
         in_step[instance.role] = in_step.get(instance.role, 0) + 1
         for queue in instance.queues:
             down[queue] = down.get(queue, 0) + 1
-    underserved = tuple(sorted(queue for queue, number in down.items() if _would_lack(plan, queue, number)))
+    underserved = tuple(sorted(queue for queue, number in down.items() if lacks(queue, number)))
     return Step(tuple(chosen), underserved=underserved), later
-
-
-def _would_lack(plan: Plan, queue: str, down: int) -> bool:
-    """Whether a queue has fewer consumers than it keeps while so many are down."""
-    return plan.consumers[queue] - down < plan.min_consumers(queue)
 
 
 def _by_role(instances: Iterable[Instance]) -> dict[str, list[Instance]]:
@@ -110,7 +122,3 @@ def _by_role(instances: Iterable[Instance]) -> dict[str, list[Instance]]:
     for instance in instances:
         by_role.setdefault(instance.role, []).append(instance)
     return by_role
-
-
-def _total(plan: Plan, role: str) -> int:
-    return sum(placement.sized.instances for placement in plan.roles[role])

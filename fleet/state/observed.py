@@ -104,7 +104,7 @@ if [ -z {shlex.quote(destdir)} ] && [ -d /run/systemd/system ]; then
   # A step that was cut off before it was verified: the right worker runs, and nobody knows whether it works.
   sed 's/^/unverified\\t/' {STATE_FOLDER}/{UNVERIFIED} 2>/dev/null
   set --
-  for pattern in {" ".join(watched.units)}; do
+  for pattern in {_words(watched.units)}; do
     case $pattern in
       *\\**) for file in {UNITS}/$pattern {RUNTIME_UNITS}/$pattern; do
           [ -e "$file" ] && set -- "$@" "${{file##*/}}"

@@ -1,6 +1,6 @@
 """What a run decides from what it knows, without pyinfra."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ from fleet.engine.driver import underserved_without
 from fleet.engine.run import Run
 from fleet.errors import FleetError
 from fleet.lint import Finding
-from fleet.rollout.result import HostResult
-from fleet.rollout.steps import plan_steps
+from fleet.rollout.result import LOST, HostResult
+from fleet.rollout.steps import Step, plan_steps
 from fleet.rollout.target import KnownRelease
 from fleet.spec.fleet import Fleet
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
 from fleet.state.observed import ObservedMachine, ObservedPath, RunningUnit
+from fleet_node.protocol import STEP_MARK
 from tests.unit.fleet_support import fleet_of, make_app, plan_of
 
 WEB: dict[str, Any] = {"queues": ["default"], "workload": "io", "instances": 1}
@@ -100,6 +101,39 @@ def test_how_a_run_ended(fleet: Fleet, failed: bool, interrupted: bool, well: bo
     assert entry["errors"] == ["web1: Build the release: failed"]
     assert [step["instances"] for step in entry["steps"]] == [["web1:web@1"], ["web2:web@1"]]
     assert {host["ok"] for step in entry["steps"] for host in step["hosts"].values()} == {well}
+
+
+@dataclass
+class Operation:
+    """What pyinfra keeps of an operation on a host."""
+
+    stdout: str = ""
+    complete: bool = False
+    stderr: str = ""
+
+    def is_complete(self) -> bool:
+        return self.complete
+
+
+def test_an_interrupted_run_records_what_was_begun(fleet: Fleet) -> None:
+    """The machines finish their step; whether they did is not known for those that had not reported."""
+    run = run_of(fleet)
+    rollout = run.plan_rollout([Step(run.plan.instances), Step(run.plan.instances, canary=True)])
+    well = STEP_MARK + '{"ok": true, "put_back": false, "units": {}, "notes": [], "seconds": {}}'
+    first, second = Operation(well, complete=True), Operation()
+    for step in rollout.steps:
+        run.pending[step, "web1"], run.pending[step, "web2"] = first, second
+        if step.canary:
+            run.pending[step, "web1"] = Operation()  # not begun
+            run.pending[step, "web2"] = Operation()
+    run.begun |= {id(first), id(second)}
+    run.interrupted = True
+    for step in rollout.steps:
+        run.collect(step)
+    began, not_begun = run.history_entry(False, 1)["steps"]
+    assert {name: host["ok"] for name, host in began["hosts"].items()} == {"web1": True, "web2": False}
+    assert not_begun["hosts"] == {}
+    assert {row[0]: row[3] for row in rollout.results.table()} == {"web1": "new", "web2": LOST}
 
 
 def test_a_run_that_restarts_nobody_has_gone_well(fleet: Fleet) -> None:

@@ -20,7 +20,8 @@ def sh(command: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
 
 
 def release(run: dict[str, Any], ended: dict[str, Any], folder: str) -> "subprocess.CompletedProcess[str]":
-    return sh(lock.release_command(run, folder), json.dumps({**run, **ended}))
+    entry = json.dumps({**run, **ended})
+    return sh(lock.release_command(run, entry, folder), entry)
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
@@ -89,6 +90,14 @@ def test_the_lock_tells_who_and_whether_they_are_still_at_work() -> None:
     dead = lock.explain(alive.replace(str(os.getpid()), str(ended.pid)), "inventory/prod.py")
     assert "which is not running any more: fleet unlock inventory/prod.py" in dead
     assert "fleet unlock inventory/prod.py" in lock.explain("half a li", "inventory/prod.py")
+
+
+def test_an_entry_that_is_cut_short_is_not_written_and_the_lock_stays(tmp_path: Path) -> None:
+    run = lock.describe_run("deploy.py")
+    assert sh(lock.acquire_command(run, str(tmp_path))).returncode == 0
+    entry = json.dumps({**run, "outcome": "done"})
+    assert sh(lock.release_command(run, entry, str(tmp_path)), entry[:40]).returncode == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def test_an_entry_may_be_longer_than_an_argument(tmp_path: Path) -> None:

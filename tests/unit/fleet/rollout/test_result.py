@@ -125,8 +125,11 @@ def test_a_host_that_is_put_back_with_the_others(plan: Plan, succeeded: bool, st
 
 
 def test_the_history_keeps_no_more_than_the_end_of_a_journal() -> None:
-    record = HostResult(False, [], ["x" * 100_000]).as_record()
-    assert len(record["notes"][0]) == LONGEST_NOTE
+    journal = f"web@1 did not come up:\n{'x' * 100_000}\nRuntimeError: the reason"
+    (note,) = HostResult(False, [], [journal]).as_record()["notes"]
+    assert len(note) == LONGEST_NOTE
+    assert note.startswith("web@1 did not come up:\nxxx")
+    assert note.endswith("xxx\nRuntimeError: the reason")
 
 
 def test_an_instance_is_itself_whatever_its_size(plan: Plan) -> None:
