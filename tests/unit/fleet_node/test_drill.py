@@ -26,7 +26,7 @@ POOLS = pytest.mark.parametrize(
     "pool",
     [
         "prefork",
-        "threads",
+        pytest.param("threads", marks=pytest.mark.long),
         pytest.param("gevent", marks=pytest.mark.long),
         pytest.param("solo", marks=pytest.mark.long),
         pytest.param("spawn", marks=pytest.mark.long),
@@ -62,7 +62,8 @@ def test_a_drill_runs_only_while_it_is_announced(here: Machine, pool: str) -> No
         assert until(lambda: ended(here) >= {2, 3, 4, 5}), here.output(2)
 
 
-@pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_worker_that_has_the_task_refuses_it_when_its_drill_is_over(here: Machine, pool: str) -> None:
     here.announce("r")
     start(here, pool)
@@ -79,6 +80,7 @@ def test_a_worker_that_has_the_task_refuses_it_when_its_drill_is_over(here: Mach
         assert ended(here) == {1}
 
 
+@pytest.mark.long
 def test_a_worker_without_a_drill_does_not_have_the_task(here: Machine) -> None:
     start(here, "threads")
     with here.client() as client:

@@ -47,6 +47,7 @@ def stepped(here: Machine, asked: StepRequest) -> Step:
     return Step(step, here, here.root, here.root / "var")
 
 
+@pytest.mark.long
 def test_it_is_asked_for_its_own_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = planned("web2", tmp_path, monkeypatch)
     with machine(tmp_path) as here:
