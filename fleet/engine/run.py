@@ -52,7 +52,8 @@ class HeldLock:
 class Run:
     """One run of pyinfra over a fleet.
 
-    roles: the modules that were handed to it. observed: host → what the probe reported, of the hosts that --limit leaves.
+    roles: the modules that were handed to it, which the probe is made from. observed: host → what the probe reported, of the
+    hosts that --limit leaves.
     target: the release that a rollback goes to; None if the sources make the release. drivers: host → its NVIDIA driver, of the
     hosts that are to get one. changed: hosts that this run changes. planned: instances that it restarts, as in "web1:web@1".
     notes: lines for the end of the run, each once. errors: why it failed outside a step.
@@ -85,6 +86,8 @@ class Run:
     def desired(self, role: Role, host: Host) -> State:
         """The state that a role wants on a host, computed once. Raises FleetError if the role asks for what it does not watch."""
         key = (id(role), host.name)
+        if role not in self.roles:
+            raise FleetError(f"{role}: the probe does not know this role; hand it to start()")
         if key not in self._states:
             state = role.desired(self, host)
             check_watched(state, role)

@@ -80,9 +80,10 @@ def apply(worker: Any) -> None:
     """See Patch."""
     from celery.signals import worker_ready
 
+    from fleet_node.patches import pool_of
     from fleet_node.patches.wakeup import Wakeup
 
-    green = str(worker.pool_cls.__module__).rpartition(".")[2] in GREEN
+    green = pool_of(worker) in GREEN
     wakeup = Wakeup(os.environ["CELERY_BROKER_URL"], WAIT, CHECK_EVERY_GREEN if green else CHECK_EVERY)
 
     def ready(**_: Any) -> None:

@@ -69,7 +69,13 @@ def test_what_a_role_does_not_list_is_refused(fleet: Fleet, constant: str, value
     face = {name: getattr(exporter, name) for name in ("PACKAGES", "PATHS", "UNITS", "desired")}
     forgetful = SimpleNamespace(__name__="exporter", **{**face, constant: ()})
     with pytest.raises(FleetError, match=rf"exporter\.{constant}: add '{value}'"):
-        run_of(fleet).desired(forgetful, fleet.hosts[WEB])
+        replace(run_of(fleet), roles=(forgetful,)).desired(forgetful, fleet.hosts[WEB])
+
+
+def test_a_role_that_the_run_was_not_handed_is_refused(fleet: Fleet) -> None:
+    """The probe would look at nothing of it."""
+    with pytest.raises(FleetError, match=r"exporter.*: the probe does not know this role; hand it to start\(\)"):
+        run_of(fleet).desired(exporter, fleet.hosts[WEB])
 
 
 def test_a_file_below_a_listed_directory_is_not_watched_by_that() -> None:
