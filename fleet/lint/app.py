@@ -94,7 +94,7 @@ def load(
     inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     try:
         process = subprocess.Popen(
-            [str(python), "-m", "fleet_node.app.check", name],
+            [str(python.absolute()), "-m", "fleet_node.app.check", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

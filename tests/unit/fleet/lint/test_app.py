@@ -152,3 +152,9 @@ def test_a_missing_python(tmp_path: Path) -> None:
 def test_output_without_a_description_is_refused() -> None:
     with pytest.raises(AppError, match="not readable"):
         parse("Segmentation fault")
+
+
+def test_an_interpreter_by_a_path_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs.py").write_text("from celery import Celery\napp = Celery('jobs')\n")
+    monkeypatch.chdir(PYTHON.parent)
+    assert load("jobs", tmp_path, Path(PYTHON.name), {}).app == "jobs"
