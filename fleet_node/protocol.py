@@ -288,6 +288,9 @@ class CelerySettings(TypedDict, total=False):
     """Value by name of setting."""
     at_most_once: list[str]
     """Names of tasks, or shell patterns of names, that keep their own settings of delivery."""
+    lease: int | None
+    """Seconds after which what the worker holds goes to others, unless it gives a sign of life. None, and no value, if it has no
+    lease."""
 
 
 class TaskDescription(TypedDict):
@@ -337,6 +340,8 @@ class AppDescription(TypedDict):
     """Scheme and hosts of the URL that the app fixes."""
     patches: list[PatchDescription]
     """Defects that the installed versions have."""
+    untried: NotRequired[list[str]]
+    """In words: those of the installed versions with which the fleet's promises are not tested."""
 
 
 class UnregisteredTasks(TypedDict):

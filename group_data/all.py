@@ -26,7 +26,11 @@ app_source = "examples/shop"
 # Releases that stay on each machine. A rollback goes to one of them.
 # releases_kept = 5
 
-# Seconds after which Redis gives an unacknowledged task to another worker. "auto": as the roles need; "app": as the app sets it.
+# Seconds after which the tasks of a worker without a sign of life go to other workers, 15 to 3600. None: no lease.
+# lease = 60
+
+# Seconds after which an unacknowledged task of a consumer without a lease comes back. "auto": as the roles need; "app": as the
+# app sets it.
 # visibility_timeout = "auto"
 
 # Celery settings that workers take from the app, e.g. ["task_acks_late"]. The fleet sets those that you do not name.

@@ -16,6 +16,9 @@ from fleet.errors import FleetError
 from fleet.lint.venv import ROOT, cache_folder
 from fleet_node.protocol import APP_MARK
 
+DELIVERY = "delivery"
+"""The patch that gives workers their lease, by its name in the register."""
+
 _LOAD_TIMEOUT, _QUIET = 60, 5  # seconds: of loading an app, and of loading without a message
 
 
@@ -58,7 +61,7 @@ class App(_Description):
 
     app: its name, as `celery -A` takes it. celery, kombu: their versions. queues: those that the app declares. settings: those
     that rules look at and that differ from Celery's defaults. broker: the address that the app sets, without secrets.
-    patches: the defects of these versions.
+    patches: the defects of these versions. untried: the versions with which the fleet's promises are not tested, in words.
     """
 
     app: str
@@ -70,6 +73,12 @@ class App(_Description):
     settings: dict[str, Any] = {}
     broker: str | None = None
     patches: tuple[AppPatch, ...] = ()
+    untried: tuple[str, ...] = ()
+
+    @property
+    def may_have_lease(self) -> bool:
+        """Whether the fleet's workers can have a lease with the app's versions: the patch for it supports them."""
+        return any(patch.name == DELIVERY and patch.mended for patch in self.patches)
 
 
 def parse(output: str) -> App:

@@ -84,6 +84,19 @@ def unmended_defect(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
             yield Violation(_versions(app), f"{defect.mends}; {defect.advice}")
 
 
+@rule("untried-version", "warning")
+def untried_version(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
+    """The fleet's promises are tested with some versions of Celery, kombu and redis-py. Another version may have new defects, and
+    workers run it without the patches that are not written for it."""
+    for app in apps:
+        for version in app.untried:
+            lease = "" if app.may_have_lease else ", and without the lease"
+            yield Violation(
+                f"{app.app}: {version}",
+                f"workers run it as it is{lease}; pin one that was tried, or run `fleet drill` before you trust it",
+            )
+
+
 def _defects(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[App, AppPatch]]:
     """The defects of each app's versions, as far as the fleet has pools with them."""
     pools = {placement.worker.pool for placement in plan.placed}

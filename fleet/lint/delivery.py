@@ -8,14 +8,10 @@ from fnmatch import fnmatchcase
 from fleet.lint.app import App, AppTask
 from fleet.lint.finding import Violation, each_role, rule
 from fleet.plan.plan import Plan
-from fleet.spec.pools import GREEN, POOLS
 from fleet.spec.text import enumerate_briefly
 
 LONG = 60
 """Seconds. A busy worker should not reserve a task that may take longer."""
-
-DRAIN = 2
-"""Seconds for which kombu drains events at a time. Only a longer polling_interval has an effect."""
 
 
 @rule("early-ack", "warning")
@@ -92,20 +88,6 @@ def long_prefetch(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
                 f"{placement.path}.prefetch",
                 f"{worker.prefetch}: a task may wait {wait} s behind {worker.reserved_per_slot - 1} × {worker.time_limit} s "
                 'while another worker is idle; write 1, or "disabled"',
-            )
-
-
-@rule("polling-interval", "error")
-def polling_interval(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """gevent and eventlet workers look for the messages of a crashed worker only after a poll that ends without an error. Without
-    one, 11 of 11 messages stayed for good."""
-    for placement in each_role(plan):
-        worker = placement.worker
-        if worker.pool in GREEN and (worker.polling_interval is None or worker.polling_interval <= DRAIN):
-            yield Violation(
-                f"{placement.path}.polling_interval",
-                f"{worker.polling_interval or 'none'} in {worker.pool}: it has to be above {DRAIN}; leave it out, "
-                f"for {POOLS[worker.pool]['polling_interval']}",
             )
 
 

@@ -33,7 +33,6 @@ def flags(plan: Plan, placement: Placement) -> dict[str, Any]:
         "cpu_weight": worker.cpu_weight,
         "cpu_quota": worker.cpu_quota,
         "start_method": worker.start_method,
-        "polling_interval": worker.polling_interval,
         "min_consumers": worker.min_consumers,
     }
 
@@ -41,6 +40,7 @@ def flags(plan: Plan, placement: Placement) -> dict[str, Any]:
 def as_json(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
     """The plan and the findings as plain values: the output of `fleet lint --json`. Memory in bytes, time in seconds."""
     return {
+        "lease": plan.lease,
         "visibility_timeout": plan.visibility_timeout,
         "machines": {
             host: {"cores": machine.cores, "memory": machine.memory, "gpus": machine.gpus}
@@ -66,8 +66,7 @@ def as_json(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
 def show(plan: Plan, findings: tuple[Finding, ...], console: Console) -> None:
     """Print the table, the findings, and a last line with their numbers."""
     console.print(_table(plan), markup=False, highlight=False, soft_wrap=True)
-    limit = plan.visibility_timeout
-    console.print(f"visibility timeout: {f'{limit} s' if limit is not None else 'as the app sets it'}", highlight=False)
+    console.print(_delivery(plan), highlight=False)
     for finding in findings:
         style = "dim" if finding.silenced else _STYLES[finding.level]
         label = "silenced" if finding.silenced else finding.level
@@ -82,6 +81,14 @@ def show(plan: Plan, findings: tuple[Finding, ...], console: Console) -> None:
         f"{len(plan.fleet.hosts)} hosts, tasks at once: {slots}, errors: {errors}, warnings: {len(counted) - errors}",
         highlight=False,
     )
+
+
+def _delivery(plan: Plan) -> str:
+    """After which time tasks come back, in words."""
+    timeout = "as the app sets it" if plan.visibility_timeout is None else f"{plan.visibility_timeout} s"
+    if plan.lease is None:
+        return f"no lease; visibility timeout: {timeout}"
+    return f"lease: {plan.lease} s; visibility timeout of consumers without a lease: {timeout}"
 
 
 def _table(plan: Plan) -> str:

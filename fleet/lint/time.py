@@ -1,4 +1,4 @@
-"""Time: limits in their order, and a visibility timeout that is longer than any worker may hold a task."""
+"""Time: limits in their order, and a visibility timeout that is longer than a lease, or than any worker may hold a task."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from fleet.lint.app import App, AppTask
 from fleet.lint.finding import Violation, each_role, rule
-from fleet.plan.plan import Placement, Plan
+from fleet.plan.plan import REDIS_DEFAULT, Placement, Plan
 from fleet.spec.text import enumerate_briefly
 from fleet.spec.worker import STOP_MARGIN
-
-REDIS_DEFAULT = 3600
-"""kombu's own visibility timeout on Redis, in seconds."""
 
 
 @rule("soft-limit", "error")
@@ -59,8 +56,10 @@ def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 
 @rule("visibility-timeout", "error")
 def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """After the visibility timeout Redis gives an unacknowledged task to another worker. If the timeout is too short, tasks run
-    twice."""
+    """Without a lease, an unacknowledged task goes to another worker after the visibility timeout. If the timeout is too short,
+    tasks run twice."""
+    if _has_lease(plan, apps):
+        return
     limit: float | None = plan.visibility_timeout
     path = "visibility_timeout"
     if limit is None and not apps:
@@ -83,8 +82,9 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 
 @rule("visibility-places", "warning")
 def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Celery reads the visibility timeout in three places. With "app", the app has to set all three to the same value."""
-    if plan.visibility_timeout is not None:
+    """Celery reads the visibility timeout in three places. With "app" and without a lease, the app has to set all three to the
+    same value."""
+    if plan.visibility_timeout is not None or _has_lease(plan, apps):
         return
     for app in apps:
         broker = _in_app(app, "broker_transport_options")
@@ -100,19 +100,39 @@ def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
                 )
 
 
+@rule("visibility-below-lease", "error")
+def visibility_below_lease(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
+    """A consumer without a lease, such as the app on a laptop, takes tasks that nobody has renewed for its visibility timeout. If
+    that is shorter than the lease, it takes tasks that the fleet's workers still run."""
+    if plan.lease is None:
+        return
+    timeouts: list[tuple[str, float]] = [
+        (f"{app.app}: broker_transport_options.visibility_timeout", _in_app(app, "broker_transport_options")) for app in apps
+    ]
+    if plan.visibility_timeout is not None:
+        timeouts.append(("visibility_timeout", plan.visibility_timeout))
+    for path, timeout in timeouts:
+        if timeout < plan.lease:
+            yield Violation(
+                path,
+                f"{timeout:g} is shorter than the lease of {plan.lease} s, so that consumers outside the fleet would take tasks "
+                f"that its workers run; write {plan.lease} or more, or leave it out, for Celery's own {REDIS_DEFAULT}",
+            )
+
+
 @rule("task-time-limit", "error")
 def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A time limit that the app gives a task (or, in Celery 5.7, all tasks by task_time_limit) travels in the message and takes
-    precedence over the worker's. stop_timeout and the visibility timeout come from the role's time limit, and are then too
-    short."""
+    precedence over the worker's. stop_timeout comes from the role's time limit, without a lease also the visibility timeout,
+    and is then too short."""
     for placement, tasks in _tasks_of_roles(plan, apps):
         worker = placement.worker
         for limit, names in _grouped(tasks, lambda task: task.time_limit).items():
             if limit > worker.time_limit:
                 yield Violation(
                     f"{placement.path}.time_limit",
-                    f"{worker.time_limit} is less than the {limit:g} that the app gives {names}, which goes before it, and the "
-                    f"stop and visibility timeouts are made from it; write {limit:g}",
+                    f"{worker.time_limit} is less than the {limit:g} that the app gives {names}, which goes before it, and "
+                    f"stop_timeout is made from it; write {limit:g}",
                 )
 
 
@@ -140,7 +160,9 @@ def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("task-retry-delay", "error")
 def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A worker holds a task until its retry. The visibility timeout has to be longer than that."""
+    """A worker holds a task until its retry. Without a lease, the visibility timeout has to be longer than that."""
+    if _has_lease(plan, apps):
+        return
     for placement, tasks in _tasks_of_roles(plan, apps):
         worker = placement.worker
         for delay, names in _grouped(tasks, lambda task: task.retry_delay).items():
@@ -149,6 +171,11 @@ def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
                     f"{placement.path}.retry_delay",
                     f"{worker.retry_delay} is less than the {delay:g} of {names}; write {delay:g}",
                 )
+
+
+def _has_lease(plan: Plan, apps: tuple[App, ...]) -> bool:
+    """Whether tasks come back by the lease of their workers, and not by the visibility timeout."""
+    return plan.lease is not None and all(app.may_have_lease for app in apps)
 
 
 def _tasks_of_roles(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[Placement, list[AppTask]]]:

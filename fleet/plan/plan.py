@@ -18,6 +18,9 @@ from fleet_node.protocol import CelerySettings
 VISIBILITY_MARGIN = 60
 """Seconds that an automatic visibility timeout is above the longest that a worker may hold a task."""
 
+REDIS_DEFAULT = 3600
+"""kombu's own visibility timeout on Redis, in seconds."""
+
 CHANNEL_CONNECTIONS = 10
 """kombu's own limit of connections a channel. More tasks than that ending in one moment fail to be acknowledged."""
 
@@ -108,12 +111,21 @@ class Plan:
         return max((worker.longest_unacknowledged for worker in workers), default=0)
 
     @property
+    def lease(self) -> int | None:
+        """Seconds after which the tasks of a worker without a sign of life go to others; None if there is no lease."""
+        return self.fleet.settings.lease
+
+    @property
     def visibility_timeout(self) -> int | None:
-        """Seconds; None if the app sets it."""
+        """Seconds; None if the app sets it. With a lease, it is for consumers that have none: a laptop's, or workers of an
+        earlier release. Then it is not below kombu's own, so that none of them takes tasks that another one still runs."""
         given = self.fleet.settings.visibility_timeout
         if given == "app":
             return None
-        return self.longest_unacknowledged + VISIBILITY_MARGIN if given == "auto" else int(given)
+        if given != "auto":
+            return int(given)
+        automatic = self.longest_unacknowledged + VISIBILITY_MARGIN
+        return automatic if self.lease is None else max(REDIS_DEFAULT, automatic)
 
     def celery_settings(self, sized: SizedWorker) -> CelerySettings:
         """What a worker's Celery is set to besides its flags, by `fleet_node.worker.settings`."""
@@ -122,8 +134,6 @@ class Plan:
         results: dict[str, object] = {}
         if self.visibility_timeout is not None:
             broker["visibility_timeout"] = results["visibility_timeout"] = self.visibility_timeout
-        if sized.worker.polling_interval is not None:
-            broker["polling_interval"] = sized.worker.polling_interval
         if sized.worker.pool in (*GREEN, "threads"):
             broker["max_connections"] = sized.concurrency + CHANNEL_CONNECTIONS
         return {
@@ -131,6 +141,7 @@ class Plan:
             "result_backend_transport_options": results,
             "settings": {name: value for name, value in RELIABILITY.items() if name not in left},
             "at_most_once": self.fleet.settings.at_most_once,
+            "lease": self.lease,
         }
 
 

@@ -19,7 +19,7 @@ WORKER_SUFFIX = "_worker"
 RUN_ARGUMENTS = ("role", "release", "discard_tasks")
 """Names that a single run takes by --data. They are no settings."""
 
-FLEET_WIDE = ("visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file")
+FLEET_WIDE = ("lease", "visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file")
 """Settings that have to be the same on every host."""
 
 # Group data that pyinfra itself reads: global arguments and connector settings.

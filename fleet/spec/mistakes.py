@@ -14,6 +14,12 @@ class SpecError(FleetError):
         super().__init__("\n".join(self.mistakes))
 
 
+REMOVED = {"polling_interval": "workers look for the messages of dead ones without it"}
+"""Settings of earlier versions → why they are gone."""
+
+
 def unknown_setting(path: str, name: str, known: Iterable[str]) -> str:
     """The mistake that `name`, at `path`, is an unknown setting. It suggests the nearest known name, or lists all."""
+    if name in REMOVED:
+        return f"{path}: there is no such setting any more, since {REMOVED[name]}; leave it out"
     return f"{path}: unknown setting; " + (did_you_mean(name, known) or f"known here: {', '.join(sorted(known))}")

@@ -23,8 +23,8 @@ WORKLOADS: dict[str, dict[str, Any]] = {
 
 POOLS: dict[str, dict[str, Any]] = {
     "prefork": {"max_tasks_per_child": 1000},
-    "gevent": {"polling_interval": 3},
-    "eventlet": {"polling_interval": 3},
+    "gevent": {},
+    "eventlet": {},
     "threads": {},
     "solo": {},
 }

@@ -31,6 +31,9 @@ _SET_BY_DEPLOY = (
 )
 """Environment variables of a worker that the deploy sets. Users must not set them."""
 
+SHORTEST_LEASE, LONGEST_LEASE = 15, 3600
+"""Bounds of the lease, in seconds."""
+
 _PER_CORE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)x", re.ASCII)
 _PERCENT = re.compile(r"(\d{1,5})%", re.ASCII)
 
@@ -111,6 +114,23 @@ def _check_visibility(value: object) -> object:
     raise ValueError('write seconds such as 3600, "auto", or "app" to leave it to the app')
 
 
+def _check_lease(value: object) -> object:
+    seconds = _number(value)
+    if value is None or (seconds and SHORTEST_LEASE <= seconds <= LONGEST_LEASE):
+        return seconds
+    if seconds and seconds < SHORTEST_LEASE:
+        raise ValueError(
+            f"write {SHORTEST_LEASE} or more: in a stall, a slow failover of the broker or a pause of a virtual machine, tasks "
+            "that still run would be given to other workers"
+        )
+    if seconds:
+        raise ValueError(
+            f"write {LONGEST_LEASE} or less: the tasks of a dead machine would wait for longer than with Celery's own visibility "
+            "timeout; None goes by the visibility timeout alone"
+        )
+    raise ValueError(f"write seconds from {SHORTEST_LEASE} to {LONGEST_LEASE}, or None for no lease")
+
+
 def _check_fingerprint(value: object) -> object:
     digits = re.sub(r"[\s:]", "", value).upper() if isinstance(value, str) else ""
     if re.fullmatch(r"[0-9A-F]{40}", digits):
@@ -151,6 +171,7 @@ Quota = Annotated[str, BeforeValidator(_check_quota)]
 VisibilityTimeout = Annotated[
     int | Literal["auto", "app"], BeforeValidator(_check_visibility), ShownType('number, "auto" or "app"')
 ]
+Lease = Annotated[int | None, BeforeValidator(_check_lease)]
 Whole = Annotated[int, BeforeValidator(_check_whole)]
 Seconds = Annotated[PositiveInt, BeforeValidator(_check_whole), Field(le=10**8)]
 Names = Annotated[list[Name], BeforeValidator(_check_list)]

@@ -168,32 +168,20 @@ class Worker(Model):
         ge=0,
     )
     longest_eta: Whole = setting(
-        "The longest countdown or ETA of tasks in these queues.",
-        why="A worker holds such a message until its ETA, and the visibility timeout has to be longer.",
+        "The longest countdown or ETA of tasks in these queues. It matters only without a lease.",
+        why="A worker holds such a message until its ETA, and without a lease the visibility timeout has to be longer.",
         source=f"{CELERY}: Redis, Visibility timeout",
         default=0,
         unit="seconds",
         ge=0,
     )
     retry_delay: Whole = setting(
-        "The longest delay before a retry.",
+        "The longest delay before a retry. It matters only without a lease.",
         why="A retry is sent with an ETA. 180 is Celery's own default_retry_delay.",
         source=f"{CELERY}: Tasks, Retrying",
         default=180,
         unit="seconds",
         ge=0,
-    )
-    polling_interval: float | None = setting(
-        "Seconds that one poll for messages may take.",
-        why="gevent and eventlet workers return the messages of a crashed worker only with a polling interval: without it, "
-        "11 of 11 messages stayed for good. The interval has to be longer than the 2 seconds for which kombu drains "
-        "events.",
-        source=f"{MEASURED}; kombu#1025, #4968, #4976",
-        default=None,
-        unit="seconds",
-        shown="3 in gevent and eventlet",
-        gt=0,
-        allow_inf_nan=False,
     )
     memory_high: Size | None = setting(
         "Memory above which the kernel slows the instance down (MemoryHigh).",

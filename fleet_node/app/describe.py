@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from importlib import metadata
 from typing import Any
 
 import celery
 import kombu
 
 from fleet_node import patches
+from fleet_node.app.tried import untried
 from fleet_node.protocol import AppDescription, PatchDescription, TaskDescription
 
 SETTINGS = (
@@ -43,7 +45,17 @@ def describe(app: Any, name: str) -> AppDescription:
         "settings": _settings(app),
         "broker": _broker(app),
         "patches": patches_of(celery.__version__, kombu.__version__),
+        "untried": untried(versions()),
     }
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of Celery and of what it takes messages with, by package. redis only if it is there."""
+    installed = {"celery": celery.__version__, "kombu": kombu.__version__}
+    try:
+        return {**installed, "redis": metadata.version("redis")}
+    except metadata.PackageNotFoundError:
+        return installed
 
 
 def patches_of(celery_version: str, kombu_version: str) -> list[PatchDescription]:

@@ -88,10 +88,11 @@ def test_a_worker_is_told_what_its_transports_need(fleet: Fleet) -> None:
     line = next(line for line in content(state_of(fleet, WEB), "/etc/fleet/web.env").splitlines() if "FLEET_CELERY" in line)
     celery = json.loads(line.removeprefix("FLEET_CELERY=")[1:-1].replace('\\"', '"'))
     timeout = plan_of(fleet).visibility_timeout
-    own = {"visibility_timeout": timeout, "polling_interval": 3, "max_connections": 110}
+    own = {"visibility_timeout": timeout, "max_connections": 110}
     assert celery["broker_transport_options"] == {**TRANSPORT, **own}
     assert celery["result_backend_transport_options"] == {"visibility_timeout": timeout}
     assert celery["settings"] == RELIABILITY
+    assert (timeout, celery["lease"]) == (3600, 60)
 
 
 def test_what_is_left_to_the_app_is_not_told(fleet: Fleet) -> None:

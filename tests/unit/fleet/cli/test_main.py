@@ -107,7 +107,7 @@ def test_lint_as_json(project: Path) -> None:
     assert report["workers"][0]["host"] == "web1"
     assert report["workers"][0]["memory_max"] == 7372 << 20
     assert [finding["rule"] for finding in report["findings"]] == ["single-consumer", "memory-assumed"]
-    assert report["visibility_timeout"] == 600 + 180 + 60
+    assert (report["lease"], report["visibility_timeout"]) == (60, 3600)
 
 
 def test_lint_looks_at_the_app(project: Path) -> None:

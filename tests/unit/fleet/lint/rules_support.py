@@ -22,7 +22,7 @@ TASKS = (
     AppTask(name="shop.order", queues=("default",), acks_late=True, reject_on_worker_lost=True, retry_delay=180),
     AppTask(name="shop.report", queues=("batch",), acks_late=True, reject_on_worker_lost=True, retry_delay=180),
 )
-APP = App(app="shop.app", celery="5.6.3", kombu="6.0.0", tasks=TASKS, queues=("default", "batch"), default_queue="default")
+APP = App(app="shop.app", celery="5.6.3", kombu="5.6.2", tasks=TASKS, queues=("default", "batch"), default_queue="default")
 
 
 class Case(NamedTuple):

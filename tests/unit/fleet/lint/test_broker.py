@@ -36,6 +36,12 @@ CASES = {
         app_on("5.7.0", "5.7.0"),
         "shop.app: celery 5.7.0, kombu 5.7.0: a worker that holds tasks ends when its broker goes away",
     ),
+    "untried-version": Case(
+        plan,
+        app_with(untried=("celery 5.8.0: newer than any that was tried (5.3 to 5.7)",)),
+        "shop.app: celery 5.8.0: newer than any that was tried (5.3 to 5.7): workers run it as it is, and without the "
+        "lease; pin one that was tried",
+    ),
     "unmended-defect": Case(
         plan,
         app_on("5.6.3", "5.6.2"),

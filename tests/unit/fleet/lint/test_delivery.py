@@ -27,11 +27,6 @@ CASES = {
         APP,
         "batch_worker.prefetch: 4: a task may wait 900 s behind 3 × 300 s while another worker is idle",
     ),
-    "polling-interval": Case(
-        lambda: plan(web={"polling_interval": 2}),
-        APP,
-        "web_worker.polling_interval: 2.0 in gevent: it has to be above 2",
-    ),
     "cold-stop": Case(
         lambda: plan(web={"environment": {"REMAP_SIGTERM": "SIGQUIT"}}),
         APP,

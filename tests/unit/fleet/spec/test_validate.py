@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fleet.spec.fleet import Inventory
+from fleet.spec.load import load_fleet
 from tests.unit.fleet.spec.spec_support import ALL, WEB, inventory_of, mistakes
 
 pytestmark = pytest.mark.usefixtures("app_folder")
@@ -75,7 +76,7 @@ def test_a_set_of_queues_is_refused() -> None:
         ("environment", ["A"], 'write a dict such as {"NAME": "value"}, found [\'A\']'),
         ("queues", [""], "write letters, digits and any of _ . : - alone, found ''"),
         ("concurrency", "²", 'write a number such as 8, a number a core such as "4x", or "auto", found'),
-        ("polling_interval", "inf", "Input should be a finite number"),
+        ("polling_interval", 3, "there is no such setting any more, since workers look for the messages of dead ones without it"),
         ("cpu_quota", "lots", 'write a share of one core\'s time such as "150%", found'),
         ("memory_max", 512, 'write a size such as "512M" or "2G" (a bare number is bytes), found 512'),
     ],
@@ -84,3 +85,29 @@ def test_a_wrong_value_is_answered_with_what_to_write(setting: str, value: Any, 
     (mistake,) = mistakes(inventory_of({**WEB, setting: value}))
     assert mistake.startswith(f"web_worker.{setting}")
     assert advice in mistake
+
+
+@pytest.mark.parametrize(
+    ("lease", "advice"),
+    [
+        (14, "write 15 or more: in a stall, a slow failover of the broker or a pause of a virtual machine, tasks that still run"),
+        (3601, "write 3600 or less: the tasks of a dead machine would wait for longer than with Celery's own visibility timeout"),
+        ("never", "write seconds from 15 to 3600, or None for no lease, found 'never'"),
+        (True, "write seconds from 15 to 3600, or None for no lease, found True"),
+        (0, "write seconds from 15 to 3600, or None for no lease, found 0"),
+        (20.5, "write seconds from 15 to 3600, or None for no lease, found 20.5"),
+    ],
+)
+def test_a_lease_that_is_too_short_or_too_long_says_why(lease: Any, advice: str) -> None:
+    (mistake,) = mistakes(inventory_of(everywhere={**ALL, "lease": lease}))
+    assert mistake.startswith(f"lease: {advice}")
+
+
+@pytest.mark.parametrize(("lease", "seconds"), [(15, 15), (3600, 3600), ("90", 90), (None, None)])
+def test_a_lease(lease: Any, seconds: int | None) -> None:
+    assert load_fleet(inventory_of(everywhere={**ALL, "lease": lease})).settings.lease == seconds
+
+
+def test_a_lease_holds_for_the_whole_fleet() -> None:
+    (mistake,) = mistakes(inventory_of(lease=30))
+    assert mistake == "lease: 60 on broker1, 30 on web1; it holds for the whole fleet: write it in group_data/all.py"
