@@ -21,14 +21,14 @@ from fleet.drill import report
 from fleet.drill.context import DrillContext, is_local
 from fleet.drill.errors import DrillError
 from fleet.drill.faults import FAULTS, Fault
-from fleet.drill.outcome import RECOVERY_SECONDS
+from fleet.drill.outcome import RECOVERY_SECONDS, START_SECONDS
 from fleet.drill.phases import PATIENCE, PHASES
 from fleet.drill.releases import BROKEN, module_of
 from fleet.drill.runs import Runs
 from fleet.inventory.ask import ask_machines
 from fleet.inventory.read import read_inventory
 from fleet.plan import facts
-from fleet.plan.plan import Plan, resolved
+from fleet.plan.plan import REDIS_DEFAULT, Plan, resolved
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 
@@ -114,8 +114,8 @@ def drill_fault(
         producer = load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan), outages=True)
         with producer, Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
             context = DrillContext(plan, inventory.hosts, producer, redis, say)
-            # A killed worker's tasks come back after the visibility timeout, and no sooner.
-            patience = PATIENCE + (plan.visibility_timeout or 3600)
+            # A dead machine's tasks come back when its lease is over; without one, after the visibility timeout.
+            patience = PATIENCE + (plan.lease or plan.visibility_timeout or REDIS_DEFAULT)
             done = fault_drill.run(fault, context, placement, before, patience)
         account = {**done.as_json(), "seconds": round(time.monotonic() - started, 1)}
     _print(account, report.show_fault, as_json)
@@ -140,14 +140,16 @@ def fault_command(fault: Fault) -> Callable[..., None]:
 
 def fault_help(fault: Fault) -> str:
     """The help text of `fleet drill <fault>`."""
-    within = "the visibility timeout" if fault.kills else f"{RECOVERY_SECONDS:.0f} s"
+    seconds = RECOVERY_SECONDS + (START_SECONDS if fault.kills == "worker" else 0)
+    within = f"the lease and {seconds:.0f} s" if fault.kills == "machine" else f"{seconds:.0f} s"
+    no_lease = "A fleet without a lease has the visibility timeout instead.\n\n" if fault.kills else ""
     return (
         f"{fault.action[0].upper()}{fault.action[1:]}.\n\n"
         "The drill sends a steady load of numbered tasks, which are this project's own; no task of yours is sent. It reports how "
         "many tasks were lost or run twice, how long it took until every affected worker had started a task again, and what "
         "restarted.\n\n"
         f"Exit code: 0; 1 if a task was lost, or a worker was not back within {within} of the fault's end; 2 if the drill itself "
-        "was cut off.\n\n"
+        f"was cut off.\n\n{no_lease}"
         f"Example: fleet drill {fault.name} inventory/lab.py --json"
     )
 

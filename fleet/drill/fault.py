@@ -75,13 +75,16 @@ def run(fault: Fault, context: DrillContext, placement: Placement, before: float
     producer.stop()
     say(f"waiting for what was sent (at most {patience:.0f} s without any news) …")
     producer.wait_until_finished(patience)
+    entries = producer.entries()
     return FaultOutcome(
         fault=fault,
         at=at,
         seconds=ended - began,
         recovery=seconds,
+        begun_again=recovery.seconds_until_all_begun_again(entries, began),
         restarted=tuple(sorted(str(worker) for worker, pid in processes_now.items() if processes.get(worker) != pid)),
         parked=parked,
+        lease=context.plan.lease,
         visibility_timeout=context.plan.visibility_timeout,
-        account=ledger.account(producer.sent, producer.entries()),
+        account=ledger.account(producer.sent, entries),
     )

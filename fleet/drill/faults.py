@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 UNIT = "fleet-drill"
 """The transient unit of a fault that lasts."""
@@ -31,7 +32,7 @@ class Fault:
     """One fault. action: what the drill does, in the imperative. at: what is affected. command: None if the drill itself acts.
 
     lasts: seconds; 0 if it is over at once. pools: those for which it means something; () for all.
-    kills: whether a worker dies of it. It has to start then, and its tasks come back after the visibility timeout and no sooner.
+    kills: what dies of it, with the tasks that it held: a worker, which systemd starts again at once, or its machine.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Fault:
     command: Callable[[Target], str] | None
     lasts: int = 0
     pools: tuple[str, ...] = ()
-    kills: bool = False
+    kills: Literal["worker", "machine"] | None = None
 
 
 def _main(target: Target) -> str:
@@ -92,12 +93,12 @@ FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
         Fault("kill-child", "kill the processes that run a worker's tasks (SIGKILL)", "unit", _kill_child, pools=("prefork",)),
-        Fault("kill-worker", "kill a worker and all its processes (SIGKILL)", "unit", _kill_worker, kills=True),
+        Fault("kill-worker", "kill a worker and all its processes (SIGKILL)", "unit", _kill_worker, kills="worker"),
         Fault("oom", "send a task that takes more memory than its worker may have", "unit", None, pools=("prefork",)),
         Fault("broker-restart", "restart Redis", "broker", _broker_restart),
         Fault("partition", f"cut the network between a worker and the broker for {LASTS} s", "host", _partition, lasts=LASTS),
         Fault("disk-full", f"fill the disk of a worker's machine for {LASTS} s", "host", _disk_full, lasts=LASTS),
-        Fault("reboot", "reset a machine with workers, without a warning", "host", None, kills=True),
-        Fault("stall", "stop a worker's process, which its watchdog has to notice", "unit", _stall, kills=True),
+        Fault("reboot", "reset a machine with workers, without a warning", "host", None, kills="machine"),
+        Fault("stall", "stop a worker's process, which its watchdog has to notice", "unit", _stall, kills="worker"),
     )
 }

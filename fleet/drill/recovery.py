@@ -40,6 +40,18 @@ def seconds_until_all_started(entries: Iterable[Entry], nodes: Iterable[str], si
     return max(first[node] for node in names) - since if names <= set(first) else None
 
 
+def seconds_until_all_begun_again(entries: Iterable[Entry], since: float) -> float | None:
+    """Seconds from `since` until the last of the tasks that ran then and began again had done so; None if none began again."""
+    running: set[int] = set()
+    again: dict[int, float] = {}
+    for number, event, at, _ in sorted(entries, key=lambda entry: entry[2]):
+        if at < since:
+            running.add(number) if event == "start" else running.discard(number)
+        elif event == "start" and number in running:
+            again.setdefault(number, at)
+    return max(again.values()) - since if again else None
+
+
 def wait_until_busy(context: DrillContext, worker: RunningWorker) -> None:
     """Wait until the worker runs a long task of the drill, but not for ever: a fault of an idle worker shows little."""
     deadline = time.monotonic() + BUSY_PATIENCE

@@ -28,13 +28,14 @@ def _counts(account: Mapping[str, Any]) -> list[str]:
 def show_fault(account: Mapping[str, Any], console: Console) -> None:
     """Print the account of a fault, in lines."""
     back = "never" if account["back_s"] is None else f"after {account['back_s']:g} s"
-    timeout = account["visibility_timeout_s"]
+    again = account["begun_again_s"]
     tasks = f"{account['sent']} sent, {account['finished']} finished, {account['lost']} lost, {account['run_twice']} run twice"
     rows = {
         "tasks": tasks,
         "fault": f"{account['drill']} at {account['at']}, {account['fault_s']:g} s",
-        "back at work": f"{back} (at most {account['back_within_s']:g} s); longest wait of a task {account['longest_wait_s']:g} s"
-        + (f" (visibility timeout {timeout} s)" if timeout else ""),
+        "back at work": f"{back} (at most {account['back_within_s']:g} s, {_basis(account)}); "
+        f"longest wait of a task {account['longest_wait_s']:g} s",
+        "begun again": "no task" if again is None else f"the last of the tasks that it interrupted, {again:g} s after the fault",
         "restarted": ", ".join(account["restarted"]) or "nothing",
         **({"parked": f"{account['parked']} task"} if account["parked"] else {}),
         "expected": account["went_wrong"] or ("no: tasks were lost" if account["lost"] else "yes"),
@@ -43,3 +44,11 @@ def show_fault(account: Mapping[str, Any], console: Console) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
+
+
+def _basis(account: Mapping[str, Any]) -> str:
+    """What decides when the tasks of a dead worker come back."""
+    if account["lease_s"] is not None:
+        return f"lease {account['lease_s']} s"
+    timeout = account["visibility_timeout_s"]
+    return "no lease, visibility timeout " + ("as the app sets it" if timeout is None else f"{timeout} s")

@@ -5,8 +5,6 @@ batch_worker = {
     "memory_per_slot": "100M",
     "stall_timeout": 40,
     "time_limit": 60,
-    "retry_delay": 5,
-    "longest_eta": 25,
     "settle": 2,
     "canary_settle": 5,
 }

@@ -35,6 +35,7 @@ def test_a_drill_on_other_machines_asks_first(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_help_of_a_fault_says_how_long_its_workers_may_take() -> None:
-    for name, limit in (("kill-child", "15 s of the fault's end"), ("reboot", "the visibility timeout of the fault's end")):
+    limits = {"kill-child": "15 s of the", "kill-worker": "45 s of the", "reboot": "the lease and 15 s of the"}
+    for name, limit in limits.items():
         text = " ".join(CliRunner().invoke(app, ["drill", name, "--help"]).output.split())
         assert f"not back within {limit}" in text

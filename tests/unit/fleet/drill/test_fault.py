@@ -14,7 +14,7 @@ from fleet.drill.fault import affected_by, choose_placement, place_name
 from fleet.drill.faults import FAULTS
 from fleet.drill.ledger import Account, Entry, Sent
 from fleet.drill.outcome import FaultOutcome
-from fleet.drill.recovery import running_tasks, seconds_until_all_started
+from fleet.drill.recovery import running_tasks, seconds_until_all_begun_again, seconds_until_all_started
 from tests.unit.fleet_support import fleet_of, make_app, plan_of
 
 WEB, BATCH, BATCH_2 = (
@@ -91,9 +91,26 @@ def test_workers_are_back_when_each_has_started_a_task() -> None:
     assert seconds_until_all_started(entries, nodes, since=13.0) is None
 
 
-def outcome(name: str, recovery: float | None, parked: bool | None = None) -> FaultOutcome:
+def test_when_the_tasks_that_a_fault_interrupted_had_begun_again() -> None:
+    entries: list[Entry] = [
+        (1, "start", 1.0, BATCH.node),
+        (1, "end", 2.0, BATCH.node),
+        (2, "start", 3.0, BATCH.node),
+        (3, "start", 3.0, BATCH.node),
+        (3, "end", 12.0, BATCH.node),
+        (4, "start", 4.0, BATCH.node),
+        (4, "start", 15.5, BATCH.node),
+        (5, "start", 16.0, WEB.node),
+        (2, "start", 18.0, WEB.node),
+    ]
+    assert seconds_until_all_begun_again(entries, since=10.0) == 8.0
+    assert seconds_until_all_begun_again(entries[:5], since=10.0) is None
+
+
+def outcome(name: str, recovery: float | None, parked: bool | None = None, lease: int | None = 60) -> FaultOutcome:
     account = Account(120, 120, (), (7,), {"batch": 2.5})
-    return FaultOutcome(FAULTS[name], str(BATCH), 30.02, recovery, ("batch1:celery-batch@1.service",), parked, 150, account)
+    restarted = ("batch1:celery-batch@1.service",)
+    return FaultOutcome(FAULTS[name], str(BATCH), 30.02, recovery, 31.04, restarted, parked, lease, 150, account)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +118,13 @@ def outcome(name: str, recovery: float | None, parked: bool | None = None) -> Fa
     [
         (outcome("kill-child", 4.2), []),
         (outcome("kill-child", 15.1), ["not every worker was back within 15 s"]),
-        (outcome("kill-worker", 15.1), []),
-        (outcome("kill-worker", None), ["not every worker was back within 150 s"]),
+        (outcome("kill-worker", 44.9), []),
+        (outcome("kill-worker", None), ["not every worker was back within 45 s"]),
+        (outcome("stall", 45.1), ["not every worker was back within 45 s"]),
+        (outcome("reboot", 74.9), []),
+        (outcome("reboot", 75.1), ["not every worker was back within 75 s"]),
+        (outcome("kill-worker", 75.1, lease=None), []),
+        (outcome("reboot", 150.1, lease=None), ["not every worker was back within 150 s"]),
         (outcome("oom", 4.2, parked=True), []),
         (outcome("oom", 4.2, parked=False), ["the task was not parked"]),
     ],
@@ -116,9 +138,10 @@ def test_the_outcome_as_json() -> None:
         "drill": "oom",
         "at": "batch1:celery-batch@1.service",
         **{"sent": 120, "finished": 120, "lost": 0, "run_twice": 1, "longest_wait": {"batch": 2.5}, "longest_wait_s": 2.5},
-        **{"fault_s": 30.0, "back_s": 4.2, "back_within_s": 15.0},
+        **{"fault_s": 30.0, "back_s": 4.2, "back_within_s": 15.0, "begun_again_s": 31.0},
         "restarted": ["batch1:celery-batch@1.service"],
         "parked": 1,
+        "lease_s": 60,
         "visibility_timeout_s": 150,
         "went_wrong": None,
     }
@@ -133,8 +156,10 @@ def test_the_account_of_a_fault_is_printed() -> None:
             "fault_s": 30.0,
             "back_s": 4.2,
             "back_within_s": 15.0,
+            "begun_again_s": 9.5,
             "restarted": [],
             "parked": 1,
+            "lease_s": 60,
             "visibility_timeout_s": 150,
             "went_wrong": None,
         },
@@ -143,9 +168,12 @@ def test_the_account_of_a_fault_is_printed() -> None:
     report.show_fault(account, Console(file=out, width=200))
     text = out.getvalue()
     assert "120 sent, 120 finished, 0 lost, 1 run twice" in text
-    assert "after 4.2 s (at most 15 s); longest wait of a task 2.5 s (visibility timeout 150 s)" in text
+    assert "after 4.2 s (at most 15 s, lease 60 s); longest wait of a task 2.5 s" in text
+    assert "begun again   the last of the tasks that it interrupted, 9.5 s after the fault" in text
     assert "restarted     nothing" in text
     assert "expected      yes" in text
-    report.show_fault({**account, "back_s": None, "went_wrong": "not every worker was back"}, Console(file=out, width=200))
-    assert "never (at most 15 s); longest" in out.getvalue()
+    changed = {"back_s": None, "begun_again_s": None, "lease_s": None, "went_wrong": "not every worker was back"}
+    report.show_fault({**account, **changed}, Console(file=out, width=200))
+    assert "never (at most 15 s, no lease, visibility timeout 150 s); longest" in out.getvalue()
+    assert "begun again   no task" in out.getvalue()
     assert "expected      not every worker was back" in out.getvalue()
