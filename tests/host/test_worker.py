@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from celery import Celery
 
 from fleet.plan import process
@@ -101,3 +102,18 @@ def test_worker_has_the_settings_of_the_plan(celery_app: Celery, instance: Insta
     assert expected["settings"].items() <= actual.items()
     if plan.visibility_timeout is not None:  # else the app's own setting applies
         assert actual["visibility_timeout"] == plan.visibility_timeout
+
+
+def test_worker_renews_its_lease(celery_app: Celery, instance: Instance, node_name: Any, plan: Plan) -> None:
+    if plan.lease is None:
+        pytest.skip("the fleet has no lease")
+    name = node_name(instance)
+    conf = celery_app.control.inspect(destination=[name], timeout=15, limit=1).conf()[name]
+    prefix = conf.get("broker_transport_options", {}).get("global_keyprefix", "")
+    with celery_app.connection_for_read() as connection:
+        redis = connection.default_channel.client
+        renewed = redis.zrange(f"{prefix}fleet.workers", 0, -1, withscores=True)
+        now = redis.time()[0]
+    latest = max((at for holder, at in renewed if holder.decode().startswith(f"{name}|")), default=None)
+    assert latest is not None, "it has no lease; fleet lint says why (unmended-defect, untried-version)"
+    assert now - latest < plan.lease
