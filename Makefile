@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help install demo test check unit long render online slow vagrant-test vagrant-changed lab-down docs format
+.PHONY: help install demo test check unit long matrix matrix-old render online slow vagrant-test vagrant-changed lab-down docs format
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -28,6 +28,12 @@ unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-s
 
 long: install  ## More unit tests, with more workers and waits (a minute)
 	@$(BIN)/pytest -q -n 8 --dist worksteal -m "long and not slow" tests/unit
+
+matrix: install  ## Every promise of delivery with every Celery from 5.3 on and every pool (half an hour)
+	@scripts/matrix
+
+matrix-old: install  ## The matrix of one old Celery, with prefork and gevent (two minutes)
+	@scripts/matrix --only 5.5 --pool prefork --pool gevent -n 4
 
 render: install  ## Tests of the files that a deploy writes, on fake machines (seconds)
 	@$(BIN)/pytest -q -n 4 tests/render

@@ -12,3 +12,7 @@ for name in uv gevent eventlet; do
     echo "$name" | compile - -o "requirements/$name.txt" "$@"
 done
 compile examples/shop/requirements.in -o examples/shop/requirements.txt "$@"
+# What the matrix tries (make matrix). The .in files name the versions of Celery, kombu and redis-py, and move by hand.
+for file in requirements/matrix/*.in; do
+    compile "$file" -o "${file%.in}.txt" "$@"
+done

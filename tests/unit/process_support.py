@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ from fleet_node.step.snapshot import UNIT_FOLDER
 from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
 
 ROOT = Path(__file__).parents[2]
+START_PATIENCE = 60  # seconds until a worker is ready; a unit of systemd has 120
 APP = """
 import os
 from celery import Celery
@@ -44,6 +46,7 @@ class Machine:
     concurrency: int = 4
     prefetch: int = 1
     flags: str = ""
+    python: str = sys.executable  # of its workers, drains and gates: the app's own
     more: dict[str, str] = field(default_factory=dict)  # environment of its workers
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
@@ -68,7 +71,7 @@ class Machine:
 
     def unit(self, number: int | str, release: Path, revision: str, queues: Iterable[str]) -> str:
         """The text of a worker's unit, with the lines that bring() and stop() read."""
-        python, node = shlex.quote(sys.executable), f"web-worker-{number}@test"
+        python, node = shlex.quote(self.python), f"web-worker-{number}@test"
         pool = f"-P {self.pool} -c {self.concurrency} --prefetch-multiplier={self.prefetch} {self.flags}"
         return (
             f"Environment=PYTHONPATH={release}:{ROOT} FLEET_REVISION={revision} FLEET_RELEASE={release.name}\n"
@@ -113,7 +116,7 @@ class Machine:
             "units": requests,
             "gates": {
                 "web": {
-                    "command": [sys.executable, "-m", "fleet_node.gate"],
+                    "command": [self.python, "-m", "fleet_node.gate"],
                     "user": "",
                     "folder": str(self.root),
                     "base": self.environment | {"PYTHONPATH": f"{release}:{ROOT}"},
@@ -182,13 +185,17 @@ class Machine:
             started = subprocess.Popen(
                 shlex.split(lines["ExecStart"]), env=environment, cwd=self.root, stdout=journal, stderr=subprocess.STDOUT
             )
-            while started.poll() is None:
+            self.running[unit] = started  # ended by end() if the test is interrupted now
+            deadline = time.monotonic() + START_PATIENCE
+            while started.poll() is None and time.monotonic() < deadline:
                 try:
                     if systemd.recv(1000).startswith(b"READY=1"):
-                        self.running[unit] = started
                         return True
                 except TimeoutError:
                     continue
+        started.kill()
+        started.wait()
+        del self.running[unit]
         return False
 
     def stop(self, units: Iterable[str]) -> None:
