@@ -20,6 +20,7 @@ from fleet_node.patches import (
     parking,
     reconnect,
     reliable_fetch,
+    running_jobs,
 )
 from fleet_node.patches.versions import Versions
 
@@ -59,6 +60,7 @@ PATCHES: tuple[Patch, ...] = (
     parking,
     reconnect,
     reliable_fetch,
+    running_jobs,
 )
 
 

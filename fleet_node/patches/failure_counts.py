@@ -35,7 +35,8 @@ def apply(worker: Any) -> None:
     on_failure, on_timeout = Request.on_failure, Request.on_timeout
 
     def failed(self: Any, exc_info: Any, *args: Any, **more: Any) -> Any:
-        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        raised = exc_info.exception  # wrapped, unless it comes from another process; and a Retry has an `exc` of its own
+        error = raised if isinstance(raised, Retry) else getattr(raised, "exc", raised)
         if self.name != PROBE_TASK:
             # A task that is tried again because of an exception has failed; a task that asks for a retry without one has not.
             postponed = isinstance(error, (Ignore, Reject)) or (isinstance(error, Retry) and not error.exc)

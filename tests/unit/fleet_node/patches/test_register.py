@@ -34,7 +34,8 @@ def test_a_patch_has_a_test(patch: Patch) -> None:
 @EACH
 def test_a_patch_supports_only_what_is_affected(patch: Patch) -> None:
     assert patch.SUPPORTED.within(patch.AFFECTED)
-    assert patch.SUPPORTED.include(celery.__version__, kombu.__version__)  # else its test tests nothing
+    # Else its test tests nothing, unless it runs with other versions.
+    assert patch.SUPPORTED.include(celery.__version__, kombu.__version__) or patch.TEST.startswith("tests/matrix/")
 
 
 @EACH
