@@ -14,12 +14,10 @@ from typing import Any, Protocol
 
 from fleet_node.patches import (
     broker_outage,
+    delivery,
     failure_counts,
-    green_fetch,
-    green_restore,
     parking,
     reconnect,
-    reliable_fetch,
     running_jobs,
 )
 from fleet_node.patches.versions import Versions
@@ -54,12 +52,10 @@ class Patch(Protocol):
 
 PATCHES: tuple[Patch, ...] = (
     broker_outage,
+    delivery,
     failure_counts,
-    green_fetch,
-    green_restore,
     parking,
     reconnect,
-    reliable_fetch,
     running_jobs,
 )
 

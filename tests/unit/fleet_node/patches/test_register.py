@@ -49,7 +49,7 @@ def test_names_are_unique_and_every_module_is_in_the_register() -> None:
     assert len({patch.NAME for patch in PATCHES}) == len(PATCHES)
     modules = {path.stem for path in (FLEET_NODE / "patches").glob("*.py")}
     registered = {str(getattr(patch, "__name__", "")).rpartition(".")[2] for patch in PATCHES}
-    assert modules - registered == {"__init__", "versions", "wakeup"}
+    assert modules - registered == {"__init__", "versions"}
 
 
 def _patched(path: Path) -> list[str]:

@@ -1,0 +1,120 @@
+"""The listener of the fleet: rings the bell of a queue when a message comes into it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from redis import Redis
+
+from fleet_node.delivery.clients import database_of
+from fleet_node.delivery.holdings import Holdings, uptime
+
+LOOK_EVERY, LOOK_EVERY_ALONE = 1.0, 0.1
+"""Seconds between two looks which queues are not empty: if Redis notifies, and if it does not."""
+BEAT_EVERY = 1.0
+"""Seconds between two signs that the listener is there."""
+ENDS_AFTER = 3.0
+"""Seconds after which the listener's place is free if it says nothing."""
+FORGOTTEN = 3600.0
+"""Seconds after which a list that no worker has spoken of is left out. Workers say every ten minutes what they consume."""
+NOBODY_WAITS = 0.005
+"""Seconds for which a bell is left alone whose token is still there: nobody waits for it."""
+BUSY, BUSY_FOR = 300, 2.0
+"""Messages a second that come into a list from which on it is not listened to but rung by the clock, and for how many seconds."""
+PUSHED = ("lpush", "rpush")
+
+
+class Bells:
+    """Of the one worker that is the listener."""
+
+    def __init__(self, client: Redis, events: Any, holdings: Holdings) -> None:
+        self._client, self._events, self._holdings = client, events, holdings
+        self._prefix = f"__keyspace@{database_of(client)}__:"
+        self._queue_of: dict[str, str] = {}
+        self._attempt = f"{holdings.keys.listener}.try"
+        self._works = False
+        self._reread, self._look_at, self._beat_at = True, uptime(), uptime()
+        self._left_alone_until: dict[str, float] = {}
+        self._again: set[str] = set()
+        self._count: Counter[str] = Counter()
+        self._counted_at = uptime()
+        self._busy_until: dict[str, float] = {}
+
+    def lists_changed(self) -> None:
+        """A worker consumes other queues than before."""
+        self._reread = True
+
+    def heard(self, channel: str, event: str) -> None:
+        """Redis says that something has happened to a list."""
+        name = channel.removeprefix(self._prefix)
+        if event not in PUSHED:
+            return
+        if name == self._attempt:
+            self._works = True
+        elif queue := self._queue_of.get(name):
+            self._count[name] += 1
+            self._ring(queue)
+
+    def do(self) -> float:
+        """What is due now. Returns the seconds until something is due again."""
+        now = uptime()
+        if self._reread:
+            self._read(now)
+        if now >= self._beat_at:
+            self._beat(now)
+        if now >= self._look_at:
+            self._look(now)
+        for queue in tuple(self._again):
+            if now >= self._left_alone_until.get(queue, 0):
+                self._again.discard(queue)
+                self._ring(queue)
+        due = min(self._beat_at, self._look_at, *(self._left_alone_until[queue] for queue in self._again))
+        return max(0.001, due - uptime())
+
+    def _ring(self, queue: str) -> None:
+        now = uptime()
+        if now < self._left_alone_until.get(queue, 0):
+            self._again.add(queue)
+        elif not self._client.zadd(self._holdings.keys.bell(queue), {"token": 1}):
+            self._left_alone_until[queue] = now + NOBODY_WAITS
+
+    def _read(self, now: float) -> None:
+        """Learn which lists there are, and listen to them."""
+        self._reread = False
+        keys = self._holdings.keys
+        entries: Any = self._client.zrangebyscore(keys.lists, self._holdings.now() - FORGOTTEN, "+inf")
+        lists = {name: queue for queue, name in map(json.loads, entries)}
+        if gone := self._queue_of.keys() - lists.keys():
+            self._events.unsubscribe(*(self._prefix + name for name in gone))
+        new = lists.keys() - self._queue_of.keys()
+        self._queue_of = lists
+        self._events.subscribe(*(self._prefix + name for name in (*new, self._attempt)))
+        self._works = False
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.lpush(self._attempt, 1)
+            pipeline.delete(self._attempt)
+            pipeline.execute()
+        self._look_at = now  # what came before Redis notified
+
+    def _beat(self, now: float) -> None:
+        keys = self._holdings.keys
+        self._beat_at = now + BEAT_EVERY
+        queues = sorted(set(self._queue_of.values()))
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.set(keys.listener, self._holdings.holder, px=int(ENDS_AFTER * 1000))
+            sign = {"listener": self._holdings.holder, "queues": queues}
+            pipeline.publish(keys.channel(database_of(self._client)), json.dumps(sign))
+            pipeline.execute()
+
+    def _look(self, now: float) -> None:
+        """Ring for queues that are not empty, whoever was or was not woken."""
+        self._look_at = now + (LOOK_EVERY if self._works else LOOK_EVERY_ALONE)
+        lists = tuple(self._queue_of)
+        with self._client.pipeline(transaction=False) as pipeline:
+            for name in lists:
+                pipeline.exists(name)
+            not_empty = {self._queue_of[name] for name, there in zip(lists, pipeline.execute(), strict=True) if there}
+        for queue in not_empty:
+            self._ring(queue)

@@ -1,0 +1,240 @@
+"""One worker's delivery: what its channel, its lease, and the tasks that end have in common."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import weakref
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from celery.bootsteps import CLOSE, TERMINATE
+from redis import Redis, RedisError
+
+from fleet_node.delivery import sweep
+from fleet_node.delivery.clients import client_of
+from fleet_node.delivery.holdings import Holdings, uptime
+from fleet_node.delivery.keys import Keys
+from fleet_node.delivery.lease import Lease
+from fleet_node.delivery.scripts import FETCH
+from fleet_node.delivery.transport import Wake
+from fleet_node.delivery.wakeup import Wakeup
+
+_log = logging.getLogger("celery.worker.fleet")
+
+
+class Delivery:
+    """Of one worker (a celery WorkController), from its first connection to its end. lease: in seconds; None if there is none."""
+
+    def __init__(self, worker: Any, lease: float | None) -> None:
+        self.worker = worker
+        self.lease = lease
+        self.holdings = Holdings(worker.hostname, lease, Keys())
+        self.wakeup = Wakeup(self.holdings)
+        self.fetch = ""
+        self._client: Redis | None = None
+        self.dropped: set[str] = set()
+        """Delivery tags of messages that others have been given and that have not begun here."""
+        self._requests: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self._pipe: Wake | None = None
+        self._lock = threading.Lock()
+        self._keeper: Lease | None = None
+
+    @property
+    def client(self) -> Redis:
+        """A client of the broker, for the main loop and for threads in which tasks end."""
+        if self._client is None:
+            raise ConnectionError("the worker has not been connected yet")
+        return self._client
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether the worker has been connected, and the broker runs scripts."""
+        return self._client is not None and bool(self.fetch)
+
+    def enter(self, channel: Any) -> None:
+        """The worker is connected. Raises redis.ResponseError if the broker does not let it run scripts."""
+        self._client = client_of(channel)
+        self.load()
+        keys = Keys(channel.global_keyprefix, channel.unacked_key, channel.unacked_index_key)
+        self.holdings.keys = keys
+        seconds, microseconds = self.client.time()
+        self.holdings.set_clock(seconds + microseconds / 1e6)
+        self._sort_out()
+        for holder in sweep.claim(self.client, keys, 0, sweep.predecessors(self._holders(), self.holdings.node)):
+            if number := sweep.give_back_all(self.client, keys, holder):
+                _log.warning("%s messages that an earlier process of this worker held go back to their queues", number)
+        self.client.zadd(keys.workers, {self.holdings.holder: self.holdings.now()})
+        self.holdings.renewed_at = uptime()
+        self.holdings.is_uncertain()
+        if self._keeper:
+            self._keeper.connect(channel)
+            self.wakeup.connect(client_of(channel), client_of(channel))
+
+    def ready(self, channel: Any) -> None:
+        """The pool has been forked, and a fork has no threads: start them."""
+        if self._keeper is None:
+            self._keeper = Lease(self.holdings)
+            self._keeper.connect(channel)
+            self.wakeup.connect(client_of(channel), client_of(channel))
+            self._keeper.start()
+            self.wakeup.start()
+
+    def load(self) -> None:
+        """Have Redis know the script."""
+        self.fetch = str(self.client.script_load(FETCH))
+
+    def leave(self) -> None:
+        """The worker ends: nothing of it stays."""
+        if self._keeper:
+            self._keeper.stop()
+            self.wakeup.stop()
+        self.holdings.write_log()
+        if self._client:
+            try:
+                self.give_back_all()
+                if not self.client.hlen(self.holdings.keys.held(self.holdings.holder)):
+                    self.client.zrem(self.holdings.keys.workers, self.holdings.holder)
+            except (RedisError, OSError) as error:
+                _log.warning("what this worker held goes back when its lease has ended: %s", error)
+
+    def received(self, request: Any) -> None:
+        """Celery has made a request of a message."""
+        self._requests[request._message.delivery_tag] = request
+
+    def may_take(self) -> bool:
+        """Whether the worker is sure of its lease. Raises ConnectionError if others have been given what it held: Celery then
+        forgets what has not begun, and connects again."""
+        if self.holdings.swept:
+            raise ConnectionError("the lease has ended: others have been given what this worker held")
+        return self.holdings.is_renewed()
+
+    def is_ending(self) -> bool:
+        """Whether the worker ends, and does not just connect again."""
+        return self.worker.blueprint.state in (CLOSE, TERMINATE) or self._consumer_state() in (CLOSE, TERMINATE)
+
+    def _consumer_state(self) -> Any:
+        consumer = self.worker.consumer
+        return consumer.blueprint.state if consumer else None
+
+    def acknowledges_elsewhere(self) -> bool:
+        """Whether tasks end in other threads than that of the main loop."""
+        from fleet_node.patches import pool_of
+
+        return pool_of(self.worker) not in ("prefork", "solo")
+
+    def open_pipe(self) -> Wake:
+        """What wakes the loop of a pool without an event loop."""
+        self._pipe = self._pipe or Wake()
+        return self._pipe
+
+    def end(self, tag: str) -> None:
+        """A message is to be acknowledged: with the next fetch, at once if there is none any more."""
+        self.holdings.end(tag)
+        if self.is_ending():
+            self.acknowledge()
+        elif self._pipe:
+            self._pipe.ring()
+
+    def acknowledge(self) -> None:
+        """Acknowledge all that has ended, on a connection beside the channel's. Raises what redis raises."""
+        keys = self.holdings.keys
+        with self._lock:
+            while tags := self.holdings.ended():
+                held = keys.held(self.holdings.holder)
+                arguments = (3, keys.unacked, keys.index, held, "0", "0", str(len(tags)), *tags)
+                try:
+                    late: Any = self.client.eval(FETCH, *arguments)  # type: ignore[arg-type]
+                except (RedisError, OSError):
+                    self.holdings.not_acknowledged(tags)
+                    raise
+                if late[0]:
+                    self.came_too_late(len(late[0]))
+
+    def came_too_late(self, number: int) -> None:
+        """Tasks ended here whose messages others have been given."""
+        _log.error("%s tasks ended here that others have been given meanwhile: they may run twice", number)
+
+    def give_back(self, tags: Iterable[str], command: str = "RPUSH") -> None:
+        """Give messages back to their queues. command: RPUSH, to be the next, or LPUSH. Raises what redis raises."""
+        tags = list(tags)
+        sweep.give_back(self.client, self.holdings.keys, self.holdings.holder, tags, command)
+        for tag in tags:
+            self.holdings.held.pop(tag, None)
+
+    def give_back_all(self) -> None:
+        """Acknowledge what has ended, and give back all the rest, in the order in which it came."""
+        self.acknowledge()
+        if self.holdings.held:
+            self.give_back(reversed(tuple(self.holdings.held)))
+
+    def look_for_orphans(self) -> None:
+        """Give back what is written down for this worker and never came here, if that may be. Nothing must be under way."""
+        if self._client and self.holdings.is_time_to_look():
+            written: Any = self.client.hkeys(self.holdings.keys.held(self.holdings.holder))
+            orphans = [tag for tag in written if not self.holdings.knows(tag)]
+            if orphans:
+                _log.warning("%s messages were taken and never came: they go back to their queues", len(orphans))
+                sweep.give_back(self.client, self.holdings.keys, self.holdings.holder, orphans)
+
+    def write_down(self, tag: str, name: str, content: str) -> None:
+        """Write a message down that the script could not. name: of its list. content: [message, exchange, routing key]."""
+        keys, now = self.holdings.keys, self.holdings.now()
+        with self.client.pipeline() as pipeline:
+            pipeline.hset(keys.unacked, tag, content)
+            pipeline.zadd(keys.index, {tag: now})
+            pipeline.hset(keys.held(self.holdings.holder), tag, f"{now:.6f} {name}")
+            pipeline.execute()
+        self.holdings.hold(tag)
+
+    def put_aside(self, tag: str | None, content: bytes) -> None:
+        """A message that cannot be read: no worker ever can."""
+        self.client.rpush(self.holdings.keys.unreadable, content)
+        _log.critical("a message is no JSON, and put into %s: %.200r", self.holdings.keys.unreadable, content)
+        if tag is not None:
+            self.end(tag)
+
+    @lru_cache(maxsize=1000)  # noqa: B019 - a worker has one
+    def routing(self, queue: str) -> str:
+        """The end of what is written down of a message: by the default exchange to its queue."""
+        return f', "", {json.dumps(queue)}]'
+
+    def _holders(self) -> list[str]:
+        holders: Any = self.client.zrange(self.holdings.keys.workers, 0, -1)
+        return list(holders)
+
+    def _sort_out(self) -> None:
+        """After a lost connection: what Celery has forgotten goes back to its queues, what it has begun goes on.
+
+        If others have been given all of it, what has not begun must not begin.
+        """
+        unbegun = [tag for tag in tuple(self.holdings.held) if not self._has_begun(tag)]
+        if self.holdings.swept:
+            _log.error(
+                "%s tasks go on that others have been given, %s others are left to them",
+                len(self.holdings.held) - len(unbegun),
+                len(unbegun),
+            )
+            self.dropped.update(unbegun)
+            for tag in unbegun:
+                self.holdings.held.pop(tag, None)
+            self.holdings.begin_again()
+        elif unbegun:
+            self.give_back(reversed([tag for tag in unbegun if not self._will_begin(tag)]))
+
+    def _has_begun(self, tag: str) -> bool:
+        request = self._requests.get(tag)
+        return request is not None and request.time_start is not None
+
+    def _will_begin(self, tag: str) -> bool:
+        """Whether Celery begins it although it was connected anew: its timer holds it, or a pool that forgets nothing."""
+        request = self._requests.get(tag)
+        if request is None:
+            return False
+        if getattr(request, "_apply_result", None) is not None:
+            return getattr(self.worker.pool, "flush", None) is None
+        timer = self.worker.consumer.timer
+        queue = tuple(timer.schedule.queue) if timer else ()
+        return any(request in scheduled.entry.args and not scheduled.entry.canceled for scheduled in queue)

@@ -1,0 +1,135 @@
+"""What a worker holds, and what has ended: state of one worker process, in memory alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from time import CLOCK_BOOTTIME, clock_gettime
+
+from fleet_node.delivery.keys import Keys, holder_of
+
+ORPHANS_AFTER = (0, 15, 60, 180)
+"""Seconds after a lost connection at which a worker looks for messages that never came. What was sent over a network that was cut
+may arrive when it is mended."""
+MOST_ACKS = 500
+"""Acknowledgements in one script. Lua's `unpack` has a limit."""
+
+
+_log = logging.getLogger("celery.worker.fleet")
+
+
+class Holdings:
+    """Of one worker, over all of its connections to the broker. Threads of a pool may acknowledge.
+
+    node: its name among Celery's workers. lease: in seconds; None if there is none.
+    """
+
+    def __init__(self, node: str, lease: float | None, keys: Keys) -> None:
+        self.node, self.lease, self.keys = node, lease, keys
+        self.held: dict[str, bool] = {}
+        """Delivery tags of what is held and has not ended, in the order in which it was taken."""
+        self.holder = self._new_holder()
+        self.swept = False
+        """Whether others have been given what this worker held."""
+        self._look_at: list[float] = []
+        self.renewed_at = float("-inf")
+        """Seconds since the machine's start at which the lease was renewed."""
+        self._ended: deque[str] = deque()
+        self._remarks: deque[tuple[int, str]] = deque(maxlen=100)
+        self._offset = 0.0
+
+    def remark(self, level: int, text: str) -> None:
+        """Something for the log, from a thread of the system: in gevent and eventlet it must not wait for the log's lock."""
+        self._remarks.append((level, text))
+
+    def write_log(self) -> None:
+        """Write the remarks. For the worker's main loop."""
+        while self._remarks:
+            _log.log(*self._remarks.popleft())
+
+    def hold(self, tag: str) -> None:
+        """A message is written down for this worker."""
+        self.held[tag] = True
+
+    def end(self, tag: str) -> None:
+        """A message is to be acknowledged."""
+        self.held.pop(tag, None)
+        self._ended.append(tag)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is something to acknowledge."""
+        return bool(self._ended)
+
+    def ended(self) -> list[str]:
+        """Take the tags to acknowledge now."""
+        tags: list[str] = []
+        while len(tags) < MOST_ACKS:
+            try:
+                tags.append(self._ended.popleft())
+            except IndexError:
+                break
+        return tags
+
+    def knows(self, tag: str) -> bool:
+        """Whether a message is held, or is to be acknowledged."""
+        return tag in self.held or tag in self._ended
+
+    def not_acknowledged(self, tags: Iterable[str]) -> None:
+        """It is not known that Redis has these acknowledgements: they are sent again, which changes nothing if it has."""
+        self._ended.extendleft(tags)
+
+    def is_uncertain(self) -> None:
+        """Redis may have written messages down, or may do so soon, that never came here: a connection was lost."""
+        self._look_at = [uptime() + seconds for seconds in ORPHANS_AFTER]
+
+    def is_time_to_look(self) -> bool:
+        """Whether to look for such messages now."""
+        if not self._look_at or uptime() < self._look_at[0]:
+            return False
+        self._look_at.pop(0)
+        return True
+
+    def begin_again(self) -> None:
+        """Be another holder from now on: what the old one held belongs to others."""
+        self.holder, self.swept = self._new_holder(), False
+
+    def set_clock(self, redis_time: float) -> None:
+        """Redis says what time it is."""
+        self._offset = redis_time - uptime()
+
+    def now(self) -> float:
+        """Redis's time, in seconds since 1970. Clocks of machines differ, and only this one counts."""
+        return uptime() + self._offset
+
+    def is_renewed(self) -> bool:
+        """Whether the lease has not ended as far as this worker knows."""
+        return self.lease is None or uptime() - self.renewed_at < self.lease
+
+    def _new_holder(self) -> str:
+        return holder_of(self.node, boot_id(), os.getpid(), started(os.getpid()), uuid.uuid4().hex[:12])
+
+
+def uptime() -> float:
+    """Seconds since the machine's start, with those for which it was suspended."""
+    return clock_gettime(CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """What is another one each time that a machine starts."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "-"
+
+
+def started(pid: int) -> str:
+    """When a process started, in ticks since the machine's start; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

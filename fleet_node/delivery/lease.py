@@ -1,0 +1,142 @@
+"""A worker's lease: a thread says every few seconds that the worker has what it holds, and gives back what dead ones held."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+from redis import Redis
+
+from fleet_node.delivery import sweep
+from fleet_node.delivery.clients import client_of
+from fleet_node.delivery.holdings import Holdings, uptime
+from fleet_node.delivery.keys import node_of
+from fleet_node.delivery.native import Thread
+
+RENEWALS = 6
+"""How often a lease is renewed before it would end."""
+IDLE_RENEWALS = 3
+"""The same of a worker that holds nothing, and has nothing to lose."""
+JITTER = 2.0
+"""Seconds, at most, after the end of a lease at which a worker looks who is dead: so that not all look at once."""
+OTHERS_FIRST = 5.0
+"""Seconds, at least, that a worker has Redis before it looks who is dead: longer than the next attempt of the others."""
+OTHERS_EVERY = 60.0
+"""Seconds between two looks for what consumers held that are not the fleet's."""
+CLOCK_EVERY = 600.0
+"""Seconds between two questions what time it is."""
+RETRY = 1.0
+"""Seconds until the next attempt if Redis does not answer."""
+
+
+class Lease:
+    """Of one worker. With no lease, the thread only gives back what has been held for longer than the visibility timeout."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._client: Redis | None = None
+        self._lists: Callable[[Any, str, str], list[str]] = lambda *_: []
+        self._visibility = 3600.0
+        self._thread: Thread | None = None
+        self._renew_at = self._look_at = self._others_at = self._clock_at = uptime()
+        self._failing = False
+        self._wait_for_others()
+
+    def connect(self, channel: Any) -> None:
+        """The worker has a new connection. A thread that is at work uses a new client from its next step on."""
+        self._client = client_of(channel)
+        self._visibility = float(channel.visibility_timeout)
+
+        def lists(content: Any, exchange: str, routing_key: str) -> list[str]:
+            priority = channel._get_message_priority(content, reverse=False) if isinstance(content, dict) else 0
+            queues = channel._lookup(exchange, routing_key)
+            return [channel.global_keyprefix + channel._q_for_pri(queue, priority) for queue in queues]
+
+        self._lists = lists
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = Thread(self._step, self._close)
+
+    def stop(self) -> None:
+        """End the thread."""
+        if self._thread:
+            self._thread.stop()
+
+    def _close(self) -> None:
+        if self._client:
+            self._client.close()
+
+    def _step(self) -> float:
+        """What is due now. Returns the seconds until something is due again."""
+        try:
+            self._do(uptime())
+            self._failing = False
+        except Exception as error:  # Redis, or a channel that has just been closed
+            if not self._failing:
+                self._holdings.remark(logging.WARNING, f"the lease is not renewed: {error!r}")
+            self._failing = True
+            self._wait_for_others()
+            return RETRY
+        return max(0.05, min(self._renew_at, self._look_at, self._others_at) - uptime())
+
+    def _wait_for_others(self) -> None:
+        """Before a worker looks who is dead, those that have been without Redis for as long as it have renewed their leases."""
+        self._look_at = uptime() + max(OTHERS_FIRST, (self._holdings.lease or 0) / RENEWALS)
+
+    def _do(self, now: float) -> None:
+        lease, client = self._holdings.lease, self._client
+        if client is None:
+            return
+        if now >= self._clock_at:
+            seconds, microseconds = client.time()
+            self._holdings.set_clock(seconds + microseconds / 1e6)
+            self._clock_at = now + CLOCK_EVERY
+        if now >= self._renew_at:
+            self._renew_at = now + self._renew(client)
+        if now >= self._look_at:
+            self._look_at = now + (self._look(client, lease) if lease else 3600)
+        if now >= self._others_at:
+            self._others_at = now + min(OTHERS_EVERY, max(1.0, self._visibility / 4))
+            since = self._holdings.now() - self._visibility
+            if number := sweep.give_back_others(client, self._holdings.keys, since, self._lists):
+                text = (
+                    f"{number} messages go back to their queues: no consumer has said anything of them for {self._visibility:g} s"
+                )
+                self._holdings.remark(logging.WARNING, text)
+
+    def _renew(self, client: Redis) -> float:
+        """Say that the worker has what it holds. Returns the seconds until it has to say so again."""
+        holdings = self._holdings
+        if holdings.lease is None or holdings.swept:
+            return RETRY
+        begun, now, holder = uptime(), holdings.now(), holdings.holder
+        tags = tuple(holdings.held)
+        with client.pipeline(transaction=False) as pipeline:
+            pipeline.zadd(holdings.keys.workers, {holder: now}, xx=True, ch=True)
+            if tags:
+                pipeline.zadd(holdings.keys.index, dict.fromkeys(tags, now), xx=True)
+            renewed = pipeline.execute()[0]
+        if renewed:
+            holdings.renewed_at = begun
+        elif holder == holdings.holder:
+            text = f"the lease has ended: this worker said nothing for {holdings.lease:g} s, and others are given what it held"
+            holdings.remark(logging.CRITICAL, text)
+            holdings.swept = True
+        return holdings.lease / (RENEWALS if tags else IDLE_RENEWALS)
+
+    def _look(self, client: Redis, lease: float) -> float:
+        """Give back what dead workers held. Returns the seconds until the next lease may end."""
+        keys = self._holdings.keys
+        oldest = sweep.pairs(client.zrange(keys.workers, 0, 0, withscores=True))
+        unfinished = client.zcard(keys.swept)
+        if unfinished or (oldest and oldest[0][1] < self._holdings.now() - lease):
+            for holder in sweep.claim(client, keys, lease):
+                number = sweep.give_back_all(client, keys, holder)
+                text = f"{node_of(holder)} is gone: {number} messages that it held go back to their queues"
+                self._holdings.remark(logging.WARNING, text)
+            oldest = sweep.pairs(client.zrange(keys.workers, 0, 0, withscores=True))
+        due = oldest[0][1] + lease - self._holdings.now() if oldest else lease
+        return min(max(0.0, due) + random.uniform(0, min(JITTER, lease / 10)), lease / IDLE_RENEWALS)  # noqa: S311

@@ -1,0 +1,123 @@
+"""Lua scripts: what Redis does in one step."""
+
+FETCH = """
+local late, acks = {}, tonumber(ARGV[3])
+if acks > 0 then
+  local own = {}
+  for number = 1, acks do
+    local tag = ARGV[3 + number]
+    if redis.call('HDEL', KEYS[3], tag) == 1 then own[#own + 1] = tag else late[#late + 1] = tag end
+  end
+  if #own > 0 then
+    redis.call('ZREM', KEYS[2], unpack(own))
+    redis.call('HDEL', KEYS[1], unpack(own))
+  end
+end
+local room = tonumber(ARGV[2])
+if room == 0 then return {late, 0} end
+local answer, values, scores, held, lists = {late, 1}, {}, {}, {}, {}
+for number = 4, #KEYS do
+  lists[#lists + 1] = KEYS[number]
+  if room > 0 then
+    local messages = redis.call('LRANGE', KEYS[number], -room, -1)
+    if #messages > 0 then
+      redis.call('LTRIM', KEYS[number], 0, -1 - #messages)
+      room = room - #messages
+      for index = #messages, 1, -1 do
+        local message = messages[index]
+        local tag = string.match(string.sub(message, -200), '"delivery_tag"%s*:%s*"([^"\\\\]+)"%s*}%s*}$')
+        if tag then
+          values[#values + 1] = tag
+          values[#values + 1] = '[' .. message .. ARGV[acks + number]
+          scores[#scores + 1] = ARGV[1]
+          scores[#scores + 1] = tag
+          held[#held + 1] = tag
+          held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + #held / 2000000) .. ' ' .. KEYS[number]
+        end
+        answer[#answer + 1] = number - 4
+        answer[#answer + 1] = tag or false
+        answer[#answer + 1] = message
+      end
+    end
+  end
+end
+if #values > 0 then
+  redis.call('HSET', KEYS[1], unpack(values))
+  redis.call('ZADD', KEYS[2], unpack(scores))
+  redis.call('HSET', KEYS[3], unpack(held))
+end
+if room == 0 and redis.call('EXISTS', unpack(lists)) > 0 then answer[2] = 0 end
+return answer
+"""
+"""Acknowledges what has ended, and takes the next messages: moves them from their lists to the unacknowledged ones.
+
+A message is acknowledged only if this holder still has it. A message is written down as kombu does (QoS.append), but for the
+routing: by the queue that it came from, so that kombu, too, gives it back there. The delivery tag is the last of a message that
+kombu has sent; of other messages the script does not know it, and the worker writes them down. The first write takes messages off
+their lists: a Redis that is full refuses a script at its first write that needs memory, and this one needs none.
+
+KEYS: unacked, unacked_index, held, the lists in their order.
+ARGV: Redis's time, most messages to take, number of acknowledgements, their tags, for each list the end of what is written down.
+Returns: the tags that are not this holder's, whether the lists are empty now (1) or not known to be (0), and for each message the
+number of its list, the tag that it is written down with (nil if it is not), and the message.
+"""
+
+CLAIM = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local dead = {}
+local function claim(holder)
+  redis.call('ZREM', KEYS[1], holder)
+  redis.call('ZADD', KEYS[2], now, holder)
+  dead[#dead + 1] = holder
+end
+for number = 3, #ARGV do
+  if redis.call('ZSCORE', KEYS[1], ARGV[number]) then claim(ARGV[number]) end
+end
+local lease = tonumber(ARGV[1])
+if lease > 0 then
+  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - lease))) do claim(holder) end
+end
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - tonumber(ARGV[2]))) do
+  redis.call('ZADD', KEYS[2], now, holder)
+  dead[#dead + 1] = holder
+end
+return dead
+"""
+"""Takes their lease from holders: from those that are named, and from those that have not renewed it.
+
+KEYS: workers, swept; ARGV: the lease in seconds (0: only those that are named), seconds after which a sweep that was cut off is
+begun again, holders. Returns the holders whose messages are to be given back.
+"""
+
+GIVE_BACK = """
+local done = 0
+for number = 2, #ARGV, 3 do
+  if redis.call('HDEL', KEYS[3], ARGV[number]) == 1 then
+    if redis.call('HDEL', KEYS[1], ARGV[number]) == 1 and ARGV[number + 2] ~= '' then
+      redis.call(ARGV[1], ARGV[number + 1], ARGV[number + 2])
+      done = done + 1
+    end
+    redis.call('ZREM', KEYS[2], ARGV[number])
+  end
+end
+return done
+"""
+"""Puts messages of a holder back into their lists, each once, whoever else tries.
+
+KEYS: unacked, unacked_index, held; ARGV: RPUSH (to be the next) or LPUSH (to be the last), and for each message its tag, its list
+and the message. Returns how many.
+"""
+
+GIVE_BACK_OTHERS = """
+local score = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not score or tonumber(score) ~= tonumber(ARGV[2]) then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+for number = 4, #ARGV do redis.call('RPUSH', ARGV[number], ARGV[3]) end
+return 1
+"""
+"""Puts a message back that a consumer has which is no worker of the fleet, if it has not said anything since.
+
+KEYS: unacked, unacked_index; ARGV: its tag, its score, the message, its lists. Returns 1 if it did.
+"""

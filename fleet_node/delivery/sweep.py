@@ -1,0 +1,113 @@
+"""What dead workers held goes back to its queues."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kombu.utils import json as _json
+from redis import Redis
+
+from fleet_node.delivery.holdings import boot_id, started
+from fleet_node.delivery.keys import Keys, node_of, process_of
+from fleet_node.delivery.scripts import CLAIM, GIVE_BACK, GIVE_BACK_OTHERS
+
+json: Any = _json  # kombu has no types
+
+AGAIN_AFTER = 10
+"""Seconds after which a sweep that was cut off is begun again by somebody."""
+CHUNK = 100
+"""Messages that are read and put back at once."""
+
+_log = logging.getLogger("celery.worker.fleet")
+
+
+def predecessors(holders: Iterable[str], node: str) -> list[str]:
+    """Those of `holders` that are earlier processes of a node, and do not run any more."""
+    return [holder for holder in holders if node_of(holder) == node and not is_alive(holder)]
+
+
+def is_alive(holder: str) -> bool:
+    """Whether a holder is a process of this machine that runs."""
+    boot, pid, start = process_of(holder)
+    return boot == boot_id() and started(pid) == start
+
+
+def claim(client: Redis, keys: Keys, lease: float | None, holders: Iterable[str] = ()) -> list[str]:
+    """Take their lease from some holders, and from those that have not renewed it. Returns the holders to be given back."""
+    dead: Any = client.eval(CLAIM, 2, keys.workers, keys.swept, f"{lease or 0:f}", str(AGAIN_AFTER), *holders)
+    return list(dead)
+
+
+def give_back_all(client: Redis, keys: Keys, holder: str) -> int:
+    """Give back all that a dead holder held: what was taken first is the next to be taken. Returns how many messages."""
+    held: Any = client.hgetall(keys.held(holder))
+    newest_first = sorted(held, key=lambda tag: _taken_at(held[tag]), reverse=True)
+    number = give_back(client, keys, holder, newest_first)
+    if not client.hlen(keys.held(holder)):
+        client.zrem(keys.swept, holder)
+    return number
+
+
+def give_back(client: Redis, keys: Keys, holder: str, tags: Iterable[str], command: str = "RPUSH") -> int:
+    """Give back messages that a holder has, in this order. command: RPUSH, to be the next, or LPUSH. Returns how many."""
+    tags, number = list(tags), 0
+    for start in range(0, len(tags), CHUNK):
+        chunk = tags[start : start + CHUNK]
+        with client.pipeline(transaction=False) as pipeline:
+            pipeline.hmget(keys.unacked, chunk)
+            pipeline.hmget(keys.held(holder), chunk)
+            values, origins = pipeline.execute()
+        arguments: list[str] = []
+        for tag, value, origin in zip(chunk, values, origins, strict=True):
+            # A message that is not written down any more was given to somebody already: its tag is forgotten.
+            arguments += (tag, (origin or " ").partition(" ")[2], _content(value) if value and origin else "")
+        number += int(client.eval(GIVE_BACK, 3, keys.unacked, keys.index, keys.held(holder), command, *arguments))
+    return number
+
+
+def give_back_others(client: Redis, keys: Keys, since: float, lists: Callable[[Any, str, str], list[str]]) -> int:
+    """Give back what consumers hold that are no workers of the fleet, and of which they have said nothing since `since`.
+
+    lists: gives the lists of a message by its content, exchange and routing key. Returns how many messages.
+    """
+    number = 0
+    entries = client.zrangebyscore(keys.index, "-inf", f"({since:f}", start=0, num=CHUNK, withscores=True)
+    for tag, score in pairs(entries):
+        value: Any = client.hget(keys.unacked, tag)
+        content, exchange, routing_key = json.loads(value) if value else (None, "", "")
+        to = lists(content, exchange, routing_key) if value else []
+        arguments = (tag, repr(score), redelivered(content), *to)
+        number += int(client.eval(GIVE_BACK_OTHERS, 2, keys.unacked, keys.index, *arguments))
+    return number
+
+
+def redelivered(message: Any) -> str:
+    """A message as JSON, marked as kombu marks one that comes again."""
+    if isinstance(message, dict):
+        try:
+            message["headers"]["redelivered"] = True
+            message["properties"]["delivery_info"]["redelivered"] = True
+        except (KeyError, TypeError):  # no message of Celery's
+            pass
+    return str(json.dumps(message))
+
+
+def pairs(entries: Any) -> list[tuple[str, float]]:
+    """[(member, score)] of an answer WITHSCORES, in either of Redis's protocols and of redis-py's forms."""
+    if entries and isinstance(entries[0], (list, tuple)):
+        return [(member, float(score)) for member, score in entries]
+    return [(entries[index], float(entries[index + 1])) for index in range(0, len(entries), 2)]
+
+
+def _content(value: str) -> str:
+    """The message of what is written down, marked; as it is if it is no JSON."""
+    try:
+        return redelivered(json.loads(value)[0])
+    except ValueError:
+        return value[1:].rsplit(", ", 2)[0]
+
+
+def _taken_at(entry: str) -> float:
+    return float(entry.partition(" ")[0])

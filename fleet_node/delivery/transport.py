@@ -1,0 +1,374 @@
+"""kombu's Redis transport, for the worker's own consumer connection: the fetching is replaced, and nothing else.
+
+The classes are made for whichever transport the broker's URL has (Redis, TLS, Sentinel). The channel that consumes queues sends
+one command at a time, and reads its answer when the event loop says that it is there: the script FETCH, or BZPOPMIN if the queues
+were empty (`wakeup`). In pools without Celery's event loop a pipe wakes the loop if a task has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from contextlib import suppress
+from functools import cache
+from queue import Empty
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import redis as _kombu_redis
+from kombu.transport.virtual import QoS as _VirtualQoS
+from kombu.utils import json as _json
+from redis.exceptions import ResponseError
+
+from fleet_node.delivery.holdings import uptime
+
+if TYPE_CHECKING:
+    from fleet_node.delivery.delivery import Delivery
+
+kombu_redis: Any = _kombu_redis  # kombu's types are unfinished
+VirtualQoS: Any = _VirtualQoS
+json: Any = _json
+
+MOST = 32
+"""Messages in one fetch."""
+MOST_BYTES = 200_000
+"""Bytes that one fetch should take, by the size of the messages before: Redis does nothing else meanwhile."""
+SLACK = 10
+"""Seconds after which an answer that is due is not waited for any more, and the connection is dropped."""
+
+_log = logging.getLogger("celery.worker.fleet")
+
+
+class FleetQoS(kombu_redis.QoS):  # type: ignore[misc]
+    """Acknowledgements go through the worker's Delivery."""
+
+    def can_consume(self) -> bool:
+        return self.fleet_room() > 0
+
+    def fleet_room(self) -> int:
+        """How many messages may be taken. Messages that an earlier connection has taken count, too."""
+        if not self.prefetch_count:
+            return MOST
+        return int(self.prefetch_count) - len(self.channel.fleet.holdings.held)
+
+    def append(self, message: Any, delivery_tag: Any) -> None:
+        """A message is delivered. Most are written down by the script already."""
+        if delivery_tag not in self.channel.fleet.holdings.held:
+            self.channel.fleet_write_down(message, delivery_tag)
+        VirtualQoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: Any) -> None:
+        self.channel.fleet.end(delivery_tag)
+        VirtualQoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        if requeue:
+            self.channel.fleet.give_back([delivery_tag], "LPUSH")
+            VirtualQoS.ack(self, delivery_tag)
+        else:
+            self.ack(delivery_tag)
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """The channel closes. A worker that has lost its connection goes on with what it has begun, and keeps its lease."""
+        self._on_collect.cancel()
+        self._delivered.clear()
+        if self.channel.fleet.is_ending():
+            self.channel.fleet.give_back_all()
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """`recover`, which Celery does not call."""
+        self.channel.fleet.give_back_all()
+
+    def restore_visible(self, *_: Any, **__: Any) -> None:
+        """`lease` does it."""
+
+
+class FleetPoller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
+    """Lets each channel that consumes queues do its next step whenever the event loop comes by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fleet_bell: Wake | None = None
+
+    def on_poll_start(self) -> None:
+        for channel in tuple(self._channels):
+            if channel.active_queues or channel.fleet_is_busy():
+                channel.fleet_step()
+            if channel.active_fanout_queues:
+                self._register_LISTEN(channel)
+
+    def on_poll_init(self, poller: Any) -> None:
+        self.poller = poller
+
+    def maybe_restore_messages(self) -> None:
+        """`lease` does it."""
+
+    def _update_brpop_polling(self) -> None:
+        """kombu 5.7 holds answers back that this transport wants to read."""
+
+    def on_readable(self, fileno: int) -> Any:
+        if self.fleet_bell and fileno == self.fleet_bell.fileno():
+            self.fleet_bell.clear()
+            return True
+        channel, kind = self._fd_to_chan.get(fileno, (None, None))
+        return channel.handlers[kind]() if channel else None
+
+    def handle_event(self, fileno: int, event: int) -> Any:
+        if self.fleet_bell and fileno == self.fleet_bell.fileno():
+            self.fleet_bell.clear()
+            return True, self
+        if fileno not in self._fd_to_chan:
+            return None
+        return super().handle_event(fileno, event)
+
+    def get(self, callback: Any, timeout: float | None = None) -> None:
+        """One round of the loop of pools that have no event loop of Celery's. A task that ends ends the wait."""
+        if self.fleet_bell is None and self._channels:
+            self.fleet_bell = next(iter(self._channels)).fleet.open_pipe()
+            self.poller.register(self.fleet_bell.fileno(), kombu_redis.READ)
+        self._in_protected_read = True
+        try:
+            getattr(self, "maybe_refresh_binding_expiry", bool)()
+            self.on_poll_start()
+            events = self.poller.poll(timeout)
+            if not events:
+                raise Empty
+            for fileno, event in events:
+                self.handle_event(fileno, event)
+        finally:
+            self._in_protected_read = False
+            while self.after_read:
+                self.after_read.pop()()
+
+
+class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
+    """Fetches by script, and waits for a bell."""
+
+    QoS = FleetQoS
+    fleet: Delivery
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._fleet_waits = self._fleet_drained = self._fleet_woken = False
+        self._fleet_lists: list[tuple[str, str]] = []
+        self._fleet_sent: list[str] = []
+        self._fleet_inbox: deque[tuple[str, str | None, bytes]] = deque()
+        self._fleet_size, self._fleet_queue = 1000.0, ""
+        self._fleet_due = float("inf")
+        super().__init__(*args, **kwargs)
+
+    def fleet_is_busy(self) -> bool:
+        """Whether there is something to do besides fetching."""
+        return bool(self._in_poll or self._fleet_inbox or (self._fleet_lists and self.fleet.holdings.has_ended))
+
+    def fleet_step(self) -> None:
+        """Send the next command, if the last one is answered."""
+        self.fleet.holdings.write_log()
+        if self._fleet_inbox:
+            self._fleet_deliver()
+        if self._in_poll:
+            if self._fleet_waits and self.fleet.holdings.has_ended:
+                self.fleet.acknowledge()
+            if uptime() > self._fleet_due:
+                _log.warning("Redis has not answered for %s s: the connection is dropped", SLACK)
+                self._in_poll.disconnect()
+            return
+        self.fleet.look_for_orphans()
+        room = self._qos_room()
+        if room <= 0 and not self.fleet.holdings.has_ended:
+            return
+        cycle = self.connection.cycle
+        if not cycle._client_registered(self, self.client, "BRPOP"):
+            cycle._register(self, self.client, "BRPOP")
+        if room > 0 and self._fleet_drained and not self.fleet.holdings.has_ended:
+            self._fleet_wait()
+        else:
+            self._fleet_fetch(max(0, room))
+
+    def _qos_room(self) -> int:
+        if not self.active_queues or not self.fleet.may_take():
+            return 0
+        return int(self.qos.fleet_room())
+
+    def _fleet_fetch(self, room: int) -> None:
+        queues = self._queue_cycle.consume(len(self.active_queues)) if room else []
+        prefix, keys = self.global_keyprefix, self.fleet.holdings.keys
+        self._fleet_lists = [
+            (queue, prefix + self._q_for_pri(queue, priority)) for priority in self.priority_steps for queue in queues
+        ] or self._fleet_lists
+        self.fleet.wakeup.consumes(self._fleet_lists)
+        most = min(room, MOST, max(1, int(MOST_BYTES / self._fleet_size)))
+        self._fleet_sent = self.fleet.holdings.ended()
+        names = [name for _, name in self._fleet_lists]
+        ends = [self.fleet.routing(queue) for queue, _ in self._fleet_lists]
+        held = keys.held(self.fleet.holdings.holder)
+        command = (self.fleet.fetch, 3 + len(names), keys.unacked, keys.index, held, *names)
+        self._fleet_send(
+            0, "EVALSHA", *command, f"{self.fleet.holdings.now():.6f}", most, len(self._fleet_sent), *self._fleet_sent, *ends
+        )
+
+    def _fleet_wait(self) -> None:
+        self._fleet_waits = True
+        bells = [self.fleet.holdings.keys.bell(queue) for queue in self._queue_cycle.consume(len(self.active_queues))]
+        patience = self.fleet.wakeup.patience
+        self._fleet_send(patience, "BZPOPMIN", *bells, self.fleet.holdings.keys.bell(self.fleet.holdings.holder), patience)
+
+    def _fleet_send(self, patience: int, *command: Any) -> None:
+        self._in_poll, self._brpop_sent_at = self.client.connection, monotonic()
+        self.brpop_timeout = patience + SLACK  # kombu 5.7 drops a connection that is silent for longer
+        self._fleet_due = uptime() + patience + SLACK
+        self.client.connection.send_command(*command)
+
+    def _brpop_start(self, timeout: Any = None) -> None:
+        """kombu's name for fleet_step."""
+        self.fleet_step()
+
+    def _brpop_read(self, **options: Any) -> bool:
+        """The answer is there. Returns whether it was a message."""
+        try:
+            answer = self.client.parse_response(self.client.connection, "FLEET", **options)
+        except ResponseError as error:
+            self._fleet_not_done()
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+            self.fleet.load()
+            return False
+        except self.connection_errors:
+            self._fleet_not_done()
+            self.client.connection.disconnect()
+            raise
+        finally:
+            self._in_poll = None
+            getattr(self, "_flush_brpop_reauth", bool)()
+        if self._fleet_waits:
+            self._fleet_waits = self._fleet_drained = False
+            self._fleet_woken = answer is not None
+        else:
+            self._fleet_take_in(answer)
+            self._fleet_deliver()
+        return bool(self._fleet_inbox)
+
+    def _fleet_take_in(self, answer: Any) -> None:
+        late, drained, *messages = answer
+        self._fleet_sent = []
+        self._fleet_drained = bool(drained)
+        if late:
+            self.fleet.came_too_late(len(late))
+        for index in range(0, len(messages), 3):
+            number, tag, content = messages[index : index + 3]
+            queue, _ = self._fleet_lists[number]
+            tag = tag.decode() if isinstance(tag, bytes) else tag
+            if tag is not None:
+                self.fleet.holdings.hold(tag)
+            self._fleet_size += (len(content) - self._fleet_size) / 8
+            self._queue_cycle.rotate(queue)
+            self._fleet_inbox.append((queue, tag, content))
+        if messages and self._fleet_woken and not drained:
+            self.fleet.wakeup.ring(queue)  # there is more, for the next worker that waits
+        self._fleet_woken = False
+
+    def _fleet_deliver(self) -> None:
+        while self._fleet_inbox and not self._closing:
+            queue, tag, content = self._fleet_inbox.popleft()
+            try:
+                message = json.loads(content)
+                written_as = message["properties"]["delivery_tag"]
+            except (ValueError, KeyError, TypeError):
+                self.fleet.put_aside(tag, content)
+                continue
+            self._fleet_queue = queue
+            self.connection._deliver(message, queue)
+            if (tag is not None and tag != written_as) or (tag in self.fleet.holdings.held and not self._has(tag)):
+                self.fleet.end(tag)  # another program's message, or a consumer that does not acknowledge
+
+    def fleet_write_down(self, message: Any, tag: str) -> None:
+        """Write a message down whose tag the script did not know."""
+        priority = self._get_message_priority(message._raw, reverse=False)
+        name = self.global_keyprefix + self._q_for_pri(self._fleet_queue, priority)
+        self.fleet.write_down(tag, name, json.dumps([message._raw, "", self._fleet_queue]))
+
+    def _has(self, tag: str) -> bool:
+        return tag in self.qos._delivered
+
+    def _fleet_not_done(self) -> None:
+        """It is not known whether Redis has done what it was asked."""
+        self.fleet.holdings.not_acknowledged(self._fleet_sent)
+        if not self._fleet_waits:
+            self.fleet.holdings.is_uncertain()
+        self._fleet_sent, self._fleet_waits = [], False
+
+    def _on_connection_disconnect(self, connection: Any) -> None:
+        if self._in_poll is connection and self._in_poll:
+            self._fleet_not_done()
+        super()._on_connection_disconnect(connection)
+
+    def _update_queue_cycle(self) -> None:
+        super()._update_queue_cycle()
+        self._fleet_drained = False
+        if self._fleet_waits:
+            self.fleet.wakeup.ring(self.fleet.holdings.holder)
+
+    def close(self) -> None:
+        if self._in_poll and self._fleet_waits:
+            self.client.connection.disconnect()  # kombu would wait for the answer
+        super().close()
+
+
+class Wake:
+    """A pipe that ends the wait of a loop, from any thread."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._rung = False
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """What to poll."""
+        return self._read
+
+    def ring(self) -> None:
+        """End the wait."""
+        if not self._rung:
+            self._rung = True
+            os.write(self._write, b".")
+
+    def clear(self) -> None:
+        """The loop has noticed."""
+        self._rung = False
+        with suppress(BlockingIOError):
+            os.read(self._read, 64)
+
+
+def take_over(connection: Any, delivery: Delivery) -> None:
+    """Have a kombu connection use these classes, from its next channel on, and with whichever of its URLs."""
+    original = connection.get_transport_cls
+
+    def get_transport_cls() -> Any:
+        emulated = connection.transport_options.get("ack_emulation", True)
+        return transport_of(original(), delivery) if emulated else original()
+
+    connection.get_transport_cls = get_transport_cls
+
+
+@cache
+def transport_of(base: Any, delivery: Delivery) -> Any:
+    """The transport for a worker's consumer, made from kombu's for the URL. kombu's own if that is no Redis transport."""
+    if not issubclass(base, kombu_redis.Transport):
+        return base
+    channel = type("FleetChannel", (FleetChannel, base.Channel), {"fleet": delivery})
+
+    def make(self: Any, *args: Any, **kwargs: Any) -> None:
+        base.__init__(self, *args, **kwargs)
+        self.cycle = FleetPoller()
+
+    def register_with_event_loop(self: Any, connection: Any, loop: Any) -> None:
+        base.register_with_event_loop(self, connection, loop)
+        if delivery.acknowledges_elsewhere():
+            pipe = delivery.open_pipe()
+            loop.add_reader(pipe.fileno(), pipe.clear)
+
+    more = {"Channel": channel, "__init__": make, "register_with_event_loop": register_with_event_loop}
+    return type("FleetTransport", (base,), more)

@@ -1,0 +1,158 @@
+"""Wakes one idle worker for each message, and not all of them.
+
+A worker whose queues are empty waits for a token in the bell of one of its queues; Redis hands it to who has waited longest. One
+worker in the whole fleet listens: Redis tells it what comes into which list (notify-keyspace-events), and it rings that queue's
+bell. Every second it says on a channel that it is there, which costs the others no command; if it does not, another takes its
+place. If a token goes to a worker that has just died, nothing is lost: the listener looks every second which queues are not
+empty. If Redis does not notify, it looks ten times a second.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Iterable
+from typing import Any
+
+from redis import Redis, RedisError
+
+from fleet_node.delivery.bells import Bells
+from fleet_node.delivery.clients import database_of
+from fleet_node.delivery.holdings import Holdings, uptime
+from fleet_node.delivery.native import Thread
+
+WAIT, WAIT_ALONE = 20, 1
+"""Seconds until a worker fetches again without a bell: if there is a listener for its queues, and if there is none."""
+BEAT_EVERY, SILENT_AFTER = 1.0, 2.2
+"""Seconds between two signs of the listener, and without one after which it is gone."""
+SAY_AGAIN = 600.0
+"""Seconds after which a worker says again which queues it consumes."""
+RETRY = 0.5
+"""Seconds until the next attempt if Redis does not answer."""
+
+_log = logging.getLogger("celery.worker.fleet")
+
+
+class Wakeup:
+    """One worker's part: it waits, and may be the listener."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._lists: tuple[tuple[str, str], ...] = ()
+        self._said: tuple[tuple[str, str], ...] = ()
+        self._said_at = float("-inf")
+        self._covered = frozenset[str]()
+        self._beat_at = float("-inf")
+        self._client: Redis | None = None
+        self._ringer: Redis | None = None
+        self._events: Any = None
+        self._bells: Bells | None = None
+        self._thread: Thread | None = None
+
+    @property
+    def patience(self) -> int:
+        """Seconds after which the worker fetches without a bell."""
+        listened = uptime() - self._beat_at < SILENT_AFTER and self._covered.issuperset(queue for queue, _ in self._lists)
+        return WAIT if listened else WAIT_ALONE
+
+    def consumes(self, lists: Iterable[tuple[str, str]]) -> None:
+        """The worker fetches from these: (queue, list)."""
+        self._lists = tuple(lists)
+
+    def ring(self, name: str) -> None:
+        """Ring a queue's bell, or a holder's. Nothing is lost if Redis does not answer."""
+        if self._ringer:
+            try:
+                self._ringer.zadd(self._holdings.keys.bell(name), {"token": 1})
+            except (RedisError, OSError) as error:
+                _log.debug("bell of %s: %s", name, error)
+
+    def connect(self, client: Redis, ringer: Redis) -> None:
+        """The worker has a new connection; the thread uses `client`, and the worker's main loop `ringer`."""
+        self._client, self._ringer = client, ringer
+        self._drop()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = Thread(self._step, self._end)
+
+    def stop(self) -> None:
+        """End the thread."""
+        if self._thread:
+            self._thread.stop()
+
+    def _step(self) -> float:
+        try:
+            self._do()
+            return 0.0
+        except Exception as error:  # Redis; the worker goes on by itself
+            self._holdings.remark(logging.DEBUG, f"no bells until Redis answers: {error!r}")
+            self._drop()
+            return RETRY
+
+    def _do(self) -> None:
+        client, keys = self._client, self._holdings.keys
+        if client is None:
+            return
+        if self._events is None:
+            self._events = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+            self._events.subscribe(keys.channel(database_of(client)))
+            self._beat_at = uptime() - SILENT_AFTER + random.uniform(0.1, 0.4)  # noqa: S311 - who was first is heard now
+        if self._lists != tuple(self._said) or uptime() - self._said_at > SAY_AGAIN:
+            self._say(client)
+        if self._bells is None and uptime() - self._beat_at > SILENT_AFTER:
+            self._stand(client)
+        wait = 0.2 if self._bells is None else self._bells.do()
+        message = self._events.get_message(timeout=min(wait, 0.25))
+        while message is not None:
+            if message["channel"] == keys.channel(database_of(client)):
+                self._hear(json.loads(message["data"]))
+            elif self._bells:
+                self._bells.heard(message["channel"], message["data"])
+            message = self._events.get_message(timeout=0)
+
+    def _say(self, client: Redis) -> None:
+        """Say which queues this worker consumes."""
+        lists, keys = self._lists, self._holdings.keys
+        if lists:
+            with client.pipeline(transaction=False) as pipeline:
+                pipeline.zadd(keys.lists, {json.dumps(entry): self._holdings.now() for entry in lists})
+                pipeline.publish(keys.channel(database_of(client)), json.dumps({"lists": True}))
+                pipeline.execute()
+        self._said, self._said_at = lists, uptime()
+
+    def _stand(self, client: Redis) -> None:
+        """Nobody listens: be the listener, if nobody is faster."""
+        keys = self._holdings.keys
+        self._beat_at = uptime() - SILENT_AFTER + random.uniform(0.1, 0.4)  # noqa: S311 - the next attempt, if somebody was faster
+        if client.set(keys.listener, self._holdings.holder, nx=True, px=int(SILENT_AFTER * 1000)):
+            self._bells = Bells(client, self._events, self._holdings)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if message.get("lists"):
+            if self._bells:
+                self._bells.lists_changed()
+            return
+        self._beat_at = uptime() if message["listener"] else float("-inf")
+        self._covered = frozenset(message["queues"])
+        if self._bells and message["listener"] not in ("", self._holdings.holder):
+            self._bells = None  # this worker was stopped for a while, and another has taken its place
+            self._events.close()
+            self._events = None
+
+    def _drop(self) -> None:
+        events, self._events, self._bells = self._events, None, None
+        if events is not None:
+            events.close()
+
+    def _end(self) -> None:
+        """The worker ends. If it is the listener, another takes its place at once."""
+        client = self._client
+        if self._bells and client:
+            try:
+                client.delete(self._holdings.keys.listener)
+                client.publish(self._holdings.keys.channel(database_of(client)), json.dumps({"listener": "", "queues": []}))
+            except (RedisError, OSError):
+                pass
+        self._drop()

@@ -1,0 +1,115 @@
+"""A worker holds messages by a lease, and takes them so that none is lost on the way (`fleet_node.delivery`).
+
+kombu's BRPOP hands a message over before anything is written down: what Redis has sent to a worker that is gone is lost. What a
+dead worker held waits for the visibility timeout, which has to be longer than the longest task.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from fleet_node.patches.versions import Range, Versions
+
+NAME = "delivery"
+AFFECTED = Versions(kombu=Range("5.0", "5.7"))
+SUPPORTED = Versions(celery=Range("5.3", "5.7"), kombu=Range("5.3", "5.7"))
+POOLS: tuple[str, ...] = ()
+REPLACES: tuple[str, ...] = (
+    "celery.worker.consumer.consumer.Consumer.connect",
+    "celery.worker.request.Request.revoked",
+    "celery.worker.request.Request.on_accepted",
+)
+MENDS = (
+    "a reset machine or a cut network may lose a task for each of its workers, and what a dead worker held waits for the "
+    "visibility timeout"
+)
+ADVICE = "pin versions that are supported, and set visibility_timeout above your longest task"
+TEST = "tests/unit/fleet_node/delivery/test_lease.py::test_what_a_dead_worker_held_is_back_when_its_lease_has_ended"
+DELETE_WHEN = "a release of kombu takes messages without BRPOP and has leases, and no older one is supported"
+
+_log = logging.getLogger("celery.worker.fleet")
+
+
+def apply(worker: Any) -> None:
+    """See Patch. The Delivery is `worker.fleet_delivery`."""
+    from celery.signals import task_received, worker_ready, worker_shutdown
+    from celery.worker import state
+    from celery.worker.consumer.consumer import Consumer
+    from celery.worker.request import Request
+    from redis.exceptions import ResponseError
+
+    from fleet_node.delivery.delivery import Delivery
+    from fleet_node.delivery.transport import take_over
+    from fleet_node.worker.settings import of_environment
+
+    delivery = worker.fleet_delivery = Delivery(worker, of_environment().get("lease", None))
+    connect_as_it_is, revoked, on_accepted = Consumer.connect, Request.revoked, Request.on_accepted
+    scripts_work = True
+
+    def connect(consumer: Any) -> Any:
+        nonlocal scripts_work
+        if not scripts_work or consumer.app.connection_for_read().transport.driver_type != "redis":
+            return connect_as_it_is(consumer)
+        wake_up_after_calls(consumer, delivery)
+        connection = consumer.app.connection_for_read(heartbeat=consumer.amqheartbeat)
+        take_over(connection, delivery)
+        connection = consumer.ensure_connected(connection)
+        try:
+            delivery.enter(connection.default_channel)
+        except ResponseError as error:
+            scripts_work = False
+            _log.error(
+                "the broker refuses scripts, so tasks are taken as kombu does, and the visibility timeout decides: %s", error
+            )
+            connection.release()
+            return connect_as_it_is(consumer)
+        if consumer.hub:
+            connection.transport.register_with_event_loop(connection.connection, consumer.hub)
+        return connection
+
+    def is_revoked(request: Any) -> bool:
+        if delivery.dropped and request._message.delivery_tag in delivery.dropped:
+            state.task_ready(request)
+            return True
+        return bool(revoked(request))
+
+    def accepted(request: Any, *args: Any, **kwargs: Any) -> Any:
+        if delivery.dropped and request._message.delivery_tag in delivery.dropped:
+            state.task_ready(request)
+            raise _silent_exit()  # before the task begins, in pools of threads
+        return on_accepted(request, *args, **kwargs)
+
+    def received(request: Any, **_: Any) -> None:
+        delivery.received(request)
+
+    def ready(sender: Any, **_: Any) -> None:
+        if delivery.is_entered and sender.connection:
+            delivery.ready(sender.connection.default_channel)
+
+    def shutdown(**_: Any) -> None:
+        delivery.leave()
+
+    Consumer.connect, Request.revoked, Request.on_accepted = connect, is_revoked, accepted
+    task_received.connect(received, weak=False)
+    worker_ready.connect(ready, weak=False)
+    worker_shutdown.connect(shutdown, weak=False)
+
+
+def wake_up_after_calls(consumer: Any, delivery: Any) -> None:
+    """Tasks that end in other threads are acknowledged by the main loop, which Celery 5.7 alone wakes up for it."""
+    original = type(consumer).call_soon
+
+    def call_soon(*args: Any, **kwargs: Any) -> Any:
+        called = original(consumer, *args, **kwargs)
+        delivery.open_pipe().ring()
+        return called
+
+    if delivery.acknowledges_elsewhere():
+        consumer.call_soon = call_soon
+
+
+def _silent_exit() -> BaseException:
+    greenlet: Any = sys.modules.get("greenlet")
+    return greenlet.GreenletExit() if greenlet else SystemExit()
