@@ -15,9 +15,8 @@ from typing import Any
 
 from celery import Task
 from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
+from fleet_node.outage import every_second
 from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, DRILL_TASK
 
 LEDGER_TTL = 86400
@@ -81,5 +80,4 @@ def register(app: Any) -> Any:
 
 def _client(variable: str) -> Redis:
     # Some drills break the broker: the task waits for it, as a task that writes to a database would.
-    retry = Retry(ConstantBackoff(1), OUTAGE)
-    return Redis.from_url(os.environ[variable], retry=retry, socket_timeout=3, socket_connect_timeout=3)
+    return Redis.from_url(os.environ[variable], retry=every_second(OUTAGE), socket_timeout=3, socket_connect_timeout=3)

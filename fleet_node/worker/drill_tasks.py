@@ -12,9 +12,8 @@ from typing import Any
 
 from celery.app.registry import TaskRegistry
 from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
+from fleet_node.outage import every_second
 from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_TASK
 
 PATIENCE = 5
@@ -43,7 +42,7 @@ class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
         return task
 
     def _is_announced(self) -> bool:
-        retry = Retry(ConstantBackoff(1), 0 if os.getpid() == self.fleet_main else OUTAGE)
+        retry = every_second(0 if os.getpid() == self.fleet_main else OUTAGE)
         options: dict[str, Any] = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "retry": retry}
         with Redis.from_url(os.environ["CELERY_BROKER_URL"], **options) as redis:
             return bool(redis.exists(DRILL_ANNOUNCED))

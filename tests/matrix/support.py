@@ -21,14 +21,14 @@ GIVEN_BACK = LEASE + 15
 
 JOBS = """
 import json, signal, time
-from redis import Redis
+from redis import Redis, RedisError
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 app.conf.update(task_acks_late=False, task_reject_on_worker_lost=False)  # the fleet's settings go before the app's
 
 def note(task, number, event):
-    waits_for_redis = Retry(ConstantBackoff(0.5), 120)
+    waits_for_redis = Retry(ConstantBackoff(0.5), 120, (RedisError, OSError))
     with Redis.from_url(os.environ["CELERY_RESULT_BACKEND"], retry=waits_for_redis) as redis:
         redis.rpush("fleet.drill.r", json.dumps([number, event, time.time(), task.request.hostname]))
 
