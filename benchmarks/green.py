@@ -1,4 +1,4 @@
-"""A gevent worker with more to do than it has slots: with the patch that has it fetch when a slot is free, and without.
+"""A gevent worker with more to do than it has slots: with the delivery of fleet_node, and with kombu's.
 
     .venv/bin/python benchmarks/green.py >benchmarks/results/green-$(date +%F).md
 
@@ -19,7 +19,7 @@ from tests.unit.process_support import machine as native_machine
 
 UNPATCHED = """
 from fleet_node import patches
-patches.PATCHES = tuple(patch for patch in patches.PATCHES if patch.NAME != "green-fetch")
+patches.PATCHES = tuple(patch for patch in patches.PATCHES if patch.NAME != "delivery")
 """
 TASKS, SECONDS, ROUNDS = 1000, 0.3, 3
 

@@ -95,7 +95,7 @@ def one_run(folder: Path, port: int, pool: str, concurrency: int, ours: bool) ->
             send = f"import load; [load.nothing.apply_async(queue='held') for _ in range({TASKS})]"
             subprocess.run([sys.executable, "-c", send], env=environment(folder, port, False), cwd=folder, check=True)
             client.rename("held", "celery")
-            # From the first that it takes: nobody tells it of a renamed list, so that it looks some seconds later.
+            # From the first that it takes: nobody tells it of a renamed list, so that the listener sees it some time later.
             while client.llen("celery") == TASKS:
                 time.sleep(0.001)
             begin = time.perf_counter()
@@ -133,7 +133,7 @@ def ready(client: Redis, count: int) -> None:
 def environment(folder: Path, port: int, ours: bool) -> dict[str, str]:
     """What a worker finds."""
     deployed = {
-        "FLEET_CELERY": json.dumps({"broker_transport_options": TRANSPORT, "settings": RELIABILITY}),
+        "FLEET_CELERY": json.dumps({"broker_transport_options": TRANSPORT, "settings": RELIABILITY, "lease": 60}),
         "FLEET_LOG": "text",
         "FLEET_MAX_DELIVERIES": "3",
         "FLEET_STALL_TIMEOUT": "300",
@@ -151,13 +151,17 @@ def environment(folder: Path, port: int, ours: bool) -> dict[str, str]:
 
 
 @contextmanager
-def worker(folder: Path, port: int, flags: list[str], ours: bool) -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    folder: Path, port: int, flags: list[str], ours: bool, more: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """One worker, ended with the context. Its journal is a file."""
     loaded = ["-I", "fleet_node.worker"] if ours else []
     command = [sys.executable, "-m", "celery", "-A", "load", "worker", "--prefetch-multiplier=4", "-l", "INFO", *flags, *loaded]
     with (
         (folder / "journal").open("ab") as journal,
-        subprocess.Popen(command, env=environment(folder, port, ours), cwd=folder, stdout=journal, stderr=journal) as process,
+        subprocess.Popen(
+            command, env={**environment(folder, port, ours), **(more or {})}, cwd=folder, stdout=journal, stderr=journal
+        ) as process,
     ):
         try:
             yield process

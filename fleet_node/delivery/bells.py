@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any
 
 from redis import Redis
@@ -11,9 +10,9 @@ from redis import Redis
 from fleet_node.delivery.clients import database_of
 from fleet_node.delivery.holdings import Holdings, uptime
 
-LOOK_EVERY, LOOK_EVERY_ALONE = 1.0, 0.1
+LOOK_EVERY, LOOK_EVERY_ALONE = 2.0, 0.1
 """Seconds between two looks which queues are not empty: if Redis notifies, and if it does not."""
-BEAT_EVERY = 1.0
+BEAT_EVERY = 2.0
 """Seconds between two signs that the listener is there."""
 ENDS_AFTER = 3.0
 """Seconds after which the listener's place is free if it says nothing."""
@@ -21,8 +20,6 @@ FORGOTTEN = 3600.0
 """Seconds after which a list that no worker has spoken of is left out. Workers say every ten minutes what they consume."""
 NOBODY_WAITS = 0.005
 """Seconds for which a bell is left alone whose token is still there: nobody waits for it."""
-BUSY, BUSY_FOR = 300, 2.0
-"""Messages a second that come into a list from which on it is not listened to but rung by the clock, and for how many seconds."""
 PUSHED = ("lpush", "rpush")
 
 
@@ -38,9 +35,6 @@ class Bells:
         self._reread, self._look_at, self._beat_at = True, uptime(), uptime()
         self._left_alone_until: dict[str, float] = {}
         self._again: set[str] = set()
-        self._count: Counter[str] = Counter()
-        self._counted_at = uptime()
-        self._busy_until: dict[str, float] = {}
 
     def lists_changed(self) -> None:
         """A worker consumes other queues than before."""
@@ -54,7 +48,6 @@ class Bells:
         if name == self._attempt:
             self._works = True
         elif queue := self._queue_of.get(name):
-            self._count[name] += 1
             self._ring(queue)
 
     def do(self) -> float:
@@ -112,6 +105,8 @@ class Bells:
         """Ring for queues that are not empty, whoever was or was not woken."""
         self._look_at = now + (LOOK_EVERY if self._works else LOOK_EVERY_ALONE)
         lists = tuple(self._queue_of)
+        if not lists or not self._client.exists(*lists):
+            return
         with self._client.pipeline(transaction=False) as pipeline:
             for name in lists:
                 pipeline.exists(name)

@@ -17,7 +17,10 @@ def client_of(channel: Any, decode: bool = True, patience: float = PATIENCE) -> 
     """
     pool = channel._get_pool()
     pool.connection_kwargs.update(
-        decode_responses=decode, socket_timeout=patience, socket_connect_timeout=min(patience, PATIENCE)
+        decode_responses=decode,
+        socket_timeout=patience,
+        socket_connect_timeout=min(patience, PATIENCE),
+        health_check_interval=0,  # a PING before every use, for clients that are used every few seconds
     )
     return Redis(connection_pool=pool)
 

@@ -16,28 +16,29 @@ end
 local room = tonumber(ARGV[2])
 if room == 0 then return {late, 0} end
 local answer, values, scores, held, lists = {late, 1}, {}, {}, {}, {}
+for number = 4, #KEYS do lists[#lists + 1] = KEYS[number] end
+local not_empty = redis.call('EXISTS', unpack(lists))
 for number = 4, #KEYS do
-  lists[#lists + 1] = KEYS[number]
-  if room > 0 then
-    local messages = redis.call('LRANGE', KEYS[number], -room, -1)
-    if #messages > 0 then
-      redis.call('LTRIM', KEYS[number], 0, -1 - #messages)
-      room = room - #messages
-      for index = #messages, 1, -1 do
-        local message = messages[index]
-        local tag = string.match(string.sub(message, -200), '"delivery_tag"%s*:%s*"([^"\\\\]+)"%s*}%s*}$')
-        if tag then
-          values[#values + 1] = tag
-          values[#values + 1] = '[' .. message .. ARGV[acks + number]
-          scores[#scores + 1] = ARGV[1]
-          scores[#scores + 1] = tag
-          held[#held + 1] = tag
-          held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + #held / 2000000) .. ' ' .. KEYS[number]
-        end
-        answer[#answer + 1] = number - 4
-        answer[#answer + 1] = tag or false
-        answer[#answer + 1] = message
+  if not_empty == 0 or room == 0 then break end
+  local messages = redis.call('LRANGE', KEYS[number], -room, -1)
+  if #messages > 0 then
+    redis.call('LTRIM', KEYS[number], 0, -1 - #messages)
+    if #messages < room then not_empty = not_empty - 1 end
+    room = room - #messages
+    for index = #messages, 1, -1 do
+      local message = messages[index]
+      local tag = string.match(string.sub(message, -200), '"delivery_tag"%s*:%s*"([^"\\\\]+)"%s*}%s*}$')
+      if tag then
+        values[#values + 1] = tag
+        values[#values + 1] = '[' .. message .. ARGV[acks + number]
+        scores[#scores + 1] = ARGV[1]
+        scores[#scores + 1] = tag
+        held[#held + 1] = tag
+        held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + #held / 2000000) .. ' ' .. KEYS[number]
       end
+      answer[#answer + 1] = number - 4
+      answer[#answer + 1] = tag or false
+      answer[#answer + 1] = message
     end
   end
 end
@@ -46,7 +47,7 @@ if #values > 0 then
   redis.call('ZADD', KEYS[2], unpack(scores))
   redis.call('HSET', KEYS[3], unpack(held))
 end
-if room == 0 and redis.call('EXISTS', unpack(lists)) > 0 then answer[2] = 0 end
+if not_empty > 0 then answer[2] = 0 end
 return answer
 """
 """Acknowledges what has ended, and takes the next messages: moves them from their lists to the unacknowledged ones.

@@ -2,8 +2,8 @@
 
 A worker whose queues are empty waits for a token in the bell of one of its queues; Redis hands it to who has waited longest. One
 worker in the whole fleet listens: Redis tells it what comes into which list (notify-keyspace-events), and it rings that queue's
-bell. Every second it says on a channel that it is there, which costs the others no command; if it does not, another takes its
-place. If a token goes to a worker that has just died, nothing is lost: the listener looks every second which queues are not
+bell. Every two seconds it says on a channel that it is there, which costs the others no command; if it does not, another takes its
+place. If a token goes to a worker that has just died, nothing is lost: the listener looks every two seconds which queues are not
 empty. If Redis does not notify, it looks ten times a second.
 """
 
@@ -24,8 +24,8 @@ from fleet_node.delivery.native import Thread
 
 WAIT, WAIT_ALONE = 20, 1
 """Seconds until a worker fetches again without a bell: if there is a listener for its queues, and if there is none."""
-BEAT_EVERY, SILENT_AFTER = 1.0, 2.2
-"""Seconds between two signs of the listener, and without one after which it is gone."""
+SILENT_AFTER = 2.4
+"""Seconds without a sign of the listener after which it is gone. It gives one every 2 s."""
 SAY_AGAIN = 600.0
 """Seconds after which a worker says again which queues it consumes."""
 RETRY = 0.5

@@ -1,0 +1,125 @@
+"""What a task costs that comes to many idle workers: with plain Celery, and with `fleet_node`.
+
+    .venv/bin/python benchmarks/wakeup.py >benchmarks/results/wakeup-$(date +%F).md
+
+So many solo workers wait for one queue; tasks come one at a time, at a low rate. Commands are those that Redis counts, also in
+scripts, less what idle workers send in the same time. Latency is from the producer's call to the begin of the task. Runs are in
+turns; everything is on 127.0.0.1, with a Redis of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from statistics import median, quantiles
+
+from celery import Celery
+from redis import Redis
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.figures import machine, spread, table
+from benchmarks.footprint import redis
+from benchmarks.node import QUIET, ready, systemd, worker
+
+APP = """
+import os, time
+from celery import Celery
+app = Celery("load")
+app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, task_ignore_result=True, worker_hijack_root_logger=False)
+app.conf.update(broker_connection_retry_on_startup=True)
+@app.task(bind=True)
+def stamp(self, sent):
+    with open(os.environ["STAMPS"], "a") as file:
+        file.write(f"{time.time() - sent} {self.request.hostname}\\n")
+"""
+TASKS, RATE, IDLE_SECONDS = 200, 20.0, 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """commands: of a task. p50, p99: ms. share: of the busiest worker. idle: commands a second of an idle worker."""
+
+    commands: float
+    p50: float
+    p99: float
+    share: float
+    idle: float
+
+
+def main() -> None:
+    """Measure, and print the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", default="1,4,10,50", help="numbers of idle workers; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=2, help="default: %(default)s")
+    arguments = parser.parse_args()
+    rows = []
+    for count in map(int, arguments.workers.split(",")):
+        runs: dict[bool, list[Run]] = {False: [], True: []}
+        for number in range(arguments.rounds):
+            for ours in (False, True) if number % 2 else (True, False):
+                sys.stderr.write(f"{count} workers, round {number + 1}, {'with' if ours else 'without'}\n")
+                runs[ours].append(one_run(count, ours))
+        for ours, name in ((False, "plain Celery"), (True, "fleet_node")):
+            figures = [
+                spread([getattr(run, field) for run in runs[ours]], digits)
+                for field, digits in (("commands", 1), ("p50", 1), ("p99", 1), ("share", 2), ("idle", 2))
+            ]
+            rows.append([str(count), name, *figures])
+    print(f"# A task for idle workers, {date.today()}\n")  # noqa: T201
+    about = f"{TASKS} tasks, {RATE:g} a second, {arguments.rounds} rounds in turns; median (least to most)."
+    print(f"{about}\n")  # noqa: T201
+    heads = ["idle workers", "", "commands a task", "p50 ms", "p99 ms", "busiest worker's share", "commands/s of an idle worker"]
+    print(table(heads, rows))  # noqa: T201
+    print("".join(f"- {name}: {value}\n" for name, value in {**machine(), "command": "python benchmarks/wakeup.py"}.items()))  # noqa: T201
+
+
+def one_run(count: int, ours: bool) -> Run:
+    """So many idle workers, and tasks for them."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        redis(Path(name)) as port,
+        Redis(port=port) as client,
+        systemd(folder := Path(name)),
+        ExitStack() as stack,
+    ):
+        (folder / "load.py").write_text(APP)
+        stamps = folder / "stamps"
+        client.config_set("notify-keyspace-events", "Kl")
+        for number in range(count):
+            flags = ["-P", "solo", "-c", "1", "-n", f"w{number}@here", *QUIET]
+            stack.enter_context(worker(folder, port, flags, ours, {"STAMPS": str(stamps)}))
+            if number % 5 == 4:
+                ready(client, number + 1)
+        ready(client, count)
+        time.sleep(10)
+        before = commands(client)
+        time.sleep(IDLE_SECONDS)
+        idle = (commands(client) - before) / IDLE_SECONDS
+        before, begin = commands(client), time.monotonic()
+        with Celery(broker=f"redis://127.0.0.1:{port}/0") as app:
+            for number in range(TASKS):
+                time.sleep(max(0.0, begin + number / RATE - time.monotonic()))
+                app.send_task("load.stamp", [time.time()], queue="celery", ignore_result=True)
+        while not stamps.exists() or len(stamps.read_text().splitlines()) < TASKS:
+            time.sleep(0.05)
+        used = commands(client) - before - idle * (time.monotonic() - begin)
+        lines = [line.split() for line in stamps.read_text().splitlines()]
+        latencies = [float(seconds) * 1000 for seconds, _ in lines]
+        busiest = max(Counter(node for _, node in lines).values())
+        return Run(used / TASKS, median(latencies), quantiles(latencies, n=100)[98], busiest / TASKS, idle / count)
+
+
+def commands(client: Redis) -> float:
+    """What Redis has counted."""
+    return float(client.info("stats")["total_commands_processed"])
+
+
+if __name__ == "__main__":
+    main()
