@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Iterable
 from functools import lru_cache
@@ -21,6 +22,9 @@ from fleet_node.delivery.lease import Lease
 from fleet_node.delivery.scripts import FETCH
 from fleet_node.delivery.transport import Wake
 from fleet_node.delivery.wakeup import Wakeup
+
+UNSURE = 10.0
+"""Seconds for which a task does not begin if it is not known whether the worker still has its lease."""
 
 _log = logging.getLogger("celery.worker.fleet")
 
@@ -110,6 +114,23 @@ class Delivery:
         if self.holdings.swept:
             raise ConnectionError("the lease has ended: others have been given what this worker held")
         return self.holdings.is_renewed()
+
+    def may_begin(self, tag: str) -> bool:
+        """Whether a task may begin whose message the pool has. False if others have been given it.
+
+        If the lease may have ended, pools of threads wait until that is known.
+        """
+        if tag in self.dropped:
+            return False
+        if self.acknowledges_elsewhere():
+            deadline = time.monotonic() + UNSURE
+            while not self.holdings.swept and not self.holdings.is_renewed() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if self.holdings.swept and tag in self.holdings.held:
+                self.dropped.add(tag)
+                self.holdings.held.pop(tag, None)
+                return False
+        return True
 
     def is_ending(self) -> bool:
         """Whether the worker ends, and does not just connect again."""

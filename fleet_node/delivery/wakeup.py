@@ -2,9 +2,9 @@
 
 A worker whose queues are empty waits for a token in the bell of one of its queues; Redis hands it to who has waited longest. One
 worker in the whole fleet listens: Redis tells it what comes into which list (notify-keyspace-events), and it rings that queue's
-bell. Every two seconds it says on a channel that it is there, which costs the others no command; if it does not, another takes its
-place. If a token goes to a worker that has just died, nothing is lost: the listener looks every two seconds which queues are not
-empty. If Redis does not notify, it looks ten times a second.
+bell. Every two seconds it says on a channel that it is there, which costs the others no command; if it does not, another takes
+its place. If a token goes to a worker that has just died, nothing is lost: the listener looks every two seconds which queues are
+not empty. If Redis does not notify, it looks ten times a second.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def apply(worker: Any) -> None:
         return bool(revoked(request))
 
     def accepted(request: Any, *args: Any, **kwargs: Any) -> Any:
-        if delivery.dropped and request._message.delivery_tag in delivery.dropped:
+        if not delivery.may_begin(request._message.delivery_tag):
             state.task_ready(request)
             raise _silent_exit()  # before the task begins, in pools of threads
         return on_accepted(request, *args, **kwargs)
