@@ -39,8 +39,8 @@ class Delivery:
         self.wakeup = Wakeup(self.holdings)
         self.fetch = ""
         self._client: Redis | None = None
-        self.dropped: set[str] = set()
-        """Delivery tags of messages that others have been given and that have not begun here."""
+        self.dropped: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Requests that have not begun here, and whose messages others have been given. The same messages may come again."""
         self._requests: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._pipe: Wake | None = None
         self._lock = threading.Lock()
@@ -116,21 +116,21 @@ class Delivery:
             raise ConnectionError("the lease has ended: others have been given what this worker held")
         return self.holdings.is_renewed()
 
-    def may_begin(self, tag: str) -> bool:
-        """Whether a task may begin whose message the pool has. False if others have been given it.
+    def may_begin(self, request: Any) -> bool:
+        """Whether a task may begin that a pool of threads has. False if others have been given its message.
 
-        If the lease may have ended, pools of threads wait until that is known.
+        If the lease may have ended, the thread waits until that is known.
         """
-        if tag in self.dropped:
+        if request in self.dropped:
             return False
-        if self.acknowledges_elsewhere():
-            deadline = time.monotonic() + UNSURE
-            while not self.holdings.swept and not self.holdings.is_renewed() and time.monotonic() < deadline:
-                time.sleep(0.05)
-            if self.holdings.swept and tag in self.holdings.held:
-                self.dropped.add(tag)
-                self.holdings.held.pop(tag, None)
-                return False
+        deadline = time.monotonic() + UNSURE
+        while not self.holdings.swept and not self.holdings.is_renewed() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        tag = request._message.delivery_tag
+        if self.holdings.swept and tag in self.holdings.held:
+            self.dropped.add(request)
+            self.holdings.held.pop(tag, None)
+            return False
         return True
 
     def is_ending(self) -> bool:
@@ -239,9 +239,10 @@ class Delivery:
                 len(self.holdings.held) - len(unbegun),
                 len(unbegun),
             )
-            self.dropped.update(unbegun)
             for tag in unbegun:
                 self.holdings.held.pop(tag, None)
+                if request := self._requests.get(tag):
+                    self.dropped.add(request)
             self.holdings.begin_again()
         elif unbegun:
             self.give_back(reversed([tag for tag in unbegun if not self._will_begin(tag)]))

@@ -70,13 +70,13 @@ def apply(worker: Any) -> None:
         return connection
 
     def is_revoked(request: Any) -> bool:
-        if delivery.dropped and request._message.delivery_tag in delivery.dropped:
+        if request in delivery.dropped:
             state.task_ready(request)
             return True
         return bool(revoked(request))
 
     def accepted(request: Any, *args: Any, **kwargs: Any) -> Any:
-        if not delivery.may_begin(request._message.delivery_tag):
+        if delivery.acknowledges_elsewhere() and not delivery.may_begin(request):
             state.task_ready(request)
             raise _silent_exit()  # before the task begins, in pools of threads
         return on_accepted(request, *args, **kwargs)

@@ -2,53 +2,13 @@
 
 import json
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.unit.process_support import Machine, machine
-from tests.unit.shop_support import PATIENCE
+from tests.unit.fleet_node.delivery.lease_support import LEASE, begun, ended, leased, left, until
 
-LEASE = 3
 POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
-
-
-def until(what: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if what():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-@contextmanager
-def leased(folder: Path, pool: str) -> Iterator[Machine]:
-    with machine(folder) as here:
-        here.pool, here.more["FLEET_CELERY"] = pool, json.dumps({"lease": LEASE})
-        yield here
-
-
-def begun(here: Machine) -> dict[int, list[str]]:
-    """Task → the workers that have begun it."""
-    workers: dict[int, list[str]] = {}
-    for number, what, _, node in here.entries("r"):
-        if what == "start":
-            workers.setdefault(number, []).append(node)
-    return workers
-
-
-def ended(here: Machine) -> set[int]:
-    return {number for number, what, _, _ in here.entries("r") if what == "end"}
-
-
-def left(here: Machine) -> list[bytes]:
-    """What workers have left behind in Redis."""
-    with here.redis() as redis:
-        return [key for key in redis.keys("*") if key.startswith((b"fleet.held", b"fleet.workers", b"fleet.swept", b"unacked"))]
 
 
 @POOLS
