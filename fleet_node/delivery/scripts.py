@@ -34,7 +34,7 @@ for number = 4, #KEYS do
         scores[#scores + 1] = ARGV[1]
         scores[#scores + 1] = tag
         held[#held + 1] = tag
-        held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + #held / 2000000) .. ' ' .. KEYS[number]
+        held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + (#held - 1) / 2000000) .. ' ' .. KEYS[number]
       end
       answer[#answer + 1] = number - 4
       answer[#answer + 1] = tag or false
