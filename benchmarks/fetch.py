@@ -60,6 +60,7 @@ def message(size: int) -> str:
 def busy_for(client: Redis, text: str, take: Callable[[Redis], object]) -> float:
     """Microseconds that Redis worked for it."""
     client.flushall()
+    client.zadd("fleet.workers", {"w": 0})
     client.lpush("celery", text)
     client.config_resetstat()
     take(client)
@@ -70,7 +71,8 @@ def busy_for(client: Redis, text: str, take: Callable[[Redis], object]) -> float
 def by_script(client: Redis) -> None:
     """One command."""
     ends = [', "", "celery"]'] * len(LISTS)
-    client.eval(FETCH, 3 + len(LISTS), "unacked", "unacked_index", "fleet.held.w", *LISTS, "0", "1", "0", *ends)
+    named = ("unacked", "unacked_index", "fleet.held.w", "fleet.workers", *LISTS)
+    client.eval(FETCH, len(named), *named, "0", "1", "0", "w", *ends)
 
 
 def by_kombu(client: Redis) -> None:

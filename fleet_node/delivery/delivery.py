@@ -18,7 +18,7 @@ from fleet_node.delivery import sweep
 from fleet_node.delivery.clients import client_of
 from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.keys import Keys
-from fleet_node.delivery.lease import Lease
+from fleet_node.delivery.lease import Lease, renew
 from fleet_node.delivery.scripts import FETCH
 from fleet_node.delivery.transport import Wake
 from fleet_node.delivery.wakeup import Wakeup
@@ -39,6 +39,8 @@ class Delivery:
         self.wakeup = Wakeup(self.holdings)
         self.fetch = ""
         self._client: Redis | None = None
+        self._holder = ""
+        """As which the worker has a lease."""
         self.dropped: weakref.WeakSet[Any] = weakref.WeakSet()
         """Requests that have not begun here, and whose messages others have been given. The same messages may come again."""
         self._requests: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
@@ -64,13 +66,15 @@ class Delivery:
         self.load()
         keys = Keys(channel.global_keyprefix, channel.unacked_key, channel.unacked_index_key)
         self.holdings.keys = keys
-        seconds, microseconds = self.client.time()
-        self.holdings.set_clock(seconds + microseconds / 1e6)
+        self.holdings.set_clock(*self.client.time())
+        if self.lease is not None and self._holder == self.holdings.holder:
+            renew(self.client, self.holdings)  # or learn that others have it
         self._sort_out()
-        for holder in sweep.claim(self.client, keys, 0, sweep.predecessors(self._holders(), self.holdings.node)):
+        for holder in sweep.claim(self.client, keys, holders=sweep.predecessors(self._holders(), self.holdings.node)):
             if number := sweep.give_back_all(self.client, keys, holder):
                 _log.warning("%s messages that an earlier process of this worker held go back to their queues", number)
-        self.client.zadd(keys.workers, {self.holdings.holder: self.holdings.now()})
+        self._holder = self.holdings.holder
+        self.client.zadd(keys.workers, {self._holder: self.holdings.ends()})
         self.holdings.renewed_at = uptime()
         self.holdings.is_uncertain()
         if self._keeper:
@@ -166,7 +170,8 @@ class Delivery:
         with self._lock:
             while tags := self.holdings.ended():
                 held = keys.held(self.holdings.holder)
-                arguments = (3, keys.unacked, keys.index, held, "0", "0", str(len(tags)), *tags)
+                named = (keys.unacked, keys.index, held, keys.workers)
+                arguments = (len(named), *named, "0", "0", str(len(tags)), self.holdings.holder, *tags)
                 try:
                     late: Any = self.client.eval(FETCH, *arguments)  # type: ignore[arg-type]
                 except (RedisError, OSError):

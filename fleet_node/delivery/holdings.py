@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime
+from typing import Any
 
 from fleet_node.delivery.keys import Keys, holder_of
 
@@ -98,13 +99,25 @@ class Holdings:
         """Be another holder from now on: what the old one held belongs to others."""
         self.holder, self.swept = self._new_holder(), False
 
-    def set_clock(self, redis_time: float) -> None:
-        """Redis says what time it is."""
-        self._offset = redis_time - uptime()
+    def lost(self, holder: str) -> None:
+        """Redis does not know this holder any more."""
+        if holder == self.holder and not self.swept:
+            text = f"the lease has ended: this worker said nothing for {self.lease or 0:g} s, and others are given what it held"
+            self.remark(logging.CRITICAL, text)
+            self.swept = True
+
+    def set_clock(self, seconds: Any, microseconds: Any) -> float:
+        """Redis says what time it is. Returns by how many seconds the clocks of Redis and of this machine have moved apart."""
+        before, self._offset = self._offset, int(seconds) + int(microseconds) / 1e6 - uptime()
+        return abs(self._offset - before)
 
     def now(self) -> float:
         """Redis's time, in seconds since 1970. Clocks of machines differ, and only this one counts."""
         return uptime() + self._offset
+
+    def ends(self) -> float:
+        """Redis's time at which a lease ends that is renewed now."""
+        return self.now() + (float("inf") if self.lease is None else self.lease)
 
     def is_renewed(self) -> bool:
         """Whether the lease has not ended as far as this worker knows."""

@@ -25,7 +25,7 @@ class Keys:
 
     @property
     def workers(self) -> str:
-        """Sorted set: holder → Redis's time of its last renewal."""
+        """Sorted set: holder → Redis's time at which its lease ends; +inf if it has none."""
         return f"{self.prefix}fleet.workers"
 
     @property
@@ -69,7 +69,7 @@ def holder_of(node: str, boot: str, pid: int, start: str, token: str) -> str:
 
 def node_of(holder: str) -> str:
     """The node of a holder."""
-    return holder.split("|", 1)[0]
+    return holder.rsplit("|", 4)[0]
 
 
 def process_of(holder: str) -> tuple[str, int, str]:

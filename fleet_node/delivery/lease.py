@@ -15,6 +15,7 @@ from fleet_node.delivery.clients import client_of
 from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.keys import node_of
 from fleet_node.delivery.native import Thread
+from fleet_node.delivery.scripts import RENEW
 
 RENEWALS = 6
 """How often a lease is renewed before it would end."""
@@ -26,10 +27,23 @@ OTHERS_FIRST = 5.0
 """Seconds, at least, that a worker has Redis before it looks who is dead: longer than the next attempt of the others."""
 OTHERS_EVERY = 60.0
 """Seconds between two looks for what consumers held that are not the fleet's."""
-CLOCK_EVERY = 600.0
-"""Seconds between two questions what time it is."""
+CLOCK_SET = 1.0
+"""Seconds by which Redis's clock differs from what was expected if it has been set, or this machine paused."""
 RETRY = 1.0
 """Seconds until the next attempt if Redis does not answer."""
+
+
+def renew(client: Redis, holdings: Holdings) -> float:
+    """Say that the worker has what it holds. Returns by how many seconds Redis's clock differs from what was expected."""
+    begun, holder = uptime(), holdings.holder
+    keys, lease = holdings.keys, f"{holdings.lease or 0:f}"
+    answer: Any = client.eval(RENEW, 2, keys.workers, keys.index, holder, lease, *tuple(holdings.held))
+    renewed, seconds, microseconds = answer
+    if renewed:
+        holdings.renewed_at = begun
+    else:
+        holdings.lost(holder)
+    return holdings.set_clock(seconds, microseconds)
 
 
 class Lease:
@@ -41,7 +55,7 @@ class Lease:
         self._lists: Callable[[Any, str, str], list[str]] = lambda *_: []
         self._visibility = 3600.0
         self._thread: Thread | None = None
-        self._renew_at = self._look_at = self._others_at = self._clock_at = uptime()
+        self._renew_at = self._look_at = self._others_at = uptime()
         self._failing = False
         self._wait_for_others()
 
@@ -78,25 +92,21 @@ class Lease:
         except Exception as error:  # Redis, or a channel that has just been closed
             if not self._failing:
                 full = "the broker is full: nothing can be written until its maxmemory is raised; "
-                why = full if isinstance(error, OutOfMemoryError) else ""
+                why = full if "OOM" in str(error) or isinstance(error, OutOfMemoryError) else ""
                 self._holdings.remark(logging.CRITICAL if why else logging.WARNING, f"{why}the lease is not renewed: {error!r}")
             self._failing = True
             self._wait_for_others()
             return RETRY
         return max(0.05, min(self._renew_at, self._look_at, self._others_at) - uptime())
 
-    def _wait_for_others(self) -> None:
+    def _wait_for_others(self, renewals: int = RENEWALS) -> None:
         """Before a worker looks who is dead, those that have been without Redis for as long as it have renewed their leases."""
-        self._look_at = uptime() + max(OTHERS_FIRST, (self._holdings.lease or 0) / RENEWALS)
+        self._look_at = uptime() + max(OTHERS_FIRST, (self._holdings.lease or 0) / renewals)
 
     def _do(self, now: float) -> None:
         lease, client = self._holdings.lease, self._client
         if client is None:
             return
-        if now >= self._clock_at:
-            seconds, microseconds = client.time()
-            self._holdings.set_clock(seconds + microseconds / 1e6)
-            self._clock_at = now + CLOCK_EVERY
         if now >= self._renew_at:
             self._renew_at = now + self._renew(client)
         if now >= self._look_at:
@@ -115,31 +125,20 @@ class Lease:
         holdings = self._holdings
         if holdings.lease is None or holdings.swept:
             return RETRY
-        begun, now, holder = uptime(), holdings.now(), holdings.holder
-        tags = tuple(holdings.held)
-        with client.pipeline(transaction=False) as pipeline:
-            pipeline.zadd(holdings.keys.workers, {holder: now}, xx=True, ch=True)
-            if tags:
-                pipeline.zadd(holdings.keys.index, dict.fromkeys(tags, now), xx=True)
-            renewed = pipeline.execute()[0]
-        if renewed:
-            holdings.renewed_at = begun
-        elif holder == holdings.holder:
-            text = f"the lease has ended: this worker said nothing for {holdings.lease:g} s, and others are given what it held"
-            holdings.remark(logging.CRITICAL, text)
-            holdings.swept = True
-        return holdings.lease / (RENEWALS if tags else IDLE_RENEWALS)
+        if renew(client, holdings) > CLOCK_SET:
+            self._wait_for_others(IDLE_RENEWALS)  # their leases may seem to have ended
+        return holdings.lease / (RENEWALS if holdings.held else IDLE_RENEWALS)
 
     def _look(self, client: Redis, lease: float) -> float:
         """Give back what dead workers held. Returns the seconds until the next lease may end."""
         keys = self._holdings.keys
         oldest = sweep.pairs(client.zrange(keys.workers, 0, 0, withscores=True))
         unfinished = client.zcard(keys.swept)
-        if unfinished or (oldest and oldest[0][1] < self._holdings.now() - lease):
-            for holder in sweep.claim(client, keys, lease):
+        if unfinished or (oldest and oldest[0][1] < self._holdings.now()):
+            for holder in sweep.claim(client, keys, self._holdings.now()):
                 number = sweep.give_back_all(client, keys, holder)
                 text = f"{node_of(holder)} is gone: {number} messages that it held go back to their queues"
                 self._holdings.remark(logging.WARNING, text)
             oldest = sweep.pairs(client.zrange(keys.workers, 0, 0, withscores=True))
-        due = oldest[0][1] + lease - self._holdings.now() if oldest else lease
+        due = oldest[0][1] - self._holdings.now() if oldest else lease
         return min(max(0.0, due) + random.uniform(0, min(JITTER, lease / 10)), lease / IDLE_RENEWALS)  # noqa: S311

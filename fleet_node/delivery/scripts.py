@@ -5,7 +5,7 @@ local late, acks = {}, tonumber(ARGV[3])
 if acks > 0 then
   local own = {}
   for number = 1, acks do
-    local tag = ARGV[3 + number]
+    local tag = ARGV[4 + number]
     if redis.call('HDEL', KEYS[3], tag) == 1 then own[#own + 1] = tag else late[#late + 1] = tag end
   end
   if #own > 0 then
@@ -15,10 +15,11 @@ if acks > 0 then
 end
 local room = tonumber(ARGV[2])
 if room == 0 then return {late, 0} end
+if not redis.call('ZSCORE', KEYS[4], ARGV[4]) then return {late, -1} end
 local answer, values, scores, held, lists = {late, 1}, {}, {}, {}, {}
-for number = 4, #KEYS do lists[#lists + 1] = KEYS[number] end
+for number = 5, #KEYS do lists[#lists + 1] = KEYS[number] end
 local not_empty = redis.call('EXISTS', unpack(lists))
-for number = 4, #KEYS do
+for number = 5, #KEYS do
   if not_empty == 0 or room == 0 then break end
   local messages = redis.call('LRANGE', KEYS[number], -room, -1)
   if #messages > 0 then
@@ -36,7 +37,7 @@ for number = 4, #KEYS do
         held[#held + 1] = tag
         held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + (#held - 1) / 2000000) .. ' ' .. KEYS[number]
       end
-      answer[#answer + 1] = number - 4
+      answer[#answer + 1] = number - 5
       answer[#answer + 1] = tag or false
       answer[#answer + 1] = message
     end
@@ -55,12 +56,35 @@ return answer
 A message is acknowledged only if this holder still has it. A message is written down as kombu does (QoS.append), but for the
 routing: by the queue that it came from, so that kombu, too, gives it back there. The delivery tag is the last of a message that
 kombu has sent; of other messages the script does not know it, and the worker writes them down. The first write takes messages off
-their lists: a Redis that is full refuses a script at its first write that needs memory, and this one needs none.
+their lists: a Redis that is full refuses a script at its first write that needs memory, and this one needs none. A holder whose
+lease others have taken gets nothing: a command may arrive long after it was sent, and nobody would look for what it took.
 
-KEYS: unacked, unacked_index, held, the lists in their order.
-ARGV: Redis's time, most messages to take, number of acknowledgements, their tags, for each list the end of what is written down.
-Returns: the tags that are not this holder's, whether the lists are empty now (1) or not known to be (0), and for each message the
-number of its list, the tag that it is written down with (nil if it is not), and the message.
+KEYS: unacked, unacked_index, held, workers, the lists in their order.
+ARGV: Redis's time, most messages to take, number of acknowledgements, the holder, the tags to acknowledge, for each list the end
+of what is written down.
+Returns: the tags that are not this holder's, whether the lists are empty now (1), are not known to be (0), or the lease was taken
+(-1), and for each message the number of its list, the tag that it is written down with (nil if it is not), and the message.
+"""
+
+RENEW = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {0, time[1], time[2]} end
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
+for first = 3, #ARGV, 1000 do
+  local scores = {}
+  for number = first, math.min(first + 999, #ARGV) do
+    scores[#scores + 1] = now
+    scores[#scores + 1] = ARGV[number]
+  end
+  redis.call('ZADD', KEYS[2], 'XX', unpack(scores))
+end
+return {1, time[1], time[2]}
+"""
+"""Renews the lease of a holder, by Redis's own clock: a machine that was paused does not know what time it is.
+
+KEYS: workers, unacked_index; ARGV: the holder, its lease in seconds, the tags that it has. Returns whether it had its lease still
+(1 or 0), and Redis's time in seconds and microseconds.
 """
 
 CLAIM = """
@@ -75,10 +99,8 @@ end
 for number = 3, #ARGV do
   if redis.call('ZSCORE', KEYS[1], ARGV[number]) then claim(ARGV[number]) end
 end
-local lease = tonumber(ARGV[1])
-if lease > 0 then
-  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - lease))) do claim(holder) end
-end
+local ended = string.format('(%.6f', math.min(now, tonumber(ARGV[1])))
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ended)) do claim(holder) end
 for _, holder in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - tonumber(ARGV[2]))) do
   redis.call('ZADD', KEYS[2], now, holder)
   dead[#dead + 1] = holder
@@ -87,8 +109,9 @@ return dead
 """
 """Takes their lease from holders: from those that are named, and from those that have not renewed it.
 
-KEYS: workers, swept; ARGV: the lease in seconds (0: only those that are named), seconds after which a sweep that was cut off is
-begun again, holders. Returns the holders whose messages are to be given back.
+KEYS: workers, swept; ARGV: the time as the caller knows it (0: only those that are named), seconds after which a sweep that was
+cut off is begun again, holders. Returns the holders whose messages are to be given back. If Redis's clock has been set forward
+since the caller asked it, the caller's time decides: all leases seem to have ended until they are renewed.
 """
 
 GIVE_BACK = """

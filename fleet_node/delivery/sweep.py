@@ -34,9 +34,10 @@ def is_alive(holder: str) -> bool:
     return boot == boot_id() and started(pid) == start
 
 
-def claim(client: Redis, keys: Keys, lease: float | None, holders: Iterable[str] = ()) -> list[str]:
-    """Take their lease from some holders, and from those that have not renewed it. Returns the holders to be given back."""
-    dead: Any = client.eval(CLAIM, 2, keys.workers, keys.swept, f"{lease or 0:f}", str(AGAIN_AFTER), *holders)
+def claim(client: Redis, keys: Keys, now: float = 0.0, holders: Iterable[str] = ()) -> list[str]:
+    """Take their lease from some holders, and from those whose lease ended before `now`, Redis's time. Returns the holders whose
+    messages are to be given back: also those of a sweep that was cut off."""
+    dead: Any = client.eval(CLAIM, 2, keys.workers, keys.swept, f"{now:.6f}", str(AGAIN_AFTER), *holders)
     return list(dead)
 
 

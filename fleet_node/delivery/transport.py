@@ -202,11 +202,9 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_sent = self.fleet.holdings.ended()
         names = [name for _, name in self._fleet_lists]
         ends = [self.fleet.routing(queue) for queue, _ in self._fleet_lists]
-        held = keys.held(self.fleet.holdings.holder)
-        command = (self.fleet.fetch, 3 + len(names), keys.unacked, keys.index, held, *names)
-        self._fleet_send(
-            0, "EVALSHA", *command, f"{self.fleet.holdings.now():.6f}", most, len(self._fleet_sent), *self._fleet_sent, *ends
-        )
+        holder, tags = self.fleet.holdings.holder, self._fleet_sent
+        command = (self.fleet.fetch, 4 + len(names), keys.unacked, keys.index, keys.held(holder), keys.workers, *names)
+        self._fleet_send(0, "EVALSHA", *command, f"{self.fleet.holdings.now():.6f}", most, len(tags), holder, *tags, *ends)
 
     def _fleet_wait(self) -> None:
         self._fleet_waits = True
@@ -252,7 +250,9 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
     def _fleet_take_in(self, answer: Any) -> None:
         late, drained, *messages = answer
         self._fleet_sent = []
-        self._fleet_drained = bool(drained)
+        self._fleet_drained = drained > 0
+        if drained < 0:
+            self.fleet.holdings.lost(self.fleet.holdings.holder)
         if late:
             self.fleet.came_too_late(len(late))
         for index in range(0, len(messages), 3):
