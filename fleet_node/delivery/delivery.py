@@ -109,8 +109,7 @@ class Delivery:
                 _log.warning("what this worker held goes back when its lease has ended: %s", error)
 
     def received(self, request: Any) -> None:
-        """Celery has made a request of a message. It may be one that came back to this worker: it is to run now."""
-        self.dropped.discard(request._message.delivery_tag)
+        """Celery has made a request of a message."""
         self._requests[request._message.delivery_tag] = request
 
     def may_take(self) -> bool:
