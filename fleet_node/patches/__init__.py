@@ -19,6 +19,7 @@ from fleet_node.patches import (
     parking,
     reconnect,
     running_jobs,
+    unsent_retry,
 )
 from fleet_node.patches.versions import Versions
 
@@ -57,6 +58,7 @@ PATCHES: tuple[Patch, ...] = (
     parking,
     reconnect,
     running_jobs,
+    unsent_retry,
 )
 
 

@@ -142,6 +142,24 @@ def test_a_worker_whose_broker_is_full_says_so_and_goes_on(tmp_path: Path, pool:
         assert worker.poll() is None
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_task_whose_retry_cannot_be_sent_is_not_lost(tmp_path: Path, pool: str) -> None:
+    """It fails because the broker is full, and its next attempt cannot be sent for the same reason."""
+    with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
+        here.pool = pool
+        worker = here.start(here.release("r"))
+        client.send_task("fleet.drill", ["r", 0, "io", 0], queue="default")
+        assert until(lambda: ended(here) == {0})
+        client.send_task("fleet.drill", ["r", 1, "io", 0], queue="elsewhere")
+        redis.config_set("maxmemory", 1 << 20)  # less than it has
+        redis.rename("elsewhere", "default")
+        assert until(lambda: "reject requeue=" in here.output()), here.output()
+        redis.config_set("maxmemory", 0)
+        assert until(lambda: ended(here) == {0, 1}), here.output()
+        assert worker.poll() is None
+
+
 def test_messages_are_taken_by_priority_and_from_each_queue_in_turn(tmp_path: Path) -> None:
     """As kombu does, also if Redis does not notify of new messages."""
     with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
