@@ -7,26 +7,34 @@ import logging
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from celery.bootsteps import CLOSE, TERMINATE
 from redis import Redis, RedisError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from fleet_node.delivery import sweep
 from fleet_node.delivery.clients import client_of
 from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.keys import Keys
 from fleet_node.delivery.lease import Lease, renew
-from fleet_node.delivery.scripts import FETCH
+from fleet_node.delivery.scripts import ENTER, FETCH, PUT_ASIDE, WRITE_DOWN
 from fleet_node.delivery.transport import Wake
 from fleet_node.delivery.wakeup import Wakeup
 
+REFUSED = 1.0
+"""Seconds until Redis is asked again for what it has refused."""
 UNSURE = 10.0
 """Seconds for which a task does not begin if it is not known whether the worker still has its lease."""
 
 _log = logging.getLogger("celery.worker.fleet")
+
+
+class NoScriptsError(Exception):
+    """The broker does not let workers run scripts."""
 
 
 class Delivery:
@@ -39,6 +47,8 @@ class Delivery:
         self.wakeup = Wakeup(self.holdings)
         self.fetch = ""
         self._client: Redis | None = None
+        self._refusal, self._ask_again_at = "", 0.0
+        self._to_give_back: deque[str] = deque()
         self._holder = ""
         """As which the worker has a lease."""
         self.dropped: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -61,7 +71,18 @@ class Delivery:
         return self._client is not None and bool(self.fetch)
 
     def enter(self, channel: Any) -> None:
-        """The worker is connected. Raises redis.ResponseError if the broker does not let it run scripts."""
+        """The worker is connected. Raises NoScriptsError if the broker does not let it run scripts, and ConnectionError, as for a
+        broker that is away, if it refuses them for now."""
+        try:
+            self._enter(channel)
+        except ResponseError as error:
+            if isinstance(error, NoPermissionError) or "unknown command" in str(error):
+                raise NoScriptsError(str(error)) from error
+            self.refused(error)
+            raise ConnectionError(f"Redis refuses commands: {error}") from error
+        self.accepted()
+
+    def _enter(self, channel: Any) -> None:
         self._client = client_of(channel)
         self.load()
         keys = Keys(channel.global_keyprefix, channel.unacked_key, channel.unacked_index_key)
@@ -74,7 +95,7 @@ class Delivery:
             if number := sweep.give_back_all(self.client, keys, holder):
                 _log.warning("%s messages that an earlier process of this worker held go back to their queues", number)
         self._holder = self.holdings.holder
-        self.client.zadd(keys.workers, {self._holder: self.holdings.ends()})
+        self.client.eval(ENTER, 1, keys.workers, self._holder, f"{self.holdings.ends():f}")
         self.holdings.renewed_at = uptime()
         self.holdings.is_uncertain()
         if self._keeper:
@@ -159,7 +180,10 @@ class Delivery:
         """A message is to be acknowledged: with the next fetch, at once if there is none any more."""
         self.holdings.end(tag)
         if self.is_ending():
-            self.acknowledge()
+            try:
+                self.acknowledge()
+            except ResponseError as error:
+                self.refused(error)
         elif self._pipe:
             self._pipe.ring()
 
@@ -190,6 +214,43 @@ class Delivery:
         for tag in tags:
             self.holdings.held.pop(tag, None)
 
+    def reject(self, tag: str) -> None:
+        """Give a message back, to be the last of its queue. If Redis does not do it now, it is asked again."""
+        try:
+            self.give_back([tag], "LPUSH")
+        except (RedisError, OSError) as error:
+            self._to_give_back.append(tag)
+            if isinstance(error, ResponseError):
+                self.refused(error)
+
+    @property
+    def has_rejected(self) -> bool:
+        """Whether there are messages to give back."""
+        return bool(self._to_give_back)
+
+    def give_back_rejected(self) -> None:
+        """Give back what Redis did not take back before. Raises what redis raises."""
+        while self._to_give_back:
+            self.give_back([self._to_give_back[0]], "LPUSH")
+            self._to_give_back.popleft()
+
+    def refused(self, error: Exception) -> None:
+        """Redis answers, and does not do what it is asked: it is full, or read-only, or its disk is full."""
+        if not self._refusal:
+            _log.critical("Redis refuses commands, and is asked again every second: %s", error)
+        self._refusal, self._ask_again_at = str(error), uptime() + REFUSED
+
+    def accepted(self) -> None:
+        """Redis does what it is asked."""
+        if self._refusal:
+            _log.warning("Redis accepts commands again")
+        self._refusal = ""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether Redis is not to be asked yet."""
+        return bool(self._refusal) and uptime() < self._ask_again_at
+
     def give_back_all(self) -> None:
         """Acknowledge what has ended, and give back all the rest, in the order in which it came."""
         self.acknowledge()
@@ -207,17 +268,15 @@ class Delivery:
 
     def write_down(self, tag: str, name: str, content: str) -> None:
         """Write a message down that the script could not. name: of its list. content: [message, exchange, routing key]."""
-        keys, now = self.holdings.keys, self.holdings.now()
-        with self.client.pipeline() as pipeline:
-            pipeline.hset(keys.unacked, tag, content)
-            pipeline.zadd(keys.index, {tag: now})
-            pipeline.hset(keys.held(self.holdings.holder), tag, f"{now:.6f} {name}")
-            pipeline.execute()
+        keys, now = self.holdings.keys, f"{self.holdings.now():.6f}"
+        named = (keys.index, keys.unacked, keys.held(self.holdings.holder))
+        self.client.eval(WRITE_DOWN, len(named), *named, tag, content, now, f"{now} {name}")
         self.holdings.hold(tag)
 
     def put_aside(self, tag: str | None, content: bytes) -> None:
         """A message that cannot be read: no worker ever can."""
-        self.client.rpush(self.holdings.keys.unreadable, content)
+        keys = self.holdings.keys
+        self.client.eval(PUT_ASIDE, 2, keys.index, keys.unreadable, content)
         _log.critical("a message is no JSON, and put into %s: %.200r", self.holdings.keys.unreadable, content)
         if tag is not None:
             self.end(tag)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import OutOfMemoryError
 
 from fleet_node.delivery import sweep
 from fleet_node.delivery.clients import client_of
@@ -91,9 +90,7 @@ class Lease:
             self._failing = False
         except Exception as error:  # Redis, or a channel that has just been closed
             if not self._failing:
-                full = "the broker is full: nothing can be written until its maxmemory is raised; "
-                why = full if "OOM" in str(error) or isinstance(error, OutOfMemoryError) else ""
-                self._holdings.remark(logging.CRITICAL if why else logging.WARNING, f"{why}the lease is not renewed: {error!r}")
+                self._holdings.remark(logging.WARNING, f"the lease is not renewed: {error!r}")
             self._failing = True
             self._wait_for_others()
             return RETRY

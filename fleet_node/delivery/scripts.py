@@ -66,7 +66,16 @@ Returns: the tags that are not this holder's, whether the lists are empty now (1
 (-1), and for each message the number of its list, the tag that it is written down with (nil if it is not), and the message.
 """
 
-RENEW = """
+FIRST = "redis.call('ZREM', KEYS[1], '')\n"
+"""Lets a script write although Redis is full, which refuses a script at its first write if that may need memory. Without this,
+a worker of a full broker would lose its lease, and stop working off what the broker is full of."""
+
+ENTER = f"{FIRST}redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])"
+"""Gives a holder its lease. KEYS: workers; ARGV: the holder, Redis's time at which the lease ends."""
+
+RENEW = (
+    FIRST
+    + """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {0, time[1], time[2]} end
@@ -81,13 +90,16 @@ for first = 3, #ARGV, 1000 do
 end
 return {1, time[1], time[2]}
 """
+)
 """Renews the lease of a holder, by Redis's own clock: a machine that was paused does not know what time it is.
 
 KEYS: workers, unacked_index; ARGV: the holder, its lease in seconds, the tags that it has. Returns whether it had its lease still
 (1 or 0), and Redis's time in seconds and microseconds.
 """
 
-CLAIM = """
+CLAIM = (
+    FIRST
+    + """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local dead = {}
@@ -107,12 +119,29 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - tonum
 end
 return dead
 """
+)
 """Takes their lease from holders: from those that are named, and from those that have not renewed it.
 
 KEYS: workers, swept; ARGV: the time as the caller knows it (0: only those that are named), seconds after which a sweep that was
 cut off is begun again, holders. Returns the holders whose messages are to be given back. If Redis's clock has been set forward
 since the caller asked it, the caller's time decides: all leases seem to have ended until they are renewed.
 """
+
+WRITE_DOWN = (
+    FIRST
+    + """
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
+"""
+)
+"""Writes one message down.
+
+KEYS: unacked_index, unacked, held; ARGV: its tag, what is written down, Redis's time, the entry of held.
+"""
+
+PUT_ASIDE = f"{FIRST}redis.call('RPUSH', KEYS[2], ARGV[1])"
+"""Keeps a message that cannot be read. KEYS: unacked_index, unreadable; ARGV: the message."""
 
 GIVE_BACK = """
 local done = 0

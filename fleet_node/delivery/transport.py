@@ -65,7 +65,7 @@ class FleetQoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         if requeue:
-            self.channel.fleet.give_back([delivery_tag], "LPUSH")
+            self.channel.fleet.reject(delivery_tag)
             VirtualQoS.ack(self, delivery_tag)
         else:
             self.ack(delivery_tag)
@@ -160,13 +160,21 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
 
     def fleet_is_busy(self) -> bool:
         """Whether there is something to do besides fetching."""
-        return bool(self._in_poll or self._fleet_inbox or (self._fleet_lists and self.fleet.holdings.has_ended))
+        to_say = self.fleet.has_rejected or (self._fleet_lists and self.fleet.holdings.has_ended)
+        return bool(self._in_poll or self._fleet_inbox or to_say)
 
     def fleet_step(self) -> None:
-        """Send the next command, if the last one is answered."""
+        """Send the next command, if the last one is answered, and if Redis has not just refused one."""
         self.fleet.holdings.write_log()
         if self._fleet_inbox:
             self._fleet_deliver()
+        if not self.fleet.is_refused:
+            try:
+                self._fleet_next()
+            except ResponseError as error:
+                self.fleet.refused(error)
+
+    def _fleet_next(self) -> None:
         if self._in_poll:
             if self._fleet_waits and self.fleet.holdings.has_ended:
                 self.fleet.acknowledge()
@@ -174,6 +182,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
                 _log.warning("Redis has not answered for %s s: the connection is dropped", SLACK)
                 self._in_poll.disconnect()
             return
+        self.fleet.give_back_rejected()
         self.fleet.look_for_orphans()
         room = self._qos_room()
         if room <= 0 and not self.fleet.holdings.has_ended:
@@ -228,9 +237,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             answer = self.client.parse_response(self.client.connection, "FLEET", **options)
         except ResponseError as error:
             self._fleet_not_done()
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-            self.fleet.load()
+            self._fleet_refused(error)
             return False
         except self.connection_errors:
             self._fleet_not_done()
@@ -239,6 +246,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         finally:
             self._in_poll = None
             getattr(self, "_flush_brpop_reauth", bool)()
+        self.fleet.accepted()
         if self._fleet_waits:
             self._fleet_waits = self._fleet_drained = False
             self._fleet_woken = answer is not None
@@ -246,6 +254,15 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             self._fleet_take_in(answer)
             self._fleet_deliver()
         return bool(self._fleet_inbox)
+
+    def _fleet_refused(self, error: ResponseError) -> None:
+        if not str(error).startswith("NOSCRIPT"):
+            self.fleet.refused(error)
+            return
+        try:
+            self.fleet.load()
+        except ResponseError as refusal:
+            self.fleet.refused(refusal)
 
     def _fleet_take_in(self, answer: Any) -> None:
         late, drained, *messages = answer

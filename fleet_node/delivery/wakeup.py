@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from redis import Redis, RedisError
+from redis.exceptions import OutOfMemoryError
 
 from fleet_node.delivery.bells import Bells
 from fleet_node.delivery.clients import database_of
@@ -49,6 +50,8 @@ class Wakeup:
         self._events: Any = None
         self._bells: Bells | None = None
         self._thread: Thread | None = None
+        self._full = False
+        """Whether Redis was full the last time."""
 
     @property
     def patience(self) -> int:
@@ -85,8 +88,14 @@ class Wakeup:
     def _step(self) -> float:
         try:
             self._do()
+            self._full = False
             return 0.0
         except Exception as error:  # Redis; the worker goes on by itself
+            full = isinstance(error, OutOfMemoryError)
+            if full and not self._full:
+                text = "the broker is full: it takes no new tasks until its maxmemory is raised; those that it has are run"
+                self._holdings.remark(logging.CRITICAL, text)
+            self._full = full or self._full
             self._holdings.remark(logging.DEBUG, f"no bells until Redis answers: {error!r}")
             self._drop()
             return RETRY

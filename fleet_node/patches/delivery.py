@@ -38,9 +38,8 @@ def apply(worker: Any) -> None:
     from celery.worker import state
     from celery.worker.consumer.consumer import Consumer
     from celery.worker.request import Request
-    from redis.exceptions import ResponseError
 
-    from fleet_node.delivery.delivery import Delivery
+    from fleet_node.delivery.delivery import Delivery, NoScriptsError
     from fleet_node.delivery.transport import take_over
     from fleet_node.worker.settings import of_environment
 
@@ -58,7 +57,7 @@ def apply(worker: Any) -> None:
         connection = consumer.ensure_connected(connection)
         try:
             delivery.enter(connection.default_channel)
-        except ResponseError as error:
+        except NoScriptsError as error:
             scripts_work = False
             _log.error(
                 "the broker refuses scripts, so tasks are taken as kombu does, and the visibility timeout decides: %s", error

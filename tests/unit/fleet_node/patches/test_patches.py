@@ -121,28 +121,6 @@ def test_what_redis_hands_to_a_worker_that_is_gone_is_not_lost(tmp_path: Path, m
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pool", ["threads", "gevent"])
-def test_a_worker_whose_broker_is_full_says_so_and_goes_on(tmp_path: Path, pool: str) -> None:
-    """Taking a message makes nothing longer, and works; to renew a lease does not."""
-    with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
-        here.pool, here.more["FLEET_CELERY"] = pool, json.dumps({"lease": 3})
-        worker = here.start(here.release("r"))
-        for number in range(3):
-            client.send_task("fleet.drill", ["r", number, "io", 0], queue="default", countdown=0 if number < 2 else 1)
-        assert until(lambda: ended(here) == {0, 1, 2})
-        client.send_task("fleet.drill", ["r", 3, "io", 0], queue="elsewhere")
-        redis.config_set("maxmemory", 1 << 20)  # less than it has
-        redis.rename("elsewhere", "default")  # what makes nothing longer is allowed
-        assert until(lambda: "the broker is full: nothing can be written until its maxmemory is raised" in here.output())
-        assert worker.poll() is None
-        redis.config_set("maxmemory", 0)
-        assert until(lambda: ended(here) == {0, 1, 2, 3}), here.output()
-        client.send_task("fleet.drill", ["r", 4, "io", 0], queue="default")
-        assert until(lambda: ended(here) == {0, 1, 2, 3, 4}), here.output()
-        assert worker.poll() is None
-
-
-@pytest.mark.long
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_a_task_whose_retry_cannot_be_sent_is_not_lost(tmp_path: Path, pool: str) -> None:
     """It fails because the broker is full, and its next attempt cannot be sent for the same reason."""
