@@ -1,7 +1,6 @@
 """What is promised of tasks, whatever their length and whatever happens to their worker."""
 
 import random
-import shlex
 import signal
 import sys
 import time
