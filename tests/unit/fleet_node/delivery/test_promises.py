@@ -14,7 +14,7 @@ from tests.unit.shop_support import process
 
 POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 RETRIES = """
-@app.task(bind=True, ignore_result=True, max_retries=1)
+@app.task(name="retries", bind=True, ignore_result=True, max_retries=1)
 def retries(self, seconds):
     if self.request.retries:
         print("the second attempt runs", flush=True)
