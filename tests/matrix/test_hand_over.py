@@ -15,7 +15,8 @@ def test_what_is_published_while_a_waiting_worker_is_stopped_and_killed_is_not_l
     with here.client() as client, here.redis() as redis:
         for number in range(1, TRIES + 1):
             worker = here.start(release, number)
-            assert until(lambda: redis.info("clients")["blocked_clients"]), output(here, number)  # it waits
+            # It has acknowledged what its predecessor did not take, and waits.
+            assert until(lambda: nothing_is_left(here) and redis.info("clients")["blocked_clients"]), output(here, number)
             worker.send_signal(signal.SIGSTOP)
             client.send_task("jobs.work", [number], queue="default")
             time.sleep(0.3)  # Redis hands it over at once, or never
