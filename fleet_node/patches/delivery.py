@@ -10,10 +10,10 @@ import logging
 import sys
 from typing import Any
 
-from fleet_node.patches.versions import Range, Versions
+from fleet_node.patches.versions import NEWER, Range, Versions
 
 NAME = "delivery"
-AFFECTED = Versions(kombu=Range("5.0", "5.7"))
+AFFECTED = Versions(kombu=Range("5.0", NEWER))
 SUPPORTED = Versions(celery=Range("5.3", "5.7"), kombu=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = (

@@ -23,7 +23,7 @@ from celery.signals import (
 from fleet_node import patches
 from fleet_node.gate import control_file
 from fleet_node.protocol import CONTROL_FILE, PROBE_TASK
-from fleet_node.worker import control, device, drill_tasks, log_format, settings  # noqa: F401 - control registers commands
+from fleet_node.worker import caution, control, device, drill_tasks, log_format, settings  # noqa: F401 - control registers commands
 from fleet_node.worker.progress import status
 from fleet_node.worker.sd_notify import notify
 from fleet_node.worker.watchdog import Vitals
@@ -36,7 +36,9 @@ if "FLEET_LOG" in os.environ:
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
 def _prepare(instance: Any, **_: Any) -> None:
     """Before the worker connects. What commands of remote control need is on the worker: fleet_vitals, fleet_failures."""
-    settings.apply(instance.app, settings.of_environment())
+    fleet = settings.of_environment()
+    caution.say(instance.app, fleet)
+    settings.apply(instance.app, fleet)
     drill_tasks.install(instance.app, os.getpid())
     patches.apply(instance)
     device.take_nothing_if_unavailable(instance.app)
