@@ -13,7 +13,7 @@ install:  ## Make .venv, with the fleet command in it
 demo:  ## A fleet of four virtual machines, deployed and at work
 	@scripts/demo
 
-test: packages check unit long render online vagrant-changed  ## What CI runs: checks, unit, rendering, and a lab of its own
+test: packages check unit long matrix-old render online vagrant-changed  ## What CI runs: checks, unit, an old Celery, rendering, and a lab of its own
 
 check: install  ## Format, lint, types, imports (seconds)
 	@$(BIN)/ruff format --check --quiet . || { echo "make format mends it"; exit 1; }
