@@ -6,6 +6,8 @@ from tests.matrix.support import JOBS, begun, end_tree, ended, output, settings,
 from tests.unit.process_support import Machine
 from tests.unit.shop_support import PATIENCE
 
+NODE = "web-worker-1@test"
+
 
 def test_a_task_is_acknowledged_when_it_has_ended_and_what_must_not_run_twice_before(here: Machine) -> None:
     here.more["FLEET_CELERY"] = json.dumps(settings(at_most_once=["jobs.pa*"]))
@@ -29,8 +31,10 @@ def test_a_worker_says_what_it_is_set_to(here: Machine) -> None:
         here.release("r", JOBS + "\napp.conf.broker_transport_options = {'health_check_interval': 25, 'max_connections': 200}\n")
     )
     with here.client() as client:
-        inspect = client.control.inspect(destination=["web-worker-1@test"], timeout=PATIENCE, limit=1)
-        conf = inspect.conf()["web-worker-1@test"]
+        # A gevent worker is ready before it listens to commands: the first may not reach it.
+        assert until(lambda: client.control.ping([NODE], timeout=1)), output(here)
+        inspect = client.control.inspect(destination=[NODE], timeout=PATIENCE, limit=1)
+        conf = inspect.conf()[NODE]
     assert conf["task_acks_late"] is True
     options = conf["broker_transport_options"]
     assert (options["health_check_interval"], options["max_connections"]) == (10, 200)
