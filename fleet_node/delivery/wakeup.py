@@ -29,6 +29,8 @@ SILENT_AFTER = 2.4
 """Seconds without a sign of the listener after which it is gone. It gives one every 2 s."""
 SAY_AGAIN = 600.0
 """Seconds after which a worker says again which queues it consumes."""
+UNHEARD = 10
+"""How often nobody is heard though there is a listener, until a worker subscribes anew: its connection may be cut in silence."""
 RETRY = 0.5
 """Seconds until the next attempt if Redis does not answer."""
 
@@ -49,6 +51,8 @@ class Wakeup:
         self._ringer: Redis | None = None
         self._events: Any = None
         self._bells: Bells | None = None
+        self._unheard = 0
+        """How often nobody was heard though there was a listener, since somebody was."""
         self._thread: Thread | None = None
         self._full = False
         """Whether Redis was full the last time."""
@@ -110,7 +114,7 @@ class Wakeup:
             self._beat_at = uptime() - SILENT_AFTER + random.uniform(0.1, 0.4)  # noqa: S311 - who was first is heard now
         if self._lists != tuple(self._said) or uptime() - self._said_at > SAY_AGAIN:
             self._say(client)
-        if self._bells is None and uptime() - self._beat_at > SILENT_AFTER:
+        if uptime() - self._beat_at > SILENT_AFTER:
             self._stand(client)
         wait = 0.2 if self._bells is None else self._bells.do()
         message = self._events.get_message(timeout=min(wait, 0.25))
@@ -132,18 +136,23 @@ class Wakeup:
         self._said, self._said_at = lists, uptime()
 
     def _stand(self, client: Redis) -> None:
-        """Nobody listens: be the listener, if nobody is faster."""
+        """Nobody is heard: be the listener, if nobody is faster. Raises ConnectionError if there is one all the same."""
         keys = self._holdings.keys
         self._beat_at = uptime() - SILENT_AFTER + random.uniform(0.1, 0.4)  # noqa: S311 - the next attempt, if somebody was faster
-        if client.set(keys.listener, self._holdings.holder, nx=True, px=int(SILENT_AFTER * 1000)):
+        if not self._bells and client.set(keys.listener, self._holdings.holder, nx=True, px=int(SILENT_AFTER * 1000)):
             self._bells = Bells(client, self._events, self._holdings)
+            return
+        self._unheard += 1
+        if self._unheard > UNHEARD:
+            self._unheard = 0
+            raise ConnectionError("there is a listener, and the subscription is silent")
 
     def _hear(self, message: dict[str, Any]) -> None:
         if message.get("lists"):
             if self._bells:
                 self._bells.lists_changed()
             return
-        self._beat_at = uptime() if message["listener"] else float("-inf")
+        self._beat_at, self._unheard = uptime() if message["listener"] else float("-inf"), 0
         self._covered = frozenset(message["queues"])
         if self._bells and message["listener"] not in ("", self._holdings.holder):
             self._bells = None  # this worker was stopped for a while, and another has taken its place
