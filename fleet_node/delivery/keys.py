@@ -53,8 +53,8 @@ class Keys:
         return f"{self.prefix}fleet.held.{holder}"
 
     def bell(self, name: str) -> str:
-        """Sorted set with one token, or none. A worker that waits for messages of a queue waits for it. name: of the queue, or a
-        holder for the worker's own bell."""
+        """Sorted set with one token, or none. A worker that waits for messages of a queue waits for it. name: of the queue, or
+        "<holder>.<channel>" for the bell that a channel of a worker has for itself."""
         return f"{self.prefix}fleet.bell.{name}"
 
     def channel(self, database: int) -> str:

@@ -35,6 +35,8 @@ MOST = 32
 """Messages in one fetch."""
 MOST_BYTES = 200_000
 """Bytes that one fetch should take, by the size of the messages before: Redis does nothing else meanwhile."""
+FIRST = 1
+"""The number of a connection's first channel."""
 SLACK = 10
 """Seconds after which an answer that is due is not waited for any more, and the connection is dropped."""
 
@@ -48,10 +50,14 @@ class FleetQoS(kombu_redis.QoS):  # type: ignore[misc]
         return self.fleet_room() > 0
 
     def fleet_room(self) -> int:
-        """How many messages may be taken. Messages that an earlier connection has taken count, too."""
+        """How many messages may be taken."""
         if not self.prefetch_count:
             return MOST
-        return int(self.prefetch_count) - len(self.channel.fleet.holdings.held)
+        return int(self.prefetch_count) - int(self.channel.fleet_count())
+
+    def fleet_own(self) -> list[Any]:
+        """Delivery tags of what has come on this channel and is not acknowledged, in its order."""
+        return [tag for tag in tuple(self._delivered) if tag not in self._dirty]
 
     def append(self, message: Any, delivery_tag: Any) -> None:
         """A message is delivered. Most are written down by the script already."""
@@ -73,13 +79,18 @@ class FleetQoS(kombu_redis.QoS):  # type: ignore[misc]
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """The channel closes. A worker that has lost its connection goes on with what it has begun, and keeps its lease."""
         self._on_collect.cancel()
+        alone = self.channel in self.channel.connection.channels  # and not with its connection
+        if alone and self.channel.channel_id != FIRST:  # it is of a bootstep of the app's
+            self.restore_unacked()
+            return
         self._delivered.clear()
         if self.channel.fleet.is_ending():
             self.channel.fleet.give_back_all()
 
     def restore_unacked(self, client: Any = None) -> None:
         """`recover`, which Celery does not call."""
-        self.channel.fleet.give_back_all()
+        self.channel.fleet.give_back(reversed([*self.fleet_own(), *self.channel.fleet_undelivered()]))
+        self._delivered.clear()
 
     def restore_visible(self, *_: Any, **__: Any) -> None:
         """`lease` does it."""
@@ -158,6 +169,27 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_due = float("inf")
         super().__init__(*args, **kwargs)
 
+    def fleet_count(self) -> int:
+        """How many messages count for the prefetch limit. Of the first channel, that of tasks: of earlier connections, too."""
+        if self.channel_id != FIRST:
+            return len(self.qos.fleet_own())
+        others = (channel.qos.fleet_own() for channel in self._fleet_channels() if channel is not self and channel._qos)
+        return len(self.fleet.holdings.held) - sum(map(len, others))
+
+    def fleet_undelivered(self) -> list[str]:
+        """Delivery tags of what has come and is not delivered, which never will be."""
+        tags = [tag for _, tag, _ in self._fleet_inbox if tag is not None]
+        self._fleet_inbox.clear()
+        return tags
+
+    def _fleet_channels(self) -> tuple[Any, ...]:
+        """All channels of the connection: the app's bootsteps may have some."""
+        return tuple(self.connection.cycle._channels)
+
+    def fleet_is_fetching(self) -> bool:
+        """Whether messages may be on their way."""
+        return bool(self._fleet_inbox or (self._in_poll and not self._fleet_waits))
+
     def fleet_is_busy(self) -> bool:
         """Whether there is something to do besides fetching."""
         to_say = self.fleet.has_rejected or (self._fleet_lists and self.fleet.holdings.has_ended)
@@ -183,7 +215,8 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
                 self._in_poll.disconnect()
             return
         self.fleet.give_back_rejected()
-        self.fleet.look_for_orphans()
+        if not any(channel.fleet_is_fetching() for channel in self._fleet_channels()):
+            self.fleet.look_for_orphans()
         room = self._qos_room()
         if room <= 0 and not self.fleet.holdings.has_ended:
             return
@@ -206,7 +239,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_lists = [
             (queue, prefix + self._q_for_pri(queue, priority)) for priority in self.priority_steps for queue in queues
         ] or self._fleet_lists
-        self.fleet.wakeup.consumes(self._fleet_lists)
+        self.fleet.wakeup.consumes(self.channel_id, self._fleet_lists)
         most = min(room, MOST, max(1, int(MOST_BYTES / self._fleet_size)))
         self._fleet_sent = self.fleet.holdings.ended()
         names = [name for _, name in self._fleet_lists]
@@ -219,7 +252,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_waits = True
         bells = [self.fleet.holdings.keys.bell(queue) for queue in self._queue_cycle.consume(len(self.active_queues))]
         patience = self.fleet.wakeup.patience
-        self._fleet_send(patience, "BZPOPMIN", *bells, self.fleet.holdings.keys.bell(self.fleet.holdings.holder), patience)
+        self._fleet_send(patience, "BZPOPMIN", *bells, self.fleet.holdings.keys.bell(self._fleet_own_bell), patience)
 
     def _fleet_send(self, patience: int, *command: Any) -> None:
         self._in_poll, self._brpop_sent_at = self.client.connection, monotonic()
@@ -306,7 +339,8 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self.fleet.write_down(tag, name, json.dumps([message._raw, "", self._fleet_queue]))
 
     def _has(self, tag: str) -> bool:
-        return tag in self.qos._delivered
+        """Whether a consumer has a message: one of another channel, if the app has put it into this one's place."""
+        return any(tag in channel.qos._delivered for channel in (self, *self._fleet_channels()))
 
     def _fleet_not_done(self) -> None:
         """It is not known whether Redis has done what it was asked."""
@@ -324,9 +358,18 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         super()._update_queue_cycle()
         self._fleet_drained = False
         if self._fleet_waits:
-            self.fleet.wakeup.ring(self.fleet.holdings.holder)
+            self.fleet.wakeup.ring(self._fleet_own_bell)
+
+    @property
+    def _fleet_own_bell(self) -> str:
+        return f"{self.fleet.holdings.holder}.{self.channel_id}"
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        self._fleet_queue = queue
+        return super().basic_get(queue, no_ack, **kwargs)
 
     def close(self) -> None:
+        self.fleet.wakeup.consumes(self.channel_id, ())
         if self._in_poll and self._fleet_waits:
             self.client.connection.disconnect()  # kombu would wait for the answer
         super().close()

@@ -42,8 +42,8 @@ class Wakeup:
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
-        self._lists: tuple[tuple[str, str], ...] = ()
-        self._said: tuple[tuple[str, str], ...] = ()
+        self._lists_of: dict[int, frozenset[tuple[str, str]]] = {}
+        self._said = frozenset[tuple[str, str]]()
         self._said_at = float("-inf")
         self._covered = frozenset[str]()
         self._beat_at = float("-inf")
@@ -63,12 +63,16 @@ class Wakeup:
         listened = uptime() - self._beat_at < SILENT_AFTER and self._covered.issuperset(queue for queue, _ in self._lists)
         return WAIT if listened else WAIT_ALONE
 
-    def consumes(self, lists: Iterable[tuple[str, str]]) -> None:
-        """The worker fetches from these: (queue, list)."""
-        self._lists = tuple(lists)
+    def consumes(self, channel: int, lists: Iterable[tuple[str, str]]) -> None:
+        """A channel of the worker, by its number, fetches from these: (queue, list)."""
+        self._lists_of[channel] = frozenset(lists)
+
+    @property
+    def _lists(self) -> frozenset[tuple[str, str]]:
+        return frozenset().union(*tuple(self._lists_of.values()))
 
     def ring(self, name: str) -> None:
-        """Ring a queue's bell, or a holder's. Nothing is lost if Redis does not answer."""
+        """Ring a queue's bell, or a channel's. Nothing is lost if Redis does not answer."""
         if self._ringer:
             try:
                 self._ringer.zadd(self._holdings.keys.bell(name), {"token": 1})
@@ -112,7 +116,7 @@ class Wakeup:
             self._events = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
             self._events.subscribe(keys.channel(database_of(client)))
             self._beat_at = uptime() - SILENT_AFTER + random.uniform(0.1, 0.4)  # noqa: S311 - who was first is heard now
-        if self._lists != tuple(self._said) or uptime() - self._said_at > SAY_AGAIN:
+        if self._lists != self._said or uptime() - self._said_at > SAY_AGAIN:
             self._say(client)
         if uptime() - self._beat_at > SILENT_AFTER:
             self._stand(client)
