@@ -31,7 +31,7 @@ def test_a_worker_says_what_it_is_set_to(here: Machine) -> None:
         here.release("r", JOBS + "\napp.conf.broker_transport_options = {'health_check_interval': 25, 'max_connections': 200}\n")
     )
     with here.client() as client:
-        # A gevent worker is ready before it listens to commands: the first may not reach it.
+        # A worker is ready a moment before it listens to commands: the first may not reach it.
         assert until(lambda: client.control.ping([NODE], timeout=1)), output(here)
         inspect = client.control.inspect(destination=[NODE], timeout=PATIENCE, limit=1)
         conf = inspect.conf()[NODE]
