@@ -59,9 +59,7 @@ def apply(worker: Any) -> None:
             delivery.enter(connection.default_channel)
         except NoScriptsError as error:
             scripts_work = False
-            _log.error(
-                "the broker refuses scripts, so tasks are taken as kombu does, and the visibility timeout decides: %s", error
-            )
+            _log.error("the broker refuses scripts, which kombu needs as well: allow its user +@scripting. %s", error)
             connection.release()
             return connect_as_it_is(consumer)
         if consumer.hub:

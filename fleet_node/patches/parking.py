@@ -43,9 +43,10 @@ def apply(worker: Any) -> None:
     from celery.signals import worker_ready
     from celery.worker.consumer.consumer import Consumer
 
-    from fleet_node.worker.parking import DeadLetters
+    from fleet_node.delivery.clients import client_of_app
+    from fleet_node.worker.parking import PATIENCE, DeadLetters
 
-    letters = DeadLetters(os.environ["CELERY_BROKER_URL"])
+    letters = DeadLetters(client_of_app(worker.app, patience=PATIENCE))
     most = int(os.environ.get("FLEET_MAX_DELIVERIES") or 0)
     count: Callable[[Any], None] = counter(letters, most) if most > 0 else lambda _: None
     for task in worker.app.tasks.values():

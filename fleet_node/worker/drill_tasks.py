@@ -11,8 +11,8 @@ import os
 from typing import Any
 
 from celery.app.registry import TaskRegistry
-from redis import Redis
 
+from fleet_node.delivery.clients import client_of_app
 from fleet_node.outage import every_second
 from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_TASK
 
@@ -43,9 +43,11 @@ class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
 
     def _is_announced(self) -> bool:
         retry = every_second(0 if os.getpid() == self.fleet_main else OUTAGE)
-        options: dict[str, Any] = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "retry": retry}
-        with Redis.from_url(os.environ["CELERY_BROKER_URL"], **options) as redis:
-            return bool(redis.exists(DRILL_ANNOUNCED))
+        with client_of_app(self.fleet_app, patience=PATIENCE, retry=retry) as redis:
+            try:
+                return bool(redis.exists(DRILL_ANNOUNCED))
+            finally:
+                redis.connection_pool.disconnect()
 
 
 def install(app: Any, main: int) -> None:

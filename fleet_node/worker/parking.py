@@ -29,10 +29,10 @@ _log = logging.getLogger("celery.worker.fleet")
 
 
 class DeadLetters:
-    """The dead letters of a broker, and how often each message was begun. url: of the broker."""
+    """The dead letters of a broker, and how often each message was begun. client: of the broker, that answers with text."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
+    def __init__(self, client: Redis) -> None:
+        self._redis = client
 
     def count(self) -> int:
         """How many tasks are parked; 0 if the broker does not answer."""
