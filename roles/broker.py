@@ -59,7 +59,7 @@ def is_ours(observed: ObservedMachine) -> bool:
 
 
 def desired(run: RunView, host: Host) -> State:
-    """Redis from the distribution, with our configuration, on the broker's host. A change in any file changes the revision."""
+    """Redis from the distribution, with our configuration, on the broker's host. A change, but of a comment, changes the revision."""
     fleet, secrets = run.fleet, run.secrets
     if host.name != fleet.broker_host:
         return State()
@@ -80,7 +80,7 @@ def desired(run: RunView, host: Host) -> State:
     )
     limits = {"memory_max": broker_memory(fleet, memory), "open_files": settings.maxclients + 1024}
     template = f"{OVERRIDE.lstrip('/')}.j2"
-    digest = revision(configuration, users, render(template, **limits, revision=""))
+    digest = revision(*map(without_comments, (configuration, users, render(template, **limits, revision=""))))
     return State(
         packages=PACKAGES,
         directories=(Directory(OVERRIDES),),
@@ -91,3 +91,8 @@ def desired(run: RunView, host: Host) -> State:
         ),
         units=(Unit(UNIT, digest),),
     )
+
+
+def without_comments(configuration: bytes) -> bytes:
+    """A configuration as Redis reads it: a comment that changes is no reason to restart it."""
+    return b"\n".join(line for line in configuration.splitlines() if line and not line.startswith(b"#"))

@@ -1,7 +1,7 @@
 """What the broker's configuration says."""
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from redis import AuthenticationError, Redis
 from fleet.spec.fleet import Fleet
 from fleet.spec.secrets import BROKER_WORKER
 from fleet.state.desired import State
+from fleet.state.render import render
 from roles import broker
 from tests.render.conftest import SECRETS, content, file_of, run_of
 from tests.unit.shop_support import answering, free_port, process
@@ -29,6 +30,17 @@ def test_redis_keeps_what_it_is_given(fleet: Fleet) -> None:
     assert "appendonly yes" in lines
     assert "maxmemory-policy noeviction" in lines
     assert f"maxmemory {(4 << 30) * 40 // 100}" in lines
+
+
+def test_a_comment_that_changes_is_no_reason_to_restart_redis(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def revision_if(change: Callable[[bytes], bytes]) -> str | None:
+        with monkeypatch.context() as patched:
+            patched.setattr(broker, "render", lambda name, **values: change(render(name, **values)))
+            return state_of(fleet).units[0].revision
+
+    now = revision_if(lambda text: text)
+    assert revision_if(lambda text: text.replace(b"\n# ", b"\n\n# It is said otherwise: ")) == now
+    assert revision_if(lambda text: text.replace(b"appendonly yes", b"appendonly no")) != now
 
 
 def test_passwords_are_there_as_hashes_only(fleet: Fleet) -> None:
