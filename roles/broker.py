@@ -59,7 +59,10 @@ def is_ours(observed: ObservedMachine) -> bool:
 
 
 def desired(run: RunView, host: Host) -> State:
-    """Redis from the distribution, with our configuration, on the broker's host. A change, but of a comment, changes the revision."""
+    """Redis from the distribution, with our configuration, on the broker's host.
+
+    A change in any file changes the revision, unless it is one of comments.
+    """
     fleet, secrets = run.fleet, run.secrets
     if host.name != fleet.broker_host:
         return State()
