@@ -91,7 +91,7 @@ def one_run(count: int, ours: bool) -> Run:
     ):
         (folder / "load.py").write_text(APP)
         stamps = folder / "stamps"
-        client.config_set("notify-keyspace-events", "Kl")
+        client.config_set("notify-keyspace-events", "KEl")
         for number in range(count):
             flags = ["-P", "solo", "-c", "1", "-n", f"w{number}@here", *QUIET]
             stack.enter_context(worker(folder, port, flags, ours, {"STAMPS": str(stamps)}))

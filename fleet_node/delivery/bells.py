@@ -21,6 +21,8 @@ FORGOTTEN = 3600.0
 NOBODY_WAITS = 0.005
 """Seconds for which a bell is left alone whose token is still there: nobody waits for it."""
 PUSHED = ("lpush", "rpush")
+"""What Redis is asked to notify of, in any list of the database. Notifications by the name of a list
+would be more: one for each message that is taken, too."""
 
 
 class Bells:
@@ -28,7 +30,7 @@ class Bells:
 
     def __init__(self, client: Redis, events: Any, holdings: Holdings) -> None:
         self._client, self._events, self._holdings = client, events, holdings
-        self._prefix = f"__keyspace@{database_of(client)}__:"
+        self._channels = tuple(f"__keyevent@{database_of(client)}__:{event}" for event in PUSHED)
         self._queue_of: dict[str, str] = {}
         self._attempt = f"{holdings.keys.listener}.try"
         self._works = False
@@ -40,11 +42,8 @@ class Bells:
         """A worker consumes other queues than before."""
         self._reread = True
 
-    def heard(self, channel: str, event: str) -> None:
-        """Redis says that something has happened to a list."""
-        name = channel.removeprefix(self._prefix)
-        if event not in PUSHED:
-            return
+    def heard(self, name: str) -> None:
+        """Redis says that something has been put into a list."""
         if name == self._attempt:
             self._works = True
         elif queue := self._queue_of.get(name):
@@ -79,11 +78,8 @@ class Bells:
         keys = self._holdings.keys
         entries: Any = self._client.zrangebyscore(keys.lists, self._holdings.now() - FORGOTTEN, "+inf")
         lists = {name: queue for queue, name in map(json.loads, entries)}
-        if gone := self._queue_of.keys() - lists.keys():
-            self._events.unsubscribe(*(self._prefix + name for name in gone))
-        new = lists.keys() - self._queue_of.keys()
         self._queue_of = lists
-        self._events.subscribe(*(self._prefix + name for name in (*new, self._attempt)))
+        self._events.subscribe(*self._channels)
         self._works = False
         with self._client.pipeline(transaction=False) as pipeline:
             pipeline.lpush(self._attempt, 1)

@@ -37,6 +37,9 @@ MOST_BYTES = 200_000
 """Bytes that one fetch should take, by the size of the messages before: Redis does nothing else meanwhile."""
 FIRST = 1
 """The number of a connection's first channel."""
+GATHER = 0.005
+"""Seconds, at most, for which a worker that has enough to do gathers ends of tasks before it tells Redis. A fetch costs its main
+process about 100 microseconds, which is a third of what a short task costs it."""
 SLACK = 10
 """Seconds after which an answer that is due is not waited for any more, and the connection is dropped."""
 
@@ -167,6 +170,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_inbox: deque[tuple[str, str | None, bytes]] = deque()
         self._fleet_size, self._fleet_queue = 1000.0, ""
         self._fleet_due = float("inf")
+        self._fleet_gathered_at: float | None = None
         super().__init__(*args, **kwargs)
 
     def fleet_count(self) -> int:
@@ -225,13 +229,25 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             cycle._register(self, self.client, "BRPOP")
         if room > 0 and self._fleet_drained and not self.fleet.holdings.has_ended:
             self._fleet_wait()
-        else:
+        elif not self._fleet_gathers(room):
             self._fleet_fetch(max(0, room))
 
     def _qos_room(self) -> int:
         if not self.active_queues or not self.fleet.may_take():
             return 0
         return int(self.qos.fleet_room())
+
+    def _fleet_gathers(self, room: int) -> bool:
+        """Whether to wait for more ends of tasks before the next fetch: each process of the pool has another task already."""
+        loop = self.connection.fleet_loop
+        held = int(self.qos.prefetch_count) - room
+        if loop is None or self._fleet_drained or held < 2 * int(self.fleet.worker.concurrency):
+            return False
+        now = uptime()
+        if self._fleet_gathered_at is None:
+            self._fleet_gathered_at = now
+            loop.call_later(GATHER, bool)  # the loop comes by then
+        return now - self._fleet_gathered_at < GATHER
 
     def _fleet_fetch(self, room: int) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues)) if room else []
@@ -240,6 +256,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             (queue, prefix + self._q_for_pri(queue, priority)) for priority in self.priority_steps for queue in queues
         ] or self._fleet_lists
         self.fleet.wakeup.consumes(self.channel_id, self._fleet_lists)
+        self._fleet_gathered_at = None
         most = min(room, MOST, max(1, int(MOST_BYTES / self._fleet_size)))
         self._fleet_sent = self.fleet.holdings.ended()
         names = [name for _, name in self._fleet_lists]
@@ -426,9 +443,11 @@ def transport_of(base: Any, delivery: Delivery) -> Any:
 
     def register_with_event_loop(self: Any, connection: Any, loop: Any) -> None:
         base.register_with_event_loop(self, connection, loop)
-        if delivery.acknowledges_elsewhere():
+        if not delivery.acknowledges_elsewhere():
+            self.fleet_loop = loop
+        else:
             pipe = delivery.open_pipe()
             loop.add_reader(pipe.fileno(), pipe.clear)
 
-    more = {"Channel": channel, "__init__": make, "register_with_event_loop": register_with_event_loop}
+    more = {"Channel": channel, "fleet_loop": None, "__init__": make, "register_with_event_loop": register_with_event_loop}
     return type("FleetTransport", (base,), more)

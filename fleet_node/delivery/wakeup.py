@@ -126,7 +126,7 @@ class Wakeup:
             if message["channel"] == keys.channel(database_of(client)):
                 self._hear(json.loads(message["data"]))
             elif self._bells:
-                self._bells.heard(message["channel"], message["data"])
+                self._bells.heard(message["data"])
             message = self._events.get_message(timeout=0)
 
     def _say(self, client: Redis) -> None:

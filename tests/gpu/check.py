@@ -85,7 +85,7 @@ def redis() -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(FOLDER)]
-    command += ["--notify-keyspace-events", "Kl"]
+    command += ["--notify-keyspace-events", "KEl"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             with Redis(port=port) as client:

@@ -60,7 +60,7 @@ def redis_server(port: int, folder: Path, *more: str) -> list[str]:
     more: further options; by default, no persistence.
     """
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    return [*command, "--notify-keyspace-events", "Kl", *(more or ("--save", ""))]
+    return [*command, "--notify-keyspace-events", "KEl", *(more or ("--save", ""))]
 
 
 @contextmanager

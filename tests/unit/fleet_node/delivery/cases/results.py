@@ -87,7 +87,7 @@ def results_are_joined_and_iterated(app: Celery, name: str) -> Any:
 def a_task_tries_again_and_gives_up(app: Celery, name: str) -> Any:
     gives_up = app.tasks["cases.give_up"].delay()
     again = app.tasks["cases.again"].delay(3)
-    until(lambda: gives_up.ready() and again.ready())  # get() misses the end of a task that is tried again, once in fifty times
+    until(lambda: gives_up.ready() and again.ready())
     return [again.result, type(gives_up.result).__name__]
 
 

@@ -13,6 +13,8 @@ from kombu import Queue
 from tests.unit.fleet_node.delivery.cases import CASES, beside, connections, control, queues, results, until
 
 MODULES = (beside, connections, control, queues, results)
+LATER = 0.3
+"""Seconds between two attempts of a task: Celery may else write its RETRY over the result of the next one."""
 
 
 def prepare(app: Celery) -> None:
@@ -56,12 +58,12 @@ def prepare(app: Celery) -> None:
     @app.task(name="cases.again", bind=True, max_retries=5)  # type: ignore[untyped-decorator]
     def again(self: Task, retries: int) -> int:
         if self.request.retries < retries:
-            raise self.retry(countdown=0)
+            raise self.retry(countdown=LATER)
         return int(self.request.retries)
 
     @app.task(name="cases.give_up", bind=True, max_retries=1)  # type: ignore[untyped-decorator]
     def give_up(self: Task) -> None:
-        raise self.retry(countdown=0, exc=ValueError("at last"))
+        raise self.retry(countdown=LATER, exc=ValueError("at last"))
 
     @app.task(name="cases.late", acks_late=True)  # type: ignore[untyped-decorator]
     def late() -> int:
