@@ -92,16 +92,21 @@ def one_run(folder: Path, port: int, pool: str, concurrency: int, ours: bool) ->
             ready(client, 1)
             time.sleep(2)
             pss = float(sum(smaps(pid) for pid in [process.pid, *offspring(process.pid)]))
-            send = f"import load; [load.nothing.apply_async(queue='held') for _ in range({TASKS})]"
-            subprocess.run([sys.executable, "-c", send], env=environment(folder, port, False), cwd=folder, check=True)
-            client.rename("held", "celery")
-            # From the first that it takes: nobody tells it of a renamed list, so that the listener sees it some time later.
-            while client.llen("celery") == TASKS:
-                time.sleep(0.001)
-            begin = time.perf_counter()
-            while client.llen("celery") or client.hlen("unacked"):
-                time.sleep(0.01)
-            return TASKS / (time.perf_counter() - begin), pss
+            return rate(folder, port, client, TASKS), pss
+
+
+def rate(folder: Path, port: int, client: Redis, tasks: int) -> float:
+    """Tasks a second of the workers that wait, from the first that is taken to the last that is acknowledged."""
+    send = f"import load; [load.nothing.apply_async(queue='held') for _ in range({tasks})]"
+    subprocess.run([sys.executable, "-c", send], env=environment(folder, port, False), cwd=folder, check=True)
+    client.rename("held", "celery")
+    # Not from now: nobody tells a worker of a renamed list, so that the listener sees it some time later.
+    while client.llen("celery") == tasks:
+        time.sleep(0.001)
+    begin = time.perf_counter()
+    while client.llen("celery") or client.hlen("unacked"):
+        time.sleep(0.01)
+    return tasks / (time.perf_counter() - begin)
 
 
 def idle(folder: Path, port: int, count: int, flags: tuple[str, ...]) -> float:

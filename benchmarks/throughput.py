@@ -10,7 +10,6 @@ prints where one worker's main process spends its time, instead.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from redis import Redis
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import machine, ratios, spread, table
 from benchmarks.footprint import redis
-from benchmarks.node import APP, QUIET, environment, ready, systemd, worker
+from benchmarks.node import APP, QUIET, rate, ready, systemd, worker
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ CONTENDERS = (
     Contender("fleet_node: two solo", True, 2, ("-P", "solo", *QUIET)),
 )
 PROFILE = """
-import atexit, cProfile, os, sys
+import cProfile, os, sys
 if "worker" in sys.argv:
     profile = cProfile.Profile()
     main = os.getpid()
@@ -70,7 +69,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=6000, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--only", default="", help="contenders with this in their names, and the stock worker")
-    parser.add_argument("--profile", action="store_true", help="profile the main process of the first of --only")
+    parser.add_argument("--profile", action="store_true", help="profile the main process of the last of --only")
     arguments = parser.parse_args()
     chosen = [of for of in CONTENDERS if of is STOCK or arguments.only in of.name]
     with tempfile.TemporaryDirectory() as name, redis(Path(name)) as port, systemd(folder := Path(name)):
@@ -100,16 +99,7 @@ def one_run(folder: Path, port: int, of: Contender, tasks: int) -> float:
             stack.enter_context(worker(folder, port, [*of.flags, "-n", f"w{number}@here"], of.ours))
         ready(client, of.workers)
         time.sleep(4)
-        send = f"import load; [load.nothing.apply_async(queue='held') for _ in range({tasks})]"
-        subprocess.run([sys.executable, "-c", send], env=environment(folder, port, False), cwd=folder, check=True)
-        client.rename("held", "celery")
-        # From the first that is taken: nobody tells a worker of a renamed list, so that the listener sees it some time later.
-        while client.llen("celery") == tasks:
-            time.sleep(0.001)
-        begin = time.perf_counter()
-        while client.llen("celery") or client.hlen("unacked"):
-            time.sleep(0.01)
-        return tasks / (time.perf_counter() - begin)
+        return rate(folder, port, client, tasks)
 
 
 def print_profile(folder: Path) -> None:

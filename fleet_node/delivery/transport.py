@@ -229,7 +229,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             cycle._register(self, self.client, "BRPOP")
         if room > 0 and self._fleet_drained and not self.fleet.holdings.has_ended:
             self._fleet_wait()
-        elif not self._fleet_gathers(room):
+        elif not self._fleet_gathers():
             self._fleet_fetch(max(0, room))
 
     def _qos_room(self) -> int:
@@ -237,11 +237,10 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             return 0
         return int(self.qos.fleet_room())
 
-    def _fleet_gathers(self, room: int) -> bool:
+    def _fleet_gathers(self) -> bool:
         """Whether to wait for more ends of tasks before the next fetch: each process of the pool has another task already."""
         loop = self.connection.fleet_loop
-        held = int(self.qos.prefetch_count) - room
-        if loop is None or self._fleet_drained or held < 2 * int(self.fleet.worker.concurrency):
+        if loop is None or self._fleet_drained or self.fleet_count() < 2 * int(self.fleet.worker.concurrency):
             return False
         now = uptime()
         if self._fleet_gathered_at is None:
