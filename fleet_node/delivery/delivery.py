@@ -29,6 +29,8 @@ REFUSED = 1.0
 """Seconds until Redis is asked again for what it has refused."""
 UNSURE = 10.0
 """Seconds for which a task does not begin if it is not known whether the worker still has its lease."""
+MOMENT = 0.05
+"""Seconds between two looks whether that is known."""
 
 _log = logging.getLogger("celery.worker.fleet")
 
@@ -49,6 +51,7 @@ class Delivery:
         self._client: Redis | None = None
         self._refusal, self._ask_again_at = "", 0.0
         self._to_give_back: deque[str] = deque()
+        self._unsure_since: float | None = None
         self._holder = ""
         """As which the worker has a lease."""
         self.dropped: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -141,7 +144,7 @@ class Delivery:
         return self.holdings.is_renewed()
 
     def may_begin(self, request: Any) -> bool:
-        """Whether a task may begin that a pool of threads has. False if others have been given its message.
+        """Whether a task may begin that a pool of threads has, or the loop of solo. False if others have been given its message.
 
         If the lease may have ended, the thread waits until that is known.
         """
@@ -149,13 +152,26 @@ class Delivery:
             return False
         deadline = time.monotonic() + UNSURE
         while not self.holdings.swept and not self.holdings.is_renewed() and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(MOMENT)
         tag = request._message.delivery_tag
         if self.holdings.swept and tag in self.holdings.held:
             self.dropped.add(request)
             self.holdings.held.pop(tag, None)
             return False
         return True
+
+    def may_hand_out(self) -> bool:
+        """Whether a process may be given a task that the main loop has. If the lease may have ended, the loop waits for a moment,
+        and comes again."""
+        if self.holdings.is_renewed() and not self.holdings.swept:
+            self._unsure_since = None
+            return True
+        now = time.monotonic()
+        self._unsure_since = now if self._unsure_since is None else self._unsure_since
+        if not self.holdings.swept and now - self._unsure_since > UNSURE:
+            return True
+        time.sleep(MOMENT)
+        return False
 
     def is_ending(self) -> bool:
         """Whether the worker ends, and does not just connect again."""
@@ -164,6 +180,12 @@ class Delivery:
     def _consumer_state(self) -> Any:
         consumer = self.worker.consumer
         return consumer.blueprint.state if consumer else None
+
+    def begins_in_loop(self) -> bool:
+        """Whether tasks run in the main loop itself."""
+        from fleet_node.patches import pool_of
+
+        return pool_of(self.worker) == "solo"
 
     def acknowledges_elsewhere(self) -> bool:
         """Whether tasks end in other threads than that of the main loop."""

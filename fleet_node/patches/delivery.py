@@ -18,6 +18,7 @@ SUPPORTED = Versions(celery=Range("5.3", "5.7"), kombu=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = (
     "celery.worker.consumer.consumer.Consumer.connect",
+    "celery.worker.consumer.consumer.Consumer.register_with_event_loop",
     "celery.worker.request.Request.revoked",
     "celery.worker.request.Request.on_accepted",
 )
@@ -52,6 +53,7 @@ def apply(worker: Any) -> None:
         if not scripts_work or consumer.app.connection_for_read().transport.driver_type != "redis":
             return connect_as_it_is(consumer)
         wake_up_after_calls(consumer, delivery)
+        hold_back_while_unsure(consumer, delivery)
         connection = consumer.app.connection_for_read(heartbeat=consumer.amqheartbeat)
         take_over(connection, delivery)
         connection = consumer.ensure_connected(connection)
@@ -67,7 +69,7 @@ def apply(worker: Any) -> None:
         return connection
 
     def is_revoked(request: Any) -> bool:
-        if request in delivery.dropped:
+        if request in delivery.dropped or (delivery.begins_in_loop() and not delivery.may_begin(request)):
             state.task_ready(request)
             return True
         return bool(revoked(request))
@@ -105,6 +107,19 @@ def wake_up_after_calls(consumer: Any, delivery: Any) -> None:
 
     if delivery.acknowledges_elsewhere():
         consumer.call_soon = call_soon
+
+
+def hold_back_while_unsure(consumer: Any, delivery: Any) -> None:
+    """A prefork pool hands tasks to its processes only while its worker is sure of its lease: they cannot be called back."""
+    original = type(consumer).register_with_event_loop
+
+    def register_with_event_loop(hub: Any) -> None:
+        original(consumer, hub)
+        write = hub.consolidate_callback  # of the pool; None if it has no processes
+        if write:
+            hub.consolidate_callback = lambda ready: write(ready) if delivery.may_hand_out() else None
+
+    consumer.register_with_event_loop = register_with_event_loop
 
 
 def _silent_exit() -> BaseException:
