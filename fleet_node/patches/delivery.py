@@ -18,7 +18,6 @@ SUPPORTED = Versions(celery=Range("5.3", "5.7"), kombu=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = (
     "celery.worker.consumer.consumer.Consumer.connect",
-    "celery.worker.consumer.consumer.Consumer.register_with_event_loop",
     "celery.worker.request.Request.revoked",
     "celery.worker.request.Request.on_accepted",
 )

@@ -10,8 +10,12 @@ from tests.unit.fleet_node.delivery.lease_support import LEASE, begun, ended, le
 
 POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 
+SOME = pytest.mark.parametrize(
+    "pool", [pytest.param("prefork", marks=pytest.mark.long), "threads", pytest.param("gevent", marks=pytest.mark.long)]
+)
 
-@POOLS
+
+@SOME
 def test_what_a_dead_worker_held_is_back_when_its_lease_has_ended(tmp_path: Path, pool: str) -> None:
     with leased(tmp_path, pool) as here, here.client() as client:
         release = here.release("r")

@@ -89,6 +89,7 @@ def test_nothing_is_lost_when_a_worker_is_killed_at_any_moment(tmp_path: Path, p
         assert until(lambda: redis.hlen("unacked") == 0)
 
 
+@pytest.mark.long
 @POOLS
 def test_what_a_worker_holds_stays_with_it_if_it_is_stopped_for_less_than_the_lease(tmp_path: Path, pool: str) -> None:
     with leased(tmp_path, pool, lease=6) as here, here.client() as client, here.redis() as redis:

@@ -30,6 +30,7 @@ def runs(here: Machine, number: int) -> bool:
         return until(lambda: number in ended(here))
 
 
+@pytest.mark.long
 def test_another_worker_listens_if_the_listener_dies(tmp_path: Path) -> None:
     with leased(tmp_path, lease=60) as here, here.redis() as redis:
         release = here.release("r")

@@ -74,6 +74,7 @@ def started(here: Machine, *numbers: int) -> None:
     assert result["ok"], result
 
 
+@pytest.mark.long
 def test_workers_are_replaced_and_no_task_is_lost(here: Machine) -> None:
     started(here, 1, 2)
     accounts: list[Account] = []
