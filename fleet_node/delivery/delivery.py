@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
@@ -21,12 +20,12 @@ from fleet_node.delivery.clients import client_of
 from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.keys import Keys
 from fleet_node.delivery.lease import Lease, renew
+from fleet_node.delivery.refusals import Refusals
+from fleet_node.delivery.requests import Requests
 from fleet_node.delivery.scripts import ENTER, FETCH, PUT_ASIDE, WRITE_DOWN
-from fleet_node.delivery.transport import Wake
+from fleet_node.delivery.wake import Wake
 from fleet_node.delivery.wakeup import Wakeup
 
-REFUSED = 1.0
-"""Seconds until Redis is asked again for what it has refused."""
 UNSURE = 10.0
 """Seconds for which a task does not begin if it is not known whether the worker still has its lease."""
 MOMENT = 0.05
@@ -49,14 +48,12 @@ class Delivery:
         self.wakeup = Wakeup(self.holdings)
         self.fetch = ""
         self._client: Redis | None = None
-        self._refusal, self._ask_again_at = "", 0.0
+        self.refusals = Refusals()
         self._to_give_back: deque[str] = deque()
         self._unsure_since: float | None = None
         self._holder = ""
         """As which the worker has a lease."""
-        self.dropped: weakref.WeakSet[Any] = weakref.WeakSet()
-        """Requests that have not begun here, and whose messages others have been given. The same messages may come again."""
-        self._requests: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self.requests = Requests(worker)
         self._pipe: Wake | None = None
         self._lock = threading.Lock()
         self._keeper: Lease | None = None
@@ -81,9 +78,9 @@ class Delivery:
         except ResponseError as error:
             if isinstance(error, NoPermissionError) or "unknown command" in str(error):
                 raise NoScriptsError(str(error)) from error
-            self.refused(error)
+            self.refusals.refused(error)
             raise ConnectionError(f"Redis refuses commands: {error}") from error
-        self.accepted()
+        self.refusals.accepted()
 
     def _enter(self, channel: Any) -> None:
         self._client = client_of(channel)
@@ -117,6 +114,7 @@ class Delivery:
     def load(self) -> None:
         """Have Redis know the script."""
         self.fetch = str(self.client.script_load(FETCH))
+        self._fetch = self.client.register_script(FETCH)
 
     def leave(self) -> None:
         """The worker ends: nothing of it stays."""
@@ -132,10 +130,6 @@ class Delivery:
             except (RedisError, OSError) as error:
                 _log.warning("what this worker held goes back when its lease has ended: %s", error)
 
-    def received(self, request: Any) -> None:
-        """Celery has made a request of a message."""
-        self._requests[request._message.delivery_tag] = request
-
     def may_take(self) -> bool:
         """Whether the worker is sure of its lease. Raises ConnectionError if others have been given what it held: Celery then
         forgets what has not begun, and connects again."""
@@ -148,14 +142,14 @@ class Delivery:
 
         If the lease may have ended, the thread waits until that is known.
         """
-        if request in self.dropped:
+        if request in self.requests.dropped:
             return False
         deadline = time.monotonic() + UNSURE
         while not self.holdings.swept and not self.holdings.is_renewed() and time.monotonic() < deadline:
             time.sleep(MOMENT)
         tag = request._message.delivery_tag
         if self.holdings.swept and tag in self.holdings.held:
-            self.dropped.add(request)
+            self.requests.dropped.add(request)
             self.holdings.held.pop(tag, None)
             return False
         return True
@@ -205,7 +199,7 @@ class Delivery:
             try:
                 self.acknowledge()
             except ResponseError as error:
-                self.refused(error)
+                self.refusals.refused(error)
         elif self._pipe:
             self._pipe.ring()
 
@@ -216,9 +210,8 @@ class Delivery:
             while tags := self.holdings.ended():
                 held = keys.held(self.holdings.holder)
                 named = (keys.unacked, keys.index, held, keys.workers)
-                arguments = (len(named), *named, "0", "0", str(len(tags)), self.holdings.holder, *tags)
                 try:
-                    late: Any = self.client.eval(FETCH, *arguments)  # type: ignore[arg-type]
+                    late: Any = self._fetch(named, ("0", "0", len(tags), self.holdings.holder, *tags))
                 except (RedisError, OSError):
                     self.holdings.not_acknowledged(tags)
                     raise
@@ -243,7 +236,7 @@ class Delivery:
         except (RedisError, OSError) as error:
             self._to_give_back.append(tag)
             if isinstance(error, ResponseError):
-                self.refused(error)
+                self.refusals.refused(error)
 
     @property
     def has_rejected(self) -> bool:
@@ -255,23 +248,6 @@ class Delivery:
         while self._to_give_back:
             self.give_back([self._to_give_back[0]], "LPUSH")
             self._to_give_back.popleft()
-
-    def refused(self, error: Exception) -> None:
-        """Redis answers, and does not do what it is asked: it is full, or read-only, or its disk is full."""
-        if not self._refusal:
-            _log.critical("Redis refuses commands, and is asked again every second: %s", error)
-        self._refusal, self._ask_again_at = str(error), uptime() + REFUSED
-
-    def accepted(self) -> None:
-        """Redis does what it is asked."""
-        if self._refusal:
-            _log.warning("Redis accepts commands again")
-        self._refusal = ""
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether Redis is not to be asked yet."""
-        return bool(self._refusal) and uptime() < self._ask_again_at
 
     def give_back_all(self) -> None:
         """Acknowledge what has ended, and give back all the rest, in the order in which it came."""
@@ -317,7 +293,7 @@ class Delivery:
 
         If others have been given all of it, what has not begun must not begin.
         """
-        unbegun = [tag for tag in tuple(self.holdings.held) if not self._has_begun(tag)]
+        unbegun = [tag for tag in tuple(self.holdings.held) if not self.requests.has_begun(tag)]
         if self.holdings.swept:
             _log.error(
                 "%s tasks go on that others have been given, %s others are left to them",
@@ -326,23 +302,7 @@ class Delivery:
             )
             for tag in unbegun:
                 self.holdings.held.pop(tag, None)
-                if request := self._requests.get(tag):
-                    self.dropped.add(request)
+                self.requests.drop(tag)
             self.holdings.begin_again()
         elif unbegun:
-            self.give_back(reversed([tag for tag in unbegun if not self._will_begin(tag)]))
-
-    def _has_begun(self, tag: str) -> bool:
-        request = self._requests.get(tag)
-        return request is not None and request.time_start is not None
-
-    def _will_begin(self, tag: str) -> bool:
-        """Whether Celery begins it although it was connected anew: its timer holds it, or a pool that forgets nothing."""
-        request = self._requests.get(tag)
-        if request is None:
-            return False
-        if getattr(request, "_apply_result", None) is not None:
-            return getattr(self.worker.pool, "flush", None) is None
-        timer = self.worker.consumer.timer
-        queue = tuple(timer.schedule.queue) if timer else ()
-        return any(request in scheduled.entry.args and not scheduled.entry.canceled for scheduled in queue)
+            self.give_back(reversed([tag for tag in unbegun if not self.requests.will_begin(tag)]))

@@ -68,7 +68,7 @@ def apply(worker: Any) -> None:
         return connection
 
     def is_revoked(request: Any) -> bool:
-        if request in delivery.dropped or (delivery.begins_in_loop() and not delivery.may_begin(request)):
+        if request in delivery.requests.dropped or (delivery.begins_in_loop() and not delivery.may_begin(request)):
             state.task_ready(request)
             return True
         return bool(revoked(request))
@@ -80,7 +80,7 @@ def apply(worker: Any) -> None:
         return on_accepted(request, *args, **kwargs)
 
     def received(request: Any, **_: Any) -> None:
-        delivery.received(request)
+        delivery.requests.add(request)
 
     def ready(sender: Any, **_: Any) -> None:
         if delivery.is_entered and sender.connection:
