@@ -142,8 +142,6 @@ class Delivery:
 
         If the lease may have ended, the thread waits until that is known.
         """
-        if request in self.requests.dropped:
-            return False
         deadline = time.monotonic() + UNSURE
         while not self.holdings.swept and not self.holdings.is_renewed() and time.monotonic() < deadline:
             time.sleep(MOMENT)
@@ -151,8 +149,7 @@ class Delivery:
         if self.holdings.swept and tag in self.holdings.held:
             self.requests.dropped.add(request)
             self.holdings.held.pop(tag, None)
-            return False
-        return True
+        return request not in self.requests.dropped
 
     def may_hand_out(self) -> bool:
         """Whether a process may be given a task that the main loop has. If the lease may have ended, the loop waits for a moment,

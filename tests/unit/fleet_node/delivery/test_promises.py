@@ -146,6 +146,7 @@ def test_workers_of_plain_celery_and_of_the_fleet_share_a_broker(tmp_path: Path,
             pool,
             "-c",
             "2",
+            "--prefetch-multiplier=1",
             "-n",
             "old@test",
             "-Q",
@@ -153,10 +154,11 @@ def test_workers_of_plain_celery_and_of_the_fleet_share_a_broker(tmp_path: Path,
         ]
         environment = here.environment | {"PYTHONPATH": f"{plain}:{ROOT}"}
         with process(command, tmp_path / "old.log", environment, tmp_path) as old:
+            send(client, 2, countdown=4 * LEASE)  # makes room for one more
+            assert until(lambda: redis.hlen("unacked") == 1), (tmp_path / "old.log").read_text()
             send(client, 0, 3 * LEASE)
             send(client, 1, 3 * LEASE)
             assert until(lambda: begun(here).keys() == {0, 1}), (tmp_path / "old.log").read_text()
-            send(client, 2, countdown=3 * LEASE)
             assert until(lambda: redis.hlen("unacked") == 3)
             here.start(here.release("r"))
             for number in range(3, 5):
