@@ -25,9 +25,11 @@ class Requests:
             self.dropped.add(request)
 
     def has_begun(self, tag: str) -> bool:
-        """Whether the task of a message has begun here."""
+        """Whether the task of a message has begun here, and goes on."""
         request = self._of.get(tag)
-        return request is not None and request.time_start is not None
+        if request is None or request.time_start is None:
+            return False
+        return not getattr(request, "_already_cancelled", False)  # worker_cancel_long_running_tasks_on_connection_loss
 
     def will_begin(self, tag: str) -> bool:
         """Whether Celery begins it although it was connected anew: its timer holds it, or a pool that forgets nothing."""
