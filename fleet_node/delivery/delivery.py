@@ -184,6 +184,12 @@ class Delivery:
 
         return pool_of(self.worker) not in ("prefork", "solo")
 
+    def loop_waits_for_tasks(self) -> bool:
+        """Whether the main loop stands still while a task computes: it runs the task itself, or shares its thread."""
+        from fleet_node.patches import pool_of
+
+        return pool_of(self.worker) in ("solo", "gevent", "eventlet")
+
     def open_pipe(self) -> Wake:
         """What wakes the loop of a pool without an event loop."""
         self._pipe = self._pipe or Wake()
@@ -214,6 +220,13 @@ class Delivery:
                     raise
                 if late[0]:
                     self.came_too_late(len(late[0]))
+
+    def acknowledge_first(self) -> None:
+        """A task begins that must not run twice: it is acknowledged before anything else happens, if Redis does it."""
+        try:
+            self.acknowledge()
+        except (RedisError, OSError) as error:
+            _log.error("a task begins that is not acknowledged yet, and may run twice if this worker dies now: %s", error)
 
     def came_too_late(self, number: int) -> None:
         """Tasks ended here whose messages others have been given."""
@@ -255,8 +268,9 @@ class Delivery:
     def look_for_orphans(self) -> None:
         """Give back what is written down for this worker and never came here, if that may be. Nothing must be under way."""
         if self._client and self.holdings.is_time_to_look():
-            written: Any = self.client.hkeys(self.holdings.keys.held(self.holdings.holder))
-            orphans = [tag for tag in written if not self.holdings.knows(tag)]
+            with self._lock:  # what another thread acknowledges just now is no orphan
+                written: Any = self.client.hkeys(self.holdings.keys.held(self.holdings.holder))
+                orphans = [tag for tag in written if not self.holdings.knows(tag)]
             if orphans:
                 _log.warning("%s messages were taken and never came: they go back to their queues", len(orphans))
                 sweep.give_back(self.client, self.holdings.keys, self.holdings.holder, orphans)

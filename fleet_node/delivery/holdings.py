@@ -58,8 +58,8 @@ class Holdings:
 
     def end(self, tag: str) -> None:
         """A message is to be acknowledged."""
+        self._ended.append(tag)  # first: to be in neither is to be an orphan
         self.held.pop(tag, None)
-        self._ended.append(tag)
 
     @property
     def has_ended(self) -> bool:

@@ -51,7 +51,7 @@ def apply(worker: Any) -> None:
         nonlocal scripts_work
         if not scripts_work or consumer.app.connection_for_read().transport.driver_type != "redis":
             return connect_as_it_is(consumer)
-        wake_up_after_calls(consumer, delivery)
+        replace_calls(consumer, delivery)
         hold_back_while_unsure(consumer, delivery)
         connection = consumer.app.connection_for_read(heartbeat=consumer.amqheartbeat)
         take_over(connection, delivery)
@@ -77,7 +77,10 @@ def apply(worker: Any) -> None:
         if delivery.acknowledges_elsewhere() and not delivery.may_begin(request):
             state.task_ready(request)
             raise _silent_exit()  # before the task begins, in pools of threads
-        return on_accepted(request, *args, **kwargs)
+        result = on_accepted(request, *args, **kwargs)
+        if delivery.loop_waits_for_tasks() and not request.task.acks_late:
+            delivery.acknowledge_first()
+        return result
 
     def received(request: Any, **_: Any) -> None:
         delivery.requests.add(request)
@@ -95,17 +98,26 @@ def apply(worker: Any) -> None:
     worker_shutdown.connect(shutdown, weak=False)
 
 
-def wake_up_after_calls(consumer: Any, delivery: Any) -> None:
-    """Tasks that end in other threads are acknowledged by the main loop, which Celery 5.7 alone wakes up for it."""
-    original = type(consumer).call_soon
+def replace_calls(consumer: Any, delivery: Any) -> None:
+    """Tasks that end in other threads are acknowledged by the main loop, which Celery 5.7 alone wakes up for it.
 
-    def call_soon(*args: Any, **kwargs: Any) -> Any:
-        called = original(consumer, *args, **kwargs)
-        delivery.open_pipe().ring()
-        return called
+    A loop that waits for tasks would be too late for those that are acknowledged before they begin.
+    """
 
-    if delivery.acknowledges_elsewhere():
-        consumer.call_soon = call_soon
+    def replaced(original: Any) -> Any:
+        def call_soon(call: Any, *args: Any, **kwargs: Any) -> Any:
+            if delivery.loop_waits_for_tasks() and getattr(call, "__name__", "") == "ack_log_error":
+                return call(*args, **kwargs)
+            called = original(consumer, call, *args, **kwargs)
+            if delivery.acknowledges_elsewhere():
+                delivery.open_pipe().ring()
+            return called
+
+        return call_soon
+
+    consumer.call_soon = replaced(type(consumer).call_soon)
+    if hasattr(consumer, "call_soon_ack"):  # celery 5.7
+        consumer.call_soon_ack = replaced(type(consumer).call_soon_ack)
 
 
 def hold_back_while_unsure(consumer: Any, delivery: Any) -> None:
