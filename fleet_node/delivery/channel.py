@@ -11,6 +11,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from celery.worker import state
 from kombu.transport import redis as _kombu_redis
 from kombu.utils import json as _json
 from redis.exceptions import ResponseError
@@ -116,15 +117,21 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         return int(self.qos.fleet_room())
 
     def _fleet_gathers(self) -> bool:
-        """Whether to wait for more ends of tasks before the next fetch: each process of the pool has another task already."""
+        """Whether to wait for more ends of tasks before the next fetch: each process of the pool has another task already. Tasks
+        that wait for their ETA are none that it has."""
         loop = self.connection.fleet_loop
-        if loop is None or self._fleet_drained or self.fleet_count() < 2 * int(self.fleet.worker.concurrency):
+        if loop is None or self._fleet_drained or len(state.reserved_requests) < 2 * int(self.fleet.worker.concurrency):
             return False
         now = uptime()
         if self._fleet_gathered_at is None:
             self._fleet_gathered_at = now
-            loop.call_later(GATHER, bool)  # the loop comes by then
+            loop.call_later(GATHER, self._fleet_gathered)
         return now - self._fleet_gathered_at < GATHER
+
+    def _fleet_gathered(self) -> None:
+        """The time is over. The loop may have come by a moment before, and now waits for something else."""
+        if self._fleet_gathered_at is not None and not self._closing:
+            self.fleet_step()
 
     def _fleet_fetch(self, room: int) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues)) if room else []

@@ -185,3 +185,16 @@ def test_a_worker_whose_broker_has_forgotten_all_goes_on(tmp_path: Path, pool: s
         assert until(lambda: ended(here) == {0, 1}), here.output()
         assert worker.poll() is None
         assert until(lambda: redis.hlen("unacked") == 0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_takes_tasks_with_an_eta_as_they_come(tmp_path: Path, pool: str) -> None:
+    """They are none that its processes have to do, and no reason to wait for the ends of others."""
+    number = 100
+    with leased(tmp_path, pool) as here, here.client() as client, here.redis() as redis:
+        here.concurrency = 1
+        here.start(here.release("r"))
+        for task in range(number):
+            send(client, task, countdown=3600)
+        assert until(lambda: redis.hlen("unacked") == number), redis.hlen("unacked")
