@@ -4,21 +4,28 @@
 
 So many solo workers wait for one queue; tasks come one at a time, at a low rate. Commands are those that Redis counts, also in
 scripts, less what idle workers send in the same time. Latency is from the producer's call to the begin of the task. Runs are in
-turns; everything is on 127.0.0.1, with a Redis of its own.
+turns; everything is on 127.0.0.1, with a Redis of its own. Of more than 50 workers, 50 are processes; for the others, one process
+says to Redis what so many of fleet_node's would say, on as many connections.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import selectors
 import sys
 import tempfile
+import threading
 import time
+from base64 import b64decode
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 from celery import Celery
 from redis import Redis
@@ -27,6 +34,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import machine, spread, table
 from benchmarks.footprint import redis
 from benchmarks.node import QUIET, ready, systemd, worker
+from fleet_node.delivery.keys import Keys
+from fleet_node.delivery.scripts import FETCH
+from fleet_node.delivery.wakeup import WAIT
 
 APP = """
 import os, time
@@ -40,6 +50,8 @@ def stamp(self, sent):
         file.write(f"{time.time() - sent} {self.request.hostname}\\n")
 """
 TASKS, RATE, IDLE_SECONDS = 200, 20.0, 20
+PROCESSES = 50
+LISTS = [f"celery{priority}" for priority in ("", "\x06\x163", "\x06\x166", "\x06\x169")]
 
 
 @dataclass(frozen=True)
@@ -56,17 +68,19 @@ class Run:
 def main() -> None:
     """Measure, and print the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", default="1,4,10,50", help="numbers of idle workers; default: %(default)s")
+    parser.add_argument("--workers", default="1,4,10,50,200", help="numbers of idle workers; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=2, help="default: %(default)s")
     arguments = parser.parse_args()
     rows = []
     for count in map(int, arguments.workers.split(",")):
         runs: dict[bool, list[Run]] = {False: [], True: []}
         for number in range(arguments.rounds):
-            for ours in (False, True) if number % 2 else (True, False):
+            for ours in (True,) if count > PROCESSES else (False, True) if number % 2 else (True, False):
                 sys.stderr.write(f"{count} workers, round {number + 1}, {'with' if ours else 'without'}\n")
                 runs[ours].append(one_run(count, ours))
         for ours, name in ((False, "plain Celery"), (True, "fleet_node")):
+            if not runs[ours]:
+                continue
             figures = [
                 spread([getattr(run, field) for run in runs[ours]], digits)
                 for field, digits in (("commands", 1), ("p50", 1), ("p99", 1), ("share", 2), ("idle", 2))
@@ -92,12 +106,14 @@ def one_run(count: int, ours: bool) -> Run:
         (folder / "load.py").write_text(APP)
         stamps = folder / "stamps"
         client.config_set("notify-keyspace-events", "KEl")
-        for number in range(count):
+        processes = min(count, PROCESSES)
+        for number in range(processes):
             flags = ["-P", "solo", "-c", "1", "-n", f"w{number}@here", *QUIET]
             stack.enter_context(worker(folder, port, flags, ours, {"STAMPS": str(stamps)}))
             if number % 5 == 4:
                 ready(client, number + 1)
-        ready(client, count)
+        ready(client, processes)
+        stack.enter_context(by_protocol(port, count - processes, stamps))
         time.sleep(10)
         before = commands(client)
         time.sleep(IDLE_SECONDS)
@@ -114,6 +130,59 @@ def one_run(count: int, ours: bool) -> Run:
         latencies = [float(seconds) * 1000 for seconds, _ in lines]
         busiest = max(Counter(node for _, node in lines).values())
         return Run(used / TASKS, median(latencies), quantiles(latencies, n=100)[98], busiest / TASKS, idle / count)
+
+
+@contextmanager
+def by_protocol(port: int, count: int, stamps: Path) -> Iterator[None]:
+    """Say to Redis what so many idle workers of fleet_node would say, and what they would if they got a task."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_play, args=(port, count, stamps, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _play(port: int, count: int, stamps: Path, stop: threading.Event) -> None:
+    keys, ended = Keys(), dict[str, list[str]]()
+    with Redis(port=port) as client, selectors.DefaultSelector() as selector, ExitStack() as stack:
+        fetch = str(client.script_load(FETCH))
+
+        def ask(connection: Any, holder: str) -> None:
+            named = (keys.unacked, keys.index, keys.held(holder), keys.workers, *LISTS)
+            tags = ended.pop(holder, [])
+            ends = [', "", "celery"]'] * len(LISTS)
+            connection.send_command("EVALSHA", fetch, len(named), *named, time.time(), 1, len(tags), holder, *tags, *ends)
+
+        for number in range(count):
+            holder = f"p{number}@here|-|1|1|-"
+            client.zadd(keys.workers, {holder: float("inf")})
+            connection = client.connection_pool.get_connection()
+            stack.callback(connection.disconnect)
+            ask(connection, holder)
+            selector.register(connection._sock, selectors.EVENT_READ, (connection, holder))
+        while not stop.is_set():
+            for key, _ in selector.select(0.1):
+                connection, holder = key.data
+                answer = connection.read_response()
+                fetched = bool(answer) and isinstance(answer[0], list)
+                if fetched and len(answer) > 2:
+                    with stamps.open("a") as file:
+                        file.write(f"{time.time() - sent_at(answer[4])} {holder}\n")
+                    ended[holder] = [answer[3].decode()]
+                    ask(connection, holder)
+                elif fetched and answer[1] == 1:
+                    connection.send_command("BZPOPMIN", keys.bell("celery"), keys.bell(f"{holder}.1"), WAIT)
+                else:
+                    ask(connection, holder)
+
+
+def sent_at(message: bytes) -> float:
+    """The argument of a task's message."""
+    body = json.loads(b64decode(json.loads(message)["body"]))
+    return float(body[0][0])
 
 
 def commands(client: Redis) -> float:

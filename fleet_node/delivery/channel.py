@@ -48,7 +48,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_sent: list[str] = []
         self._fleet_inbox: deque[tuple[str, str | None, bytes]] = deque()
         self._fleet_size, self._fleet_queue = 1000.0, ""
-        self._fleet_due = float("inf")
+        self._fleet_most, self._fleet_due = 0, float("inf")
         self._fleet_gathered_at: float | None = None
         super().__init__(*args, **kwargs)
 
@@ -109,7 +109,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         if room > 0 and self._fleet_drained and not self.fleet.holdings.has_ended:
             self._fleet_wait()
         elif not self._fleet_gathers():
-            self._fleet_fetch(max(0, room))
+            self._fleet_fetch(0 if self._fleet_drained else max(0, room))
 
     def _qos_room(self) -> int:
         if not self.active_queues or not self.fleet.may_take():
@@ -141,7 +141,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         ] or self._fleet_lists
         self.fleet.wakeup.consumes(self.channel_id, self._fleet_lists)
         self._fleet_gathered_at = None
-        most = min(room, MOST, max(1, int(MOST_BYTES / self._fleet_size)))
+        self._fleet_most = most = min(room, MOST, max(1, int(MOST_BYTES / self._fleet_size)))
         self._fleet_sent = self.fleet.holdings.ended()
         names = [name for _, name in self._fleet_lists]
         ends = [self.fleet.routing(queue) for queue, _ in self._fleet_lists]
@@ -201,7 +201,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
     def _fleet_take_in(self, answer: Any) -> None:
         late, drained, *messages = answer
         self._fleet_sent = []
-        self._fleet_drained = drained > 0
+        self._fleet_drained = drained > 0 or (self._fleet_most == 0 and self._fleet_drained)
         if drained < 0:
             self.fleet.holdings.lost(self.fleet.holdings.holder)
         if late:

@@ -15,15 +15,20 @@ if acks > 0 then
 end
 local room = tonumber(ARGV[2])
 if room == 0 then return {late, 0} end
-if not redis.call('ZSCORE', KEYS[4], ARGV[4]) then return {late, -1} end
 local answer, values, scores, held, lists = {late, 1}, {}, {}, {}, {}
 for number = 5, #KEYS do lists[#lists + 1] = KEYS[number] end
 local not_empty = redis.call('EXISTS', unpack(lists))
+if not_empty > 0 and not redis.call('ZSCORE', KEYS[4], ARGV[4]) then return {late, -1} end
 for number = 5, #KEYS do
   if not_empty == 0 or room == 0 then break end
-  local messages = redis.call('LRANGE', KEYS[number], -room, -1)
+  local messages
+  if room == 1 then
+    messages = {redis.call('RPOP', KEYS[number]) or nil}
+  else
+    messages = redis.call('LRANGE', KEYS[number], -room, -1)
+    if #messages > 0 then redis.call('LTRIM', KEYS[number], 0, -1 - #messages) end
+  end
   if #messages > 0 then
-    redis.call('LTRIM', KEYS[number], 0, -1 - #messages)
     if #messages < room then not_empty = not_empty - 1 end
     room = room - #messages
     for index = #messages, 1, -1 do
