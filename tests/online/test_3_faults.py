@@ -5,15 +5,43 @@ Every drill is a test. `make online` runs the quick ones, `make slow` the others
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from pathlib import Path
+
 import pytest
 
 from fleet.drill.faults import FAULTS
-from tests.online.conftest import ROLLING, Lab
+from tests.online.conftest import NAME, ROLLING, ROOT, Lab
 from tests.online.test_1_deploy import assert_all_answered
 
 pytestmark = pytest.mark.lab
 
 QUICK = ("oom",)
+LEASE = 60
+HELD = """
+import os, sys, time
+from celery import Celery
+from redis import Redis
+app, redis = Celery(), Redis.from_url(os.environ["CELERY_BROKER_URL"])
+count = int(sys.argv[1])
+for number in range(count):
+    app.send_task("shop.tasks.reports.count_primes", [10], queue="default", countdown=3600)
+while redis.llen("default") or redis.hlen("unacked") < count:
+    time.sleep(0.1)
+print("all are held")
+"""
+BACK = """
+import os, sys, time
+from redis import Redis
+redis = Redis.from_url(os.environ["CELERY_BROKER_URL"])
+count, deadline = int(sys.argv[1]), float(sys.argv[2])
+while redis.llen("default") < count and time.time() < deadline + 60:
+    time.sleep(0.1)
+print(redis.llen("default"), "back in time" if time.time() < deadline else "late", time.time() - deadline)
+redis.delete("default")
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,6 +68,28 @@ def test_no_task_is_lost(lab: Lab, name: str) -> None:
     }
     assert len(account["restarted"]) == expected[name]
     assert account["parked"] == (name == "oom")
+
+
+@pytest.mark.slow
+def test_a_machine_without_power_gives_its_tasks_back_when_its_lease_has_ended(lab: Lab) -> None:
+    """Clocks of machines differ by minutes. No other machine has workers of the queue, so that the tasks can be counted there."""
+    for host, change in (("web1", "-7 minutes"), ("batch1", "+10 minutes")):
+        lab.ask(host, f'systemctl stop systemd-timesyncd 2>/dev/null; date --set="{change}"')
+    python = ("fleet", "connect", "inventory/lab.py", "--", "python", "-W", "ignore", "-c")
+    done = lab.run(*python, HELD, "50")
+    assert done.stdout.splitlines()[-1] == "all are held", done.stdout
+    pid = int((ROOT / ".lab" / NAME / "web1.pid").read_text())
+    assert b"web1" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    off = time.time()
+    os.kill(pid, signal.SIGKILL)
+    try:
+        done = lab.run(*python, BACK, "50", f"{off + LEASE + 15}")
+        assert done.stdout.splitlines()[-1].startswith("50 back in time"), done.stdout
+    finally:
+        done = lab.run("fleet", "lab", "up", "--name", NAME)
+        assert done.returncode == 0, done.stdout
+        lab.ask("batch1", 'date --set="-10 minutes"')
+    assert_all_answered(lab.exercise(60), 60)
 
 
 @pytest.mark.slow
