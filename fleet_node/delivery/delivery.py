@@ -19,7 +19,7 @@ from fleet_node.delivery import sweep
 from fleet_node.delivery.clients import client_of
 from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.keys import Keys
-from fleet_node.delivery.lease import Lease, renew
+from fleet_node.delivery.lease import Lease, predecessors, renew
 from fleet_node.delivery.refusals import Refusals
 from fleet_node.delivery.requests import Requests
 from fleet_node.delivery.scripts import ENTER, FETCH, PUT_ASIDE, WRITE_DOWN
@@ -91,7 +91,7 @@ class Delivery:
         if self.lease is not None and self._holder == self.holdings.holder:
             renew(self.client, self.holdings)  # or learn that others have it
         self._sort_out()
-        for holder in sweep.claim(self.client, keys, holders=sweep.predecessors(self._holders(), self.holdings.node)):
+        for holder in sweep.claim(self.client, keys, holders=predecessors(self.client, self.holdings)):
             if number := sweep.give_back_all(self.client, keys, holder):
                 _log.warning("%s messages that an earlier process of this worker held go back to their queues", number)
         self._holder = self.holdings.holder
@@ -294,10 +294,6 @@ class Delivery:
     def routing(self, queue: str) -> str:
         """The end of what is written down of a message: by the default exchange to its queue."""
         return f', "", {json.dumps(queue)}]'
-
-    def _holders(self) -> list[str]:
-        holders: Any = self.client.zrange(self.holdings.keys.workers, 0, -1)
-        return list(holders)
 
     def _sort_out(self) -> None:
         """After a lost connection: what Celery has forgotten goes back to its queues, what it has begun goes on.

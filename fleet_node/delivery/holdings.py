@@ -133,9 +133,9 @@ def uptime() -> float:
 
 
 def boot_id() -> str:
-    """What is another one each time that a machine starts."""
+    """What is another one each time that a machine starts, and in each container that numbers its processes by itself."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + Path("/proc/self/ns/pid").readlink().name
     except OSError:
         return "-"
 

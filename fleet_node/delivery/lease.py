@@ -28,6 +28,8 @@ OTHERS_EVERY = 60.0
 """Seconds between two looks for what consumers held that are not the fleet's."""
 CLOCK_SET = 1.0
 """Seconds by which Redis's clock differs from what was expected if it has been set, or this machine paused."""
+LATE = 2.0
+"""Seconds by which a renewal may be late."""
 RETRY = 1.0
 """Seconds until the next attempt if Redis does not answer."""
 
@@ -45,6 +47,12 @@ def renew(client: Redis, holdings: Holdings) -> float:
     return holdings.set_clock(seconds, microseconds)
 
 
+def predecessors(client: Redis, holdings: Holdings) -> list[str]:
+    """The holders that were this worker before."""
+    overdue = holdings.now() + (holdings.lease or 0) * (1 - 1 / IDLE_RENEWALS) - LATE
+    return sweep.predecessors(sweep.leases(client, holdings.keys), holdings.node, overdue)
+
+
 class Lease:
     """Of one worker. With no lease, the thread only gives back what has been held for longer than the visibility timeout."""
 
@@ -56,6 +64,8 @@ class Lease:
         self._thread: Thread | None = None
         self._renew_at = self._look_at = self._others_at = uptime()
         self._failing = False
+        self._successor_until = uptime() + (holdings.lease or 0)
+        """Until when what this worker was before may have a lease."""
         self._wait_for_others()
 
     def connect(self, channel: Any) -> None:
@@ -131,8 +141,9 @@ class Lease:
         keys = self._holdings.keys
         oldest = sweep.pairs(client.zrange(keys.workers, 0, 0, withscores=True))
         unfinished = client.zcard(keys.swept)
-        if unfinished or (oldest and oldest[0][1] < self._holdings.now()):
-            for holder in sweep.claim(client, keys, self._holdings.now()):
+        named = predecessors(client, self._holdings) if uptime() < self._successor_until else []
+        if unfinished or named or (oldest and oldest[0][1] < self._holdings.now()):
+            for holder in sweep.claim(client, keys, self._holdings.now(), named):
                 number = sweep.give_back_all(client, keys, holder)
                 text = f"{node_of(holder)} is gone: {number} messages that it held go back to their queues"
                 self._holdings.remark(logging.WARNING, text)

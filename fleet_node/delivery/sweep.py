@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kombu.utils import json as _json
@@ -23,15 +24,31 @@ CHUNK = 100
 _log = logging.getLogger("celery.worker.fleet")
 
 
-def predecessors(holders: Iterable[str], node: str) -> list[str]:
-    """Those of `holders` that are earlier processes of a node, and do not run any more."""
-    return [holder for holder in holders if node_of(holder) == node and not is_alive(holder)]
+def predecessors(leases: Mapping[str, float], node: str, overdue: float) -> list[str]:
+    """The holders that are earlier processes of a node, and do not run any more.
+
+    leases: holder → Redis's time at which its lease ends. overdue: a lease that ends before has not been renewed when it should
+    have been. That decides about processes of which this machine knows nothing: it may have been started anew, or another machine
+    may have the same name.
+    """
+    own = [holder for holder in leases if node_of(holder) == node]
+    return [
+        holder for holder in own if _has_ended(holder) or (_is_elsewhere(holder) and not overdue <= leases[holder] < math.inf)
+    ]
 
 
-def is_alive(holder: str) -> bool:
-    """Whether a holder is a process of this machine that runs."""
-    boot, pid, start = process_of(holder)
-    return boot == boot_id() and started(pid) == start
+def _is_elsewhere(holder: str) -> bool:
+    return process_of(holder)[0] != boot_id()
+
+
+def _has_ended(holder: str) -> bool:
+    _, pid, start = process_of(holder)
+    return not _is_elsewhere(holder) and started(pid) != start
+
+
+def leases(client: Redis, keys: Keys) -> dict[str, float]:
+    """Holder → Redis's time at which its lease ends."""
+    return dict(pairs(client.zrange(keys.workers, 0, -1, withscores=True)))
 
 
 def claim(client: Redis, keys: Keys, now: float = 0.0, holders: Iterable[str] = ()) -> list[str]:

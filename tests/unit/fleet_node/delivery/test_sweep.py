@@ -2,6 +2,7 @@
 
 import json
 import os
+from math import inf
 from threading import Barrier, Thread
 from typing import Any
 
@@ -11,7 +12,7 @@ from redis import Redis
 from fleet_node.delivery import sweep
 from fleet_node.delivery.holdings import Holdings, boot_id, started
 from fleet_node.delivery.keys import Keys, holder_of, node_of, process_of
-from fleet_node.delivery.lease import renew
+from fleet_node.delivery.lease import predecessors, renew
 from fleet_node.delivery.scripts import FETCH
 
 KEYS = Keys()
@@ -209,7 +210,17 @@ def test_predecessors_are_dead_processes_of_the_same_node() -> None:
     dead = holder_of("w@h", boot_id(), os.getpid(), "12", "t")
     rebooted = holder_of("w@h", "another", os.getpid(), started(os.getpid()), "t")
     other = holder_of("w2@h", boot_id(), os.getpid(), "12", "t")
-    assert sweep.predecessors([own, dead, rebooted, other], "w@h") == [dead, rebooted]
+    assert sweep.predecessors(dict.fromkeys([own, dead, rebooted, other], 50.0), "w@h", 51) == [dead, rebooted]
+
+
+def test_a_machine_of_the_same_name_keeps_what_it_has_as_long_as_it_renews_its_lease(redis: Redis) -> None:
+    holdings = Holdings("w@h", 60, KEYS)
+    holdings.set_clock(*redis.time())
+    now = time_of(redis)
+    ends = {"renewed": now + 41, "late": now + 37, "without a lease": inf}
+    holders = {name: holder_of("w@h", "another", 1, "2", name) for name in ends}
+    redis.zadd(KEYS.workers, {holders[name]: end for name, end in ends.items()})
+    assert set(predecessors(redis, holdings)) == {holders["late"], holders["without a lease"]}
 
 
 def test_a_node_may_have_any_name() -> None:
