@@ -312,4 +312,4 @@ class Delivery:
                 self.requests.drop(tag)
             self.holdings.begin_again()
         elif unbegun:
-            self.give_back(reversed([tag for tag in unbegun if not self.requests.will_begin(tag)]))
+            self.give_back(reversed(self.requests.forgotten(unbegun)))

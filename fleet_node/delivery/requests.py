@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -31,13 +32,15 @@ class Requests:
             return False
         return not getattr(request, "_already_cancelled", False)  # worker_cancel_long_running_tasks_on_connection_loss
 
-    def will_begin(self, tag: str) -> bool:
-        """Whether Celery begins it although it was connected anew: its timer holds it, or a pool that forgets nothing."""
-        request = self._of.get(tag)
-        if request is None:
-            return False
+    def forgotten(self, tags: Iterable[str]) -> list[str]:
+        """Those of `tags` that Celery does not begin any more since it was connected anew. It begins what its timer holds, or a
+        pool that forgets nothing."""
+        timer = self._worker.consumer.timer
+        entries = [scheduled.entry for scheduled in tuple(timer.schedule.queue)] if timer else []
+        in_timer = {id(argument) for entry in entries if not entry.canceled for argument in entry.args}
+        return [tag for tag in tags if not self._will_begin(self._of.get(tag), in_timer)]
+
+    def _will_begin(self, request: Any, in_timer: set[int]) -> bool:
         if getattr(request, "_apply_result", None) is not None:
             return getattr(self._worker.pool, "flush", None) is None
-        timer = self._worker.consumer.timer
-        queue = tuple(timer.schedule.queue) if timer else ()
-        return any(request in scheduled.entry.args and not scheduled.entry.canceled for scheduled in queue)
+        return request is not None and id(request) in in_timer

@@ -198,3 +198,19 @@ def test_a_worker_takes_tasks_with_an_eta_as_they_come(tmp_path: Path, pool: str
         for task in range(number):
             send(client, task, countdown=3600)
         assert until(lambda: redis.hlen("unacked") == number), redis.hlen("unacked")
+
+
+@pytest.mark.slow
+def test_a_worker_that_holds_ten_thousand_etas_is_soon_back_when_it_has_lost_its_connection(tmp_path: Path) -> None:
+    number = 10_000
+    with leased(tmp_path, "prefork", 15) as here, here.client() as client, here.redis() as redis:
+        here.concurrency = 1
+        here.start(here.release("r"))
+        with client.producer_or_acquire() as producer:
+            for task in range(number):
+                send(client, task, countdown=3600, producer=producer)
+        assert until(lambda: redis.hlen("unacked") == number, 60), redis.hlen("unacked")
+        redis.client_kill_filter(_type="normal", skipme=True)
+        send(client, number)
+        assert until(lambda: number in begun(here)), here.output()[-2000:]
+        assert until(lambda: redis.hlen("unacked") == number)
