@@ -85,22 +85,23 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {0, time[1], time[2]} end
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
-for first = 3, #ARGV, 1000 do
-  local scores = {}
-  for number = first, math.min(first + 999, #ARGV) do
-    scores[#scores + 1] = now
-    scores[#scores + 1] = ARGV[number]
-  end
-  redis.call('ZADD', KEYS[2], 'XX', unpack(scores))
+local scores = {}
+for number = 3, #ARGV do
+  scores[#scores + 1] = now
+  scores[#scores + 1] = ARGV[number]
 end
+if #scores > 0 then redis.call('ZADD', KEYS[2], 'XX', unpack(scores)) end
 return {1, time[1], time[2]}
 """
 )
 """Renews the lease of a holder, by Redis's own clock: a machine that was paused does not know what time it is.
 
-KEYS: workers, unacked_index; ARGV: the holder, its lease in seconds, the tags that it has. Returns whether it had its lease still
-(1 or 0), and Redis's time in seconds and microseconds.
+KEYS: workers, unacked_index; ARGV: the holder, its lease in seconds, 1000 at most of the tags that it has. Returns whether it had
+its lease still (1 or 0), and Redis's time in seconds and microseconds.
 """
+
+SAY = f"{FIRST}redis.call('ZADD', KEYS[1], 'XX', unpack(ARGV))"
+"""Says of more messages that their worker has them. KEYS: unacked_index; ARGV: for each message Redis's time, and its tag."""
 
 CLAIM = (
     FIRST
