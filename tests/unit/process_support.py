@@ -22,7 +22,7 @@ from fleet.state.archive import pack
 from fleet.state.desired import File
 from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, StepRequest, StepResult, UnitRequest
 from fleet_node.step.snapshot import UNIT_FOLDER
-from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
+from tests.unit.shop_support import PATIENCE, answering, close, free_port, process, redis_server
 
 ROOT = Path(__file__).parents[2]
 START_PATIENCE = 60  # seconds until a worker is ready; a unit of systemd has 120
@@ -238,9 +238,10 @@ class Machine:
     def client(self) -> Iterator[Celery]:
         """A producer."""
         app = Celery(broker=f"redis://127.0.0.1:{self.port}/0", backend=f"redis://127.0.0.1:{self.port}/1")
-        with app:
+        try:
             yield app
-            app.backend.client.close()
+        finally:
+            close(app)
 
     def announce(self, *drills: str) -> None:
         """Announce drills, so that workers have the task fleet.drill."""

@@ -82,8 +82,7 @@ def running_shop(directory: Path) -> Iterator[Shop]:
                 until_it_answers(client, worker, directory / "worker.log")
                 yield Shop(environment, client, directory / "shop.db")
             finally:
-                client.close()
-                client.backend.client.close()
+                close(client)
 
 
 def environment_for(port: int, database: Path) -> dict[str, str]:
@@ -123,6 +122,18 @@ def answering(port: int, **login: str) -> None:
     every_50_ms = Retry(ConstantBackoff(0.05), retries=PATIENCE * 20, supported_errors=(RedisConnectionError,))
     with Redis(port=port, retry=every_50_ms, **login) as redis:  # type: ignore[arg-type]
         redis.ping()
+
+
+def close(client: Celery) -> None:
+    """Close a client. What is collected of its results later then looks for no Redis that has ended.
+
+    Celery would look for 20 seconds a result, in another test, and fail that.
+    """
+    results = client.backend.result_consumer
+    results.stop()
+    results._pubsub = None  # a result that is collected unsubscribes
+    client.backend.client.close()
+    client.close()
 
 
 def until_it_answers(client: Celery, worker: subprocess.Popen[bytes], log: Path) -> None:
