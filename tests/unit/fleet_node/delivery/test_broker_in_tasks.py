@@ -1,6 +1,6 @@
 """An app uses its broker in tasks and beside them as if nothing were patched: each of `cases` gives what Celery and kombu give.
 
-All cases of a pool run on one worker, one after the other. They run on a worker without patches, too.
+All cases of a pool run on one worker, one after the other. With `slow`, they run on a worker without patches too.
 """
 
 from pathlib import Path
@@ -50,7 +50,7 @@ def different(results: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {name: (result, CASES[name].gives) for name, result in results.items() if result != CASES[name].gives}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @POOLS
 def test_an_app_that_uses_its_broker_gets_what_celery_gives(tmp_path: Path, pool: str) -> None:
     results, behind = given(tmp_path, pool, PREPARE)

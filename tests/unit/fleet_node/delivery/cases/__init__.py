@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,13 +75,19 @@ def fill(channel: Any, queue: str, *bodies: Any, **properties: Any) -> None:
             producer.publish(body, routing_key=queue, declare=[kombu.Queue(queue)], **properties)
 
 
-def drain(connection: Any, number: int = 1000, timeout: float = SHORT) -> None:
-    """Let consumers have so many messages, or as many as there are."""
-    try:
-        for count in range(number):
-            connection.drain_events(timeout=PATIENCE if count == 0 else timeout)
-    except TimeoutError:
-        pass
+def drain(connection: Any, number: int) -> None:
+    """Let consumers have so many messages, or those that come in time."""
+    with suppress(TimeoutError):
+        for _ in range(number):
+            connection.drain_events(timeout=PATIENCE)
+
+
+def drain_all(connection: Any, number: int) -> None:
+    """Let consumers have so many messages, and more if more come."""
+    drain(connection, number)
+    with suppress(TimeoutError):
+        while True:
+            connection.drain_events(timeout=SHORT)
 
 
 @contextmanager

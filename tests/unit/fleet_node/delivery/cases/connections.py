@@ -103,7 +103,7 @@ def a_thread_of_the_task_consumes(app: Celery, name: str) -> Any:
     def consume() -> None:
         with connected(app) as connection, consuming(connection.default_channel, name, ack=True) as messages:
             ready.set()
-            drain(connection, 2, PATIENCE)
+            drain(connection, 2)
             got.extend(bodies(messages))
 
     thread = threading.Thread(target=consume)

@@ -115,8 +115,13 @@ def headers_of_a_task_keep_their_types(app: Celery, name: str) -> Any:
 @case(["HALF", "all", "SUCCESS"])
 def a_task_reports_how_far_it_is(app: Celery, name: str) -> Any:
     states: list[str] = []
-    result = app.tasks["cases.progress"].delay()
-    got = result.get(timeout=PATIENCE, disable_sync_subtasks=False, on_message=lambda meta: states.append(meta["status"]))
+
+    def see(meta: dict[str, Any]) -> None:
+        states.append(meta["status"])
+        app.backend.client.set(name, 1)
+
+    result = app.tasks["cases.progress"].delay(name)
+    got = result.get(timeout=PATIENCE, disable_sync_subtasks=False, on_message=see)
     return [states[0], got, result.state]
 
 
