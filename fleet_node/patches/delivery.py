@@ -20,6 +20,7 @@ REPLACES: tuple[str, ...] = (
     "celery.worker.consumer.consumer.Consumer.connect",
     "celery.worker.request.Request.revoked",
     "celery.worker.request.Request.on_accepted",
+    "celery.worker.request.Request.acknowledge",
 )
 MENDS = (
     "a reset machine or a cut network may lose a task for each of its workers, and what a dead worker held waits for the "
@@ -44,7 +45,8 @@ def apply(worker: Any) -> None:
     from fleet_node.worker.settings import of_environment
 
     delivery = worker.fleet_delivery = Delivery(worker, of_environment().get("lease", None))
-    connect_as_it_is, revoked, on_accepted = Consumer.connect, Request.revoked, Request.on_accepted
+    connect_as_it_is, revoked = Consumer.connect, Request.revoked
+    on_accepted, acknowledge_as_it_is = Request.on_accepted, Request.acknowledge
     scripts_work = True
 
     def connect(consumer: Any) -> Any:
@@ -82,6 +84,11 @@ def apply(worker: Any) -> None:
             delivery.acknowledge_first()
         return result
 
+    def acknowledge(request: Any) -> None:
+        if delivery.loop_waits_for_tasks() and getattr(request, "_already_cancelled", False):
+            return  # gevent calls a task a success that Celery has killed with its worker; the message is given back
+        acknowledge_as_it_is(request)
+
     def received(request: Any, **_: Any) -> None:
         delivery.requests.add(request)
 
@@ -92,7 +99,8 @@ def apply(worker: Any) -> None:
     def shutdown(**_: Any) -> None:
         delivery.leave()
 
-    Consumer.connect, Request.revoked, Request.on_accepted = connect, is_revoked, accepted
+    Consumer.connect, Request.revoked = connect, is_revoked
+    Request.on_accepted, Request.acknowledge = accepted, acknowledge
     task_received.connect(received, weak=False)
     worker_ready.connect(ready, weak=False)
     worker_shutdown.connect(shutdown, weak=False)
