@@ -47,6 +47,11 @@ class Thread:
             self._over.release()
 
 
+def thread_id() -> int:
+    """Which thread of the system this is."""
+    return int(_original("_thread").get_ident())
+
+
 def _original(name: str) -> Any:
     """A module of the standard library as it is without gevent or eventlet."""
     if "gevent.monkey" in sys.modules:

@@ -3,11 +3,12 @@
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
@@ -176,3 +177,38 @@ def test_a_lost_broker_is_tried_again_every_three_seconds(tmp_path: Path, more: 
         assert until(lambda: later in here.output()), "the defect is gone: delete its patch" if more else here.output()
     finally:
         here.end()
+
+
+ANSWERS = """
+@app.task
+def answer(number):
+    return number
+@app.task
+def ask(number):
+    return answer.apply_async([number], queue="default").get(disable_sync_subtasks=False)
+"""
+
+
+def results(client: Celery, name: str, numbers: Iterable[int]) -> list[int]:
+    """Send tasks at once, and wait for their results."""
+    sent = [client.send_task(name, [number], queue="default") for number in numbers]
+    return [result.get(timeout=PATIENCE) for result in sent]
+
+
+@BOTH
+@pytest.mark.long
+def test_green_tasks_share_their_connections_for_results(tmp_path: Path, more: str) -> None:
+    """As many as slots, and not as many as tasks. Each gets its own result, also of a task that it waits for itself."""
+    with machine(tmp_path) as here, here.client() as client, here.redis() as redis:
+        here.pool, here.concurrency = "gevent", 10
+        here.start(here.release("r", ANSWERS + more))
+        before = redis.info("stats")["total_connections_received"]
+        assert results(client, "jobs.answer", range(100)) == list(range(100))
+        opened = redis.info("stats")["total_connections_received"] - before
+        assert (opened > 100) == bool(more), "the defect is gone: delete its patch"
+        if more:
+            return
+        assert opened < 30
+        # Five ask at once, and five slots are left for the answers.
+        for first in range(0, 50, 5):
+            assert results(client, "jobs.ask", range(first, first + 5)) == list(range(first, first + 5))
