@@ -41,14 +41,13 @@ def apply(worker: Any) -> None:
         if thread_id() != main:  # its sockets belong to another loop
             return original(app)
         of_app = taken.setdefault(app, deque())
-        backend = None
         for _ in range(len(of_app)):
             user, backend = of_app.popleft()
             if is_over(user()):
                 break
             of_app.append((user, backend))
-            backend = None
-        backend = backend or original(app)
+        else:
+            backend = original(app)
         of_app.append((weakref.ref(current()), backend))
         return backend
 

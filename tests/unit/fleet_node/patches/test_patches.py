@@ -137,9 +137,8 @@ def test_a_task_whose_retry_cannot_be_sent_is_not_lost(tmp_path: Path, pool: str
         redis.config_set("maxmemory", 0)
 
         def both() -> bool:
-            if redis.exists(
-                "elsewhere"
-            ):  # between a failure and its retry there was room again: that was sent to its first queue
+            # Between a failure and its retry there may have been room again: that was sent to its first queue.
+            if redis.exists("elsewhere"):
                 redis.rename("elsewhere", "default")
             return ended(here) == {0, 1}
 
