@@ -112,7 +112,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             self._fleet_fetch(0 if self._fleet_drained else max(0, room))
 
     def _qos_room(self) -> int:
-        if not self.active_queues or not self.fleet.may_take():
+        if not self.active_queues or not self.fleet.admission.may_take():
             return 0
         return int(self.qos.fleet_room())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
@@ -16,20 +15,16 @@ from redis import Redis, RedisError
 from redis.exceptions import NoPermissionError, ResponseError
 
 from fleet_node.delivery import sweep
+from fleet_node.delivery.admission import Admission
 from fleet_node.delivery.clients import client_of
 from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.keys import Keys
-from fleet_node.delivery.lease import Lease, predecessors, renew
+from fleet_node.delivery.lease import Lease, find_predecessors, renew
 from fleet_node.delivery.refusals import Refusals
 from fleet_node.delivery.requests import Requests
 from fleet_node.delivery.scripts import ENTER, FETCH, PUT_ASIDE, WRITE_DOWN
 from fleet_node.delivery.wake import Wake
 from fleet_node.delivery.wakeup import Wakeup
-
-UNSURE = 10.0
-"""Seconds for which a task does not begin if it is not known whether the worker still has its lease."""
-MOMENT = 0.05
-"""Seconds between two looks whether that is known."""
 
 _log = logging.getLogger("celery.worker.fleet")
 
@@ -50,10 +45,10 @@ class Delivery:
         self._client: Redis | None = None
         self.refusals = Refusals()
         self._to_give_back: deque[str] = deque()
-        self._unsure_since: float | None = None
         self._holder = ""
         """As which the worker has a lease."""
         self.requests = Requests(worker)
+        self.admission = Admission(self.holdings, self.requests)
         self._pipe: Wake | None = None
         self._lock = threading.Lock()
         self._keeper: Lease | None = None
@@ -91,7 +86,7 @@ class Delivery:
         if self.lease is not None and self._holder == self.holdings.holder:
             renew(self.client, self.holdings)  # or learn that others have it
         self._sort_out()
-        for holder in sweep.claim(self.client, keys, holders=predecessors(self.client, self.holdings)):
+        for holder in sweep.claim(self.client, keys, holders=find_predecessors(self.client, self.holdings)):
             if number := sweep.give_back_all(self.client, keys, holder):
                 _log.warning("%s messages that an earlier process of this worker held go back to their queues", number)
         self._holder = self.holdings.holder
@@ -129,40 +124,6 @@ class Delivery:
                     self.client.zrem(self.holdings.keys.workers, self.holdings.holder)
             except (RedisError, OSError) as error:
                 _log.warning("what this worker held goes back when its lease has ended: %s", error)
-
-    def may_take(self) -> bool:
-        """Whether the worker is sure of its lease. Raises ConnectionError if others have been given what it held: Celery then
-        forgets what has not begun, and connects again."""
-        if self.holdings.swept:
-            raise ConnectionError("the lease has ended: others have been given what this worker held")
-        return self.holdings.is_renewed()
-
-    def may_begin(self, request: Any) -> bool:
-        """Whether a task may begin that a pool of threads has, or the loop of solo. False if others have been given its message.
-
-        If the lease may have ended, the thread waits until that is known.
-        """
-        deadline = time.monotonic() + UNSURE
-        while not self.holdings.swept and not self.holdings.is_renewed() and time.monotonic() < deadline:
-            time.sleep(MOMENT)
-        tag = request._message.delivery_tag
-        if self.holdings.swept and tag in self.holdings.held:
-            self.requests.dropped.add(request)
-            self.holdings.held.pop(tag, None)
-        return request not in self.requests.dropped
-
-    def may_hand_out(self) -> bool:
-        """Whether a process may be given a task that the main loop has. If the lease may have ended, the loop waits for a moment,
-        and comes again."""
-        if self.holdings.is_renewed() and not self.holdings.swept:
-            self._unsure_since = None
-            return True
-        now = time.monotonic()
-        self._unsure_since = now if self._unsure_since is None else self._unsure_since
-        if not self.holdings.swept and now - self._unsure_since > UNSURE:
-            return True
-        time.sleep(MOMENT)
-        return False
 
     def is_ending(self) -> bool:
         """Whether the worker ends, and does not just connect again."""

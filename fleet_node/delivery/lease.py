@@ -53,7 +53,7 @@ def renew(client: Redis, holdings: Holdings) -> float:
     return moved
 
 
-def predecessors(client: Redis, holdings: Holdings) -> list[str]:
+def find_predecessors(client: Redis, holdings: Holdings) -> list[str]:
     """The holders that were this worker before."""
     overdue = holdings.now() + (holdings.lease or 0) * (1 - 1 / IDLE_RENEWALS) - LATE
     return sweep.predecessors(sweep.leases(client, holdings.keys), holdings.node, overdue)
@@ -147,7 +147,7 @@ class Lease:
         keys = self._holdings.keys
         oldest = sweep.pairs(client.zrange(keys.workers, 0, 0, withscores=True))
         unfinished = client.zcard(keys.swept)
-        named = predecessors(client, self._holdings) if uptime() < self._successor_until else []
+        named = find_predecessors(client, self._holdings) if uptime() < self._successor_until else []
         if unfinished or named or (oldest and oldest[0][1] < self._holdings.now()):
             for holder in sweep.claim(client, keys, self._holdings.now(), named):
                 number = sweep.give_back_all(client, keys, holder)

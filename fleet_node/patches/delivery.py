@@ -70,13 +70,13 @@ def apply(worker: Any) -> None:
         return connection
 
     def is_revoked(request: Any) -> bool:
-        if request in delivery.requests.dropped or (delivery.begins_in_loop() and not delivery.may_begin(request)):
+        if request in delivery.requests.dropped or (delivery.begins_in_loop() and not delivery.admission.may_begin(request)):
             state.task_ready(request)
             return True
         return bool(revoked(request))
 
     def accepted(request: Any, *args: Any, **kwargs: Any) -> Any:
-        if delivery.acknowledges_elsewhere() and not delivery.may_begin(request):
+        if delivery.acknowledges_elsewhere() and not delivery.admission.may_begin(request):
             state.task_ready(request)
             raise _silent_exit()  # before the task begins, in pools of threads
         result = on_accepted(request, *args, **kwargs)
@@ -136,7 +136,7 @@ def hold_back_while_unsure(consumer: Any, delivery: Any) -> None:
         original(consumer, hub)
         write = hub.consolidate_callback  # of the pool; None if it has no processes
         if write:
-            hub.consolidate_callback = lambda ready: write(ready) if delivery.may_hand_out() else None
+            hub.consolidate_callback = lambda ready: write(ready) if delivery.admission.may_hand_out() else None
 
     consumer.register_with_event_loop = register_with_event_loop
 

@@ -12,7 +12,7 @@ from redis import Redis
 from fleet_node.delivery import sweep
 from fleet_node.delivery.holdings import Holdings, boot_id, started
 from fleet_node.delivery.keys import Keys, holder_of, node_of, process_of
-from fleet_node.delivery.lease import predecessors, renew
+from fleet_node.delivery.lease import find_predecessors, renew
 from fleet_node.delivery.scripts import FETCH
 
 KEYS = Keys()
@@ -221,7 +221,7 @@ def test_a_machine_of_the_same_name_keeps_what_it_has_as_long_as_it_renews_its_l
     ends = {"renewed": now + 41, "late": now + 37, "without a lease": inf}
     holders = {name: holder_of("w@h", "another", 1, "2", name) for name in ends}
     redis.zadd(KEYS.workers, {holders[name]: end for name, end in ends.items()})
-    assert set(predecessors(redis, holdings)) == {holders["late"], holders["without a lease"]}
+    assert set(find_predecessors(redis, holdings)) == {holders["late"], holders["without a lease"]}
 
 
 def test_a_node_may_have_any_name() -> None:
