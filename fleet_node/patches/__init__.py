@@ -20,6 +20,7 @@ from fleet_node.patches import (
     parking,
     reconnect,
     running_jobs,
+    single_writes,
     unsent_retry,
 )
 from fleet_node.patches.versions import Versions
@@ -60,6 +61,7 @@ PATCHES: tuple[Patch, ...] = (
     parking,
     reconnect,
     running_jobs,
+    single_writes,
     unsent_retry,
 )
 

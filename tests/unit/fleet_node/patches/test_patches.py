@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -188,10 +189,28 @@ def ask(number):
 """
 
 
-def results(client: Celery, name: str, numbers: Iterable[int]) -> list[int]:
+def results(client: Celery, name: str, values: Iterable[Any]) -> list[Any]:
     """Send tasks at once, and wait for their results."""
-    sent = [client.send_task(name, [number], queue="default") for number in numbers]
+    sent = [client.send_task(name, [value], queue="default") for value in values]
     return [result.get(timeout=PATIENCE) for result in sent]
+
+
+@BOTH
+def test_a_short_task_is_handed_to_its_process_in_one_write(tmp_path: Path, more: str) -> None:
+    """A long one is not, since a pipe may take a part of it. Each arrives as it was sent."""
+    with machine(tmp_path) as here, here.client() as client:
+        here.pool, here.concurrency = "prefork", 1
+        worker = here.start(here.release("r", ANSWERS + more))
+
+        def writes() -> int:
+            return int(Path(f"/proc/{worker.pid}/io").read_text().split("syscw: ")[1].split()[0])
+
+        before = writes()
+        assert results(client, "jobs.answer", range(100)) == list(range(100))
+        # One of its log, and one or two to the process.
+        assert (writes() - before > 250) == bool(more), "the defect is gone: delete its patch"
+        texts = ["x" * size for size in (3000, 4000, 4090, 4100, 5000, 100_000)]
+        assert results(client, "jobs.answer", texts) == texts
 
 
 @BOTH

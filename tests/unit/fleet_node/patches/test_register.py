@@ -110,7 +110,9 @@ def test_versions_that_a_patch_is_not_written_for_are_affected_all_the_same() ->
     assert (entries["broker-outage"], entries["delivery"], entries["reconnect"]) == (False, True, True)
     # Nobody knows of a version to come that it has no such defect.
     later = {entry.patch.NAME: entry.mended for entry in applicable("6.0.0", "6.0.0")}
-    assert later == dict.fromkeys(("delivery", "failure-counts", "green-backends", "parking", "reconnect", "unsent-retry"), False)
+    assert later == dict.fromkeys(
+        ("delivery", "failure-counts", "green-backends", "parking", "reconnect", "single-writes", "unsent-retry"), False
+    )
 
 
 def test_a_patch_that_does_not_find_what_it_replaces_is_not_applied_and_says_so(
