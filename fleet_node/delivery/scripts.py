@@ -149,23 +149,33 @@ KEYS: unacked_index, unacked, held; ARGV: its tag, what is written down, Redis's
 PUT_ASIDE = f"{FIRST}redis.call('RPUSH', KEYS[2], ARGV[1])"
 """Keeps a message that cannot be read. KEYS: unacked_index, unreadable; ARGV: the message."""
 
-GIVE_BACK = """
-local done = 0
+GIVE_BACK = (
+    FIRST
+    + """
+local done, refusal = 0, false
 for number = 2, #ARGV, 3 do
-  if redis.call('HDEL', KEYS[3], ARGV[number]) == 1 then
-    if redis.call('HDEL', KEYS[1], ARGV[number]) == 1 and ARGV[number + 2] ~= '' then
-      redis.call(ARGV[1], ARGV[number + 1], ARGV[number + 2])
+  local tag, answer = ARGV[number], 0
+  if redis.call('HEXISTS', KEYS[3], tag) == 1 then
+    if ARGV[number + 2] ~= '' and redis.call('HEXISTS', KEYS[2], tag) == 1 then
+      answer = redis.pcall(ARGV[1], ARGV[number + 1], ARGV[number + 2])
       done = done + 1
     end
-    redis.call('ZREM', KEYS[2], ARGV[number])
+    if type(answer) == 'table' then
+      done, refusal = done - 1, answer.err
+    else
+      redis.call('HDEL', KEYS[3], tag)
+      redis.call('HDEL', KEYS[2], tag)
+      redis.call('ZREM', KEYS[1], tag)
+    end
   end
 end
-return done
+return {done, refusal}
 """
+)
 """Puts messages of a holder back into their lists, each once, whoever else tries.
 
-KEYS: unacked, unacked_index, held; ARGV: RPUSH (to be the next) or LPUSH (to be the last), and for each message its tag, its list
-and the message. Returns how many.
+KEYS: unacked_index, unacked, held; ARGV: RPUSH (to be the next) or LPUSH (to be the last), and for each message its tag, its list
+and the message. Returns how many, and why Redis did not put others there (nil if it did): they stay where they are.
 """
 
 GIVE_BACK_OTHERS = """

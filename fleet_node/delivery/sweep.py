@@ -9,6 +9,7 @@ from typing import Any
 
 from kombu.utils import json as _json
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from fleet_node.delivery.holdings import boot_id, started
 from fleet_node.delivery.keys import Keys, node_of, process_of
@@ -69,8 +70,11 @@ def give_back_all(client: Redis, keys: Keys, holder: str) -> int:
 
 
 def give_back(client: Redis, keys: Keys, holder: str, tags: Iterable[str], command: str = "RPUSH") -> int:
-    """Give back messages that a holder has, in this order. command: RPUSH, to be the next, or LPUSH. Returns how many."""
-    tags, number = list(tags), 0
+    """Give back messages that a holder has, in this order. command: RPUSH, to be the next, or LPUSH. Returns how many.
+
+    Raises ResponseError if Redis does not put some into their lists: the holder keeps them.
+    """
+    tags, number, refusal = list(tags), 0, None
     for start in range(0, len(tags), CHUNK):
         chunk = tags[start : start + CHUNK]
         with client.pipeline(transaction=False) as pipeline:
@@ -81,7 +85,10 @@ def give_back(client: Redis, keys: Keys, holder: str, tags: Iterable[str], comma
         for tag, value, origin in zip(chunk, values, origins, strict=True):
             # A message that is not written down any more was given to somebody already: its tag is forgotten.
             arguments += (tag, (origin or " ").partition(" ")[2], _content(value) if value and origin else "")
-        number += int(client.eval(GIVE_BACK, 3, keys.unacked, keys.index, keys.held(holder), command, *arguments))
+        answer: Any = client.eval(GIVE_BACK, 3, keys.index, keys.unacked, keys.held(holder), command, *arguments)
+        number, refusal = number + answer[0], answer[1] or refusal
+    if refusal:
+        raise ResponseError(refusal)
     return number
 
 
