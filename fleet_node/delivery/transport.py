@@ -32,6 +32,9 @@ class FleetPoller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         for channel in tuple(self._channels):
             if channel.active_queues or channel.fleet_is_busy():
                 channel.fleet_step()
+            else:  # a drained worker, too, has to know whether what it has is still its own
+                channel.fleet.holdings.write_log()
+                channel.fleet.admission.may_take()
             if channel.active_fanout_queues:
                 self._register_LISTEN(channel)
 

@@ -33,6 +33,27 @@ def test_a_message_that_comes_back_to_the_worker_that_lost_it_is_run(tmp_path: P
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_drained_worker_leaves_to_others_what_it_has_not_begun(tmp_path: Path, pool: str) -> None:
+    """It takes nothing any more, so that taking does not tell it that others have been given what it held."""
+    with leased(tmp_path, pool) as here, here.client() as client, here.redis() as redis:
+        here.concurrency, here.prefetch = 1, 2
+        release = here.release("r")
+        stopped = here.start(release, 1)
+        send(client, 0, LEASE)
+        send(client, 1)
+        assert until(lambda: 0 in begun(here) and redis.hlen("unacked") == 2)
+        assert client.control.cancel_consumer("default", destination=["web-worker-1@test"], reply=True, timeout=10, limit=1)
+        stopped.send_signal(signal.SIGSTOP)
+        here.start(release, 2)
+        assert until(lambda: ended(here) >= {0, 1}, LEASE + 30), here.output(2)
+        stopped.send_signal(signal.SIGCONT)
+        assert until(lambda: "others are left to them" in here.output(1)), here.output(1)
+        assert begun(here)[1] == ["web-worker-2@test"]
+        assert until(lambda: not redis.hlen("unacked"))
+
+
+@pytest.mark.long
 @POOLS
 def test_what_has_not_begun_does_not_begin_before_it_is_known_whose_it_is(tmp_path: Path, pool: str) -> None:
     """The worker goes on after a pause, and Redis does not answer yet: it has no way to know what others were given meanwhile."""
