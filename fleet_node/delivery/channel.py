@@ -199,17 +199,16 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             self.fleet.refusals.refused(refusal)
 
     def _fleet_take_in(self, answer: Any) -> None:
-        late, drained, *messages = answer
+        unknown, drained, *messages = answer
+        self.fleet.acknowledged(self._fleet_sent, map(decoded, unknown))
         self._fleet_sent = []
         self._fleet_drained = drained > 0 or (self._fleet_most == 0 and self._fleet_drained)
         if drained < 0:
             self.fleet.holdings.lost(self.fleet.holdings.holder)
-        if late:
-            self.fleet.came_too_late(len(late))
         for index in range(0, len(messages), 3):
             number, tag, content = messages[index : index + 3]
             queue, _ = self._fleet_lists[number]
-            tag = tag.decode() if isinstance(tag, bytes) else tag
+            tag = decoded(tag)
             if tag is not None:
                 self.fleet.holdings.hold(tag)
             self._fleet_size += (len(content) - self._fleet_size) / 8
@@ -274,3 +273,8 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         if self._in_poll and self._fleet_waits:
             self.client.connection.disconnect()  # kombu would wait for the answer
         super().close()
+
+
+def decoded(tag: Any) -> Any:
+    """A delivery tag of an answer, which a connection may leave in bytes."""
+    return tag.decode() if isinstance(tag, bytes) else tag

@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from fleet_node.delivery import sweep
 from fleet_node.delivery.admission import Admission
 from fleet_node.delivery.clients import client_of
-from fleet_node.delivery.holdings import Holdings, uptime
+from fleet_node.delivery.holdings import Holdings
 from fleet_node.delivery.keys import Keys
 from fleet_node.delivery.lease import Lease, find_predecessors, renew
 from fleet_node.delivery.refusals import Refusals
@@ -91,7 +91,7 @@ class Delivery:
                 _log.warning("%s messages that an earlier process of this worker held go back to their queues", number)
         self._holder = self.holdings.holder
         self.client.eval(ENTER, 1, keys.workers, self._holder, f"{self.holdings.ends():f}")
-        self.holdings.renewed_at = uptime()
+        self.holdings.entered()
         self.holdings.is_uncertain()
         if self._keeper:
             self._keeper.connect(channel)
@@ -175,12 +175,11 @@ class Delivery:
                 held = keys.held(self.holdings.holder)
                 named = (keys.unacked, keys.index, held, keys.workers)
                 try:
-                    late: Any = self._fetch(named, ("0", "0", len(tags), self.holdings.holder, *tags))
+                    answer: Any = self._fetch(named, ("0", "0", len(tags), self.holdings.holder, *tags))
                 except (RedisError, OSError):
                     self.holdings.not_acknowledged(tags)
                     raise
-                if late[0]:
-                    self.came_too_late(len(late[0]))
+                self.acknowledged(tags, answer[0])
 
     def acknowledge_first(self) -> None:
         """A task begins that must not run twice: it is acknowledged before anything else happens, if Redis does it."""
@@ -189,9 +188,10 @@ class Delivery:
         except (RedisError, OSError) as error:
             _log.error("a task begins that is not acknowledged yet, and may run twice if this worker dies now: %s", error)
 
-    def came_too_late(self, number: int) -> None:
-        """Tasks ended here whose messages others have been given."""
-        _log.error("%s tasks ended here that others have been given meanwhile: they may run twice", number)
+    def acknowledged(self, tags: Iterable[str], unknown: Iterable[str]) -> None:
+        """Redis has answered acknowledgements. unknown: those whose messages this worker did not have any more."""
+        if number := self.holdings.acknowledged(tags, unknown):
+            _log.error("%s tasks ended here that others have been given meanwhile: they may run twice", number)
 
     def give_back(self, tags: Iterable[str], command: str = "RPUSH") -> None:
         """Give messages back to their queues. command: RPUSH, to be the next, or LPUSH. Raises what redis raises."""

@@ -16,6 +16,8 @@ from fleet_node.delivery.keys import Keys, holder_of
 ORPHANS_AFTER = (0, 15, 60, 180)
 """Seconds after a lost connection at which a worker looks for messages that never came. What was sent over a network that was cut
 may arrive when it is mended."""
+ENDED = ("Z", "X")
+"""States of processes that have ended."""
 MOST_ACKS = 500
 """Acknowledgements in one script. Lua's `unpack` has a limit."""
 
@@ -35,11 +37,13 @@ class Holdings:
         """Delivery tags of what is held and has not ended, in the order in which it was taken."""
         self.holder = self._new_holder()
         self.swept = False
-        """Whether others have been given what this worker held."""
+        """Whether others have been given what this worker held, and it has no lease yet as another holder."""
         self._look_at: list[float] = []
         self.renewed_at = float("-inf")
         """Seconds since the machine's start at which the lease was renewed."""
         self._ended: deque[str] = deque()
+        self._sent_before: set[str] = set()
+        """Acknowledgements that Redis was sent and has not answered."""
         self._remarks: deque[tuple[int, str]] = deque(maxlen=100)
         self._offset = 0.0
 
@@ -81,8 +85,16 @@ class Holdings:
         return tag in self.held or tag in self._ended
 
     def not_acknowledged(self, tags: Iterable[str]) -> None:
-        """It is not known that Redis has these acknowledgements: they are sent again, which changes nothing if it has."""
+        """It is not known whether Redis has these acknowledgements: they are sent again, which changes nothing if it has."""
         self._ended.extendleft(tags)
+        self._sent_before.update(tags)
+
+    def acknowledged(self, tags: Iterable[str], unknown: Iterable[str]) -> int:
+        """Redis has answered acknowledgements. unknown: those whose messages were not this holder's any more. Returns of how many
+        of them others have been given the message: the rest may have been acknowledged when they were sent before."""
+        others = len(set(unknown) - self._sent_before)
+        self._sent_before.difference_update(tags)
+        return others
 
     def is_uncertain(self) -> None:
         """Redis may have written messages down, or may do so soon, that never came here: a connection was lost."""
@@ -96,8 +108,13 @@ class Holdings:
         return True
 
     def begin_again(self) -> None:
-        """Be another holder from now on: what the old one held belongs to others."""
-        self.holder, self.swept = self._new_holder(), False
+        """Be another holder: what the old one held belongs to others."""
+        self.holder = self._new_holder()
+        self._sent_before.clear()
+
+    def entered(self) -> None:
+        """Redis has given this holder its lease."""
+        self.renewed_at, self.swept = uptime(), False
 
     def lost(self, holder: str) -> None:
         """Redis does not know this holder any more."""
@@ -141,8 +158,9 @@ def boot_id() -> str:
 
 
 def started(pid: int) -> str:
-    """When a process started, in ticks since the machine's start; empty if there is none."""
+    """When a process started, in ticks since the machine's start; empty if there is none, or a zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in ENDED else fields[18]
+    except (OSError, IndexError, ValueError):
         return ""

@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
 from math import inf
 from threading import Barrier, Thread
 from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from fleet_node.delivery import sweep
 from fleet_node.delivery.holdings import Holdings, boot_id, started
@@ -183,7 +185,36 @@ def test_a_holder_that_redis_does_not_know_learns_it(redis: Redis) -> None:
     assert not redis.exists(KEYS.workers)
     old = holdings.holder
     holdings.begin_again()
-    assert not holdings.swept and holdings.holder != old
+    assert holdings.holder != old
+    assert holdings.swept  # it has no lease yet
+    holdings.entered()
+    assert not holdings.swept
+
+
+def test_a_message_that_redis_does_not_put_into_its_queue_is_kept(redis: Redis) -> None:
+    """Somebody has written something else under the name of a queue."""
+    redis.zadd(KEYS.workers, {DEAD: 1})
+    for name, tag in (("p", "a"), ("q", "b"), ("p", "c")):
+        redis.lpush(name, message(tag))
+    take(redis, 3, DEAD, (), "p", "q")
+    redis.set("p", "no list")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        sweep.give_back_all(redis, KEYS, DEAD)
+    assert in_order(redis) == ["b"]
+    redis.delete("p")
+    assert sweep.give_back_all(redis, KEYS, DEAD) == 2
+    assert in_order(redis, "p") == ["a", "c"]
+
+
+def test_an_acknowledgement_that_is_sent_again_does_not_mean_that_others_have_the_message() -> None:
+    holdings = Holdings("w@h", 60, KEYS)
+    holdings.not_acknowledged(["a", "b"])  # the connection was lost before Redis answered
+    assert holdings.ended() == ["b", "a"]
+    assert holdings.acknowledged(["b", "a", "c"], ["b", "c"]) == 1
+    assert holdings.acknowledged(["b"], ["b"]) == 1
+    holdings.not_acknowledged(["d"])
+    holdings.begin_again()
+    assert holdings.acknowledged(["d"], ["d"]) == 1
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[1, 2]", '"text"', '{"properties": 1, "headers": []}', '{"ä": "\\ud800"}'])
@@ -212,6 +243,16 @@ def test_predecessors_are_dead_processes_of_the_same_node() -> None:
     rebooted = holder_of("w@h", "another", os.getpid(), started(os.getpid()), "t")
     other = holder_of("w2@h", boot_id(), os.getpid(), "12", "t")
     assert sweep.predecessors(dict.fromkeys([own, dead, rebooted, other], 50.0), "w@h", 51) == [dead, rebooted]
+
+
+def test_a_process_that_has_ended_and_is_not_waited_for_is_dead() -> None:
+    """As in a container whose first process waits for no other."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        holder = holder_of("w@h", boot_id(), process.pid, started(process.pid), "t")
+        assert sweep.predecessors({holder: 50.0}, "w@h", 0) == []
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert sweep.predecessors({holder: 50.0}, "w@h", 0) == [holder]
 
 
 def test_a_machine_of_the_same_name_keeps_what_it_has_as_long_as_it_renews_its_lease(redis: Redis) -> None:
