@@ -21,6 +21,20 @@ PHASES = ("fails every task",)
 UNITS = {"web1": ("celery-web@1", "celery-web@2"), "batch1": ("celery-batch@1", "celery-batch@2"), "gpu1": ("celery-gpu@1",)}
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What deploys another release than the first one."""
+    return "--data", f"app_source={another_release(tmp_path_factory.mktemp('other'))}"
+
+
+def another_release(folder: Path) -> Path:
+    """A copy of the app's source that makes another release."""
+    source = folder / "shop"
+    shutil.copytree(ROOT / "examples" / "shop", source, ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "another").write_text("release\n")
+    return source
+
+
 def running_units(lab: Lab, units: Mapping[str, tuple[str, ...]] = UNITS) -> dict[str, tuple[str, str]]:
     """Unit → its main process, and the release that it runs."""
     running = {}
@@ -41,8 +55,8 @@ def steps_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line.partition("Step ")[2].strip() for line in done.stdout.splitlines() if "Starting operation: Step" in line]
 
 
-def test_two_instances_of_web_and_batch(lab: Lab) -> None:
-    done = lab.deploy(*ROLLING)
+def test_two_instances_of_web_and_batch(lab: Lab, other: tuple[str, str]) -> None:
+    done = lab.deploy(*ROLLING, *other)
     assert done.returncode == 0, done.stdout
     assert len({release for _, release in running_units(lab).values()}) == 1
 
@@ -63,13 +77,15 @@ def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab,
     assert "What every worker of this run is now" in text
 
 
-def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown_tasks_wait(lab: Lab, tmp_path: Path) -> None:
+def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown_tasks_wait(
+    lab: Lab, other: tuple[str, str], tmp_path: Path
+) -> None:
     before = running_units(lab)
     shutil.copytree(ROLLING[1], tmp_path / "more")
     for name in ("web", "batch"):
         path = tmp_path / "more" / f"{name}.py"
         path.write_text(path.read_text().replace("}", '"log_level": "WARNING"}'))
-    flag = ("--group-data", str(tmp_path / "more"))
+    flag = ("--group-data", str(tmp_path / "more"), *other)
     lab.ask("web1", "systemctl stop celery-web@1 celery-web@2")  # no worker may take the task before the deploy looks
     send = "from celery import Celery; Celery().send_task('shop.tasks.orders.forgotten', queue='priority')"
     done = lab.run("fleet", "connect", "inventory/lab.py", "--", "python", "-W", "ignore", "-c", send)
@@ -89,42 +105,6 @@ def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown
     assert ": no task of " in done.stdout
     done = lab.run("fleet", "parked", "drop", "inventory/lab.py", "--all")
     assert int(done.stdout.removeprefix("dropped: ")) >= 1
-
-
-def test_a_machine_that_reboots_in_the_middle(lab: Lab, tmp_path: Path) -> None:
-    """The run stops, no worker is left stopped, and the next run finishes."""
-    new = tmp_path / "shop"
-    shutil.copytree(ROOT / "examples" / "shop", new, ignore=shutil.ignore_patterns("__pycache__"))
-    (new / "another").write_text("release\n")
-    release = ("--data", f"app_source={new}")
-    with subprocess.Popen(
-        ["pyinfra", "inventory/lab.py", "deploy.py", "-y", *ROLLING, *release],
-        cwd=ROOT,
-        env=lab.environment | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as deploy:
-        assert deploy.stdout
-        lines = []
-        for line in deploy.stdout:
-            lines.append(line)
-            if "Starting operation: Drain, restart and watch workers" in line:
-                # In the background: SSH would wait for an answer of a machine that is down.
-                lab.ask("batch1", "(sleep 1; echo b >/proc/sysrq-trigger) >/dev/null 2>&1 &")
-        output = "".join(lines)
-    assert deploy.returncode == 1, output
-    assert "contact was lost; what the machine had begun it ends by itself" in output
-    why = lab.run("fleet", "history", "inventory/lab.py", "--why").stdout
-    assert "batch1: contact lost" in why
-    assert "contact was lost; what the machine had begun it ends by itself" in why
-    done = lab.run("fleet", "lab", "up")  # waits until every machine answers
-    assert done.returncode == 0, done.stdout
-    lab.ask("batch1", "systemctl is-system-running --wait >/dev/null; systemctl is-active celery-batch@1 celery-batch@2")
-    done = lab.deploy(*ROLLING, *release)
-    assert done.returncode == 0, done.stdout
-    (id_of_all,) = {release for _, release in running_units(lab).values()}
-    assert f"releases/{id_of_all}" in lab.ask("batch1", "systemctl cat celery-batch@1")
 
 
 def test_back_to_the_release_before(lab: Lab) -> None:

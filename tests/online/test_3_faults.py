@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from fleet.drill.faults import FAULTS
 from tests.online.conftest import NAME, ROLLING, ROOT, Lab
 from tests.online.test_1_deploy import assert_all_answered
+from tests.online.test_2_rollout import another_release, running_units
 
 pytestmark = pytest.mark.lab
 
@@ -132,3 +134,37 @@ def test_a_machine_whose_workers_eat_all_memory_is_still_reached(lab: Lab) -> No
 def test_the_machines_are_still_what_was_asked_for(lab: Lab) -> None:
     done = lab.verify(*ROLLING)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_a_machine_that_reboots_in_the_middle(lab: Lab, tmp_path: Path) -> None:
+    """The run stops, no worker is left stopped, and the next run finishes."""
+    release = ("--data", f"app_source={another_release(tmp_path)}")
+    with subprocess.Popen(
+        ["pyinfra", "inventory/lab.py", "deploy.py", "-y", *ROLLING, *release],
+        cwd=ROOT,
+        env=lab.environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as deploy:
+        assert deploy.stdout
+        lines = []
+        for line in deploy.stdout:
+            lines.append(line)
+            if "Starting operation: Drain, restart and watch workers" in line:
+                # In the background: SSH would wait for an answer of a machine that is down.
+                lab.ask("batch1", "(sleep 1; echo b >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+        output = "".join(lines)
+    assert deploy.returncode == 1, output
+    assert "contact was lost; what the machine had begun it ends by itself" in output
+    why = lab.run("fleet", "history", "inventory/lab.py", "--why").stdout
+    assert "batch1: contact lost" in why
+    assert "contact was lost; what the machine had begun it ends by itself" in why
+    done = lab.run("fleet", "lab", "up")  # waits until every machine answers
+    assert done.returncode == 0, done.stdout
+    lab.ask("batch1", "systemctl is-system-running --wait >/dev/null; systemctl is-active celery-batch@1 celery-batch@2")
+    done = lab.deploy(*ROLLING, *release)
+    assert done.returncode == 0, done.stdout
+    (id_of_all,) = {release for _, release in running_units(lab).values()}
+    assert f"releases/{id_of_all}" in lab.ask("batch1", "systemctl cat celery-batch@1")
