@@ -69,34 +69,35 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=6000, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--only", default="", help="contenders with this in their names, and the stock worker")
+    parser.add_argument("--log-level", default="INFO", help="of both sides; default: %(default)s")
     parser.add_argument("--profile", action="store_true", help="profile the main process of the last of --only")
     arguments = parser.parse_args()
     chosen = [of for of in CONTENDERS if of is STOCK or arguments.only in of.name]
     with tempfile.TemporaryDirectory() as name, redis(Path(name)) as port, systemd(folder := Path(name)):
         (folder / "load.py").write_text(APP + (PROFILE if arguments.profile else ""))
         if arguments.profile:
-            one_run(folder, port, chosen[-1], arguments.tasks)
+            one_run(folder, port, chosen[-1], arguments.tasks, arguments.log_level)
             print_profile(folder)
             return
         rates: dict[Contender, list[float]] = {of: [] for of in chosen}
         for number in range(arguments.rounds):
             for of in chosen if number % 2 else reversed(chosen):
-                rates[of].append(one_run(folder, port, of, arguments.tasks))
+                rates[of].append(one_run(folder, port, of, arguments.tasks, arguments.log_level))
                 sys.stderr.write(f"round {number + 1}, {of.name}: {rates[of][-1]:.0f}/s\n")
     rows = [[of.name, spread(rates[of], 0), spread(ratios(rates[of], rates[STOCK]), 1)] for of in chosen]
-    print(f"# Short tasks, {date.today()}\n")  # noqa: T201
+    print(f"# Short tasks at -l {arguments.log_level}, {date.today()}\n")  # noqa: T201
     print(f"{arguments.tasks} tasks that do nothing, {arguments.rounds} rounds in turns; median (least to most).\n")  # noqa: T201
     print(table(["workers", "tasks/s", "× as it comes"], rows))  # noqa: T201
-    about = {**machine(), "command": "python benchmarks/throughput.py"}
+    about = {**machine(), "command": " ".join(["python benchmarks/throughput.py", *sys.argv[1:]])}
     print("".join(f"- {name}: {value}\n" for name, value in about.items()), end="")  # noqa: T201
 
 
-def one_run(folder: Path, port: int, of: Contender, tasks: int) -> float:
+def one_run(folder: Path, port: int, of: Contender, tasks: int, log_level: str) -> float:
     """Tasks a second."""
     with Redis(port=port) as client, ExitStack() as stack:
         client.flushall()
         for number in range(of.workers):
-            stack.enter_context(worker(folder, port, [*of.flags, "-n", f"w{number}@here"], of.ours))
+            stack.enter_context(worker(folder, port, [*of.flags, "-l", log_level, "-n", f"w{number}@here"], of.ours))
         ready(client, of.workers)
         time.sleep(4)
         return rate(folder, port, client, tasks)
