@@ -1,8 +1,9 @@
-"""A TCP connection to Redis that can go silent, as one that a firewall has forgotten."""
+"""A TCP connection to Redis that can go silent, or be reset, as one that a firewall has forgotten."""
 
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ CHUNK = 1 << 16
 
 
 class Proxy:
-    """Passes on what it gets, until connections are frozen: these stay open, and carry nothing any more."""
+    """Passes on what it gets, until connections are frozen, and carry nothing any more, or are forgotten, and reset when used."""
 
     def __init__(self, to: int) -> None:
         self.connections: list[Connection] = []
@@ -38,10 +39,10 @@ class Proxy:
 
 
 class Connection:
-    """One client's. sent: the first that it has sent."""
+    """One client's. sent: the first that it has sent. forgotten: the next that it sends is answered by a reset."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
-        self.sent, self.frozen = b"", False
+        self.sent, self.frozen, self.forgotten = b"", False, False
         self._sockets = (client, server)
         threading.Thread(target=self._pass_on, args=(client, server), daemon=True).start()
         threading.Thread(target=self._pass_on, args=(server, client), daemon=True).start()
@@ -54,6 +55,9 @@ class Connection:
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
+                if source is self._sockets[0] and self.forgotten:
+                    source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.close()
                 if source is self._sockets[0] and len(self.sent) < CHUNK:
                     self.sent += data
                 if not self.frozen:
