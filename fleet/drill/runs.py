@@ -25,6 +25,7 @@ SPARE_RELEASES = 18
 INTO_THE_STEP = 3
 """Seconds from the start of a step to the middle of it: a worker drains or starts."""
 STEP = "Starting operation: Step "
+NOTES = ("--> note: ", "--> warning: ", "--> silenced, ")
 AT_WORK = "Starting operation: Drain, restart and watch workers"
 
 Say = Callable[[str], None]
@@ -47,7 +48,10 @@ class FinishedRun:
         """Why the run failed, in one line; empty if it did not."""
         if self.exit_code == 0:
             return ""
-        reason = next((line.strip() for line in reversed(self.output.splitlines()) if "rror" in line), "see the log")
+        lines = [line.strip() for line in self.output.splitlines()]
+        # The notes of a run come last, and may speak of errors.
+        errors = [line for line in lines if "rror" in line and not line.startswith(NOTES)]
+        reason = errors[-1] if errors else "see the log"
         return f"exit {self.exit_code}: {reason}"
 
 

@@ -22,7 +22,7 @@ from fleet.state.desired import State
 from fleet.state.diff import Changes, compare
 from fleet.state.observed import ObservedMachine
 from fleet.state.role import Role
-from fleet.state.systemctl import activate, words
+from fleet.state.systemctl import activate, disable, words
 
 
 class Hidden:
@@ -85,7 +85,7 @@ def perform(changes: Changes) -> None:
     if changes.users:
         server.shell(name="Create the system user", commands=[_create(user.name, user.home) for user in changes.users])
     if changes.stop:
-        server.shell(name="Stop workers that were removed", commands=[f"systemctl disable --now {words(changes.stop)}"])
+        server.shell(name="Stop workers that were removed", commands=[disable(changes.stop)])
     if changes.remove:
         server.shell(name="Remove files that are not needed any more", commands=[f"rm -f {words(changes.remove)}"])
     if changes.write:

@@ -29,3 +29,12 @@ def activate(verb: str, units: Iterable[str]) -> str:
     """act(), after the units were enabled."""
     units = tuple(units)
     return f"systemctl enable --quiet {words(units)}; {act(verb, units)}"
+
+
+def disable(units: Iterable[str]) -> str:
+    """Stop and disable those of `units` that there are. A step may have ended a second instance, and removed its unit, since the
+    machine was looked at."""
+    return (
+        f'set --; for unit in {words(units)}; do ! systemctl cat "$unit" >/dev/null 2>&1 || set -- "$@" "$unit"; done; '
+        '[ $# = 0 ] || systemctl disable --now "$@"'
+    )

@@ -39,6 +39,7 @@ def test_phases_that_do_not_exist(names: list[str], message: str) -> None:
     [
         (FinishedRun(0, "Error: mended\n"), ""),
         (FinishedRun(1, "--> Step\nError: no such host\n    bye\n"), "exit 1: Error: no such host"),
+        (FinishedRun(1, "[web1] Error: gone\n--> note: a defect: AttributeError\n"), "exit 1: [web1] Error: gone"),
         (FinishedRun(2, "nothing\n"), "exit 2: see the log"),
     ],
 )
