@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
+from fleet.inventory.read import no_lists
 from fleet.spec.fleet import Inventory
 
 
@@ -19,8 +22,18 @@ def gather(inventory: Any) -> Inventory:
     last = {[name for name in host.groups if name in groups][-1] for host in inventory}
     if len(last) == 1:
         del groups[last.pop()]
+    group_data = frozenset(name for name, data in inventory.group_data.items() if data)
+    path = Path(inventory_argument())
     return Inventory(
         hosts={host.name: {**host.data.dict()} for host in inventory},
         groups=groups,
-        group_data=frozenset(name for name, data in inventory.group_data.items() if data),
+        group_data=group_data,
+        no_lists=no_lists(path, group_data) if path.is_file() else (),
     )
+
+
+def inventory_argument() -> str:
+    """The inventory that pyinfra was called with, as it was written."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    files = [word for word in words if word.endswith(".py") and Path(word).is_file()]  # an option's value may come first
+    return next(iter([*files, *words]), "INVENTORY")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Generator
 from typing import Any
@@ -12,6 +11,7 @@ from pyinfra.api.command import FunctionCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, inventory, state
 
+from fleet.engine.inventory import inventory_argument
 from fleet.engine.run import HeldLock, Run
 from fleet.rollout import lock
 
@@ -36,8 +36,7 @@ def _acquire(state: Any, host: Any, run: Run, script: str, brings: bool) -> bool
     data = inventory.get_host(broker).data.dict()  # type: ignore[no-untyped-call]
     content = {**lock.describe_run(script), **(run.brought() if brings else {})}
     try:
-        inventory_file = next((word for word in sys.argv[1:] if not word.startswith("-")), "INVENTORY")
-        lock.acquire(broker, data, content, inventory_file, observed.history if observed else None)
+        lock.acquire(broker, data, content, inventory_argument(), observed.history if observed else None)
     except lock.LockError as error:
         logger.error(f"{host.print_prefix}{error}")
         return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,20 @@ def read_inventory(path: Path, group_data: Path | None = None) -> Inventory:
         host: _merged([data.get("all", {}), *(data.get(g, {}) for g in order if host in members.get(g, everybody)), own[host]])
         for host in everybody
     }
-    return Inventory(hosts_data, members, frozenset(name for name, values in data.items() if values and name != "all"))
+    with_data = frozenset(name for name, values in data.items() if values and name != "all")
+    return Inventory(hosts_data, members, with_data, no_lists(path, with_data))
+
+
+def no_lists(path: Path, names: Collection[str]) -> tuple[str, ...]:
+    """Those of `names` that an inventory file sets to text, or to something else that is no list. It is read, and not run."""
+    found = []
+    for node in ast.parse(path.read_text()).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        first = value.elts[0] if isinstance(value, ast.Tuple) and value.elts else value  # (list, data) is a group too
+        if isinstance(first, ast.Constant | ast.JoinedStr | ast.Dict | ast.Set | ast.Tuple):
+            found += [target.id for target in targets if isinstance(target, ast.Name) and target.id in names]
+    return tuple(found)
 
 
 def _is_group(name: str, value: Any) -> bool:

@@ -28,7 +28,9 @@ _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 def group_mistakes(inventory: Inventory) -> Iterable[str]:
-    """A number of brokers other than one, groups without data, and a fleet without workers."""
+    """Groups that are no lists, a number of brokers other than one, groups without data, and a fleet without workers."""
+    for name in inventory.no_lists:
+        yield f'{name}: no list in the inventory, so that no host is in the group; write {name} = ["host", …]'
     brokers = inventory.groups.get(BROKER, ())
     if len(brokers) != 1:
         count = f"found {len(brokers)} ({', '.join(brokers)})" if brokers else "found none"

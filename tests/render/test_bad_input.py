@@ -30,6 +30,12 @@ def test_a_group_with_no_group_data(pyinfra: Pyinfra) -> None:
     assert_refused(done, "wbe: the group has @fake/wbe1 and no data; write group_data/wbe.py; did you mean the group web?")
 
 
+def test_a_group_that_is_no_list(pyinfra: Pyinfra) -> None:
+    """pyinfra takes it for no group, so that every worker of the group would be removed."""
+    done = pyinfra("-y", more="web = '@fake/web1'")
+    assert_refused(done, 'web: no list in the inventory, so that no host is in the group; write web = ["host", …]')
+
+
 def test_no_broker_host(pyinfra: Pyinfra) -> None:
     assert_refused(
         pyinfra("-y", more="del broker"), "broker: found none; the inventory needs exactly one host in the group broker"

@@ -66,6 +66,18 @@ def test_precedence_is_pyinfras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert merged.hosts["w1"]["b"] == "batch"
 
 
+@pytest.mark.parametrize("value", ['"web1"', '("web1", "web2")', '{"web1": {}}', 'f"web{1}"'])
+def test_a_group_that_is_no_list(tmp_path: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data" / "web.py").write_text("a = 1\n")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "prod.py"
+    path.write_text(f'domain = "example.com"\nbatch = ["b1"]\nweb = {value}\n')
+    assert read_inventory(path).no_lists == ("web",)
+    path.write_text("web = (['web1'], {})\n")
+    assert read_inventory(path).no_lists == ()
+
+
 def test_no_such_file() -> None:
     with pytest.raises(SpecError, match=r"nowhere\.py: no such inventory file"):
         read_inventory(Path("nowhere.py"))
