@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fleet.inventory.read import no_lists
+from fleet.inventory.read import file_mistakes
 from fleet.spec.fleet import Inventory
 
 
@@ -28,7 +28,7 @@ def gather(inventory: Any) -> Inventory:
         hosts={host.name: {**host.data.dict()} for host in inventory},
         groups=groups,
         group_data=group_data,
-        no_lists=no_lists(path, group_data) if path.is_file() else (),
+        mistakes=file_mistakes(path, group_data) if path.is_file() else (),
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import runpy
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,31 @@ def read_inventory(path: Path, group_data: Path | None = None) -> Inventory:
         for host in everybody
     }
     with_data = frozenset(name for name, values in data.items() if values and name != "all")
-    return Inventory(hosts_data, members, with_data, no_lists(path, with_data))
+    return Inventory(hosts_data, members, with_data, file_mistakes(path, with_data))
 
 
-def no_lists(path: Path, names: Collection[str]) -> tuple[str, ...]:
-    """Those of `names` that an inventory file sets to text, or to something else that is no list. It is read, and not run."""
-    found = []
+def file_mistakes(path: Path, group_data: Collection[str]) -> tuple[str, ...]:
+    """What pyinfra passes over: groups that are no lists, and hosts that are in one twice. The file is read, and not run.
+
+    group_data: names of the groups that have data.
+    """
+    mistakes = []
     for node in ast.parse(path.read_text()).body:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
-        first = value.elts[0] if isinstance(value, ast.Tuple) and value.elts else value  # (list, data) is a group too
-        if isinstance(first, ast.Constant | ast.JoinedStr | ast.Dict | ast.Set | ast.Tuple):
-            found += [target.id for target in targets if isinstance(target, ast.Name) and target.id in names]
-    return tuple(found)
+        hosts = value.elts[0] if isinstance(value, ast.Tuple) and value.elts else value  # (list, data) is a group too
+        for name in (target.id for target in targets if isinstance(target, ast.Name) and target.id in group_data):
+            if isinstance(hosts, ast.Constant | ast.JoinedStr | ast.Dict | ast.Set | ast.Tuple):
+                mistakes.append(f'{name}: no list in the inventory, so that no host is in the group; write {name} = ["host", …]')
+            elif isinstance(hosts, ast.List):
+                mistakes += [f"{name}: {host} is in the list twice" for host in _doubled(hosts.elts)]
+    return tuple(mistakes)
+
+
+def _doubled(hosts: Iterable[ast.expr]) -> list[str]:
+    elements = (host.elts[0] if isinstance(host, ast.Tuple) and host.elts else host for host in hosts)
+    names = Counter(name.value for name in elements if isinstance(name, ast.Constant))
+    return [str(name) for name, number in names.items() if number > 1]
 
 
 def _is_group(name: str, value: Any) -> bool:

@@ -15,13 +15,13 @@ class Inventory:
 
     hosts: name → the data merged for that host. groups: name → host names, in the inventory's order; the group of all hosts,
     which has the name of the inventory file, is not among them. group_data: names of the groups that have data of their own.
-    no_lists: names in the inventory file that have group data and are no lists: pyinfra takes them for no groups.
+    mistakes: what is wrong in the inventory file and cannot be seen in these values.
     """
 
     hosts: Mapping[str, Mapping[str, Any]]
     groups: Mapping[str, tuple[str, ...]]
     group_data: frozenset[str]
-    no_lists: tuple[str, ...] = ()
+    mistakes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

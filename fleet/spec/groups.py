@@ -28,9 +28,7 @@ _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 def group_mistakes(inventory: Inventory) -> Iterable[str]:
-    """Groups that are no lists, a number of brokers other than one, groups without data, and a fleet without workers."""
-    for name in inventory.no_lists:
-        yield f'{name}: no list in the inventory, so that no host is in the group; write {name} = ["host", …]'
+    """A number of brokers other than one, groups without data, and a fleet without workers."""
     brokers = inventory.groups.get(BROKER, ())
     if len(brokers) != 1:
         count = f"found {len(brokers)} ({', '.join(brokers)})" if brokers else "found none"

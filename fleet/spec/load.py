@@ -31,7 +31,7 @@ def load_fleet(inventory: Inventory) -> Fleet:
     A host's own data overrides its groups', as pyinfra merges them. Raises SpecError with every mistake, also if the app's files
     are missing or not readable.
     """
-    mistakes = [*group_mistakes(inventory)]
+    mistakes = [*inventory.mistakes, *group_mistakes(inventory)]
     members = {group: frozenset(hosts) for group, hosts in inventory.groups.items()}
     validated: dict[str, Worker | None] = {}
     hosts: dict[str, Host] = {}

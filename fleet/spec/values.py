@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
@@ -42,6 +43,12 @@ def _check_variable(name: str) -> str:
     if name in _SET_BY_DEPLOY:
         raise ValueError(f"{name} is set by the deploy itself; leave it out")
     return name
+
+
+def _check_distinct(values: list[str]) -> list[str]:
+    if doubled := [value for value, number in Counter(values).items() if number > 1]:
+        raise ValueError(f"write {', '.join(doubled)} once")
+    return values
 
 
 def _check_list(value: object) -> object:
@@ -174,6 +181,6 @@ VisibilityTimeout = Annotated[
 Lease = Annotated[int | None, BeforeValidator(_check_lease)]
 Whole = Annotated[int, BeforeValidator(_check_whole)]
 Seconds = Annotated[PositiveInt, BeforeValidator(_check_whole), Field(le=10**8)]
-Names = Annotated[list[Name], BeforeValidator(_check_list)]
-Variables = Annotated[list[Variable], BeforeValidator(_check_list)]
+Names = Annotated[list[Name], BeforeValidator(_check_list), AfterValidator(_check_distinct)]
+Variables = Annotated[list[Variable], BeforeValidator(_check_list), AfterValidator(_check_distinct)]
 Reason = Annotated[str, AfterValidator(_check_reason)]

@@ -26,6 +26,11 @@ def test_a_worker_with_no_queue() -> None:
     ]
 
 
+def test_a_queue_that_is_named_twice() -> None:
+    (mistake,) = mistakes(inventory_of({**WEB, "queues": ["default", "priority", "default"]}))
+    assert mistake.startswith("web_worker.queues: write default once, found ['default', 'priority', 'default']")
+
+
 def test_a_wrong_type_says_what_was_found() -> None:
     (mistake,) = mistakes(inventory_of({**WEB, "concurrency": "many"}))
     assert mistake.startswith('web_worker.concurrency: write a number such as 8, a number a core such as "4x"')
