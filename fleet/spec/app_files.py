@@ -4,9 +4,15 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from fleet.spec.requirements import unpinned
+from fleet.spec.requirements import entries, unpinned
 from fleet.spec.settings import Settings
 from fleet.spec.text import enumerate_briefly
+
+NEEDED = {
+    "celery": "whose workers run your app; pin it there",
+    "redis": "by which Celery reaches the broker; ask for celery[redis] in place of celery, and pin all that it brings",
+}
+"""Package → why the app's requirements have to bring it."""
 
 
 def app_mistakes(all_settings: Iterable[Settings]) -> Iterable[str]:
@@ -35,8 +41,12 @@ def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, excl
             f"app_requirements: no such file: {requirements}; pin the app's requirements there, "
             "e.g. with `uv pip compile --universal --generate-hashes`"
         )
-    elif names := unpinned(requirements.read_text()):
+        return
+    text = requirements.read_text()
+    if names := unpinned(text):
         yield f"{requirements}: not pinned with ==: {enumerate_briefly(names)}; the same release must be the same everywhere"
+    for name in NEEDED.keys() - entries(text).keys():
+        yield f"{requirements}: no {name}, {NEEDED[name]}"
 
 
 def _is_shipped(file: Path, source: Path, exclude: Iterable[str]) -> bool:

@@ -165,7 +165,7 @@ def test_the_other_pools_deploy_and_work_too(lab: Lab) -> None:
 def test_requirements_that_leave_something_out_are_refused(lab: Lab, tmp_path: Path) -> None:
     before = pids(lab)
     shutil.copytree(ROOT / "tests" / "online" / "other_app", tmp_path / "app")
-    (tmp_path / "app" / "requirements.txt").write_text("celery==5.7.0\n")
+    (tmp_path / "app" / "requirements.txt").write_text("celery==5.7.0\nredis==8.1.0\n")
     done = lab.deploy("--data", f"app_source={tmp_path / 'app'}", "--data", "celery_app=jobs:celery", "--limit", "gpu1")
     assert done.returncode == 1, done.stdout
     assert "The package `celery` requires `kombu" in done.stdout

@@ -12,10 +12,13 @@ GB = 1 << 30
 MACHINE = MachineFacts(cores=4, memory=8 * GB, gpus=1)
 
 
+PINS = "celery==5.7.0\nredis==8.1.0\n"
+
+
 def make_app(folder: Path, requirements: str = "") -> None:
-    """Make the folder `app`, which the fleet's app_source names."""
+    """Make the folder `app`, which the fleet's app_source names. requirements: besides what every app needs."""
     (folder / "app").mkdir()
-    (folder / "app" / "requirements.txt").write_text(requirements)
+    (folder / "app" / "requirements.txt").write_text(PINS + requirements)
 
 
 def fleet_of(workers: dict[str, Any], *, broker: dict[str, Any] | None = None, hosts_a_role: int = 2, **settings: Any) -> Fleet:

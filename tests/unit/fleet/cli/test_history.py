@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from fleet.cli.main import app
 from fleet.rollout import lock
+from tests.unit.fleet_support import PINS
 
 DONE: dict[str, Any] = {
     "who": "ops@control",
@@ -24,7 +25,7 @@ FAILED = {**DONE, "at": "2026-11-21T09:00:00Z", "outcome": "failed"}
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "app").mkdir()
-    (tmp_path / "app" / "requirements.txt").touch()
+    (tmp_path / "app" / "requirements.txt").write_text(PINS)
     (tmp_path / "group_data").mkdir()
     (tmp_path / "group_data" / "all.py").write_text("celery_app = 'app'\napp_source = 'app'\nsecrets_file = 's.env'\n")
     (tmp_path / "group_data" / "web.py").write_text("web_worker = {'queues': ['default'], 'concurrency': 1}\n")

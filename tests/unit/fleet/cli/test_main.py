@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.fleet_support import PINS
+
 ROOT = Path(__file__).parents[4]
 
 
@@ -21,7 +23,7 @@ def fleet(cwd: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 def project(tmp_path: Path) -> Path:
     """The smallest fleet there is: a broker on this machine's loopback, where nothing listens for SSH, and one worker."""
     (tmp_path / "app").mkdir()
-    (tmp_path / "app" / "requirements.txt").touch()
+    (tmp_path / "app" / "requirements.txt").write_text(PINS)
     (tmp_path / "group_data").mkdir()
     (tmp_path / "group_data" / "all.py").write_text("celery_app = 'app'\napp_source = 'app'\nsecrets_file = 's.env'\n")
     (tmp_path / "group_data" / "web.py").write_text("web_worker = {'queues': ['default'], 'concurrency': 1}\n")
@@ -133,7 +135,7 @@ def test_lint_looks_at_the_app(project: Path) -> None:
         ({"app/app.py": "import nowhere"}, ["--python", sys.executable], "celery_app app does not import: "),
         ({}, ["--no-app", "--assume", "cores=x"], "--assume cores=x: memory missing; write e.g. cores=8,memory=16G,gpus=1"),
         ({"group_data/web.py": "web_worker = {"}, ["--no-app"], "web.py: SyntaxError: '{' was never closed"),
-        ({"app/requirements.txt": "no-such-package-anywhere==1.0"}, [], "no venv for the app: "),
+        ({"app/requirements.txt": f"{PINS}no-such-package-anywhere==1.0"}, [], "no venv for the app: "),
     ],
 )
 def test_lint_that_cannot_look_exits_2(project: Path, change: dict[str, str], words: list[str], message: str) -> None:

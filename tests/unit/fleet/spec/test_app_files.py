@@ -22,10 +22,16 @@ def test_a_missing_requirements_file() -> None:
 
 
 def test_unpinned_requirements(tmp_path: Path) -> None:
-    (tmp_path / "app" / "requirements.txt").write_text("celery[redis]==5.7.0\nrequests>=2\n")
+    (tmp_path / "app" / "requirements.txt").write_text("celery[redis]==5.7.0\nredis==8.1.0\nrequests>=2\n")
     assert mistakes(inventory_of()) == [
         "app/requirements.txt: not pinned with ==: requests; the same release must be the same everywhere"
     ]
+
+
+def test_requirements_without_what_reaches_the_broker(tmp_path: Path) -> None:
+    (tmp_path / "app" / "requirements.txt").write_text("celery==5.7.0\nkombu==5.7.0\n")
+    (mistake,) = mistakes(inventory_of())
+    assert mistake.startswith("app/requirements.txt: no redis, by which Celery reaches the broker; ask for celery[redis]")
 
 
 def test_a_secrets_file_that_would_be_shipped_is_refused() -> None:
