@@ -10,7 +10,7 @@ from fleet.engine import driver as bring_driver
 from fleet.engine.start import start
 from roles import broker, driver, gpu, machine, worker
 
-run = start(machine, gpu, broker, worker, takes=["discard_tasks"])
+run = start(machine, gpu, broker, worker, takes=["discard_tasks", "abandon_queues", "leave_workers"])
 lock.acquire(name="Take the lock", run=run, script="deploy.py")
 
 # Prepare: nothing that runs is touched.

@@ -7,7 +7,7 @@ from fleet.engine import apply, lock, operations, target
 from fleet.engine.start import start
 from roles import broker, gpu, machine, worker
 
-run = start(machine, gpu, broker, worker, takes=["release", "discard_tasks"])
+run = start(machine, gpu, broker, worker, takes=["release", "discard_tasks", "abandon_queues", "leave_workers"])
 target.select_rollback(run)
 lock.acquire(name="Take the lock", run=run, script="rollback.py")
 

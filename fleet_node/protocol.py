@@ -54,6 +54,13 @@ return 1
 KEYS: PARKED, the queue's list, the message's deliveries; ARGV: the field in PARKED, the message as JSON.
 """
 
+WORKERS = "fleet.workers"
+"""Sorted set: holder ("<node>|<boot>|<pid>|<start>|<token>") → Redis's time at which its lease ends; +inf if it has none."""
+HELD = "fleet.held."
+"""Prefix of the hash of each holder: delivery tag → "<Redis's time at which it was taken> <list that it came from>"."""
+CONSUMED = "fleet.lists"
+"""Sorted set: [queue, list] as JSON → Redis's time at which a worker last said that it consumes it."""
+
 PROBE_TASK = "fleet.probe"
 """The task that shows that a worker does its work."""
 DRILL_TASK = "fleet.drill"

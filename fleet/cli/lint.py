@@ -9,10 +9,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fleet.broker import connect
+from fleet.broker.look import look
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
+from fleet.inventory.read import read_inventory
 from fleet.lint import report
 from fleet.lint import run as linting
+from fleet.plan.plan import Plan
+from fleet.rollout import preflight
+from fleet.rollout.preflight import Preflight
 
 
 def lint_fleet(
@@ -29,7 +35,8 @@ def lint_fleet(
 ) -> None:
     """Size every worker to its machine, and check all settings against each other, before anything changes.
 
-    The machines are asked over SSH. With --assume, no machine is asked.
+    The machines are asked over SSH, and the broker what waits in it, and which workers are alive. With --assume, no machine is
+    asked.
 
     Exit code: 0; 1 if a rule found an error or a warning; 2 if the fleet could not be checked.
 
@@ -37,6 +44,8 @@ def lint_fleet(
     """
     try:
         plan, findings = linting.run(file, assume=assume, python=python, load_app=not no_app, say=say)
+        if assume is None:
+            findings = (*findings, *preflight.as_findings(_look(file, plan)))
     except FleetError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -45,3 +54,13 @@ def lint_fleet(
     else:
         report.show(plan, findings, Console())
     raise typer.Exit(1 if any(finding.counts for finding in findings) else 0)
+
+
+def _look(file: Path, plan: Plan) -> Preflight:
+    """What of the broker a run would leave behind. If the broker cannot be asked, that is noted."""
+    try:
+        with connect.broker(read_inventory(file), plan.fleet) as urls:
+            view = look(urls["CELERY_BROKER_URL"])
+    except FleetError as error:
+        return Preflight(None, (f"not asked what waits in it: {str(error).splitlines()[0]}",))
+    return preflight.judge_broker(view, plan, preflight.names_of(plan.fleet.hosts))

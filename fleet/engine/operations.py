@@ -94,7 +94,7 @@ def _check_tasks(run: Run, local: Host, everyone: list[Instance], new: Release) 
         _stdin=Hidden(process.as_lines(variables)),
         _timeout=300,
     )
-    discarded = preflight.discarded_tasks(host.data.get("discard_tasks"))
+    discarded = preflight.names_in(host.data.get("discard_tasks"))
     python.call(name="Check that no task would be parked", function=_judge_tasks, run=run, asked=asked, discarded=discarded)
 
 

@@ -56,7 +56,8 @@ class Run:
     hosts that --limit leaves.
     target: the release that a rollback goes to; None if the sources make the release. drivers: host → its NVIDIA driver, of the
     hosts that are to get one. changed: hosts that this run changes. planned: instances that it restarts, as in "web1:web@1".
-    notes: lines for the end of the run, each once. errors: why it failed outside a step.
+    notes: lines for the end of the run, each once. errors: why it failed outside a step. overrides: what it was told by --data
+    to leave behind.
     """
 
     fleet: Fleet
@@ -71,6 +72,7 @@ class Run:
     planned: dict[str, None] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
     errors: dict[str, None] = field(default_factory=dict)
+    overrides: dict[str, str] = field(default_factory=dict)
     held: HeldLock | None = None
     interrupted: bool = False
     preparing: Semaphore = field(default_factory=Semaphore)
@@ -181,6 +183,7 @@ class Run:
             "outcome": outcome,
             "seconds": round(seconds, 1),
             "planned": sorted(self.planned),
+            **({"overrides": self.overrides} if self.overrides else {}),
             "errors": [shortened(error) for error in self.errors],
             "steps": self.rollout.results.as_records() if self.rollout else [],
         }

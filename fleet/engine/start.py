@@ -15,7 +15,7 @@ from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.facts import FactBase, get_fact
 from pyinfra.context import ctx_host, ctx_state, host, inventory, state
 
-from fleet.engine import checks, connection, finish
+from fleet.engine import checks, connection, finish, preflight
 from fleet.engine.inventory import gather
 from fleet.engine.progress import Progress
 from fleet.engine.run import Run
@@ -24,7 +24,7 @@ from fleet.lint import lint
 from fleet.plan.plan import resolved
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet
-from fleet.spec.groups import RUN_ARGUMENTS
+from fleet.spec.groups import OVERRIDES, RUN_ARGUMENTS
 from fleet.spec.load import load_fleet
 from fleet.spec.mistakes import SpecError
 from fleet.spec.secrets import SecretsError
@@ -94,9 +94,12 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     # In the inventory's order, whoever answered first: what is sized must be the same in every run.
     plan = resolved(fleet, {name: answers[name].facts for name in fleet.hosts if name in answers})
     run = Run(fleet, known_secrets, roles, answers, plan)
+    run.overrides.update({name: str(value) for name in OVERRIDES if (value := host.data.get(name)) is not None})
     findings = lint(plan)
     checks.refuse_findings(findings)
     run.note_findings(findings)
+    if "abandon_queues" in takes:
+        preflight.refuse_what_strands(run)
     state.add_callback_handler(Progress(run.errors, run.begun))  # type: ignore[no-untyped-call]
     return run
 

@@ -1,12 +1,15 @@
-"""Whether a release has every task that waits for it: its workers would park the others. Pure."""
+"""What a run would leave behind: tasks that its release does not have, queues without consumers, workers of other hosts. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from fleet.broker.view import BrokerView
+from fleet.lint import Finding
 from fleet.plan.instance import Instance
+from fleet.plan.plan import Plan
 from fleet_node.protocol import TASKS_MARK, UnregisteredTasks
 
 
@@ -17,15 +20,24 @@ class Preflight:
     error: str | None
     notes: tuple[str, ...] = ()
 
+    def __add__(self, other: Preflight) -> Preflight:
+        errors = [look.error for look in (self, other) if look.error]
+        return Preflight("\n".join(errors) or None, (*self.notes, *other.notes))
+
 
 def queues_of(instances: Iterable[Instance]) -> list[str]:
     """The queues that these instances consume, each as it holds on its own host, sorted."""
     return sorted({queue for instance in instances for queue in instance.queues})
 
 
-def discarded_tasks(given: object) -> frozenset[str]:
-    """The names in `--data discard_tasks=NAME,NAME`; none if it is not given."""
+def names_in(given: object) -> frozenset[str]:
+    """The names in `--data discard_tasks=NAME,NAME` and the like; none if it is not given."""
     return frozenset(name.strip() for name in str(given or "").split(",") if name.strip())
+
+
+def names_of(hosts: Iterable[str]) -> frozenset[str]:
+    """What machines may call themselves, by their names in the inventory."""
+    return frozenset(name for host in hosts for name in (host, host.partition(".")[0]))
 
 
 def parse(output: Sequence[str]) -> UnregisteredTasks:
@@ -59,5 +71,85 @@ def judge(report: UnregisteredTasks, discarded: frozenset[str]) -> Preflight:
         "waiting, and none of this release's tasks, so that its workers would park them: "
         f"{'; '.join(line for _, line in refused)}. Deploy a release that has them, or let them run out first, "
         f"or say that they may be: --data discard_tasks={names}"
+    )
+    return Preflight(error, tuple(notes))
+
+
+def judge_broker(
+    view: BrokerView,
+    plan: Plan,
+    hostnames: Collection[str],
+    abandoned: frozenset[str] = frozenset(),
+    left: frozenset[str] = frozenset(),
+) -> Preflight:
+    """Whether a run that brings the fleet to its plan leaves anything behind. See judge_queues and judge_workers."""
+    queues = [queue for queue, number in plan.consumers.items() if number]
+    unread = () if view.whole else ("not all of the broker was read in time: other queues may have no consumer",)
+    return (
+        judge_queues(view, queues, abandoned) + judge_workers(view, plan.roles, queues, hostnames, left) + Preflight(None, unread)
+    )
+
+
+def as_findings(verdict: Preflight) -> tuple[Finding, ...]:
+    """What lint shows of it."""
+    errors = verdict.error.splitlines() if verdict.error else []
+    return (
+        *(Finding("preflight", "error", "broker", error) for error in errors),
+        *(Finding("preflight", "note", "broker", note) for note in verdict.notes),
+    )
+
+
+def judge_queues(view: BrokerView, consumers: Collection[str], abandoned: frozenset[str]) -> Preflight:
+    """Whether the run leaves a queue without consumers in which tasks wait.
+
+    consumers: queues that some worker of the fleet consumes after the run. abandoned: queues that may be left.
+    """
+    refused, notes = [], []
+    for queue in sorted({*view.waiting, *view.held} - set(consumers)):
+        tasks = f"{view.waiting.get(queue, 0)} tasks wait in {queue}"
+        if number := view.held.get(queue, 0):
+            tasks += f", and workers hold {number} of it"
+        if queue in abandoned:
+            notes.append(f"left without a consumer, as abandon_queues says: {tasks}")
+        elif queue in view.consumed:
+            refused.append((queue, tasks))
+        else:
+            notes.append(f"{tasks}, and no worker of the fleet consumes it")
+    if not refused:
+        return Preflight(None, tuple(notes))
+    names = ",".join(queue for queue, _ in refused)
+    error = (
+        f"no worker would consume them any more: {'; '.join(tasks for _, tasks in refused)}. Give the queue to a role, or let "
+        f"its tasks run out first, or say that they may wait: --data abandon_queues={names}"
+    )
+    return Preflight(error, tuple(notes))
+
+
+def judge_workers(
+    view: BrokerView, roles: Collection[str], queues: Collection[str], hostnames: Collection[str], left: frozenset[str]
+) -> Preflight:
+    """Whether workers of the fleet are alive on machines that are not in the inventory: no run restarts or ends them.
+
+    roles, queues: of the fleet. hostnames: of all machines in the inventory. left: nodes that may go on.
+    """
+    refused, notes = [], []
+    for node, consumed in sorted(view.workers.items()):
+        name, _, hostname = node.partition("@")
+        if hostname in hostnames:
+            continue
+        line = f"{node} consumes {', '.join(consumed)}" if consumed else f"{node} is alive"
+        if node in left:
+            notes.append(f"left alone, as leave_workers says: {line}")
+        elif name.rpartition("-worker-")[0] in roles:
+            refused.append((node, line))
+        elif set(consumed) & set(queues):
+            notes.append(f"{line}, and is no worker of this fleet")
+    if not refused:
+        return Preflight(None, tuple(notes))
+    names = ",".join(node for node, _ in refused)
+    error = (
+        f"not in the inventory: {'; '.join(line for _, line in refused)}. They go on with the release that they have, and no run "
+        "ends them. Put the host back into the inventory, or end them there (systemctl disable --now 'celery-*'), or say that "
+        f"they may go on: --data leave_workers={names}"
     )
     return Preflight(error, tuple(notes))

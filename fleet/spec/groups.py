@@ -16,7 +16,9 @@ BROKER = "broker"
 WORKER_SUFFIX = "_worker"
 """A group with the setting `<group>_worker` is a worker role."""
 
-RUN_ARGUMENTS = ("role", "release", "discard_tasks")
+OVERRIDES = ("discard_tasks", "abandon_queues", "leave_workers")
+"""Names by which a single run is told to go on in spite of what it finds. The history keeps them."""
+RUN_ARGUMENTS = ("role", "release", *OVERRIDES)
 """Names that a single run takes by --data. They are no settings."""
 
 FLEET_WIDE = ("lease", "visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleet_node.protocol import CONSUMED, HELD, WORKERS
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -25,8 +27,8 @@ class Keys:
 
     @property
     def workers(self) -> str:
-        """Sorted set: holder → Redis's time at which its lease ends; +inf if it has none."""
-        return f"{self.prefix}fleet.workers"
+        """See protocol.WORKERS."""
+        return self.prefix + WORKERS
 
     @property
     def swept(self) -> str:
@@ -40,8 +42,8 @@ class Keys:
 
     @property
     def lists(self) -> str:
-        """Sorted set: "<queue> <list>" → Redis's time at which a worker last said that it consumes it."""
-        return f"{self.prefix}fleet.lists"
+        """See protocol.CONSUMED."""
+        return self.prefix + CONSUMED
 
     @property
     def unreadable(self) -> str:
@@ -49,8 +51,8 @@ class Keys:
         return f"{self.prefix}fleet.unreadable"
 
     def held(self, holder: str) -> str:
-        """Hash: delivery tag → "<Redis's time at which it was taken> <list that it came from>"."""
-        return f"{self.prefix}fleet.held.{holder}"
+        """See protocol.HELD."""
+        return f"{self.prefix}{HELD}{holder}"
 
     def bell(self, name: str) -> str:
         """Sorted set with one token, or none. A worker that waits for messages of a queue waits for it. name: of the queue, or

@@ -125,7 +125,13 @@ def test_a_number_may_be_written_either_way(pyinfra: Pyinfra, value: str) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("given", "known"), [("role=web", "it takes discard_tasks"), ("release=abc", "it takes discard_tasks")])
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ("role=web", "it takes discard_tasks and abandon_queues and leave_workers"),
+        ("release=abc", "it takes discard_tasks"),
+    ],
+)
 def test_what_another_script_is_told_is_not_ignored(pyinfra: Pyinfra, given: str, known: str) -> None:
     done = pyinfra("-y", "--data", given)
     assert_refused(done, f"{given.partition('=')[0]}: this script takes none by --data; {known}; nothing was changed")

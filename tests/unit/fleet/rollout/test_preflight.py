@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.rollout.preflight import discarded_tasks, judge, parse, queues_of
+from fleet.broker.view import BrokerView
+from fleet.rollout.preflight import Preflight, judge, judge_queues, judge_workers, names_in, parse, queues_of
 from fleet_node.protocol import TASKS_MARK, UnregisteredTasks
 from tests.unit.fleet_support import fleet_of, make_app, plan_of
 
@@ -27,7 +28,7 @@ def test_what_waits_and_is_unknown_is_named_with_its_queue() -> None:
 
 
 def test_what_may_be_parked_stops_nothing_and_is_noted() -> None:
-    verdict = judge(report({"default": {"shop.gone": 3}}), discarded_tasks(" shop.gone, "))
+    verdict = judge(report({"default": {"shop.gone": 3}}), names_in(" shop.gone, "))
     assert verdict == judge(report({"default": {"shop.gone": 3}}), frozenset({"shop.gone"}))
     assert (verdict.error, verdict.notes) == (None, ("to be parked, as discard_tasks says: 3 × shop.gone in default",))
 
@@ -47,4 +48,48 @@ def test_queues_are_each_hosts_own(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     workers = {"web": {"queues": ["default"], "workload": "io"}, "batch": {"queues": ["batch"]}}
     assert queues_of(plan_of(fleet_of(workers)).instances) == ["batch", "default"]
-    assert discarded_tasks(None) == frozenset()
+    assert names_in(None) == frozenset()
+
+
+NOBODY: frozenset[str] = frozenset()
+
+
+def test_a_queue_that_no_worker_would_consume_any_more_is_named_with_its_tasks() -> None:
+    view = BrokerView(waiting={"priority": 3, "default": 9}, held={"priority": 1}, consumed=("default", "priority"))
+    verdict = judge_queues(view, ["default"], NOBODY)
+    assert verdict.error is not None
+    assert "3 tasks wait in priority, and workers hold 1 of it." in verdict.error
+    assert verdict.error.endswith("--data abandon_queues=priority")
+    assert judge_queues(view, ["default", "priority"], NOBODY) == Preflight(None)
+    left = judge_queues(view, ["default"], names_in("priority"))
+    assert left.error is None
+    assert left.notes[0].startswith("left without a consumer, as abandon_queues says: 3 tasks wait in priority")
+
+
+def test_tasks_that_a_worker_holds_of_a_queue_strand_with_it() -> None:
+    """Those with an ETA go back to it when the worker stops."""
+    assert judge_queues(BrokerView(held={"later": 2}, consumed=("later",)), [], NOBODY).error is not None
+
+
+def test_a_queue_that_no_worker_consumed_before_is_noted() -> None:
+    verdict = judge_queues(BrokerView(waiting={"misc": 4}), ["default"], NOBODY)
+    assert verdict == Preflight(None, ("4 tasks wait in misc, and no worker of the fleet consumes it",))
+
+
+@pytest.mark.parametrize(
+    ("node", "queues", "refused"),
+    [
+        ("web-worker-1@web1", ("default",), False),
+        ("old-worker-1@web1", ("old",), False),  # the run ends it
+        ("web-worker-1@web2", ("default",), True),
+        ("web-worker-1@web2", (), True),  # it is alive, and too busy to answer
+        ("celery@laptop", ("default",), False),
+        ("mail-worker-1@elsewhere", ("mail",), False),  # another fleet's
+    ],
+)
+def test_a_worker_on_a_machine_that_has_left_the_inventory(node: str, queues: tuple[str, ...], refused: bool) -> None:
+    verdict = judge_workers(BrokerView(workers={node: queues}), ["web"], ["default"], ["web1"], NOBODY)
+    assert (verdict.error is not None) == refused
+    assert not refused or (verdict.error or "").endswith(f"--data leave_workers={node}")
+    assert bool(verdict.notes) == (node == "celery@laptop")
+    assert judge_workers(BrokerView(workers={node: queues}), ["web"], ["default"], ["web1"], frozenset({node})).error is None

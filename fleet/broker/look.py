@@ -1,0 +1,117 @@
+"""What the broker knows of queues and of workers that are alive. Nothing is changed.
+
+`python -m fleet.broker.look` reads the broker's URL on stdin, and prints a BrokerView as JSON: a run of pyinfra, whose process
+gevent has patched, asks in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from redis import Redis
+
+from fleet.broker.view import BrokerView, parse
+from fleet.errors import FleetError
+from fleet_node.protocol import CONSUMED, HELD, WORKERS
+
+PATIENCE = 10.0
+"""Seconds for reading keys and what workers hold."""
+ANSWER = 1.0
+"""Seconds that workers have to say what they consume."""
+PRIORITY = "\x06\x16"
+"""What kombu writes between a queue's name and a priority in the name of a list."""
+SPOKEN_OF = 3600
+"""Seconds for which a queue counts as consumed since a worker said that it consumes it. Workers say so every ten minutes."""
+
+
+class LookError(FleetError):
+    """The broker was not asked. str() says why."""
+
+
+def look(url: str, timeout: float = 60) -> BrokerView:
+    """Ask in a process of its own. Raises LookError."""
+    command = [sys.executable, "-m", "fleet.broker.look"]
+    try:
+        done = subprocess.run(command, input=url, capture_output=True, text=True, timeout=timeout, check=False)
+        return parse(json.loads(done.stdout))
+    except subprocess.TimeoutExpired:
+        raise LookError(f"the broker has not answered in {timeout:g} s") from None
+    except ValueError:
+        raise LookError((done.stderr.strip().splitlines() or ["the broker was not asked"])[-1]) from None
+
+
+def ask(url: str) -> BrokerView:
+    """Ask in this process. Raises RedisError."""
+    from celery import Celery
+
+    with Redis.from_url(url, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=PATIENCE) as client:
+        deadline = time.monotonic() + PATIENCE
+        prefix = _prefix(client)
+        seconds, _ = client.time()
+        waiting, held = Counter[str](), Counter[str]()
+        whole = True
+        for key in client.scan_iter(count=1000, _type="list"):
+            if key.startswith(prefix) and _is_task(client.lindex(key, -1)):
+                waiting[_queue(key.removeprefix(prefix))] += client.llen(key)
+            whole = whole and time.monotonic() < deadline
+            if not whole:
+                break
+        for key in client.scan_iter(match=f"{prefix}{HELD}*", count=1000):
+            held.update(_queue(name.removeprefix(prefix)) for name in _origins(client, key))
+        entries: Any = client.zrangebyscore(f"{prefix}{CONSUMED}", seconds - SPOKEN_OF, "+inf")
+        # A lease that never ends says nothing: such a worker is alive if it answers.
+        alive: Any = client.zrangebyscore(f"{prefix}{WORKERS}", seconds, "(+inf")
+    with Celery(broker=url, set_as_current=False) as app:
+        app.conf.broker_transport_options = {"global_keyprefix": prefix}
+        answers = app.control.inspect(timeout=ANSWER).active_queues() or {}
+    workers: dict[str, tuple[str, ...]] = {holder.rsplit("|", 4)[0]: () for holder in alive}
+    workers |= {node: tuple(queue["name"] for queue in queues) for node, queues in answers.items()}
+    consumed = tuple(sorted({json.loads(entry)[0] for entry in entries}))
+    return BrokerView(dict(waiting), dict(held), consumed, workers, whole)
+
+
+def _prefix(client: Any) -> str:
+    """What the app has before the names of all keys (global_keyprefix)."""
+    key = next(client.scan_iter(match=f"*{WORKERS}", count=1000, _type="zset"), WORKERS)
+    return str(key).removesuffix(WORKERS)
+
+
+def _origins(client: Any, key: str) -> Iterator[str]:
+    """The lists from which a worker's messages came."""
+    for _, entry in client.hscan_iter(key, count=1000):
+        yield entry.partition(" ")[2]
+
+
+def _queue(name: str) -> str:
+    """The queue of a list."""
+    return name.partition(PRIORITY)[0]
+
+
+def _is_task(message: str | None) -> bool:
+    """Whether an entry of a list is a message of Celery's."""
+    try:
+        return bool(json.loads(message or "")["headers"]["task"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def main() -> int:
+    """Run the command line."""
+    try:
+        view = ask(sys.stdin.read().strip())
+    except Exception as error:  # of redis or kombu; its last line is what the user reads
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    sys.stdout.write(json.dumps(asdict(view)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

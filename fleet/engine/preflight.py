@@ -1,0 +1,34 @@
+"""The look into the broker before anything changes, at the edge: in --dry as well."""
+
+from __future__ import annotations
+
+from pyinfra.context import host, inventory
+
+from fleet.broker.look import look
+from fleet.engine.run import Run
+from fleet.errors import FleetError
+from fleet.inventory import ssh
+from fleet.rollout.preflight import judge_broker, names_in, names_of
+from fleet.spec.secrets import BROKER_WORKER
+from fleet.spec.urls import celery_variables
+
+
+def refuse_what_strands(run: Run) -> None:
+    """Raises FleetError if the run would leave behind tasks or workers that nobody looks after. What is no error is noted."""
+    broker = run.fleet.broker_host
+    observed = run.observed.get(broker)
+    if broker.startswith("@") or (observed is not None and observed.history is None):
+        return  # no machine that SSH leads to, or no run has ended there: there is no broker of ours yet
+    try:
+        data = inventory.get_host(broker).data.dict()  # type: ignore[no-untyped-call]
+        with ssh.forward(broker, data, run.fleet.broker_address, run.fleet.broker.port) as port:
+            view = look(celery_variables(run.secrets[BROKER_WORKER], f"127.0.0.1:{port}")["CELERY_BROKER_URL"])
+    except FleetError as error:
+        run.notes[f"the broker was not asked what waits in its queues: {error}"] = None
+        return
+    hostnames = names_of(run.fleet.hosts) | {machine.hostname for machine in run.observed.values()}
+    abandoned, left = (names_in(host.data.get(name)) for name in ("abandon_queues", "leave_workers"))
+    verdict = judge_broker(view, run.plan, hostnames, abandoned, left)
+    if verdict.error:
+        raise FleetError("nothing was changed:\n    " + verdict.error.replace("\n", "\n    "))
+    run.notes.update(dict.fromkeys(verdict.notes))
