@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from fleet.broker.view import BrokerView
 from fleet.lint import Finding
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
 from fleet_node.protocol import TASKS_MARK, UnregisteredTasks
+
+_OURS = re.compile(r".+-worker-\d+(-surge)?@")
+"""Nodes of this fleet, or of another one on the same broker."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,7 @@ def judge_broker(
     """Whether a run that brings the fleet to its plan leaves anything behind. See judge_queues and judge_workers."""
     queues = [queue for queue, number in plan.consumers.items() if number]
     unread = () if view.whole else ("not all of the broker was read in time: other queues may have no consumer",)
-    return (
-        judge_queues(view, queues, abandoned) + judge_workers(view, plan.roles, queues, hostnames, left) + Preflight(None, unread)
-    )
+    return judge_queues(view, queues, abandoned) + judge_workers(view, queues, hostnames, left) + Preflight(None, unread)
 
 
 def as_findings(verdict: Preflight) -> tuple[Finding, ...]:
@@ -125,22 +128,19 @@ def judge_queues(view: BrokerView, consumers: Collection[str], abandoned: frozen
     return Preflight(error, tuple(notes))
 
 
-def judge_workers(
-    view: BrokerView, roles: Collection[str], queues: Collection[str], hostnames: Collection[str], left: frozenset[str]
-) -> Preflight:
+def judge_workers(view: BrokerView, queues: Collection[str], hostnames: Collection[str], left: frozenset[str]) -> Preflight:
     """Whether workers of the fleet are alive on machines that are not in the inventory: no run restarts or ends them.
 
-    roles, queues: of the fleet. hostnames: of all machines in the inventory. left: nodes that may go on.
+    queues: of the fleet. hostnames: of all machines in the inventory. left: nodes that may go on, or shell patterns of nodes.
     """
     refused, notes = [], []
     for node, consumed in sorted(view.workers.items()):
-        name, _, hostname = node.partition("@")
-        if hostname in hostnames:
+        if node.partition("@")[2] in hostnames:
             continue
         line = f"{node} consumes {', '.join(consumed)}" if consumed else f"{node} is alive"
-        if node in left:
+        if any(fnmatchcase(node, pattern) for pattern in left):
             notes.append(f"left alone, as leave_workers says: {line}")
-        elif name.rpartition("-worker-")[0] in roles:
+        elif _OURS.match(node):
             refused.append((node, line))
         elif set(consumed) & set(queues):
             notes.append(f"{line}, and is no worker of this fleet")

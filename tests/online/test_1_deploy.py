@@ -149,6 +149,15 @@ def test_an_unreachable_host_stops_the_run_before_any_change(lab: Lab, tmp_path:
     assert everything(lab) == before
 
 
+def test_a_worker_on_a_machine_that_has_left_the_inventory_is_named(lab: Lab, tmp_path: Path) -> None:
+    inventory = tmp_path / "fewer.py"
+    inventory.write_text(f"import runpy\nglobals().update(runpy.run_path({str(ROOT / 'inventory' / 'lab.py')!r}))\ndel batch\n")
+    done = lab.deploy("--dry", inventory=str(inventory))
+    assert done.returncode == 1, done.stdout
+    assert "not in the inventory: batch-worker-1@batch1 consumes batch." in done.stdout
+    assert "--data leave_workers=batch-worker-1@batch1" in done.stdout
+
+
 @pytest.mark.slow
 def test_the_other_pools_deploy_and_work_too(lab: Lab) -> None:
     """The tests before ran gevent, prefork and prefork with spawn; this one runs eventlet, threads, solo and two instances."""

@@ -95,6 +95,13 @@ def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown
     assert "1 × shop.tasks.orders.forgotten in priority" in done.stdout
     assert "--data discard_tasks=shop.tasks.orders.forgotten" in done.stdout
     assert steps_of(done) == []
+    shutil.copytree(tmp_path / "more", tmp_path / "less")
+    web = tmp_path / "less" / "web.py"
+    web.write_text(web.read_text().replace('["default", "priority"]', '["default"]'))
+    done = lab.run("pyinfra", "inventory/lab.py", "deploy.py", "--dry", "--group-data", str(tmp_path / "less"), *other)
+    assert done.returncode == 1, done.stdout
+    assert "1 tasks wait in priority" in done.stdout
+    assert "--data abandon_queues=priority" in done.stdout
     lab.ask("web1", "systemctl start celery-web@1 celery-web@2")  # with their old flag: they take the task, and park it
     done = lab.deploy(*flag, "--data", "discard_tasks=shop.tasks.orders.forgotten")
     assert done.returncode == 0, done.stdout

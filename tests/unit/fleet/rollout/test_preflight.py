@@ -84,12 +84,14 @@ def test_a_queue_that_no_worker_consumed_before_is_noted() -> None:
         ("web-worker-1@web2", ("default",), True),
         ("web-worker-1@web2", (), True),  # it is alive, and too busy to answer
         ("celery@laptop", ("default",), False),
-        ("mail-worker-1@elsewhere", ("mail",), False),  # another fleet's
+        ("gone-worker-1@web2", ("gone",), True),  # the last of its role
+        ("celery@elsewhere", ("mail",), False),
     ],
 )
 def test_a_worker_on_a_machine_that_has_left_the_inventory(node: str, queues: tuple[str, ...], refused: bool) -> None:
-    verdict = judge_workers(BrokerView(workers={node: queues}), ["web"], ["default"], ["web1"], NOBODY)
+    verdict = judge_workers(BrokerView(workers={node: queues}), ["default"], ["web1"], NOBODY)
     assert (verdict.error is not None) == refused
     assert not refused or (verdict.error or "").endswith(f"--data leave_workers={node}")
     assert bool(verdict.notes) == (node == "celery@laptop")
-    assert judge_workers(BrokerView(workers={node: queues}), ["web"], ["default"], ["web1"], frozenset({node})).error is None
+    for left in (node, f"*@{node.partition('@')[2]}"):
+        assert judge_workers(BrokerView(workers={node: queues}), ["default"], ["web1"], frozenset({left})).error is None
