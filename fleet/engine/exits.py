@@ -6,26 +6,41 @@ import atexit
 import os
 import signal
 import sys
+from itertools import count
 from typing import Any, NoReturn
 
 from pyinfra.context import ctx_state, state
 
 from fleet.engine.start import current
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as of a shell's command."""
+
 
 def install() -> None:
     """To be called from config.py, which pyinfra runs after it has set its own handler."""
-    signal.signal(signal.SIGINT, _interrupted)
+    presses = count(1)
+
+    def interrupted(signum: int, frame: Any) -> None:
+        press = next(presses)
+        if press == 1:
+            _end()
+        elif press == 2:
+            sys.stderr.write("\nending already, the lock is given back; once more ends at once\n")
+        else:
+            os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, interrupted)
     atexit.register(_refuse_nobody)
 
 
-def _interrupted(signum: int, frame: Any) -> NoReturn:
+def _end() -> NoReturn:
     if run := current():
         run.interrupted = True
     sys.stderr.write(
         "\ninterrupted: what a machine was told is finished there, and nothing more is sent; run it again to go on\n"
     )
-    sys.exit(130)
+    sys.exit(INTERRUPTED)
 
 
 def _refuse_nobody() -> None:

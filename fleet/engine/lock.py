@@ -36,9 +36,11 @@ def _acquire(state: Any, host: Any, run: Run, script: str, brings: bool) -> bool
     data = inventory.get_host(broker).data.dict()  # type: ignore[no-untyped-call]
     content = {**lock.describe_run(script), **(run.brought() if brings else {})}
     try:
-        lock.acquire(broker, data, content, inventory_argument(), observed.history if observed else None)
+        taken_over = lock.acquire(broker, data, content, inventory_argument(), observed.history if observed else None)
     except lock.LockError as error:
         logger.error(f"{host.print_prefix}{error}")
         return False
+    if taken_over:
+        logger.warning(f"{host.print_prefix}{taken_over}")
     run.held = HeldLock(broker, data, content, time.monotonic())
     return True

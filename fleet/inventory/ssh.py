@@ -49,6 +49,7 @@ def run(host: str, data: Mapping[str, Any], command: str, stdin: str | None = No
             errors="replace",
             timeout=PATIENCE,
             check=False,
+            start_new_session=True,  # Ctrl-C is this process's matter
         )
     except subprocess.TimeoutExpired:
         raise SSHError(f"{host}: no answer over SSH in {PATIENCE} s") from None

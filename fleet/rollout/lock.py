@@ -23,6 +23,8 @@ from fleet_node.protocol import STATE_FOLDER
 
 DRILL = "FLEET_DRILL"
 """Environment variable of the runs of a drill: it marks them in the history."""
+KILLED = "killed"
+"""The outcome of a run that did not end by itself."""
 _HELD, _CHANGED = 75, 76  # EX_TEMPFAIL, and the next
 
 
@@ -37,21 +39,30 @@ def describe_run(what: str) -> dict[str, Any]:
     return {"who": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "at": now, "what": what, **drill}
 
 
-def acquire_command(run: Mapping[str, Any], folder: str = STATE_FOLDER, stamp: str | None = None) -> str:
-    """sh that takes the lock, whole or not at all. stamp: of the history when this run was planned.
+def acquire_command(
+    run: Mapping[str, Any], folder: str = STATE_FOLDER, stamp: str | None = None, killed: Mapping[str, Any] | None = None
+) -> str:
+    """sh that takes the lock, whole or not at all. stamp: of the history when this run was planned. killed: a run that holds the
+    lock and is not alive any more; it is recorded as killed.
 
     If another run holds the lock, the command prints its content and exits with 75. If the history has another stamp by now, it
     exits with 76.
     """
     lock = shlex.quote(f"{folder}/lock")
-    check = ""
-    if stamp is not None:
-        is_same = f'[ "$({STAMP.format(folder=folder)})" = {shlex.quote(stamp)} ]'
+    check = take_over = ""
+    is_same = f'[ "$({STAMP.format(folder=folder)})" = {shlex.quote(stamp)} ]' if stamp is not None else "true"
+    if killed is not None:
+        entry = shlex.quote(json.dumps({**killed, "outcome": KILLED}))
+        take_over = (
+            f'if [ "$(cat {lock} 2>/dev/null)" = {shlex.quote(json.dumps(killed))} ]; then {is_same} || exit {_CHANGED}; '
+            f"printf '%s\\n' {entry} >>{shlex.quote(folder)}/history.jsonl && rm -f {lock} || exit; fi; "
+        )
+    elif stamp is not None:
         check = f" && {{ {is_same} || {{ rm -f {lock}; exit {_CHANGED}; }}; }}"
     # The file is written first and linked then: a full disk leaves no half of a lock, and its error is reported as such.
     return (
         f"umask 077; mkdir -p -m 750 {shlex.quote(folder)} || exit; new={lock}.$$; trap 'rm -f \"$new\"' EXIT; "
-        f"printf '%s\\n' {shlex.quote(json.dumps(run))} >\"$new\" || exit; "
+        f"printf '%s\\n' {shlex.quote(json.dumps(run))} >\"$new\" || exit; {take_over}"
         f'ln "$new" {lock} 2>/dev/null || {{ [ -e {lock} ] && cat {lock} && exit {_HELD}; exit 1; }}{check}'
     )
 
@@ -77,9 +88,17 @@ def explain(held: str, inventory: str) -> str:
         who, pid, at, what = run["who"], run["pid"], run["at"], run["what"]
     except (ValueError, KeyError, TypeError):
         return f"another run holds the lock, which says {held[:100]!r}; if none is at work: fleet unlock {inventory}"
-    gone = who.endswith(f"@{socket.gethostname()}") and not _is_alive(pid)
-    state = "which is not running any more" if gone else "if it is not at work any more"
+    state = "which is not running any more" if is_gone(held) else "if it is not at work any more"
     return f"{what} by {who} (process {pid}) holds the lock since {at}, {state}: fleet unlock {inventory}"
+
+
+def is_gone(held: str) -> bool:
+    """Whether the run that holds the lock was a process of this machine, and is not alive any more. held: the lock's content."""
+    try:
+        run = json.loads(held)
+        return str(run["who"]).endswith(f"@{socket.gethostname()}") and not _is_alive(run["pid"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _is_alive(pid: int) -> bool:
@@ -104,17 +123,23 @@ def ask(host: str, data: Mapping[str, Any], command: str, stdin: str | None = No
     return done.returncode, done.stdout
 
 
-def acquire(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventory: str, stamp: str | None) -> None:
-    """Take the lock. stamp: of the history when this run was planned.
+def acquire(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventory: str, stamp: str | None) -> str:
+    """Take the lock, also from a run that was killed on this machine. stamp: of the history when this run was planned.
 
-    Raises LockError if another run holds it, which it names, or has ended since: what is planned may then be for machines as
-    they were.
+    Returns whose lock it took over, in words; empty if it was free. Raises LockError if another run holds it, which it names, or
+    has ended since: what is planned may then be for machines as they were.
     """
+    taken_over = ""
     code, output = ask(host, data, acquire_command(run, stamp=stamp))
+    if code == _HELD and is_gone(output):
+        killed = json.loads(output)
+        taken_over = f"{killed['what']} by {killed['who']} (process {killed['pid']}) was killed: its lock was taken over"
+        code, output = ask(host, data, acquire_command(run, stamp=stamp, killed=killed))
     if code == _HELD:
         raise LockError(explain(output, inventory))
     if code == _CHANGED:
         raise LockError(f"another run has ended since this one was planned (fleet history {inventory}): run it again")
+    return taken_over
 
 
 def release(host: str, data: Mapping[str, Any], run: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
@@ -158,6 +183,6 @@ def break_lock(host: str, data: Mapping[str, Any]) -> str:
     except ValueError:
         return held
     if isinstance(run, dict):
-        line = shlex.quote(json.dumps({**run, "outcome": "killed"}))
+        line = shlex.quote(json.dumps({**run, "outcome": KILLED}))
         ask(host, data, f"umask 077; printf '%s\\n' {line} >>{STATE_FOLDER}/history.jsonl")
     return held

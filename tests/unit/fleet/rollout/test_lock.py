@@ -61,6 +61,18 @@ def test_a_full_disk_is_no_other_run(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_lock_of_a_run_that_was_killed_is_taken_over_and_the_run_recorded(tmp_path: Path) -> None:
+    killed, own = {**lock.describe_run("deploy.py"), "pid": 1}, {**lock.describe_run("deploy.py"), "pid": 2}
+    here = str(tmp_path)
+    assert sh(lock.acquire_command(killed, here)).returncode == 0
+    stamp = sh(STAMP.format(folder=here)).stdout.strip()
+    assert sh(lock.acquire_command(own, here, "another", killed)).returncode == 76
+    assert sh(lock.acquire_command(own, here, stamp, {**killed, "pid": 3})).returncode == 75  # not the one that holds it
+    assert sh(lock.acquire_command(own, here, stamp, killed)).returncode == 0
+    assert json.loads((tmp_path / "lock").read_text()) == own
+    assert json.loads((tmp_path / "history.jsonl").read_text()) == {**killed, "outcome": "killed"}
+
+
 def test_every_run_is_recorded(tmp_path: Path) -> None:
     for outcome in ("done", "failed"):
         run = lock.describe_run('it\'s a "deploy"')
@@ -79,6 +91,10 @@ def test_a_run_that_is_alive_here_is_at_work() -> None:
         ended.wait()
     assert not lock.is_at_work(json.dumps({**run, "pid": ended.pid}))
     assert not lock.is_at_work("half a li")
+    assert not lock.is_gone("half a li")
+    assert not lock.is_gone(json.dumps(run))
+    assert not lock.is_gone(json.dumps({**run, "who": "somebody@elsewhere", "pid": ended.pid}))
+    assert lock.is_gone(json.dumps({**run, "pid": ended.pid}))
 
 
 def test_the_lock_tells_who_and_whether_they_are_still_at_work() -> None:
