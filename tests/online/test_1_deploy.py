@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,22 +66,29 @@ def test_real_work_is_done_on_every_queue(lab: Lab) -> None:
     assert_all_answered(lab.exercise(240), 240)
 
 
-def test_the_last_consumer_of_a_queue_is_doubled_before_it_restarts(lab: Lab) -> None:
-    before = pids(lab)
+def under_load(lab: Lab, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that restarts the last consumer of each queue, while every task is answered."""
     worked = set()
     with ThreadPoolExecutor(1) as pool:
-        restart = pool.submit(lab.run, "pyinfra", "inventory/lab.py", "restart.py", "-y", "--data", "role=web")
-        while not restart.done():
+        running = pool.submit(lab.run, *command)
+        while not running.done():
             exercised = lab.exercise(60)
             assert_all_answered(exercised, 60)
             worked |= set(json.loads(exercised.stdout.splitlines()[-1])["workers"])
-        done = restart.result()
+        done = running.result()
     assert done.returncode == 0, done.stdout
     assert "while a second one worked in its place" in done.stdout
     assert any("surge" in worker for worker in worked), worked
+    assert "surge" not in lab.ask("web1", "systemctl list-units --all --plain --no-legend celery-*; ls /run/systemd/system")
+    return done
+
+
+@pytest.mark.slow
+def test_a_role_is_restarted_and_no_other(lab: Lab) -> None:
+    before = pids(lab)
+    under_load(lab, "pyinfra", "inventory/lab.py", "restart.py", "-y", "--data", "role=web")
     after = pids(lab)
     assert {host for host in before if before[host] != after[host]} == {"web1"}
-    assert "surge" not in lab.ask("web1", "systemctl list-units --all --plain --no-legend celery-*; ls /run/systemd/system")
 
 
 def test_an_app_that_does_not_import_leaves_the_old_workers_alone(lab: Lab, tmp_path: Path) -> None:

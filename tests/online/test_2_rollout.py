@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.online.conftest import ROLLING, ROOT, Lab
+from tests.online.test_1_deploy import under_load
 
 pytestmark = pytest.mark.lab
 
@@ -55,9 +56,9 @@ def steps_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line.partition("Step ")[2].strip() for line in done.stdout.splitlines() if "Starting operation: Step" in line]
 
 
-def test_two_instances_of_web_and_batch(lab: Lab, other: tuple[str, str]) -> None:
-    done = lab.deploy(*ROLLING, *other)
-    assert done.returncode == 0, done.stdout
+def test_the_last_consumer_of_a_queue_is_doubled_before_it_restarts(lab: Lab, other: tuple[str, str]) -> None:
+    """Another release, and from now on two workers of web and batch."""
+    under_load(lab, "pyinfra", "inventory/lab.py", "deploy.py", "-y", *ROLLING, *other)
     assert len({release for _, release in running_units(lab).values()}) == 1
 
 
