@@ -347,6 +347,8 @@ class AppDescription(TypedDict):
     """Scheme and hosts of the URL that the app fixes."""
     patches: list[PatchDescription]
     """Defects that the installed versions have."""
+    schedule: NotRequired[list[str]]
+    """Names in the schedule for celery beat."""
     untried: NotRequired[list[str]]
     """In words: those of the installed versions with which the fleet's promises are not tested."""
 

@@ -23,6 +23,8 @@ nvidia = {
     # "reboot": "never",
     # "exclusive": one process may use a device.
     # "compute_mode": "default",
+    # How many worker processes may share a device. They share its memory, too.
+    # "share": 1,
     # How CUDA_VISIBLE_DEVICES names a device: "index" or "uuid".
     # "devices_by": "index",
 }

@@ -1,4 +1,5 @@
-"""Truthful exit codes: pyinfra exits with 0 after Ctrl-C, and with 0 if --limit names no host."""
+"""Truthful exit codes: pyinfra exits with 0 after Ctrl-C, and with 0 if --limit names no host. And no Enter by which a run leaves
+out the hosts that are down."""
 
 from __future__ import annotations
 
@@ -6,12 +7,17 @@ import atexit
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any, NoReturn
 
 from pyinfra.context import ctx_state, state
+from pyinfra_cli import cli as _cli
 
 from fleet.engine.start import current
+
+command_line: Any = _cli
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as of a shell's command."""
@@ -31,7 +37,18 @@ def install() -> None:
             os._exit(INTERRUPTED)
 
     signal.signal(signal.SIGINT, interrupted)
+    # pyinfra would ask, and go on without the hosts that do not answer if somebody presses Enter.
+    command_line._set_fail_prompts = lambda state, config: None
+    command_line._do_confirm = partial(_confirm, command_line._do_confirm)
     atexit.register(_refuse_nobody)
+
+
+def _confirm(ask: Callable[[str], bool], question: str) -> bool:
+    try:
+        return ask(question)
+    except EOFError:
+        sys.stderr.write("\nno terminal to answer on, so nothing was changed: -y does it without asking, and --dry shows it\n")
+        sys.exit(1)
 
 
 def _end() -> NoReturn:

@@ -61,7 +61,8 @@ class App(_Description):
 
     app: its name, as `celery -A` takes it. celery, kombu: their versions. queues: those that the app declares. settings: those
     that rules look at and that differ from Celery's defaults. broker: the address that the app sets, without secrets.
-    patches: the defects of these versions. untried: the versions with which the fleet's promises are not tested, in words.
+    patches: the defects of these versions. schedule: what celery beat is to send. untried: the versions with which the fleet's
+    promises are not tested, in words.
     """
 
     app: str
@@ -73,6 +74,7 @@ class App(_Description):
     settings: dict[str, Any] = {}
     broker: str | None = None
     patches: tuple[AppPatch, ...] = ()
+    schedule: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()
 
     @property

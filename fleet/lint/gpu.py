@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 
 from fleet.lint.app import App
@@ -10,6 +11,7 @@ from fleet.lint.finding import Violation, rule
 from fleet.plan import gpu
 from fleet.plan.gpu import GpuReport, Version
 from fleet.plan.plan import Plan
+from fleet.plan.sizing import mib
 from fleet.spec import openpgp
 from fleet.spec.settings import Settings
 
@@ -119,6 +121,24 @@ def gpu_shared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
                 f"{placement.path}.min_consumers",
                 f"{worker.min_consumers}: a second instance would start on a device that has one, {why}; write 0",
                 (placement.host,),
+            )
+
+
+@rule("gpu-crowded", "error")
+def gpu_crowded(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
+    """Processes on one device share its memory, and nothing holds any of them to its part: one that takes more fails the
+    others."""
+    for host, settings, report in _gpu_hosts(plan):
+        placed = [of for of in plan.placed if of.host == host and of.worker.workload == "gpu"]
+        processes = sum(of.sized.instances * (of.sized.concurrency if of.worker.pool == "prefork" else 1) for of in placed)
+        on_each = ceil(processes / report.count) if report.count else 0
+        if on_each > settings.nvidia.share:
+            memory = f", with {mib(min(report.memory) // on_each)} of its memory for each" if report.memory else ""
+            yield Violation(
+                f"{placed[0].path}.instances",
+                f'{processes} processes on {report.count} device(s), {on_each} on one{memory}; write "auto", or allow it: '
+                f'nvidia = {{"share": {on_each}}}',
+                (host,),
             )
 
 

@@ -19,13 +19,15 @@ done
 if command -v nvidia-smi >/dev/null 2>&1; then
   timeout 60 nvidia-smi -L 2>&1 | sed 's/^/smi\\t/'
   timeout 60 nvidia-smi 2>/dev/null |
-    sed -n 's/.*Driver Version: *\\([0-9.]*\\).*CUDA Version: *\\([0-9.]*\\).*/driver\\t\\1\\t\\2/p'
+    sed -n 's/.*Driver Version: *\\([0-9.]*\\).*CUDA Version: *\\([0-9.]*\\).*/driver\\t\\1\\t\\2/p
+      s/.*MiB *\\/ *\\([0-9]*\\)MiB.*/vram\\t\\1/p'
 fi
 """
 """Shell script that lists the devices as lines of `kind<TAB>value`. Kinds: on the PCI bus (pci), known to the driver (minor),
-listed by nvidia-smi (smi, driver). A machine without devices prints nothing; nvidia-smi runs only if it is installed."""
+listed by nvidia-smi (smi, driver, vram: MiB of each device). A machine without devices prints nothing; nvidia-smi runs only if it
+is installed."""
 
-KINDS = ("pci", "minor", "smi", "driver")
+KINDS = ("pci", "minor", "smi", "driver", "vram")
 _GPU = re.compile(r"GPU (\d+): (.+) \(UUID: (GPU-[0-9a-fA-F-]+)\)")
 _MIG = re.compile(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)]+)\)")
 
@@ -78,7 +80,7 @@ class GpuReport:
 
     on_bus: number of NVIDIA devices on the PCI bus, with or without a driver. trouble: the message of nvidia-smi if it lists no
     device; "" if nvidia-smi did not run. driver, cuda: the installed versions, e.g. "535.261.03" and (12, 2). distribution: e.g.
-    "debian 12".
+    "debian 12". memory: bytes of each whole GPU, in nvidia-smi's order; () if it is not known, or divided (MIG).
     """
 
     devices: tuple[Device, ...] = ()
@@ -87,6 +89,7 @@ class GpuReport:
     cuda: Version | None = None
     trouble: str = ""
     distribution: str = ""
+    memory: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
@@ -110,7 +113,10 @@ def parse(lines: Iterable[list[str]]) -> GpuReport:
     if smi_lines and not listed:
         trouble = next((line.strip() for line in smi_lines if line.strip()), "nvidia-smi says nothing")
     distribution = next((fields[1] for fields in by_kind["pci"] if len(fields) > 1), "")
-    return GpuReport(listed, len(by_kind["pci"]), driver, version(cuda), trouble, distribution)
+    memory = tuple(int(fields[0]) << 20 for fields in by_kind["vram"] if fields[0].isdecimal())
+    if len(memory) != len(listed) or any(device.mig for device in listed):
+        memory = ()
+    return GpuReport(listed, len(by_kind["pci"]), driver, version(cuda), trouble, distribution, memory)
 
 
 def devices(smi_lines: Iterable[str], minors: dict[str, int]) -> tuple[Device, ...]:

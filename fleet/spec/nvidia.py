@@ -80,6 +80,13 @@ class Nvidia(Model):
         source="nvidia-smi(1)",
         default="default",
     )
+    share: int = setting(
+        "How many worker processes may share a device.",
+        why="Processes on one device share its memory, and nothing holds any of them to its part.",
+        source="CUDA C++ Programming Guide",
+        default=1,
+        ge=1,
+    )
     devices_by: Literal["index", "uuid"] = setting(
         "How CUDA_VISIBLE_DEVICES names a worker's device. MIG instances always go by UUID.",
         why="An index is easy to read in a unit, and follows the place on the bus. A UUID follows the device.",

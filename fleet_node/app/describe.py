@@ -45,6 +45,7 @@ def describe(app: Any, name: str) -> AppDescription:
         "settings": _settings(app),
         "broker": _broker(app),
         "patches": patches_of(celery.__version__, kombu.__version__),
+        "schedule": sorted(map(str, app.conf.beat_schedule or ())),
         "untried": untried(versions()),
     }
 
@@ -94,12 +95,16 @@ def _task(app: Any, name: str) -> TaskDescription:
 
 
 def _longest_retry_delay(task: Any) -> float | None:
-    """Seconds before the last retry: the default delay, or the longest that retry_backoff grows to."""
+    """Seconds before the last retry: the default delay, that of retry_kwargs, or the longest that retry_backoff grows to."""
     delay = _seconds(task.default_retry_delay)
-    factor = _seconds(getattr(task, "retry_backoff", None))  # True is 1 second
-    if not factor or not getattr(task, "autoretry_for", None):
+    if not getattr(task, "autoretry_for", None):
         return delay
-    retries = task.max_retries if isinstance(task.max_retries, int) else 60
+    of_retry = getattr(task, "retry_kwargs", None) or {}
+    factor = _seconds(getattr(task, "retry_backoff", None))  # True is 1 second
+    if not factor:
+        return max(delay or 0, _seconds(of_retry.get("countdown")) or 0)
+    retries = of_retry.get("max_retries", task.max_retries)
+    retries = retries if isinstance(retries, int) else 60
     most = _seconds(getattr(task, "retry_backoff_max", None)) or 600  # Celery's own
     last: float = min(most, float(factor) * 2 ** min(retries, 60))
     return max(delay or 0, last)

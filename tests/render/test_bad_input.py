@@ -129,9 +129,9 @@ def test_a_number_may_be_written_either_way(pyinfra: Pyinfra, value: str) -> Non
     ("given", "known"),
     [
         ("role=web", "it takes discard_tasks and abandon_queues and leave_workers"),
-        ("release=abc", "it takes discard_tasks"),
+        ("release=abc", "it takes discard_tasks and"),
     ],
 )
 def test_what_another_script_is_told_is_not_ignored(pyinfra: Pyinfra, given: str, known: str) -> None:
     done = pyinfra("-y", "--data", given)
-    assert_refused(done, f"{given.partition('=')[0]}: this script takes none by --data; {known}; nothing was changed")
+    assert_refused(done, f"{given.partition('=')[0]}: this script takes none by --data; {known}")

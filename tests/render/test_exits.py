@@ -46,3 +46,25 @@ def test_an_interrupted_run_has_not_succeeded(pyinfra: Pyinfra, tmp_path: Path) 
     assert process.returncode == 130, output
     assert "interrupted: what a machine was told is finished there" in output
     assert "Traceback" not in output
+
+
+def test_without_a_terminal_a_run_that_would_ask_changes_nothing(pyinfra: Pyinfra) -> None:
+    done = pyinfra()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "no terminal to answer on, so nothing was changed: -y does it without asking" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_enter_does_not_leave_out_a_host_that_is_down(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    pyinfra("--limit", "no-such-host")  # writes the inventory of fakes
+    inventory = tmp_path / "fleet.py"
+    down = "('127.0.0.1', {**_ours, 'ssh_port': 1})"  # nobody listens
+    inventory.write_text(inventory.read_text() + f"web.append({down})\n")
+    command = [str(Path(sys.executable).parent / "pyinfra"), str(inventory), "deploy.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, input="\n" * 9, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Over 0% of hosts failed" in done.stdout + done.stderr
+    assert "Starting operation" not in done.stdout + done.stderr

@@ -122,9 +122,20 @@ def test_the_longest_retry_delay_is_the_longest_backoff(tmp_path: Path) -> None:
         "@app.task(name='patient', autoretry_for=(OSError,), retry_backoff=600, retry_backoff_max=7200, max_retries=10)\n"
         "def patient(): pass\n"
         "@app.task(name='quick', autoretry_for=(OSError,), retry_backoff=True, max_retries=2)\ndef quick(): pass\n"
+        "@app.task(name='fixed', autoretry_for=(OSError,), retry_kwargs={'countdown': 600})\ndef fixed(): pass\n"
     )
     app = describe(tmp_path, "retries")
     assert (task(app, "patient").retry_delay, task(app, "quick").retry_delay) == (7200, 180)
+    assert task(app, "fixed").retry_delay == 600
+
+
+def test_a_schedule_is_seen_however_an_app_makes_it(tmp_path: Path) -> None:
+    (tmp_path / "timed.py").write_text(
+        "from celery import Celery\napp = Celery('timed')\n@app.task\ndef one(): pass\n"
+        "app.conf.beat_schedule = {'nightly': {'task': 'timed.one', 'schedule': 3600}}\n"
+        "@app.on_after_configure.connect\ndef more(sender, **_): sender.add_periodic_task(60, one.s(), name='each minute')\n"
+    )
+    assert describe(tmp_path, "timed").schedule == ("each minute", "nightly")
 
 
 def test_no_secret_in_a_description(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ CASES = {
         APP,
         "batch_worker.instances: 2 on 1 device(s), and nvidia.compute_mode is exclusive",
     ),
+    "gpu-crowded": Case(
+        lambda: gpu_plan(replace(A30, memory=(24 * GB,)), instances=9),
+        APP,
+        "batch_worker.instances: 9 processes on 1 device(s), 9 on one, with 2731M of its memory for each; write "
+        '"auto", or allow it: nvidia = {"share": 9}',
+    ),
     "gpu-repository": Case(
         lambda: gpu_plan(
             A30, nvidia={"repository": {"uri": "https://v/", "suite": "./", "key": "v.asc", "fingerprint": "0" * 40}}

@@ -34,6 +34,15 @@ def test_devices_are_as_the_driver_lists_them() -> None:
     assert (report.count, report.on_bus, report.driver, report.cuda, report.trouble) == (2, 2, "535.261.03", (12, 2), "")
 
 
+def test_the_memory_of_devices_is_read_from_the_table() -> None:
+    row = "| 30%   33C    P8    22W / 165W |      4MiB / 24576MiB |      0%      Default |"
+    sed = gpu.SHELL[gpu.SHELL.index("sed -n 's/.*Driver") :].rpartition("\nfi")[0]
+    done = subprocess.run(["sh", "-c", sed], input=f"{row}\n{row}\n", capture_output=True, text=True, check=True)
+    assert done.stdout == "vram\t24576\n" * 2
+    assert parsed(*(f"smi\t{line}" for line in TWO), *done.stdout.splitlines()).memory == (24 << 30, 24 << 30)
+    assert parsed(*(f"smi\t{line}" for line in DIVIDED), *done.stdout.splitlines()).memory == ()
+
+
 def test_a_divided_device_counts_as_its_instances() -> None:
     devices = parsed(*(f"smi\t{line}" for line in DIVIDED)).devices
     assert [(device.index, device.uuid, device.mig) for device in devices] == [
