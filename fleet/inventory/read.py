@@ -49,7 +49,7 @@ def file_mistakes(path: Path, group_data: Collection[str]) -> tuple[str, ...]:
     group_data: names of the groups that have data.
     """
     mistakes = []
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_bytes()).body:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         hosts = value.elts[0] if isinstance(value, ast.Tuple) and value.elts else value  # (list, data) is a group too
@@ -90,7 +90,7 @@ def _group_data(folders: list[Path]) -> dict[str, dict[str, Any]]:
         # Imported names are no data (pyinfra leaves them out too).
         imported = {
             alias.asname or alias.name.split(".")[0]
-            for node in ast.parse(file.read_text()).body
+            for node in ast.parse(file.read_bytes()).body
             if isinstance(node, ast.Import | ast.ImportFrom)
             for alias in node.names
         }

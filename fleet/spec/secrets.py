@@ -29,6 +29,8 @@ def read(path: Path) -> Secrets:
         mode, text = path.stat().st_mode, path.read_text()
     except FileNotFoundError:
         raise SecretsError(f"{path}: no such file; make one with: fleet secrets {path}") from None
+    except UnicodeDecodeError as error:
+        raise SecretsError(f"{path}: byte {error.start} is no UTF-8; write the file as UTF-8") from None
     if mode & 0o077:
         raise SecretsError(f"{path}: others can read it (mode {mode & 0o777:04o}); run: chmod 600 {path}")
     values = Secrets()

@@ -81,6 +81,12 @@ def test_a_group_that_is_no_list(tmp_path: Path, value: str, monkeypatch: pytest
     assert read_inventory(path).mistakes == ("web: w1 is in the list twice",)
 
 
+def test_an_inventory_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "prod.py"
+    path.write_bytes('# -*- coding: latin-1 -*-\nweb = ["w1"]  # Köln\n'.encode("latin-1"))
+    assert read_inventory(path).groups == {"web": ("w1",)}
+
+
 def test_no_such_file() -> None:
     with pytest.raises(SpecError, match=r"nowhere\.py: no such inventory file"):
         read_inventory(Path("nowhere.py"))

@@ -29,6 +29,14 @@ def test_a_missing_file_is_answered_with_how_to_make_it(tmp_path: Path) -> None:
         read(tmp_path / "prod.env")
 
 
+def test_a_byte_that_is_no_utf8_is_named_by_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.env"
+    path.write_bytes(b"A=1\nB=\xff\n")
+    path.chmod(0o600)
+    with pytest.raises(SecretsError, match=r"secrets\.env: byte 6 is no UTF-8"):
+        read(path)
+
+
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "prod.env"
     path.touch(mode=0o644)
