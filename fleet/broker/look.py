@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,7 @@ from redis import Redis
 
 from fleet.broker.view import BrokerView, parse
 from fleet.errors import FleetError
-from fleet_node.protocol import CONSUMED, HELD, WORKERS
+from fleet_node.protocol import CONSUMED, HELD, PROBE_TASK, WORKERS
 
 PATIENCE = 10.0
 """Seconds for reading keys and what workers hold."""
@@ -55,17 +55,19 @@ def ask(url: str) -> BrokerView:
         deadline = time.monotonic() + PATIENCE
         prefix = _prefix(client)
         seconds, _ = client.time()
+        entries: Any = client.zrangebyscore(f"{prefix}{CONSUMED}", seconds - SPOKEN_OF, "+inf")
+        consumed = {json.loads(entry)[0] for entry in entries}
         waiting, held = Counter[str](), Counter[str]()
         whole = True
         for key in client.scan_iter(count=1000, _type="list"):
-            if key.startswith(prefix) and _is_task(client.lindex(key, -1)):
-                waiting[_queue(key.removeprefix(prefix))] += client.llen(key)
+            queue = _queue(key.removeprefix(prefix))
+            if key.startswith(prefix) and (queue in consumed or _is_task(client.lindex(key, -1))):
+                waiting[queue] += client.llen(key)
             whole = whole and time.monotonic() < deadline
             if not whole:
                 break
         for key in client.scan_iter(match=f"{prefix}{HELD}*", count=1000):
             held.update(_queue(name.removeprefix(prefix)) for name in _origins(client, key))
-        entries: Any = client.zrangebyscore(f"{prefix}{CONSUMED}", seconds - SPOKEN_OF, "+inf")
         # A lease that never ends says nothing: such a worker is alive if it answers.
         alive: Any = client.zrangebyscore(f"{prefix}{WORKERS}", seconds, "(+inf")
     with Celery(broker=url, set_as_current=False) as app:
@@ -73,8 +75,7 @@ def ask(url: str) -> BrokerView:
         answers = app.control.inspect(timeout=ANSWER).active_queues() or {}
     workers: dict[str, tuple[str, ...]] = {holder.rsplit("|", 4)[0]: () for holder in alive}
     workers |= {node: tuple(queue["name"] for queue in queues) for node, queues in answers.items()}
-    consumed = tuple(sorted({json.loads(entry)[0] for entry in entries}))
-    return BrokerView(dict(waiting), dict(held), consumed, workers, whole)
+    return BrokerView(_public(waiting), _public(held), tuple(sorted(consumed)), workers, whole)
 
 
 def _prefix(client: Any) -> str:
@@ -92,6 +93,13 @@ def _origins(client: Any, key: str) -> Iterator[str]:
 def _queue(name: str) -> str:
     """The queue of a list."""
     return name.partition(PRIORITY)[0]
+
+
+def _public(queues: Mapping[str, int]) -> dict[str, int]:
+    """Without queues that are of one worker: for the probe tasks of a gate, or Celery's worker_direct."""
+    return {
+        queue: number for queue, number in queues.items() if not (queue.startswith(f"{PROBE_TASK}.") or queue.endswith(".dq2"))
+    }
 
 
 def _is_task(message: str | None) -> bool:

@@ -35,5 +35,6 @@ def gather(inventory: Any) -> Inventory:
 def inventory_argument() -> str:
     """The inventory that pyinfra was called with, as it was written."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    files = [word for word in words if word.endswith(".py") and Path(word).is_file()]  # an option's value may come first
-    return next(iter([*files, *words]), "INVENTORY")
+    files = [word for word in words if word.endswith(".py") and Path(word).is_file()]
+    # The value of an option may come first, and the last file is the one to run.
+    return next(iter([*files[:-1], *words]), "INVENTORY")

@@ -28,7 +28,8 @@ def refuse_what_strands(run: Run) -> None:
         return
     hostnames = names_of(run.fleet.hosts) | {machine.hostname for machine in run.observed.values()}
     abandoned, left = (names_in(host.data.get(name)) for name in ("abandon_queues", "leave_workers"))
-    verdict = judge_broker(view, run.plan, hostnames, abandoned, left)
+    all_known = all(name in run.observed and run.observed[name].hostname for name in run.fleet.hosts)
+    verdict = judge_broker(view, run.plan, hostnames, abandoned, left, all_known)
     if verdict.error:
         raise FleetError("nothing was changed:\n    " + verdict.error.replace("\n", "\n    "))
     run.notes.update(dict.fromkeys(verdict.notes))

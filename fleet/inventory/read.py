@@ -48,16 +48,19 @@ def file_mistakes(path: Path, group_data: Collection[str]) -> tuple[str, ...]:
 
     group_data: names of the groups that have data.
     """
-    mistakes = []
+    last: dict[str, ast.expr | None] = {}  # a name may be set in several steps
     for node in ast.parse(path.read_bytes()).body:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        last |= {target.id: value for target in targets if isinstance(target, ast.Name)}
+    mistakes = []
+    for name in (name for name in last if name in group_data and name != path.stem):
+        value = last[name]
         hosts = value.elts[0] if isinstance(value, ast.Tuple) and value.elts else value  # (list, data) is a group too
-        for name in (target.id for target in targets if isinstance(target, ast.Name) and target.id in group_data):
-            if isinstance(hosts, ast.Constant | ast.JoinedStr | ast.Dict | ast.Set | ast.Tuple):
-                mistakes.append(f'{name}: no list in the inventory, so that no host is in the group; write {name} = ["host", …]')
-            elif isinstance(hosts, ast.List):
-                mistakes += [f"{name}: {host} is in the list twice" for host in _doubled(hosts.elts)]
+        if isinstance(hosts, ast.Constant | ast.JoinedStr | ast.Dict | ast.Set | ast.Tuple):
+            mistakes.append(f'{name}: no list in the inventory, so that no host is in the group; write {name} = ["host", …]')
+        elif isinstance(hosts, ast.List):
+            mistakes += [f"{name}: {host} is in the list twice" for host in _doubled(hosts.elts)]
     return tuple(mistakes)
 
 

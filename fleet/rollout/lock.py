@@ -14,6 +14,7 @@ import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from fleet.errors import FleetError
@@ -36,7 +37,8 @@ def describe_run(what: str) -> dict[str, Any]:
     """This run, as the lock's content."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     drill = {"drill": True} if os.environ.get(DRILL) else {}
-    return {"who": f"{getpass.getuser()}@{socket.gethostname()}", "pid": os.getpid(), "at": now, "what": what, **drill}
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    return {"who": who, "pid": os.getpid(), "process": _process(os.getpid()), "at": now, "what": what, **drill}
 
 
 def acquire_command(
@@ -54,6 +56,7 @@ def acquire_command(
     if killed is not None:
         entry = shlex.quote(json.dumps({**killed, "outcome": KILLED}))
         take_over = (
+            f"exec 9>{lock}.taken-over; flock 9 || exit; "
             f'if [ "$(cat {lock} 2>/dev/null)" = {shlex.quote(json.dumps(killed))} ]; then {is_same} || exit {_CHANGED}; '
             f"printf '%s\\n' {entry} >>{shlex.quote(folder)}/history.jsonl && rm -f {lock} || exit; fi; "
         )
@@ -88,17 +91,37 @@ def explain(held: str, inventory: str) -> str:
         who, pid, at, what = run["who"], run["pid"], run["at"], run["what"]
     except (ValueError, KeyError, TypeError):
         return f"another run holds the lock, which says {held[:100]!r}; if none is at work: fleet unlock {inventory}"
-    state = "which is not running any more" if is_gone(held) else "if it is not at work any more"
+    gone = who.endswith(f"@{socket.gethostname()}") and not _is_alive(pid)
+    state = "which is not running any more" if gone else "if it is not at work any more"
     return f"{what} by {who} (process {pid}) holds the lock since {at}, {state}: fleet unlock {inventory}"
 
 
 def is_gone(held: str) -> bool:
-    """Whether the run that holds the lock was a process of this machine, and is not alive any more. held: the lock's content."""
+    """Whether the run that holds the lock was a process of this machine, and is not alive any more. held: the lock's content.
+
+    Machines may have the same name, and processes the same number: another boot or another container is not this machine.
+    """
     try:
         run = json.loads(held)
-        return str(run["who"]).endswith(f"@{socket.gethostname()}") and not _is_alive(run["pid"])
-    except (ValueError, KeyError, TypeError):
+        machine, _, started = run["process"].rpartition(" ")
+        now, _, started_now = _process(int(run["pid"])).rpartition(" ")
+    except (ValueError, KeyError, TypeError, AttributeError):
         return False
+    return bool(machine) and machine == now and started != started_now
+
+
+def _process(pid: int) -> str:
+    """A process as no other is: the boot of the machine, the namespace of process numbers, and when it began (0 if it has
+    ended). Empty where there is no Linux."""
+    try:
+        boot, namespace = Path("/proc/sys/kernel/random/boot_id").read_text().strip(), Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        return ""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return f"{boot} {namespace} {0 if state in 'ZX' else fields[18]}"
+    except OSError:
+        return f"{boot} {namespace} 0"
 
 
 def _is_alive(pid: int) -> bool:

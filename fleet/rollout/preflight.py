@@ -86,11 +86,19 @@ def judge_broker(
     hostnames: Collection[str],
     abandoned: frozenset[str] = frozenset(),
     left: frozenset[str] = frozenset(),
+    all_known: bool = False,
 ) -> Preflight:
-    """Whether a run that brings the fleet to its plan leaves anything behind. See judge_queues and judge_workers."""
+    """Whether a run that brings the fleet to its plan leaves anything behind. See judge_queues and judge_workers.
+
+    all_known: whether `hostnames` has what every machine of the inventory calls itself. Otherwise no worker is held for one of
+    another machine for certain.
+    """
     queues = [queue for queue, number in plan.consumers.items() if number]
     unread = () if view.whole else ("not all of the broker was read in time: other queues may have no consumer",)
-    return judge_queues(view, queues, abandoned) + judge_workers(view, queues, hostnames, left) + Preflight(None, unread)
+    workers = judge_workers(view, queues, hostnames, left)
+    if workers.error and not all_known:
+        workers = Preflight(None, (f"perhaps {workers.error}", *workers.notes))
+    return judge_queues(view, queues, abandoned) + workers + Preflight(None, unread)
 
 
 def as_findings(verdict: Preflight) -> tuple[Finding, ...]:
@@ -149,7 +157,7 @@ def judge_workers(view: BrokerView, queues: Collection[str], hostnames: Collecti
     names = ",".join(node for node, _ in refused)
     error = (
         f"not in the inventory: {'; '.join(line for _, line in refused)}. They go on with the release that they have, and no run "
-        "ends them. Put the host back into the inventory, or end them there (systemctl disable --now 'celery-*'), or say that "
-        f"they may go on: --data leave_workers={names}"
+        "ends them. Put the host back into the inventory, or end them there (systemctl disable --now 'celery-*'; if the machine "
+        f"is gone, wait for the end of the lease), or say that they may go on: --data leave_workers={names}"
     )
     return Preflight(error, tuple(notes))

@@ -10,6 +10,7 @@ Reliability = Literal[
     "broker_connection_retry_on_startup",
     "broker_connection_max_retries",
     "result_backend_always_retry",
+    "result_backend_max_retries",
     "socket_timeout",
     "socket_connect_timeout",
     "socket_keepalive",
@@ -25,9 +26,11 @@ RELIABILITY: dict[str, Any] = {
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
     "result_backend_always_retry": True,
+    "result_backend_max_retries": 10,
 }
 """Settings of the worker's Celery. With early acknowledgement, a killed worker lost 4 tasks of 60; a killed prefork child lost
-1. Without retries, the first task of a process after a cut network is a failure, although it succeeded."""
+1. Without retries, the first task of a process after a cut network is a failure, although it succeeded.
+Ten retries take up to 20 s: the main process stores results too, and enforces no time limit meanwhile."""
 
 TRANSPORT: dict[str, Any] = {
     "socket_timeout": 30,

@@ -33,8 +33,9 @@ def activate(verb: str, units: Iterable[str]) -> str:
 
 def disable(units: Iterable[str]) -> str:
     """Stop and disable those of `units` that there are. A step may have ended a second instance, and removed its unit, since the
-    machine was looked at."""
+    machine was looked at. A unit that runs and has no file is stopped alone."""
     return (
-        f'set --; for unit in {words(units)}; do ! systemctl cat "$unit" >/dev/null 2>&1 || set -- "$@" "$unit"; done; '
+        f'set --; for unit in {words(units)}; do if systemctl cat "$unit" >/dev/null 2>&1; then set -- "$@" "$unit"; '
+        'elif systemctl is-active --quiet "$unit"; then systemctl stop "$unit"; fi; done; '
         '[ $# = 0 ] || systemctl disable --now "$@"'
     )

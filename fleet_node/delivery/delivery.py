@@ -87,8 +87,9 @@ class Delivery:
             renew(self.client, self.holdings)  # or learn that others have it
         self._sort_out()
         for holder in sweep.claim(self.client, keys, holders=find_predecessors(self.client, self.holdings)):
-            if number := sweep.give_back_all(self.client, keys, holder):
-                _log.warning("%s messages that an earlier process of this worker held go back to their queues", number)
+            given_back = sweep.give_back_all(self.client, keys, holder)
+            if any(given_back):
+                _log.warning("of what an earlier process of this worker held %s", given_back)
         self._holder = self.holdings.holder
         self.client.eval(ENTER, 1, keys.workers, self._holder, f"{self.holdings.ends():f}")
         self.holdings.entered()
@@ -194,9 +195,14 @@ class Delivery:
             _log.error("%s tasks ended here that others have been given meanwhile: they may run twice", number)
 
     def give_back(self, tags: Iterable[str], command: str = "RPUSH") -> None:
-        """Give messages back to their queues. command: RPUSH, to be the next, or LPUSH. Raises what redis raises."""
+        """Give messages back to their queues. command: RPUSH, to be the next, or LPUSH. Raises what redis raises.
+
+        What Redis does not put into its list stays written down, and goes back when this worker is gone.
+        """
         tags = list(tags)
-        sweep.give_back(self.client, self.holdings.keys, self.holdings.holder, tags, command)
+        given_back = sweep.give_back(self.client, self.holdings.keys, self.holdings.holder, tags, command)
+        if given_back.refusal:
+            _log.error("messages stay with this worker until it ends: Redis does not put them back: %s", given_back.refusal)
         for tag in tags:
             self.holdings.held.pop(tag, None)
 

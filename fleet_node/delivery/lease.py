@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ResponseError
 
 from fleet_node.delivery import sweep
 from fleet_node.delivery.clients import client_of
@@ -151,14 +150,8 @@ class Lease:
         named = find_predecessors(client, self._holdings) if uptime() < self._successor_until else []
         if unfinished or named or (oldest and oldest[0][1] < self._holdings.now()):
             for holder in sweep.claim(client, keys, self._holdings.now(), named):
-                self._holdings.remark(logging.WARNING, f"{node_of(holder)} is gone: {self._give_back(client, holder)}")
+                given_back = sweep.give_back_all(client, keys, holder)
+                self._holdings.remark(logging.WARNING, f"{node_of(holder)} is gone; of what it held {given_back}")
             oldest = sweep.pairs(client.zrange(keys.workers, 0, 0, withscores=True))
         due = oldest[0][1] - self._holdings.now() if oldest else lease
         return min(max(0.0, due) + random.uniform(0, min(JITTER, lease / 10)), lease / IDLE_RENEWALS)  # noqa: S311
-
-    def _give_back(self, client: Redis, holder: str) -> str:
-        """Give back what a dead worker held. Returns what has become of it."""
-        try:
-            return f"{sweep.give_back_all(client, self._holdings.keys, holder)} messages that it held go back to their queues"
-        except ResponseError as error:
-            return f"Redis does not put messages that it held back into their queues: {error}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from kombu.utils import json as _json
 from redis import Redis
-from redis.exceptions import ResponseError
 
 from fleet_node.delivery.holdings import boot_id, started
 from fleet_node.delivery.keys import Keys, node_of, process_of
@@ -59,22 +58,29 @@ def claim(client: Redis, keys: Keys, now: float = 0.0, holders: Iterable[str] = 
     return list(dead)
 
 
-def give_back_all(client: Redis, keys: Keys, holder: str) -> int:
-    """Give back all that a dead holder held: what was taken first is the next to be taken. Returns how many messages."""
+class GivenBack(NamedTuple):
+    """How many messages are back in their lists, and why Redis did not put others there, which the holder keeps; else empty."""
+
+    number: int
+    refusal: str
+
+    def __str__(self) -> str:
+        return f"{self.number} messages go back to their queues" + (f", others do not: {self.refusal}" if self.refusal else "")
+
+
+def give_back_all(client: Redis, keys: Keys, holder: str) -> GivenBack:
+    """Give back all that a dead holder held: what was taken first is the next to be taken."""
     held: Any = client.hgetall(keys.held(holder))
     newest_first = sorted(held, key=lambda tag: _taken_at(held[tag]), reverse=True)
-    number = give_back(client, keys, holder, newest_first)
+    given_back = give_back(client, keys, holder, newest_first)
     if not client.hlen(keys.held(holder)):
         client.zrem(keys.swept, holder)
-    return number
+    return given_back
 
 
-def give_back(client: Redis, keys: Keys, holder: str, tags: Iterable[str], command: str = "RPUSH") -> int:
-    """Give back messages that a holder has, in this order. command: RPUSH, to be the next, or LPUSH. Returns how many.
-
-    Raises ResponseError if Redis does not put some into their lists: the holder keeps them.
-    """
-    tags, number, refusal = list(tags), 0, None
+def give_back(client: Redis, keys: Keys, holder: str, tags: Iterable[str], command: str = "RPUSH") -> GivenBack:
+    """Give back messages that a holder has, in this order. command: RPUSH, to be the next, or LPUSH."""
+    tags, number, refusal = list(tags), 0, ""
     for start in range(0, len(tags), CHUNK):
         chunk = tags[start : start + CHUNK]
         with client.pipeline(transaction=False) as pipeline:
@@ -87,9 +93,7 @@ def give_back(client: Redis, keys: Keys, holder: str, tags: Iterable[str], comma
             arguments += (tag, (origin or " ").partition(" ")[2], _content(value) if value and origin else "")
         answer: Any = client.eval(GIVE_BACK, 3, keys.index, keys.unacked, keys.held(holder), command, *arguments)
         number, refusal = number + answer[0], answer[1] or refusal
-    if refusal:
-        raise ResponseError(refusal)
-    return number
+    return GivenBack(number, refusal)
 
 
 def give_back_others(client: Redis, keys: Keys, since: float, lists: Callable[[Any, str, str], list[str]]) -> int:

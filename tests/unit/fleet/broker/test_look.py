@@ -16,6 +16,7 @@ def test_queues_and_workers_are_seen(tmp_path: Path) -> None:
         assert until(lambda: 0 in begun(here) and redis.hlen("unacked") == 2)
         for number in range(3):
             send(client, number, queue="priority", priority=9 if number else 0)
+        send(client, 9, queue="fleet.probe.1f2e")  # of a gate that was cut off
         redis.rpush("shop.cart", "no task", '{"headers": []}')
         view = look(f"redis://127.0.0.1:{here.port}/0")
         assert (view.waiting, view.held) == ({"priority": 3}, {"default": 1, "later": 1})

@@ -75,8 +75,9 @@ def test_a_group_that_is_no_list(tmp_path: Path, value: str, monkeypatch: pytest
     path.write_text(f'domain = "example.com"\nbatch = ["b1"]\nweb = {value}\n')
     expected = 'web: no list in the inventory, so that no host is in the group; write web = ["host", …]'
     assert read_inventory(path).mistakes == (expected,)
-    path.write_text("web = (['web1'], {})\n")
-    assert read_inventory(path).mistakes == ()
+    for legitimate in ("web = (['w1'], {})\n", "web = 'w1 w2'\nweb = web.split()\n"):
+        path.write_text(legitimate)
+        assert read_inventory(path).mistakes == ()
     path.write_text("web = (['w1', 'w2', ('w1', {'lan_address': '10.0.0.1'})], {})\n")
     assert read_inventory(path).mistakes == ("web: w1 is in the list twice",)
 

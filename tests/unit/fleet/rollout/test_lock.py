@@ -73,6 +73,16 @@ def test_the_lock_of_a_run_that_was_killed_is_taken_over_and_the_run_recorded(tm
     assert json.loads((tmp_path / "history.jsonl").read_text()) == {**killed, "outcome": "killed"}
 
 
+def test_one_of_two_takes_a_lock_over(tmp_path: Path) -> None:
+    here, killed = str(tmp_path), {**lock.describe_run("deploy.py"), "pid": 1}
+    for _ in range(20):
+        assert sh(lock.acquire_command(killed, here)).returncode == 0
+        commands = [lock.acquire_command({**killed, "pid": pid}, here, killed=killed) for pid in (2, 3)]
+        both = [subprocess.Popen(["sh", "-c", command], stdout=subprocess.DEVNULL) for command in commands]
+        assert sorted(process.wait() for process in both) == [0, 75]
+        (tmp_path / "lock").unlink()
+
+
 def test_every_run_is_recorded(tmp_path: Path) -> None:
     for outcome in ("done", "failed"):
         run = lock.describe_run('it\'s a "deploy"')
@@ -91,10 +101,19 @@ def test_a_run_that_is_alive_here_is_at_work() -> None:
         ended.wait()
     assert not lock.is_at_work(json.dumps({**run, "pid": ended.pid}))
     assert not lock.is_at_work("half a li")
+
+
+def test_a_run_is_gone_if_its_very_process_has_ended_on_this_machine() -> None:
+    own = lock.describe_run("deploy.py")
+    assert not lock.is_gone(json.dumps(own))
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    boot, namespace, began = own["process"].split()
+    assert lock.is_gone(json.dumps({**own, "pid": ended.pid}))
+    assert lock.is_gone(json.dumps({**own, "process": f"{boot} {namespace} 7"}))  # another has its number now
+    assert not lock.is_gone(json.dumps({**own, "process": f"another {namespace} {began}", "pid": ended.pid}))
+    assert not lock.is_gone(json.dumps({"who": HERE, "pid": ended.pid}))  # of an earlier celery-fleet
     assert not lock.is_gone("half a li")
-    assert not lock.is_gone(json.dumps(run))
-    assert not lock.is_gone(json.dumps({**run, "who": "somebody@elsewhere", "pid": ended.pid}))
-    assert lock.is_gone(json.dumps({**run, "pid": ended.pid}))
 
 
 def test_the_lock_tells_who_and_whether_they_are_still_at_work() -> None:

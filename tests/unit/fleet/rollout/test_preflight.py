@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fleet.broker.view import BrokerView
-from fleet.rollout.preflight import Preflight, judge, judge_queues, judge_workers, names_in, parse, queues_of
+from fleet.rollout.preflight import Preflight, judge, judge_broker, judge_queues, judge_workers, names_in, parse, queues_of
 from fleet_node.protocol import TASKS_MARK, UnregisteredTasks
 from tests.unit.fleet_support import fleet_of, make_app, plan_of
 
@@ -95,3 +95,17 @@ def test_a_worker_on_a_machine_that_has_left_the_inventory(node: str, queues: tu
     assert bool(verdict.notes) == (node == "celery@laptop")
     for left in (node, f"*@{node.partition('@')[2]}"):
         assert judge_workers(BrokerView(workers={node: queues}), ["default"], ["web1"], frozenset({left})).error is None
+
+
+def test_no_run_is_refused_for_a_worker_while_it_is_not_known_what_machines_call_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An inventory may have addresses, and with --limit most machines are not asked."""
+    make_app(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    plan = plan_of(fleet_of({"web": {"queues": ["default"], "workload": "io"}}))
+    view = BrokerView(workers={"web-worker-1@ip-10-0-0-11": ("default",)})
+    (note,) = judge_broker(view, plan, ["web1", "web2"]).notes
+    assert note.startswith("perhaps not in the inventory: web-worker-1@ip-10-0-0-11 consumes default.")
+    assert judge_broker(view, plan, ["web1", "web2"]).error is None
+    assert judge_broker(view, plan, ["web1", "web2"], all_known=True).error is not None
