@@ -89,7 +89,7 @@ class Delivery:
         for holder in sweep.claim(self.client, keys, holders=find_predecessors(self.client, self.holdings)):
             given_back = sweep.give_back_all(self.client, keys, holder)
             if any(given_back):
-                _log.warning("of what an earlier process of this worker held %s", given_back)
+                _log.warning("an earlier process of this worker is gone: %s", given_back)
         self._holder = self.holdings.holder
         self.client.eval(ENTER, 1, keys.workers, self._holder, f"{self.holdings.ends():f}")
         self.holdings.entered()

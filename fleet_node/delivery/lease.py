@@ -151,7 +151,7 @@ class Lease:
         if unfinished or named or (oldest and oldest[0][1] < self._holdings.now()):
             for holder in sweep.claim(client, keys, self._holdings.now(), named):
                 given_back = sweep.give_back_all(client, keys, holder)
-                self._holdings.remark(logging.WARNING, f"{node_of(holder)} is gone; of what it held {given_back}")
+                self._holdings.remark(logging.WARNING, f"{node_of(holder)} is gone: {given_back}")
             oldest = sweep.pairs(client.zrange(keys.workers, 0, 0, withscores=True))
         due = oldest[0][1] - self._holdings.now() if oldest else lease
         return min(max(0.0, due) + random.uniform(0, min(JITTER, lease / 10)), lease / IDLE_RENEWALS)  # noqa: S311

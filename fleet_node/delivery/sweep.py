@@ -65,7 +65,9 @@ class GivenBack(NamedTuple):
     refusal: str
 
     def __str__(self) -> str:
-        return f"{self.number} messages go back to their queues" + (f", others do not: {self.refusal}" if self.refusal else "")
+        return f"{self.number} messages that it held go back to their queues" + (
+            f", others do not: {self.refusal}" if self.refusal else ""
+        )
 
 
 def give_back_all(client: Redis, keys: Keys, holder: str) -> GivenBack:

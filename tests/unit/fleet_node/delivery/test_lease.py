@@ -51,7 +51,7 @@ def test_a_worker_that_starts_again_gives_back_at_once_what_it_held_in_the_same_
         order = [number for number, what, _, _ in here.entries("r") if what == "start"]
         assert 0 in order[1:]
         assert [number for number in order if number] == list(range(1, 20))  # one after the other, beside the first
-        assert "20 messages that an earlier process of this worker held go back to their queues" in here.output()
+        assert "an earlier process of this worker is gone: 20 messages that it held go back to their queues" in here.output()
 
 
 @pytest.mark.long
