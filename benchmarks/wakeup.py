@@ -147,7 +147,7 @@ def by_protocol(port: int, count: int, stamps: Path) -> Iterator[None]:
 
 def _play(port: int, count: int, stamps: Path, stop: threading.Event) -> None:
     keys, ended = Keys(), dict[str, list[str]]()
-    with Redis(port=port) as client, selectors.DefaultSelector() as selector, ExitStack() as stack:
+    with Redis(port=port, max_connections=count + 10) as client, selectors.DefaultSelector() as selector, ExitStack() as stack:
         fetch = str(client.script_load(FETCH))
 
         def ask(connection: Any, holder: str) -> None:
