@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fleet.inventory.ssh import forward
 from fleet.spec import secrets
@@ -18,6 +19,12 @@ def broker(inventory: Inventory, fleet: Fleet) -> Iterator[dict[str, str]]:
     path = Path(fleet.settings.secrets_file)
     passwords = secrets.read(path)
     secrets.require(path, passwords, [secrets.BROKER_WORKER])
-    data = inventory.hosts[fleet.broker_host]
+    with through(inventory.hosts[fleet.broker_host], fleet, passwords) as urls:
+        yield urls
+
+
+@contextmanager
+def through(data: Mapping[str, Any], fleet: Fleet, passwords: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The same with secrets that are read already. data: of the broker's machine in the inventory. Raises SSHError."""
     with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port) as port:
         yield celery_variables(passwords[secrets.BROKER_WORKER], f"127.0.0.1:{port}")

@@ -63,8 +63,8 @@ def ask(url: str) -> BrokerView:
             queue = _queue(key.removeprefix(prefix))
             if key.startswith(prefix) and (queue in consumed or _is_task(client.lindex(key, -1))):
                 waiting[queue] += client.llen(key)
-            whole = whole and time.monotonic() < deadline
-            if not whole:
+            if time.monotonic() > deadline:
+                whole = False
                 break
         for key in client.scan_iter(match=f"{prefix}{HELD}*", count=1000):
             held.update(_queue(name.removeprefix(prefix)) for name in _origins(client, key))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pyinfra.context import host, inventory
 
+from fleet.broker import connect
 from fleet.broker.look import look
 from fleet.engine.run import Run
 from fleet.errors import FleetError
-from fleet.inventory import ssh
 from fleet.rollout.preflight import judge_broker, names_in, names_of
-from fleet.spec.secrets import BROKER_WORKER
-from fleet.spec.urls import celery_variables
 
 
 def refuse_what_strands(run: Run) -> None:
@@ -21,8 +19,8 @@ def refuse_what_strands(run: Run) -> None:
         return  # no machine that SSH leads to, or no run has ended there: there is no broker of ours yet
     try:
         data = inventory.get_host(broker).data.dict()  # type: ignore[no-untyped-call]
-        with ssh.forward(broker, data, run.fleet.broker_address, run.fleet.broker.port) as port:
-            view = look(celery_variables(run.secrets[BROKER_WORKER], f"127.0.0.1:{port}")["CELERY_BROKER_URL"])
+        with connect.through(data, run.fleet, run.secrets) as urls:
+            view = look(urls["CELERY_BROKER_URL"])
     except FleetError as error:
         run.notes[f"the broker was not asked what waits in its queues: {error}"] = None
         return
