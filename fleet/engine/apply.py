@@ -10,8 +10,8 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 from pyinfra.operations import python, server
 
+from fleet.engine.refusal import refusing
 from fleet.engine.run import Run
-from fleet.engine.start import refusing
 from fleet.lint import lint
 from fleet.lint.app import AppError
 from fleet.lint.app import parse as parse_app

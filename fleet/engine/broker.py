@@ -8,8 +8,8 @@ from pyinfra.context import host
 from pyinfra.operations import server
 
 from fleet.engine import apply, checks
+from fleet.engine.refusal import refusing
 from fleet.engine.run import Run
-from fleet.engine.start import refusing
 from fleet.state.observed import ObservedMachine
 from fleet.state.role import Role
 

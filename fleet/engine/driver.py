@@ -15,8 +15,8 @@ from pyinfra.context import ctx_host, host, inventory, state
 from pyinfra.operations import python, server
 
 from fleet.engine import apply
+from fleet.engine.refusal import refusing
 from fleet.engine.run import Run
-from fleet.engine.start import refusing
 from fleet.plan.plan import Plan
 from fleet.rollout.request import is_up
 from fleet.spec.fleet import Host

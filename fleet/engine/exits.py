@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from pyinfra.context import ctx_state, state
 from pyinfra_cli import cli as _cli
 
+from fleet.engine import reading
 from fleet.engine.start import current
 
 command_line: Any = _cli
@@ -40,6 +41,7 @@ def install() -> None:
     # pyinfra would ask, and go on without the hosts that do not answer if somebody presses Enter.
     command_line._set_fail_prompts = lambda state, config: None
     command_line._do_confirm = partial(_confirm, command_line._do_confirm)
+    reading.install()
     atexit.register(_refuse_nobody)
 
 

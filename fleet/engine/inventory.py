@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fleet.inventory.read import file_mistakes
+from fleet.inventory.places import places_of
+from fleet.inventory.read import data_files, file_mistakes
 from fleet.spec.fleet import Inventory
 
 
@@ -24,11 +25,13 @@ def gather(inventory: Any) -> Inventory:
         del groups[last.pop()]
     group_data = frozenset(name for name, data in inventory.group_data.items() if data)
     path = Path(inventory_argument())
+    elsewhere = {*inventory.override_data, *(key for data in inventory.host_data.values() for key in data)}
     return Inventory(
         hosts={host.name: {**host.data.dict()} for host in inventory},
         groups=groups,
         group_data=group_data,
         mistakes=file_mistakes(path, group_data) if path.is_file() else (),
+        places=places_of(path, data_files(path), elsewhere) if path.is_file() else {},
     )
 
 

@@ -11,8 +11,8 @@ from pyinfra.operations import python, server
 
 from fleet.engine.apply import Hidden, describe, perform, phase, report_error
 from fleet.engine.progress import CHECK_STEP
+from fleet.engine.refusal import refusing
 from fleet.engine.run import Rollout, Run
-from fleet.engine.start import refusing
 from fleet.errors import FleetError
 from fleet.plan import process
 from fleet.plan.instance import Instance

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import atexit
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gevent.lock import Semaphore
 from gevent.pool import Pool
-from pyinfra.api.exceptions import FactProcessError, PyinfraError
+from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase, get_fact
 from pyinfra.context import ctx_host, ctx_state, host, inventory, state
 
 from fleet.engine import checks, connection, finish, preflight
 from fleet.engine.inventory import gather
 from fleet.engine.progress import Progress
+from fleet.engine.refusal import refused, refusing
 from fleet.engine.run import Run
 from fleet.errors import FleetError
 from fleet.lint import lint
@@ -31,10 +31,6 @@ from fleet.spec.secrets import SecretsError
 from fleet.state import observed
 from fleet.state.observed import ObservedMachine, Watched
 from fleet.state.role import Role, watched
-
-
-class RefusedError(PyinfraError):
-    """A FleetError, as pyinfra knows errors: it prints the text without a traceback and exits with 1."""
 
 
 class Probe(FactBase[ObservedMachine]):
@@ -74,15 +70,6 @@ def current() -> Run | None:
     return getattr(state, "fleet_run", None) if ctx_state.isset() else None  # type: ignore[no-untyped-call]
 
 
-@contextmanager
-def refusing() -> Iterator[None]:
-    """Turns a FleetError into an error that pyinfra prints without a traceback, with exit 1."""
-    try:
-        yield
-    except FleetError as error:
-        raise RefusedError(str(error)) from None
-
-
 def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     checks.refuse_data({name: host.data.get(name) for name in RUN_ARGUMENTS}, takes)
     fleet, known_secrets = _load()
@@ -111,8 +98,7 @@ def _load() -> tuple[Fleet, Mapping[str, str]]:
         known = secrets.read(path)
         secrets.require(path, known, [*secrets.BROKER_NAMES, *fleet.secrets])
     except (SpecError, SecretsError) as error:
-        mistakes = str(error).splitlines()
-        raise FleetError("\n    ".join([f"{len(mistakes)} mistake(s), nothing was changed:", *mistakes])) from None
+        raise FleetError(refused(str(error))) from None
     return fleet, known
 
 

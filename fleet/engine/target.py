@@ -7,8 +7,8 @@ import os
 from pyinfra import logger
 from pyinfra.context import host, inventory
 
+from fleet.engine.refusal import refusing
 from fleet.engine.run import Run
-from fleet.engine.start import refusing
 from fleet.rollout import lock, target
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
+from fleet.spec.files import read_text
+from fleet.spec.mistakes import SpecError
 from fleet.spec.requirements import entries, unpinned
 from fleet.spec.settings import Settings
 from fleet.spec.text import enumerate_briefly
@@ -24,7 +26,9 @@ def app_mistakes(all_settings: Iterable[Settings]) -> Iterable[str]:
     for app_source, app_requirements, secrets_file, exclude in apps:
         try:
             yield from _mistakes_of(app_source, app_requirements, secrets_file, exclude)
-        except (OSError, UnicodeDecodeError) as error:
+        except SpecError as error:
+            yield str(error)
+        except (OSError, ValueError) as error:  # ValueError: a path with a null byte
             yield f"app_source: {app_source[:80]} is not readable: {error}"
 
 
@@ -42,7 +46,11 @@ def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, excl
             "e.g. with `uv pip compile --universal --generate-hashes`"
         )
         return
-    text = requirements.read_text()
+    try:
+        text = read_text(requirements)
+    except OSError as error:
+        yield f"{requirements}: {error.strerror}"
+        return
     if names := unpinned(text):
         yield f"{requirements}: not pinned with ==: {enumerate_briefly(names)}; the same release must be the same everywhere"
     for name in NEEDED.keys() - entries(text).keys():

@@ -1,7 +1,7 @@
 """The inventory as pyinfra reads it, and the validated fleet that it describes. Plain values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.spec.broker import Broker
@@ -15,13 +15,15 @@ class Inventory:
 
     hosts: name → the data merged for that host. groups: name → host names, in the inventory's order; the group of all hosts,
     which has the name of the inventory file, is not among them. group_data: names of the groups that have data of their own.
-    mistakes: what is wrong in the inventory file and cannot be seen in these values.
+    mistakes: what is wrong in the inventory file and cannot be seen in these values. places: dotted path of a setting → "FILE,
+    line N" of each file that sets it, for messages.
     """
 
     hosts: Mapping[str, Mapping[str, Any]]
     groups: Mapping[str, tuple[str, ...]]
     group_data: frozenset[str]
     mistakes: tuple[str, ...] = ()
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fleet.spec.groups import (
     role_name_mistakes,
     unknown_names,
 )
-from fleet.spec.mistakes import SpecError
+from fleet.spec.mistakes import SpecError, placed
 from fleet.spec.settings import Settings
 from fleet.spec.validate import validate
 from fleet.spec.worker import Worker
@@ -52,8 +52,9 @@ def load_fleet(inventory: Inventory) -> Fleet:
                     f'{name}.lan_address: missing; workers connect to it: write ("{name}", {{"lan_address": "10.0.0.10"}}) '
                     "in the inventory"
                 )
+    mistakes = [placed(mistake, inventory.places) for mistake in mistakes]
     mistakes += differing_settings(hosts.values())
-    mistakes += app_mistakes(host.settings for host in hosts.values())
+    mistakes += (placed(mistake, inventory.places) for mistake in app_mistakes(host.settings for host in hosts.values()))
     if mistakes or broker is None:
         raise SpecError(mistakes)
     unused = inventory.group_data - {group for group, names in inventory.groups.items() if names} - {"all"}

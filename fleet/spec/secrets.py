@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fleet.errors import FleetError
+from fleet.spec.files import read_text
+from fleet.spec.mistakes import SpecError
 
 BROKER_WORKER = "BROKER_WORKER_PASSWORD"
 BROKER_MONITOR = "BROKER_MONITOR_PASSWORD"
@@ -26,11 +28,13 @@ class Secrets(dict[str, str]):
 def read(path: Path) -> Secrets:
     """Read the secrets in `path`. Raises SecretsError if the file is missing, or if anybody but its owner can read it."""
     try:
-        mode, text = path.stat().st_mode, path.read_text()
+        mode, text = path.stat().st_mode, read_text(path)
     except FileNotFoundError:
         raise SecretsError(f"{path}: no such file; make one with: fleet secrets {path}") from None
-    except UnicodeDecodeError as error:
-        raise SecretsError(f"{path}: byte {error.start} is no UTF-8; write the file as UTF-8") from None
+    except SpecError as error:
+        raise SecretsError(str(error)) from None
+    except OSError as error:
+        raise SecretsError(f"{path}: {error.strerror}") from None
     if mode & 0o077:
         raise SecretsError(f"{path}: others can read it (mode {mode & 0o777:04o}); run: chmod 600 {path}")
     values = Secrets()

@@ -67,7 +67,7 @@ def test_connect_with_a_mistake_in_the_settings(project: Path) -> None:
     (project / "group_data" / "web.py").write_text("web_worker = {'queues': [], 'concurrency': 1}\n")
     done = fleet(project, "connect", "prod.py", "--", "true")
     assert done.returncode == 1
-    assert done.stderr.startswith("web_worker.queues: found none, write at least one")
+    assert done.stderr.startswith("group_data/web.py, line 1: web_worker.queues: found none, write at least one")
 
 
 def lint(project: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -134,7 +134,7 @@ def test_lint_looks_at_the_app(project: Path) -> None:
         ),
         ({"app/app.py": "import nowhere"}, ["--python", sys.executable], "celery_app app does not import: "),
         ({}, ["--no-app", "--assume", "cores=x"], "--assume cores=x: memory missing; write e.g. cores=8,memory=16G,gpus=1"),
-        ({"group_data/web.py": "web_worker = {"}, ["--no-app"], "web.py: SyntaxError: '{' was never closed"),
+        ({"group_data/web.py": "web_worker = {"}, ["--no-app"], "group_data/web.py, line 1: SyntaxError: '{' was never closed"),
         ({"app/requirements.txt": f"{PINS}no-such-package-anywhere==1.0"}, [], "no venv for the app: "),
     ],
 )

@@ -73,19 +73,17 @@ def test_a_group_that_is_no_list(tmp_path: Path, value: str, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "prod.py"
     path.write_text(f'domain = "example.com"\nbatch = ["b1"]\nweb = {value}\n')
-    expected = 'web: no list in the inventory, so that no host is in the group; write web = ["host", …]'
-    assert read_inventory(path).mistakes == (expected,)
+    expected = 'prod.py, line 3: web: no list in the inventory, so that no host is in the group; write web = ["host", …]'
+    try:
+        mistakes = read_inventory(path).mistakes
+    except SpecError as error:  # of a tuple pyinfra would make a group of its letters
+        mistakes = tuple(error.mistakes)
+    assert mistakes == (expected,)
     for legitimate in ("web = (['w1'], {})\n", "web = 'w1 w2'\nweb = web.split()\n"):
         path.write_text(legitimate)
         assert read_inventory(path).mistakes == ()
     path.write_text("web = (['w1', 'w2', ('w1', {'lan_address': '10.0.0.1'})], {})\n")
-    assert read_inventory(path).mistakes == ("web: w1 is in the list twice",)
-
-
-def test_an_inventory_in_another_encoding(tmp_path: Path) -> None:
-    path = tmp_path / "prod.py"
-    path.write_bytes('# -*- coding: latin-1 -*-\nweb = ["w1"]  # Köln\n'.encode("latin-1"))
-    assert read_inventory(path).groups == {"web": ("w1",)}
+    assert read_inventory(path).mistakes == ("prod.py, line 1: web: w1 is in the list twice",)
 
 
 def test_no_such_file() -> None:
@@ -96,5 +94,5 @@ def test_no_such_file() -> None:
 def test_an_inventory_that_does_not_run(tmp_path: Path) -> None:
     path = tmp_path / "prod.py"
     path.write_text("web = [\n")
-    with pytest.raises(SpecError, match="SyntaxError"):
+    with pytest.raises(SpecError, match=r"prod\.py, line 1: SyntaxError: '\[' was never closed"):
         read_inventory(path)

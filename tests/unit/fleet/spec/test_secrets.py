@@ -33,7 +33,7 @@ def test_a_byte_that_is_no_utf8_is_named_by_its_place(tmp_path: Path) -> None:
     path = tmp_path / "secrets.env"
     path.write_bytes(b"A=1\nB=\xff\n")
     path.chmod(0o600)
-    with pytest.raises(SecretsError, match=r"secrets\.env: byte 6 is no UTF-8"):
+    with pytest.raises(SecretsError, match=r"secrets\.env, line 2: the byte 0xff is not UTF-8"):
         read(path)
 
 

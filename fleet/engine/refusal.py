@@ -1,0 +1,36 @@
+"""A FleetError, as pyinfra knows errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from click import ClickException
+from pyinfra import logger
+from pyinfra.api.exceptions import PyinfraError
+
+from fleet.errors import FleetError
+
+
+class RefusedError(PyinfraError, ClickException):
+    """Ends the run with exit 1. The text is printed as it is: neither a traceback nor a line of the engine's says more."""
+
+    def show(self, file: Any = None) -> None:
+        """Print it, as click asks."""
+        logger.error(f"--> {self}")
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turns a FleetError into an error that pyinfra prints without a traceback, with exit 1."""
+    try:
+        yield
+    except FleetError as error:
+        raise RefusedError(str(error)) from None
+
+
+def refused(mistakes: str) -> str:
+    """What a run says of mistakes in the settings, one a line."""
+    lines = mistakes.splitlines()
+    return "\n    ".join([f"{len(lines)} mistake(s), nothing was changed:", *lines])
