@@ -15,11 +15,12 @@ demo:  ## A fleet of four virtual machines, deployed and at work
 
 test: packages check unit long matrix-old render online vagrant-changed  ## What CI runs: checks, unit, an old Celery, rendering, and a lab of its own
 
-check: install  ## Format, lint, types, imports (seconds)
+check: install  ## Format, lint, types, imports, the example fleet (seconds)
 	@$(BIN)/ruff format --check --quiet . || { echo "make format mends it"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 4
+	@found=$$($(BIN)/fleet lint inventory/prod.py --assume cores=8,memory=16G,gpus=1 --no-app --strict -v) || { echo "$$found"; exit 1; }
 	@! command -v ruby >/dev/null || ruby -c Vagrantfile >/dev/null
 	@! command -v vagrant >/dev/null || VAGRANT_DOTFILE_PATH=.vagrant/check vagrant validate --ignore-provider >/dev/null
 

@@ -13,12 +13,10 @@ from fleet.broker import connect
 from fleet.broker.look import look
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
-from fleet.inventory.read import read_inventory
-from fleet.lint import report
+from fleet.lint import Finding, news, report
 from fleet.lint import run as linting
-from fleet.plan.plan import Plan
+from fleet.lint.run import Linted
 from fleet.rollout import preflight
-from fleet.rollout.preflight import Preflight
 
 
 def lint_fleet(
@@ -31,36 +29,63 @@ def lint_fleet(
         Path | None, typer.Option(help="A Python that has what the app imports; else a virtualenv is built on first use.")
     ] = None,
     no_app: Annotated[bool, typer.Option("--no-app", help="Do not load the app, and leave out the rules about it.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if there are warnings, and not for errors alone.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show in full what earlier runs have reported, too, and not only its number.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Size every worker to its machine, and check all settings against each other, before anything changes.
 
-    The machines are asked over SSH, and the broker what waits in it, and which workers are alive. With --assume, no machine is
-    asked.
+    The machines are asked over SSH, and the broker what waits in it, and which workers are alive. For a machine that does not
+    answer, the facts that were last seen of it are taken. With --assume, no machine is asked.
 
-    Exit code: 0; 1 if a rule found an error or a warning; 2 if the fleet could not be checked.
+    Errors, and warnings and notes that no earlier run has reported, are shown in full; of the others, only the number.
+
+    Exit code: 0; 1 if a rule found an error, or with --strict a warning; 2 if the fleet could not be checked.
 
     Example: fleet lint inventory/prod.py --assume cores=8,memory=16G,gpus=1
     """
     try:
-        plan, findings = linting.run(file, assume=assume, python=python, load_app=not no_app, say=say)
-        if assume is None:
-            findings = (*findings, *preflight.as_findings(_look(file, plan)))
+        linted = linting.run(file, assume=assume, python=python, load_app=not no_app, say=say)
     except FleetError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+    # What is left out says nothing about whether it has been mended.
+    settings = f"lint{' --assume' if assume is not None else ''}{' --no-app' if no_app else ''}"
+    looks = {settings: linted.findings}
+    if assume is None:
+        of_broker, asked = _look(linted)
+        looks["broker" if asked else "no broker"] = of_broker
+    findings = _marked(file, looks, whole=not linted.silent)
     if as_json:
-        typer.echo(json.dumps(report.as_json(plan, findings), indent=1))
+        typer.echo(json.dumps(report.as_json(linted.plan, findings), indent=1))
     else:
-        report.show(plan, findings, Console())
-    raise typer.Exit(1 if any(finding.counts for finding in findings) else 0)
+        report.show(linted.plan, findings, Console(), verbose)
+    raise typer.Exit(1 if any(finding.counts if strict else finding.is_error for finding in findings) else 0)
 
 
-def _look(file: Path, plan: Plan) -> Preflight:
-    """What of the broker a run would leave behind. If the broker cannot be asked, that is noted."""
+def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
+    """What of the broker a run would leave behind, and whether the broker could be asked. If not, that is noted."""
+    fleet = linted.plan.fleet
     try:
-        with connect.broker(read_inventory(file), plan.fleet) as urls:
+        if fleet.broker_host in linted.silent:
+            raise FleetError(f"{fleet.broker_host} did not answer")
+        if not Path(fleet.settings.secrets_file).exists():
+            raise FleetError("there is no secrets file")
+        with connect.broker(linted.inventory, fleet) as urls:
             view = look(urls["CELERY_BROKER_URL"])
     except FleetError as error:
-        return Preflight(None, (f"not asked what waits in it: {str(error).splitlines()[0]}",))
-    return preflight.judge_broker(view, plan, preflight.names_of(plan.fleet.hosts))
+        note = f"not asked what waits in it: {str(error).splitlines()[0]}"
+        return (Finding("preflight", "note", "broker", note, of_run=True),), False
+    return preflight.as_findings(preflight.judge_broker(view, linted.plan, preflight.names_of(fleet.hosts))), True
+
+
+def _marked(file: Path, looks: dict[str, tuple[Finding, ...]], whole: bool) -> tuple[Finding, ...]:
+    """What all looks have found, each with whether it is new; kept for the next run."""
+    reported, unread = news.read(file)
+    findings = news.mark((finding for look in looks.values() for finding in look), reported)
+    unwritten = news.write(file, news.remember(reported, looks, whole))
+    return (*findings, *linting.notes_on_files(unread, unwritten))

@@ -24,7 +24,11 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """The same violation on one or more hosts. silenced: the user's reason in lint_ignore; None if the rule is not silenced."""
+    """The same violation on one or more hosts. silenced: the user's reason in lint_ignore; None if the rule is not silenced.
+
+    about: what stays the same of the message between runs, if it has numbers that move. new: whether no earlier run reported it.
+    of_run: whether it says what this run could not look at, and not what is wrong with the fleet.
+    """
 
     rule: str
     level: Level
@@ -32,11 +36,24 @@ class Finding:
     message: str
     hosts: tuple[str, ...] = ()
     silenced: str | None = None
+    about: str | None = None
+    new: bool = True
+    of_run: bool = False
 
     @property
     def counts(self) -> bool:
         """Whether the user has to act on it. Notes and silenced findings do not count."""
         return self.level != "note" and self.silenced is None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it stops a deploy."""
+        return self.level == "error" and self.silenced is None
+
+    @property
+    def in_full(self) -> bool:
+        """Whether it is shown unasked, and not counted only."""
+        return self.is_error or self.new or self.of_run
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" + (f" ({enumerate_briefly(self.hosts)})" if self.hosts else "") + f" [{self.rule}]"

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from fleet.lint.finding import Finding
+from fleet.lint.news import arranged, count
 from fleet.plan.plan import Placement, Plan
 from fleet.plan.sizing import mib
 
@@ -57,30 +58,41 @@ def as_json(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
                 "message": finding.message,
                 "hosts": list(finding.hosts),
                 "silenced": finding.silenced,
+                "new": finding.new,
             }
             for finding in findings
         ],
     }
 
 
-def show(plan: Plan, findings: tuple[Finding, ...], console: Console) -> None:
-    """Print the table, the findings, and a last line with their numbers."""
+def show(plan: Plan, findings: tuple[Finding, ...], console: Console, verbose: bool) -> None:
+    """Print the table, the findings, and a last line with their numbers.
+
+    Errors and what is new come first, and in full. verbose: whether the others follow in full, and not as a number.
+    """
     console.print(_table(plan), markup=False, highlight=False, soft_wrap=True)
     console.print(_delivery(plan), highlight=False)
-    for finding in findings:
-        style = "dim" if finding.silenced else _STYLES[finding.level]
-        label = "silenced" if finding.silenced else finding.level
-        console.print(f"[{style}]{label:>8}[/] ", end="")
-        console.print(str(finding), markup=False, highlight=False, soft_wrap=True)
-        if finding.silenced:
-            console.print(f"           since {finding.silenced}", markup=False, highlight=False, soft_wrap=True)
-    counted = [finding for finding in findings if finding.counts]
-    errors = sum(finding.level == "error" for finding in counted)
+    shown, others = arranged(findings, verbose)
+    for finding in shown:
+        _print(finding, console)
+    if others:
+        console.print(f"    also {count(others)}, as in earlier runs: -v shows them", highlight=False)
+    errors = sum(finding.is_error for finding in findings)
+    warnings = sum(finding.counts for finding in findings) - errors
     slots = sum(placement.sized.slots for placement in plan.placed)
     console.print(
-        f"{len(plan.fleet.hosts)} hosts, tasks at once: {slots}, errors: {errors}, warnings: {len(counted) - errors}",
+        f"{len(plan.fleet.hosts)} hosts, tasks at once: {slots}, errors: {errors}, warnings: {warnings}",
         highlight=False,
     )
+
+
+def _print(finding: Finding, console: Console) -> None:
+    style = "dim" if finding.silenced else _STYLES[finding.level]
+    label = "silenced" if finding.silenced else finding.level
+    console.print(f"[{style}]{label:>8}[/] ", end="")
+    console.print(str(finding), markup=False, highlight=False, soft_wrap=True)
+    if finding.silenced:
+        console.print(f"           since {finding.silenced}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _delivery(plan: Plan) -> str:

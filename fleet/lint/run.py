@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from fleet.inventory.ask import ask_machines
+from fleet.inventory import last_facts
+from fleet.inventory.ask import silence, try_machines
+from fleet.inventory.last_facts import LastFacts
 from fleet.inventory.read import read_inventory
 from fleet.lint import Finding, app, lint
 from fleet.lint.app import App
 from fleet.lint.venv import python_with
 from fleet.plan import facts
+from fleet.plan.facts import FactsError, MachineFacts
 from fleet.plan.plan import Plan, resolved
 from fleet.spec import secrets
-from fleet.spec.fleet import Fleet
+from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 from fleet.spec.secrets import Secrets
 from fleet.spec.settings import Settings
@@ -21,22 +26,81 @@ from fleet.spec.settings import Settings
 Say = Callable[[str], None]
 
 
-def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, say: Say) -> tuple[Plan, tuple[Finding, ...]]:
-    """Lint the fleet of an inventory. Returns its plan and the findings.
+@dataclass(frozen=True)
+class Linted:
+    """A fleet that was looked at. silent: host → why it did not answer, of those that were asked in vain."""
 
-    assume: facts for every machine, e.g. "cores=8,memory=16G"; None asks the machines. python: a Python with the app's
-    requirements; None builds a venv. load_app: False skips the rules about the app. say: takes progress messages. Raises
-    SpecError, SecretsError, FactsError or AppError, each with lines for the user.
+    inventory: Inventory
+    plan: Plan
+    findings: tuple[Finding, ...]
+    silent: Mapping[str, str] = field(default_factory=dict)
+
+
+def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, say: Say) -> Linted:
+    """Lint the fleet of an inventory.
+
+    assume: facts for every machine, e.g. "cores=8,memory=16G"; None asks the machines, and takes the facts that were last seen of
+    those that do not answer. python: a Python with the app's requirements; None builds a venv. load_app: False skips the rules
+    about the app. say: takes progress messages. Raises SpecError, SecretsError, FactsError (if no machine has facts) or AppError,
+    each with lines for the user.
     """
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
     fleet_secrets = _read_secrets(fleet)
+    silent: dict[str, str] = {}
+    seen = LastFacts()
+    about_files: tuple[Finding, ...] = ()
     if assume is not None:
         machines = dict.fromkeys(fleet.hosts, facts.assume(assume))
     else:
-        machines = ask_machines(inventory.hosts, _progress(len(inventory.hosts), say))
+        answers, silent = try_machines(inventory.hosts, _progress(len(inventory.hosts), say))
+        seen, unread = last_facts.read(file)
+        machines = with_last_facts(answers, silent, seen)
+        if not machines:
+            raise FactsError("\n".join([*([unread] if unread else []), silence(silent)]))
+        unkept = last_facts.keep(file, answers, fleet.hosts)
+        about_files = notes_on_files(unread, unkept)
     plan = resolved(fleet, machines)
-    return plan, lint(plan, apps(fleet, fleet_secrets, python, say) if load_app else ())
+    findings = lint(plan, apps(fleet, fleet_secrets or Secrets(), python, say) if load_app else ())
+    about_silent = about_silence(silent, seen, plan, datetime.now(UTC))
+    about_secrets = () if fleet_secrets is not None else (_no_secrets(fleet),)
+    return Linted(inventory, plan, (*findings, *about_silent, *about_secrets, *about_files), silent)
+
+
+def with_last_facts(answers: Mapping[str, MachineFacts], silent: Mapping[str, str], seen: LastFacts) -> dict[str, MachineFacts]:
+    """The facts of every machine that answered, and those last seen of others."""
+    return {**answers, **{host: seen.hosts[host].facts for host in silent if host in seen.hosts}}
+
+
+def about_silence(silent: Mapping[str, str], seen: LastFacts, plan: Plan, now: datetime) -> tuple[Finding, ...]:
+    """What lint says of machines that did not answer: on which facts it goes on, and how old they are."""
+    findings = []
+    for host, reason in silent.items():
+        if host in seen.hosts:
+            message = f"facts of {host} are {seen.hosts[host].age(now)} old: it did not answer"
+            about = "old facts"
+        elif host in plan.assumed:
+            message = f"no facts of {host} are kept, and it did not answer: it is taken for a machine like others of its roles"
+            about = "assumed"
+        else:
+            message = f"no facts of {host} are kept, and it did not answer: nothing on it is sized or checked"
+            about = "unknown"
+        findings.append(Finding("facts", "warning", host, f"{message} ({reason})", about=about, of_run=True))
+    return tuple(findings)
+
+
+def notes_on_files(*complaints: str) -> tuple[Finding, ...]:
+    """What could not be read or written of the files that the control machine keeps. Empty texts are no complaints."""
+    return tuple(
+        Finding("kept-files", "note", path, message, of_run=True)
+        for path, _, message in (complaint.partition(": ") for complaint in complaints if complaint)
+    )
+
+
+def _no_secrets(fleet: Fleet) -> Finding:
+    path = fleet.settings.secrets_file
+    message = f"{path}: no such file, and a deploy needs it; make one with: fleet secrets {path}"
+    return Finding("no-secrets", "note", "secrets_file", message)
 
 
 def apps(fleet: Fleet, fleet_secrets: Secrets, python: Path | None, say: Say) -> tuple[App, ...]:
@@ -67,14 +131,14 @@ def apps(fleet: Fleet, fleet_secrets: Secrets, python: Path | None, say: Say) ->
     return tuple(loaded)
 
 
-def _read_secrets(fleet: Fleet) -> Secrets:
-    """The fleet's secrets; none if there is no file, because linting works without it.
+def _read_secrets(fleet: Fleet) -> Secrets | None:
+    """The fleet's secrets; None if there is no file, because linting works without it.
 
     Raises SecretsError if a secret that a role names is missing.
     """
     path = Path(fleet.settings.secrets_file)
     if not path.exists():
-        return Secrets()
+        return None
     fleet_secrets = secrets.read(path)
     secrets.require(path, fleet_secrets, fleet.secrets)
     return fleet_secrets

@@ -105,9 +105,14 @@ def as_findings(verdict: Preflight) -> tuple[Finding, ...]:
     """What lint shows of it."""
     errors = verdict.error.splitlines() if verdict.error else []
     return (
-        *(Finding("preflight", "error", "broker", error) for error in errors),
-        *(Finding("preflight", "note", "broker", note) for note in verdict.notes),
+        *(Finding("preflight", "error", "broker", error, about=_without_numbers(error)) for error in errors),
+        *(Finding("preflight", "note", "broker", note, about=_without_numbers(note)) for note in verdict.notes),
     )
+
+
+def _without_numbers(line: str) -> str:
+    """How many tasks wait is another number in each look."""
+    return re.sub(r"(?<![\w.@-])\d+ ", "# ", line)
 
 
 def judge_queues(view: BrokerView, consumers: Collection[str], abandoned: frozenset[str]) -> Preflight:

@@ -131,7 +131,7 @@ def test_settings_that_lose_tasks_leave_every_machine_untouched(lab: Lab, tmp_pa
 
 
 def test_the_machines_facts_and_the_app_are_looked_at(lab: Lab) -> None:
-    done = lab.run("fleet", "lint", "inventory/lab.py", "--json")
+    done = lab.run("fleet", "lint", "inventory/lab.py", "--json", "--strict")
     assert done.returncode == 1, done.stdout
     report = json.loads(done.stdout[done.stdout.index("{") :])
     assert {(worker["host"], worker["instances"], worker["concurrency"]) for worker in report["workers"]} == {
