@@ -51,8 +51,13 @@ def explain(path: Path, error: Exception) -> str:
     own = _frames(path, error)
     if isinstance(error, OSError) and not own:
         return f"{shown(path)}: {error.strerror or error}"
-    what = " ".join(f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}".split()).rstrip(": ")
+    what = " ".join(f"{type(error).__name__}: {_message(error)}".split()).rstrip(": ")
     return f"{_place(path, own[-1].lineno if own else None)}: {what}{_elsewhere(path, error) if own else ''}"
+
+
+def _message(error: Exception) -> str:
+    """Without the source that errors of a compiler, and of Jinja, print too."""
+    return str(error.msg if isinstance(error, SyntaxError) else getattr(error, "message", None) or error)
 
 
 def _elsewhere(path: Path, error: Exception) -> str:

@@ -1,6 +1,6 @@
 """Mistakes in the files of the app: its folder, its requirements, and a secrets file that would be shipped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from fleet.spec.files import read_text
 from fleet.spec.mistakes import SpecError
 from fleet.spec.requirements import entries, unpinned
 from fleet.spec.settings import Settings
+from fleet.spec.source import source_files, source_mistakes
 from fleet.spec.text import enumerate_briefly
 
 NEEDED = {
@@ -32,7 +33,7 @@ def app_mistakes(all_settings: Iterable[Settings]) -> Iterable[str]:
             yield f"app_source: {app_source[:80]} is not readable: {error}"
 
 
-def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, exclude: Iterable[str]) -> Iterable[str]:
+def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, exclude: Sequence[str]) -> Iterable[str]:
     source = Path(app_source)
     if not source.is_dir():
         yield f"app_source: no such folder: {app_source} (seen from {Path.cwd()}); write the path of the app's code"
@@ -40,6 +41,10 @@ def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, excl
     if _is_shipped(Path(secrets_file), source, exclude):
         yield f"secrets_file: {secrets_file} is inside app_source and would be shipped to every machine; move it"
     requirements = source / app_requirements
+    try:
+        yield from source_mistakes(file for file in source_files(source, exclude) if file.path != requirements)
+    except OSError as error:
+        yield f"app_source: {error.filename}: {error.strerror}; make it readable, or name it in app_exclude"
     if not requirements.is_file():
         yield (
             f"app_requirements: no such file: {requirements}; pin the app's requirements there, "

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 
 from fleet.spec.requirements import merge
 from fleet.spec.settings import Settings
+from fleet.spec.source import source_files
 from fleet.state.archive import pack
 from fleet.state.desired import Directory, File
 from fleet.state.observed import ObservedMachine
@@ -98,17 +98,9 @@ def of(settings: Settings, pools: tuple[str, ...], python: str) -> Release:
     return Release(digest.hexdigest()[:12], settings.celery_app, tuple(files))
 
 
-def _tree(top: Path, prefix: str, exclude: Iterable[str], above: frozenset[Path] = frozenset()) -> Iterator[File]:
-    inside = above | {top.resolve()}
-    for path in sorted(top.iterdir()):
-        if any(fnmatch(path.name, pattern) for pattern in exclude):
-            continue
-        if path.is_dir():
-            if path.resolve() not in inside:  # a link to where we are would never end
-                yield from _tree(path, f"{prefix}/{path.name}", exclude, inside)
-        elif path.is_file():
-            mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
-            yield File(f"{prefix}/{path.name}", path.read_bytes(), mode)
+def _tree(top: Path, prefix: str, exclude: Sequence[str]) -> Iterator[File]:
+    for file in source_files(top, exclude):
+        yield File(f"{prefix}/{file.name}", file.path.read_bytes(), 0o755 if file.executable else 0o644)
 
 
 def build_command(release: Release, retained: int) -> str:

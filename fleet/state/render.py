@@ -7,6 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fleet.inventory.execute import errors_in
+
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
@@ -23,5 +25,6 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: object) -> bytes:
-    """The text of `template`, a path below templates/ with its .j2. Raises jinja2.UndefinedError for a value not given."""
-    return _environment().get_template(template).render(**values).encode()
+    """The text of `template`, a path below templates/ with its .j2. Raises SpecError if it cannot be read or rendered."""
+    with errors_in(TEMPLATES / template):
+        return _environment().get_template(template).render(**values).encode()

@@ -129,6 +129,18 @@ CASES = {
     "requirements: unreadable": Broken(
         "app/requirements.txt: Permission denied", act=lambda project: (project / "app" / "requirements.txt").chmod(0)
     ),
+    "app: name": Broken(
+        "group_data/all.py, line 2: app_source: the name b'data/\\xff.csv' is not UTF-8; rename the file, or name it",
+        {"app/data/" + os.fsdecode(b"\xff.csv"): ""},
+    ),
+    "app: unreadable": Broken(
+        "group_data/all.py, line 2: app_source: app/app.py: Permission denied; make it readable, or name it in app_exclude",
+        act=lambda project: (project / "app" / "app.py").chmod(0),
+    ),
+    "app: folder unreadable": Broken(
+        "group_data/all.py, line 2: app_source: app/data: Permission denied; make it readable, or name it in app_exclude",
+        act=lambda project: (project / "app" / "data").mkdir(mode=0),
+    ),
     "secrets: not UTF-8": Broken(
         "secrets.env, line 3: the byte 0xe9 is not UTF-8; save the file as UTF-8", {"secrets.env": b"\nA=1\nB=\xe9\nC=3\n"}
     ),
@@ -180,6 +192,7 @@ def test_both_commands_say_the_same(project: Path, case: str) -> None:
         if content is None:
             path.unlink()
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
     broken.act(project)
     lint = command(project, "fleet", "lint", broken.inventory, "--assume", "cores=4,memory=8G", "--no-app")
