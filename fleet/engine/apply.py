@@ -141,10 +141,11 @@ def _judge(state: Any, host: Any, run: Run, described: Any) -> bool:
     except AppError as error:
         report_error(run, host, str(error))
         return False
-    errors = [finding for finding in findings if finding.level == "error" and finding.counts]
+    errors = [finding for finding in findings if finding.is_error]
     for finding in errors:
         report_error(run, host, str(finding))
-    run.note_findings(finding for finding in findings if finding not in errors)
+    look = f"deploy: {run.fleet.hosts[host.name].settings.celery_app}"
+    run.note_findings(look, (finding for finding in findings if finding not in errors))
     return not errors
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from fleet.errors import FleetError
@@ -16,6 +17,30 @@ def refuse_data(given: Mapping[str, object], takes: Sequence[str]) -> None:
         if name not in takes and value is not None:
             known = f"it takes {' and '.join(takes)}" if takes else "--limit names hosts"
             raise FleetError(f"{name}: this script takes none by --data; {known}; nothing was changed")
+
+
+def explain_down(down: Sequence[str], asked: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str:
+    """What a run says of machines that could not be connected to. asked: all that --limit leaves, those that are down included.
+    groups: of the inventory."""
+    names = ", ".join(down)
+    if broker := [host for host in down if host in groups.get("broker", ())]:
+        return (
+            f"{names}: no connection, and nothing was changed; no run is without {broker[0]}, which has the lock and the history"
+        )
+    words = [f"--limit {shlex.quote(name)}" for name in _limit([host for host in asked if host not in down], groups)]
+    without = "it" if len(down) == 1 else "them"
+    return f"{names}: no connection, and nothing was changed; to go on without {without}: {' '.join(words)}"
+
+
+def _limit(hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names for --limit that stand for these hosts and no other: groups where they are shorter."""
+    missing = dict.fromkeys(hosts)
+    names = []
+    for group, members in groups.items():
+        if set(members) <= set(hosts) and len(missing.keys() & set(members)) > 1:
+            names.append(group)
+            missing = {host: None for host in missing if host not in members}
+    return [*names, *missing]
 
 
 def refuse_silence(answers: Mapping[str, ObservedMachine | None]) -> None:
@@ -42,7 +67,7 @@ def refuse_namesakes(fleet: Fleet, answers: Mapping[str, ObservedMachine]) -> No
 
 def refuse_findings(findings: Sequence[Finding]) -> None:
     """Raises if a rule across settings is broken."""
-    errors = [finding for finding in findings if finding.level == "error" and finding.counts]
+    errors = [finding for finding in findings if finding.is_error]
     if errors:
         raise FleetError(
             "\n    ".join([f"{len(errors)} mistake(s) across the settings, nothing was changed:", *map(str, errors)])

@@ -12,10 +12,13 @@ from functools import partial
 from itertools import count
 from typing import Any, NoReturn
 
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_state, state
 from pyinfra_cli import cli as _cli
 
 from fleet.engine import reading
+from fleet.engine.inventory import explain_down
+from fleet.engine.refusal import RefusedError
 from fleet.engine.start import current
 
 command_line: Any = _cli
@@ -41,8 +44,18 @@ def install() -> None:
     # pyinfra would ask, and go on without the hosts that do not answer if somebody presses Enter.
     command_line._set_fail_prompts = lambda state, config: None
     command_line._do_confirm = partial(_confirm, command_line._do_confirm)
+    command_line.connect_all = partial(_connect, command_line.connect_all)
     reading.install()
     atexit.register(_refuse_nobody)
+
+
+def _connect(connect_all: Callable[[Any], None], state: Any) -> None:
+    try:
+        connect_all(state)
+    except PyinfraError:
+        if not state.active_hosts:
+            raise  # no host remains
+        raise RefusedError(explain_down(state)) from None
 
 
 def _confirm(ask: Callable[[str], bool], question: str) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from pyinfra import logger
 from rich.console import Console
 from rich.table import Table
 
+from fleet.engine.inventory import inventory_argument
 from fleet.engine.run import Run
+from fleet.lint import news
 from fleet.rollout import lock
 from fleet.rollout.result import Results
 
@@ -23,8 +27,26 @@ def end(run: Run, state: Any) -> None:
     finally:
         if run.rollout and run.rollout.results.began and not run.all_well:
             print_summary(run.rollout.results)
-        for line in run.notes:
-            logger.info(f"--> {line}")
+        tell(run, Path(inventory_argument()), verbose=state.print_noop_info)
+
+
+def tell(run: Run, inventory: Path, verbose: bool) -> None:
+    """Print the findings that no earlier run over this inventory has reported, the notes, and how many other findings there are;
+    and keep what was reported. verbose: print the others, too (pyinfra's -v)."""
+    reported, unread = news.read(inventory)
+    findings = dict.fromkeys(finding for look in run.findings.values() for finding in look)
+    shown, others = news.arranged(news.mark(findings, reported), verbose)
+    for finding in shown:
+        level = f"silenced, since {finding.silenced}" if finding.silenced else finding.level
+        logger.info(f"--> {level}: {finding}")
+    for line in run.notes:
+        logger.info(f"--> {line}")
+    if others:
+        logger.info(f"--> also {news.count(others)}, as in earlier runs: -v shows them")
+    # What a drill deploys says nothing about the user's releases.
+    unwritten = "" if os.environ.get(lock.DRILL) else news.write(inventory, news.remember(reported, run.findings, run.is_whole))
+    for complaint in filter(None, (unread, unwritten)):
+        logger.info(f"--> note: {complaint}")
 
 
 def give_back(run: Run, failed: bool) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fleet.engine import checks
 from fleet.inventory.places import places_of
 from fleet.inventory.read import data_files, file_mistakes
 from fleet.spec.fleet import Inventory
@@ -33,6 +34,14 @@ def gather(inventory: Any) -> Inventory:
         mistakes=file_mistakes(path, group_data) if path.is_file() else (),
         places=places_of(path, data_files(path), elsewhere) if path.is_file() else {},
     )
+
+
+def explain_down(state: Any) -> str:
+    """What a run says of the hosts that pyinfra could not connect to. state: pyinfra's."""
+    groups = {name: [host.name for host in hosts] for name, hosts in state.inventory.groups.items() if not name.startswith("@")}
+    asked = [host for host in state.inventory if state.is_host_in_limit(host)]
+    down = [host.name for host in asked if host in state.failed_hosts]
+    return checks.explain_down(down, [host.name for host in asked], groups)
 
 
 def inventory_argument() -> str:

@@ -56,8 +56,8 @@ class Run:
     hosts that --limit leaves.
     target: the release that a rollback goes to; None if the sources make the release. drivers: host → its NVIDIA driver, of the
     hosts that are to get one. changed: hosts that this run changes. planned: instances that it restarts, as in "web1:web@1".
-    notes: lines for the end of the run, each once. errors: why it failed outside a step. overrides: what it was told by --data
-    to leave behind.
+    findings: none is an error, by the look that found them (see `fleet.lint.news`). notes: lines for the end of the run, each
+    once. errors: why it failed outside a step. overrides: what it was told by --data to leave behind.
     """
 
     fleet: Fleet
@@ -70,6 +70,7 @@ class Run:
     rollout: Rollout | None = None
     changed: set[str] = field(default_factory=set)
     planned: dict[str, None] = field(default_factory=dict)
+    findings: dict[str, dict[Finding, None]] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
     errors: dict[str, None] = field(default_factory=dict)
     overrides: dict[str, str] = field(default_factory=dict)
@@ -159,11 +160,14 @@ class Run:
                 output = (done.stdout.splitlines(), done.stderr.splitlines()) if done.is_complete() else ((), ())
                 self.rollout.results.record(step, name, parse(*output))
 
-    def note_findings(self, findings: Iterable[Finding]) -> None:
+    def note_findings(self, look: str, findings: Iterable[Finding]) -> None:
         """Note what is no error, for the end of the run, whatever number of hosts reports it."""
-        for finding in findings:
-            level = f"silenced, since {finding.silenced}" if finding.silenced else finding.level
-            self.notes[f"{level}: {finding}"] = None
+        self.findings.setdefault(look, {}).update(dict.fromkeys(findings))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it looks at every host, and not at those of --limit alone."""
+        return self.fleet.hosts.keys() <= self.observed.keys()
 
     def findings_of(self, description: str, judge: Callable[[str], tuple[Finding, ...]]) -> tuple[Finding, ...]:
         """What `judge` finds in an app's description. Most hosts print the same, and a rule looks at all of them: judged once."""

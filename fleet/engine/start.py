@@ -15,11 +15,12 @@ from pyinfra.api.facts import FactBase, get_fact
 from pyinfra.context import ctx_host, ctx_state, host, inventory, state
 
 from fleet.engine import checks, connection, finish, preflight
-from fleet.engine.inventory import gather
+from fleet.engine.inventory import explain_down, gather, inventory_argument
 from fleet.engine.progress import Progress
 from fleet.engine.refusal import refused, refusing
 from fleet.engine.run import Run
 from fleet.errors import FleetError
+from fleet.inventory import last_facts
 from fleet.lint import lint
 from fleet.plan.plan import resolved
 from fleet.spec import secrets
@@ -73,6 +74,8 @@ def current() -> Run | None:
 def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     checks.refuse_data({name: host.data.get(name) for name in RUN_ARGUMENTS}, takes)
     fleet, known_secrets = _load()
+    if state.failed_hosts:  # with --fail-percent, pyinfra goes on without them
+        raise FleetError(explain_down(state))
     hosts = inventory.get_active_hosts()
     looked_at = watched(roles)
     answers = dict(Pool(max(1, len(hosts))).imap_unordered(lambda asked: _probe(asked, looked_at), hosts))
@@ -82,9 +85,13 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     plan = resolved(fleet, {name: answers[name].facts for name in fleet.hosts if name in answers})
     run = Run(fleet, known_secrets, roles, answers, plan)
     run.overrides.update({name: str(value) for name in OVERRIDES if (value := host.data.get(name)) is not None})
+    if unkept := last_facts.keep(
+        Path(inventory_argument()), {name: answer.facts for name, answer in answers.items()}, fleet.hosts
+    ):
+        run.notes[f"note: {unkept}"] = None
     findings = lint(plan)
     checks.refuse_findings(findings)
-    run.note_findings(findings)
+    run.note_findings("deploy", findings)
     if "abandon_queues" in takes:
         preflight.refuse_what_strands(run)
     state.add_callback_handler(Progress(run.errors, run.begun))  # type: ignore[no-untyped-call]

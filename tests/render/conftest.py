@@ -118,10 +118,11 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
         cwd = ROOT
         if group_data is not None:
             cwd = tmp_path / "project"
-            cwd.mkdir()
+            cwd.mkdir(exist_ok=True)
             for name in ("deploy.py", "config.py", "roles", "fleet", "fleet_node", "templates", "requirements"):
-                (cwd / name).symlink_to(ROOT / name)
-            (cwd / "group_data").mkdir()
+                if not (cwd / name).exists():
+                    (cwd / name).symlink_to(ROOT / name)
+            (cwd / "group_data").mkdir(exist_ok=True)
             for file in (ROOT / "group_data").glob("*.py"):
                 (cwd / "group_data" / file.name).write_text(file.read_text())
             for name, text in group_data.items():

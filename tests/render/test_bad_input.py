@@ -1,10 +1,13 @@
 """A user's mistake ends the run before anything changes: one line that names it, exit 1, no traceback."""
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from fleet.inventory import kept
 from tests.render.conftest import DESCRIBED, ROOT, Pyinfra
 
 WEB = 'web_worker = {{"queues": ["default"], "concurrency": 4{more}}}\n'
@@ -99,6 +102,57 @@ def test_group_data_that_no_group_is_named_as(pyinfra: Pyinfra) -> None:
     assert output.count(warning) == 1
     # At the end, where it is read.
     assert output.index(warning) > output.index("--> Disconnecting")
+
+
+def test_what_an_earlier_run_has_said_is_counted(pyinfra: Pyinfra) -> None:
+    data = {"batsh.py": 'batsh_worker = {"queues": ["batch"]}\n', "web.py": WEB.format(more=', "stop_timeout": 90')}
+    data["all.py"] = (ROOT / "group_data" / "all.py").read_text() + '\nlint_ignore = {"stop-timeout": "it is only a test"}\n'
+    warning = "--> warning: group_data/batsh.py: no host is in a group batsh; did you mean batch? [unused-group-data]"
+    silenced = "--> silenced, since it is only a test: web_worker.stop_timeout: 90"
+    first = pyinfra("--dry", group_data=data)
+    assert warning in first.stdout + first.stderr
+    assert silenced in first.stdout + first.stderr
+    # A run over some hosts says nothing about whether the others' findings are mended.
+    for words in (["--dry"], ["--dry", "--limit", "batch"], ["--dry"]):
+        again = pyinfra(*words, group_data=data)
+        output = again.stdout + again.stderr
+        assert again.returncode == 0, output
+        assert warning not in output
+        assert silenced not in output
+        assert "--> also 1 warning, " in output
+        assert "as in earlier runs: -v shows them" in output
+    verbose = pyinfra("--dry", "-v", group_data=data)
+    assert warning in verbose.stdout + verbose.stderr
+    assert silenced in verbose.stdout + verbose.stderr
+    assert "in earlier runs" not in verbose.stdout + verbose.stderr
+
+
+def test_lint_and_a_deploy_know_of_each_other(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    pyinfra("--dry", group_data={"batsh.py": 'batsh_worker = {"queues": ["batch"]}\n'})
+    words = ["lint", "../fleet.py", "--no-app", "--assume", "cores=4,memory=4G,gpus=1", "--json"]
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "fleet"), *words],
+        cwd=tmp_path / "project",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    news = {finding["rule"]: finding["new"] for finding in json.loads(done.stdout)["findings"]}
+    assert news["unused-group-data"] is False
+    facts = json.loads((kept.folder(tmp_path / "fleet.py") / "facts.json").read_text())
+    assert facts["hosts"]["@fake/gpu1.example.com"]["facts"]["gpu_report"]["driver"] == "535.261.03"
+
+
+def test_what_cannot_be_kept_is_said_and_stops_nothing(pyinfra: Pyinfra, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "state").write_text("no folder")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    done = pyinfra("--dry")
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "facts.json: not written: Not a directory; XDG_STATE_HOME says where to keep it" in output
+    assert "Traceback" not in output
 
 
 def test_a_rule_that_is_silenced_is_told_with_its_reason(pyinfra: Pyinfra) -> None:

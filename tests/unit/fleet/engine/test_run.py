@@ -143,9 +143,12 @@ def test_a_run_that_restarts_nobody_has_gone_well(fleet: Fleet) -> None:
 def test_what_is_said_to_many_hosts_is_noted_once(fleet: Fleet) -> None:
     run = run_of(fleet)
     finding = Finding("a-rule", "warning", "web_worker.queues", "is odd")
-    run.note_findings([finding, finding])
-    run.note_findings([Finding("b-rule", "error", "x", "y", silenced="known")])
-    assert list(run.notes) == ["warning: web_worker.queues: is odd [a-rule]", "silenced, since known: x: y [b-rule]"]
+    run.note_findings("deploy", [finding, finding])
+    run.note_findings("deploy: shop.app", [finding])
+    assert {look: list(findings) for look, findings in run.findings.items()} == {
+        "deploy": [finding],
+        "deploy: shop.app": [finding],
+    }
 
 
 def test_data_that_a_script_does_not_read_is_refused() -> None:
@@ -190,3 +193,25 @@ def test_a_machine_that_nobody_can_spare_is_named_by_its_queues(fleet: Fleet) ->
     single = run_of(fleet_of({"web": WEB}, hosts_a_role=1), web1=both)
     assert underserved_without("web1", single.plan, single.observed) == ["default"]
     assert underserved_without("web1", single.plan, {**single.observed, "web1": MACHINE}) == []  # it serves nobody now
+
+
+GROUPS = {"broker": ["broker1"], "web": ["web1", "web2", "web3"], "batch": ["batch1", "batch2"], "gpu": ["web3", "gpu 1"]}
+EVERYBODY = ["broker1", "web1", "web2", "web3", "batch1", "batch2", "gpu 1"]
+
+
+@pytest.mark.parametrize(
+    ("down", "asked", "expected"),
+    [
+        (["web1"], EVERYBODY, "it: --limit batch --limit gpu --limit broker1 --limit web2"),
+        (["batch1", "web1"], EVERYBODY, "them: --limit gpu --limit broker1 --limit web2 --limit batch2"),
+        (["gpu 1"], EVERYBODY, "it: --limit web --limit batch --limit broker1"),
+        (["web1"], ["web1", "web2", "gpu 1"], "it: --limit web2 --limit 'gpu 1'"),
+    ],
+)
+def test_how_to_go_on_without_a_machine_that_is_down(down: list[str], asked: list[str], expected: str) -> None:
+    explained = checks.explain_down(down, asked, GROUPS)
+    assert explained == f"{', '.join(down)}: no connection, and nothing was changed; to go on without {expected}"
+
+
+def test_no_run_goes_on_without_the_broker() -> None:
+    assert "no run is without broker1, which has the lock" in checks.explain_down(["web1", "broker1"], EVERYBODY, GROUPS)
