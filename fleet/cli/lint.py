@@ -53,6 +53,9 @@ def lint_fleet(
     except FleetError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+    except OSError as error:  # 1 would say that a rule found an error
+        typer.echo(f"{error.filename or file}: {error.strerror or error}", err=True)
+        raise typer.Exit(2) from None
     # What is left out says nothing about whether it has been mended.
     settings = f"lint{' --assume' if assume is not None else ''}{' --no-app' if no_app else ''}"
     looks = {settings: linted.findings}

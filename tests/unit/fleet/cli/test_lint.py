@@ -93,6 +93,7 @@ def test_lint_looks_at_the_app(project: Path) -> None:
         ({"app/app.py": "import nowhere"}, ["--python", sys.executable], "celery_app app does not import: "),
         ({}, ["--no-app", "--assume", "cores=x"], "--assume cores=x: memory missing; write e.g. cores=8,memory=16G,gpus=1"),
         ({"group_data/web.py": "web_worker = {"}, ["--no-app"], "group_data/web.py, line 1: SyntaxError: '{' was never closed"),
+        ({"s.env": "SECRET=x"}, ["--no-app"], "s.env: others can read it"),
         ({"app/requirements.txt": f"{PINS}no-such-package-anywhere==1.0"}, [], "no venv for the app: "),
     ],
 )
@@ -102,6 +103,14 @@ def test_lint_that_cannot_look_exits_2(project: Path, change: dict[str, str], wo
     done = lint(project, *words)
     assert done.returncode == 2, done.stdout
     assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_lint_in_a_folder_that_is_gone_exits_2(project: Path) -> None:
+    command = f"mkdir gone && cd gone && rmdir ../gone && {Path(sys.executable).parent / 'fleet'} lint {project / 'prod.py'}"
+    done = subprocess.run(["sh", "-c", command], cwd=project, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "No such file or directory" in done.stderr
     assert "Traceback" not in done.stderr
 
 
