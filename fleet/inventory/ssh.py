@@ -24,7 +24,7 @@ def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
     options = {
         "BatchMode": "yes",
         "ConnectTimeout": str(CONNECT_TIMEOUT),
-        "ServerAliveInterval": "15",
+        "ServerAliveInterval": "10",  # three without an answer end it
         "StrictHostKeyChecking": data.get("ssh_strict_host_key_checking", "accept-new"),
     }
     if data.get("ssh_known_hosts_file"):

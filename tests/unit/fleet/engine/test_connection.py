@@ -1,4 +1,4 @@
-"""A machine whose connection ends at the worst moment: while a command is being sent to it."""
+"""Machines that are gone: the connection ends while a command is being sent, or nothing comes any more."""
 
 import socket
 from collections.abc import Iterator
@@ -19,10 +19,12 @@ from fleet.engine import connection
 
 
 class Cable:
-    """A way to sshd that ends with the next byte of the client's, once it is cut."""
+    """A way to sshd. Once it is cut, it ends with the next byte of the client's. Once it is frozen, it takes what comes, as a
+    relay does for a machine that is gone, and delivers nothing."""
 
     def __init__(self, server: Sshd) -> None:
         self._server, self._cut = server, Event()
+        self._delivers: float = float("inf")
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = [self._listening]
         self.port: int = self._listening.getsockname()[1]
@@ -31,6 +33,10 @@ class Cable:
     def cut(self) -> None:
         """From now on."""
         self._cut.set()
+
+    def freeze(self, after: int = 0) -> None:
+        """From now on, but for so many bytes."""
+        self._delivers = after
 
     def close(self) -> None:
         for end in self._ends:
@@ -49,7 +55,9 @@ class Cable:
     def _pump(self, source: socket.socket, target: socket.socket, of_client: bool) -> None:
         with suppress(OSError):
             while (data := source.recv(65536)) and not (of_client and self._cut.is_set()):
-                target.sendall(data)
+                self._delivers -= len(data)
+                if self._delivers >= 0:
+                    target.sendall(data)
             source.shutdown(socket.SHUT_RDWR)
             target.shutdown(socket.SHUT_RDWR)
 
@@ -81,3 +89,37 @@ def test_a_connection_that_ends_while_a_command_is_sent_fails_that_host_alone(ca
     # What pyinfra counts as a host that failed; an EOFError, which paramiko raises, ends its whole run by a traceback.
     with pytest.raises(OSError, match="the machine has ended the connection"):
         host.run_shell_command("echo here")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "EVERY", 0.2)
+    monkeypatch.setattr(connection, "PATIENCE", 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_machine_that_is_gone_during_a_command_fails_that_host(cable: tuple[Cable, Any]) -> None:
+    """No packet says so: TCP goes on acknowledging."""
+    frozen, host = cable
+    connection.notice_when_gone(host)
+    assert host.run_shell_command("echo here")[0]
+    frozen.freeze()
+    with pytest.raises(OSError, match=r"no sign of life for 1 s: the machine, or the network to it, is gone\. Run it again"):
+        host.run_shell_command("sleep 600")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_machine_that_is_gone_while_an_archive_is_sent_fails_that_host(cable: tuple[Cable, Any]) -> None:
+    frozen, host = cable
+    connection.notice_when_gone(host)
+    frozen.freeze(after=1_000_000)
+    with pytest.raises(OSError, match="no sign of life"):
+        host.run_shell_command("cat >/dev/null", _stdin="x" * 20_000_000)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_command_may_be_silent_for_longer(cable: tuple[Cable, Any]) -> None:
+    _, host = cable
+    connection.notice_when_gone(host)
+    well, output = host.run_shell_command("sleep 2.5; echo here")
+    assert (well, output.stdout) == (True, "here")
