@@ -10,6 +10,7 @@ from typing import Any
 
 from gevent.lock import Semaphore
 from gevent.pool import Pool
+from pyinfra import logger
 from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase, get_fact
 from pyinfra.context import ctx_host, ctx_state, host, inventory, state
@@ -29,6 +30,7 @@ from fleet.spec.groups import OVERRIDES, RUN_ARGUMENTS
 from fleet.spec.load import load_fleet
 from fleet.spec.mistakes import SpecError
 from fleet.spec.secrets import SecretsError
+from fleet.spec.source import of_fleet, summary
 from fleet.state import observed
 from fleet.state.observed import ObservedMachine, Watched
 from fleet.state.role import Role, watched
@@ -93,6 +95,8 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     checks.refuse_findings(findings)
     run.note_findings("deploy", findings)
     if "abandon_queues" in takes:
+        for source, files in of_fleet(fleet).items():
+            logger.info(f"--> a release of {source}: {summary(files)}")
         preflight.refuse_what_strands(run)
     state.add_callback_handler(Progress(run.errors, run.begun))  # type: ignore[no-untyped-call]
     return run

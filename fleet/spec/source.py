@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from fleet.spec.fleet import Fleet
+
 MB = 1_000_000
 LARGE = 100 * MB
 """Bytes above which a release is worth a warning: every machine is sent all of it, and keeps `releases_kept` of them."""
@@ -59,11 +61,6 @@ def size(files: Iterable[SourceFile]) -> int:
     return sum(file.size for file in files)
 
 
-def described(files: Sequence[SourceFile]) -> str:
-    """`3 files, 500.2 MB`."""
-    return f"{len(files)} file{'s' if len(files) != 1 else ''}, {megabytes(size(files))}"
-
-
 def largest(files: Sequence[SourceFile]) -> str:
     """What is largest, as `data/big.bin 500.0 MB`: the largest files, or folders if many small files make up the size."""
     sizes = {file.name: file.size for file in files}
@@ -79,3 +76,18 @@ def largest(files: Sequence[SourceFile]) -> str:
 def megabytes(number: int) -> str:
     """Bytes as people read them."""
     return f"{number / MB:.1f} MB" if number >= MB / 10 else f"{number / 1000:.1f} kB"
+
+
+def summary(files: Sequence[SourceFile]) -> str:
+    """`3 files, 500.2 MB`; of a large release also the largest, and what to write."""
+    text = f"{len(files)} file{'s' if len(files) != 1 else ''}, {megabytes(size(files))}"
+    if size(files) <= LARGE:
+        return text
+    return f"{text}, the largest: {largest(files)}. Name what the tasks do not need in app_exclude"
+
+
+def of_fleet(fleet: Fleet) -> dict[str, list[SourceFile]]:
+    """app_source → the files of its release, for each app that some worker runs. Raises OSError as `source_files`."""
+    settings = (host.settings for host in fleet.hosts.values() if host.workers)
+    apps = dict.fromkeys((each.app_source, tuple(each.app_exclude)) for each in settings)
+    return {source: list(source_files(Path(source), exclude)) for source, exclude in apps}

@@ -1,6 +1,8 @@
 """A user's mistake ends the run before anything changes: one line that names it, exit 1, no traceback."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -189,3 +191,22 @@ def test_a_number_may_be_written_either_way(pyinfra: Pyinfra, value: str) -> Non
 def test_what_another_script_is_told_is_not_ignored(pyinfra: Pyinfra, given: str, known: str) -> None:
     done = pyinfra("-y", "--data", given)
     assert_refused(done, f"{given.partition('=')[0]}: this script takes none by --data; {known}")
+
+
+def test_a_large_release_is_told_before_it_is_made(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    """All of it is read for the release's name, and sent to every machine."""
+    source = tmp_path / "shop"
+    shutil.copytree(ROOT / "examples" / "shop", source, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    (source / "model.bin").touch()
+    os.truncate(source / "model.bin", 101_000_000)
+    done = pyinfra("--dry", source=str(source))
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    line = f"--> a release of {source}: "
+    told = output[output.index(line) :].partition("\n")[0]
+    assert "the largest: model.bin 101.0 MB. Name what the tasks do not need in app_exclude" in told
+    assert output.index(line) < output.index("build release")
+    os.truncate(source / "model.bin", 0)
+    done = pyinfra("--dry", source=str(source))
+    told = done.stderr[done.stderr.index(line) :].partition("\n")[0]
+    assert told.endswith(" kB")
