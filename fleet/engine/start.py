@@ -113,7 +113,7 @@ def _load() -> tuple[Fleet, Mapping[str, str]]:
     return fleet, known
 
 
-def _probe(asked: Any, looked_at: Watched) -> tuple[str, ObservedMachine]:
+def _probe(asked: Any, looked_at: Watched) -> tuple[str, ObservedMachine | None]:
     connection.notice_when_gone(asked)
     with ctx_host.use(asked):
-        return asked.name, get_fact(state, asked, Probe, args=(looked_at,))
+        return asked.name, get_fact(state, asked, Probe, args=(looked_at,), apply_failed_hosts=False)  # who is silent is refused

@@ -20,7 +20,7 @@ STAMP = "cksum <{folder}/history.jsonl 2>/dev/null || echo none"
 """sh that prints another line as soon as some run has ended and was recorded in the history."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Watched:
     """All that the probe looks at, as `fleet.state.role.watched` adds it up. paths, units: shell patterns."""
 
@@ -28,6 +28,10 @@ class Watched:
     users: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        # pyinfra prints it if a machine does not answer the probe.
+        return f"<{len(self.paths)} paths, {len(self.units)} units>"
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,13 @@ def test_an_unreachable_host(pyinfra: Pyinfra) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize("answer", ["", "sudo: command not found"])
+def test_a_host_that_does_not_answer_the_probe(pyinfra: Pyinfra, answer: str) -> None:
+    done = pyinfra("-y", more=f"web.append(('@fake/web9', {{**_ours, 'fake_responses': {{'MemTotal': {answer!r}}}}}))")
+    assert_refused(done, "@fake/web9: does not say what it has")
+    assert len(max((done.stdout + done.stderr).splitlines(), key=len)) < 200
+
+
 def test_settings_that_lose_tasks_together(pyinfra: Pyinfra) -> None:
     done = pyinfra(
         "-y", group_data={"web.py": WEB.format(more=', "time_limit": 120, "soft_time_limit": 120, "stop_timeout": 90')}
