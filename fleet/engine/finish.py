@@ -56,6 +56,8 @@ def give_back(run: Run, failed: bool) -> None:
     entry = run.history_entry(failed, time.monotonic() - run.held.since)
     try:
         lock.release(run.held.host, run.held.data, run.held.content, {**run.held.content, **entry})
+    except lock.UnrecordedError as error:
+        logger.error(str(error))
     except (lock.LockError, OSError) as error:
         logger.error(f"the lock is still held: {error}")
 

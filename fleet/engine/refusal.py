@@ -23,11 +23,19 @@ class RefusedError(PyinfraError, ClickException):
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turns a FleetError into an error that pyinfra prints without a traceback, with exit 1."""
+    """Turns a FleetError, or a file of this machine that cannot be read or written, into an error that pyinfra prints without a
+    traceback, with exit 1."""
     try:
         yield
     except FleetError as error:
         raise RefusedError(str(error)) from None
+    except OSError as error:
+        raise RefusedError(explain_file(error)) from error
+
+
+def explain_file(error: OSError) -> str:
+    """Which file, and why."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
 
 
 def refused(mistakes: str) -> str:

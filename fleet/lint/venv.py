@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,9 @@ def _build(venv: Path, pins: Path, requirements: str) -> None:
         except (FileNotFoundError, subprocess.TimeoutExpired) as error:
             raise VenvError(f"no venv for the app: {error}") from None
         if done.returncode != 0:
+            cause = re.split(r"cause: |Caused by: ", " ".join(done.stderr.split()))[-1]  # uv breaks long lines
+            if "(os error " in cause:  # a full disk is the last cause of several
+                raise VenvError(f"no venv for the app: {cause}; XDG_CACHE_HOME says where to keep what is built")
             raise VenvError(
                 f"no venv for the app: {done.stderr.strip()}\nname one that you have with --python, or leave it: --no-app"
             )

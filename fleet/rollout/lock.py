@@ -26,11 +26,15 @@ DRILL = "FLEET_DRILL"
 """Environment variable of the runs of a drill: it marks them in the history."""
 KILLED = "killed"
 """The outcome of a run that did not end by itself."""
-_HELD, _CHANGED = 75, 76  # EX_TEMPFAIL, and the next
+_HELD, _CHANGED, _UNRECORDED = 75, 76, 77  # EX_TEMPFAIL, and the next
 
 
 class LockError(FleetError):
     """Another run holds the lock, or the broker's machine could not be asked. str() is what the user reads."""
+
+
+class UnrecordedError(LockError):
+    """The lock was given back, and the history could not be written. str() is what the user reads."""
 
 
 def describe_run(what: str) -> dict[str, Any]:
@@ -74,13 +78,15 @@ def release_command(run: Mapping[str, Any], entry: str, folder: str = STATE_FOLD
     """sh that appends the history entry on stdin to the history, and removes the lock if it is still this run's.
 
     The entry comes on stdin, since one argument of a command holds 128 KiB and a long rollout has more to say. entry: the same
-    text. If less of it arrives (the connection is lost), the command changes nothing and exits with 1.
+    text. If less of it arrives (the connection is lost), the command changes nothing and exits with 1. If the history cannot be
+    written, the lock is removed all the same: the command prints why, and exits with 77.
     """
     lock, history = (shlex.quote(f"{folder}/{name}") for name in ("lock", "history.jsonl"))
     content, digest = shlex.quote(json.dumps(run)), sha256(entry.encode()).hexdigest()
     return (
         f'umask 077; entry=$(cat); [ "$(printf %s "$entry" | sha256sum | cut -c-64)" = {digest} ] || exit 1; '
-        f'printf \'%s\\n\' "$entry" >>{history}; [ "$(cat {lock} 2>/dev/null)" != {content} ] || rm -f {lock}'
+        f"{{ printf '%s\\n' \"$entry\" >>{history}; }} 2>&1 || unrecorded=1; "
+        f'[ "$(cat {lock} 2>/dev/null)" != {content} ] || rm -f {lock} || exit; [ -z "${{unrecorded-}}" ] || exit {_UNRECORDED}'
     )
 
 
@@ -141,7 +147,7 @@ def ask(host: str, data: Mapping[str, Any], command: str, stdin: str | None = No
         done = ssh.run(host, data, shlex.join(words), stdin)
     except ssh.SSHError as error:
         raise LockError(str(error)) from None
-    if done.returncode not in (0, _HELD, _CHANGED):
+    if done.returncode not in (0, _HELD, _CHANGED, _UNRECORDED):
         raise LockError(f"{host}: {(done.stderr.strip().splitlines() or ['no answer over SSH'])[-1]}")
     return done.returncode, done.stdout
 
@@ -166,9 +172,13 @@ def acquire(host: str, data: Mapping[str, Any], run: Mapping[str, Any], inventor
 
 
 def release(host: str, data: Mapping[str, Any], run: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
-    """Record how the run ended, and give the lock back. entry: its history entry. Raises LockError."""
+    """Record how the run ended, and give the lock back. entry: its history entry. Raises LockError if it is still held, and
+    UnrecordedError if the history could not be written."""
     text = json.dumps(entry)
-    ask(host, data, release_command(run, text), text)
+    code, output = ask(host, data, release_command(run, text), text)
+    if code == _UNRECORDED:
+        reason = (output.strip().splitlines() or ["not written"])[-1]
+        raise UnrecordedError(f"{host}: {STATE_FOLDER}/history.jsonl: {reason}; this run is not in the history")
 
 
 def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -60,13 +60,16 @@ def require(path: Path, values: Mapping[str, str], names: Iterable[str]) -> None
 def ensure(path: Path) -> list[str]:
     """Add the broker's missing passwords to `path`, freshly generated. Only the owner can read a file that this creates.
 
-    Returns the names that were added. Existing values stay as they are.
+    Returns the names that were added. Existing values stay as they are. Raises SecretsError if the file cannot be written.
     """
     existing = read(path) if path.exists() else Secrets()
     added = [name for name in BROKER_NAMES if not existing.get(name)]
     if added:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "a") as file:
-            file.writelines(f"{name}={secrets.token_urlsafe(24)}\n" for name in added)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(descriptor, "a") as file:
+                file.writelines(f"{name}={secrets.token_urlsafe(24)}\n" for name in added)
+        except OSError as error:
+            raise SecretsError(f"{error.filename or path}: {error.strerror}") from None
     return added

@@ -32,8 +32,17 @@ def as_text(archive: bytes) -> str:
     return b64encode(archive).decode()
 
 
-UNPACK = "base64 -d | tar -xzpmf - -C / --keep-directory-symlink"
-"""Reads what as_text() made on stdin. tar makes each file anew, so a reader sees the old file or the new one.
+def unpack_command(options: str) -> str:
+    """sh that unpacks what as_text() made, from stdin. If it fails, it prints one line: tar prints the same reason a file."""
+    reason = "printf '%s\\n' \"$errors\" | grep -m 1 ': Cannot ' || printf '%s\\n' \"$errors\" | head -n 1"
+    return (
+        f"errors=$({{ base64 -d | LC_ALL=C tar -xz {options} -f - -C /; }} 2>&1) || "
+        f"{{ {{ {reason}; }} | sed 's|^tar: |/|' >&2; exit 1; }}"
+    )
+
+
+UNPACK = unpack_command("-pm --keep-directory-symlink")
+"""tar makes each file anew, so a reader sees the old file or the new one.
 
 With the time of unpacking (-m), or systemd would not notice that a unit file changed. A directory that somebody moved to
 another disk and linked stays where it is.

@@ -13,7 +13,7 @@ from pathlib import Path
 from fleet.spec.requirements import merge
 from fleet.spec.settings import Settings
 from fleet.spec.source import source_files
-from fleet.state.archive import pack
+from fleet.state.archive import pack, unpack_command
 from fleet.state.desired import Directory, File
 from fleet.state.observed import ObservedMachine
 from fleet.state.paths import HOME, RELEASES, UNITS, USER, VENVS
@@ -115,7 +115,7 @@ def build_command(release: Release, retained: int) -> str:
     return f"""set -eu
 umask 022
 rm -rf {release.path}
-base64 -d | tar -xzpf - -C /
+{unpack_command("-p")}
 cd {release.path}
 # The distribution's certificates, so that a company's own index works too.
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt UV_CACHE_DIR=/opt/fleet/cache UV_PYTHON_DOWNLOADS=never

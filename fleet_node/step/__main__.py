@@ -65,6 +65,9 @@ def main() -> int:
     except StepError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except OSError as error:  # a disk that is full, or read-only
+        sys.stderr.write(f"{error.filename or STATE_FOLDER}: {error.strerror or error}\n")
+        return 1
     return 0
 
 

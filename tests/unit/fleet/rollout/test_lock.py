@@ -141,3 +141,14 @@ def test_an_entry_may_be_longer_than_an_argument(tmp_path: Path) -> None:
     assert release(run, {"outcome": "failed", "errors": ["x" * 300_000]}, str(tmp_path)).returncode == 0
     assert len(json.loads((tmp_path / "history.jsonl").read_text())["errors"][0]) == 300_000
     assert not (tmp_path / "lock").exists()
+
+
+@pytest.mark.parametrize("history", ["/dev/full", "."])
+def test_a_run_that_cannot_be_recorded_gives_the_lock_back_and_says_so(tmp_path: Path, history: str) -> None:
+    run = lock.describe_run("deploy.py")
+    assert sh(lock.acquire_command(run, str(tmp_path))).returncode == 0
+    (tmp_path / "history.jsonl").symlink_to(history)
+    done = release(run, {"outcome": "done"}, str(tmp_path))
+    assert done.returncode == 77
+    assert "I/O error" in done.stdout or "No space left" in done.stdout or "Is a directory" in done.stdout
+    assert not (tmp_path / "lock").exists()
