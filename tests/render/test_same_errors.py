@@ -215,3 +215,13 @@ def test_an_inventory_that_may_not_be_read_is_refused_with_the_arguments(project
         assert done.returncode == 2
         assert "'prod.py' is not readable" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_what_is_no_group_is_no_mistake(project: Path) -> None:
+    """Tuples in group data, in a folder of another name too, and a host whose name ends as a file's does."""
+    (project / "more").mkdir()
+    (project / "more" / "web.py").write_text(WEB + "_ports = (80, 443)\n_pair = ('a', 'b')\n")
+    done = command(project, "pyinfra", "prod.py", "deploy.py", "--dry", "--group-data", "more")
+    assert done.returncode == 0, done.stderr
+    done = command(project, "pyinfra", "nowhere.example.com.py,also.example.com.py", "debug-inventory")
+    assert done.returncode == 0, done.stderr

@@ -51,4 +51,5 @@ def test_a_machine_that_is_gone_in_a_build_ends_the_run(tmp_path: Path) -> None:
     assert "[web1]" in line
     assert "Run it again when it is back; --limit names the hosts to go on with" in line
     assert "Starting operation: Check that the app imports" not in output
+    assert "--> pyinfra error: No hosts remaining!" in output
     assert "Traceback" not in output
