@@ -5,12 +5,13 @@
 So many solo workers wait for one queue; tasks come one at a time, at a low rate. Commands are those that Redis counts, also in
 scripts, less what idle workers send in the same time. Latency is from the producer's call to the begin of the task. Runs are in
 turns; everything is on 127.0.0.1, with a Redis of its own. Of more than 50 workers, 50 are processes; for the others, one process
-says to Redis what so many of fleet_node's would say, on as many connections.
+says to Redis what so many of fleet_node's would say, on as many connections, with what their threads say in between.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import selectors
 import sys
@@ -35,7 +36,7 @@ from benchmarks.figures import machine, spread, table
 from benchmarks.footprint import redis
 from benchmarks.node import QUIET, ready, systemd, worker
 from fleet_node.delivery.keys import Keys
-from fleet_node.delivery.scripts import FETCH
+from fleet_node.delivery.scripts import FETCH, RENEW
 from fleet_node.delivery.wakeup import WAIT
 
 APP = """
@@ -49,7 +50,12 @@ def stamp(self, sent):
     with open(os.environ["STAMPS"], "a") as file:
         file.write(f"{time.time() - sent} {self.request.hostname}\\n")
 """
-TASKS, RATE, IDLE_SECONDS = 200, 20.0, 20
+TASKS, RATE = 200, 20.0
+LEASE = 60
+BINDINGS = "redis.call('TIME') redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', 0)"
+"""As many commands as kombu 5.7's script that looks for bindings that have expired."""
+SETTLE, IDLE_SECONDS = 65, 60
+"""Seconds until a new worker is like any other, and of which idle commands are counted: the rarest come once a minute."""
 PROCESSES = 50
 LISTS = [f"celery{priority}" for priority in ("", "\x06\x163", "\x06\x166", "\x06\x169")]
 
@@ -114,7 +120,7 @@ def one_run(count: int, ours: bool) -> Run:
                 ready(client, number + 1)
         ready(client, processes)
         stack.enter_context(by_protocol(port, count - processes, stamps))
-        time.sleep(10)
+        time.sleep(SETTLE)
         before = commands(client)
         time.sleep(IDLE_SECONDS)
         idle = (commands(client) - before) / IDLE_SECONDS
@@ -145,10 +151,32 @@ def by_protocol(port: int, count: int, stamps: Path) -> Iterator[None]:
         thread.join()
 
 
+def _maintain(client: Redis, keys: Keys, holders: list[str], stop: threading.Event) -> None:
+    """Send what idle workers send besides: their leases every 30 s, and once a minute what kombu asks."""
+    for number in itertools.count():
+        for holder in holders:
+            client.eval(RENEW, 2, keys.workers, keys.index, holder, LEASE)
+            client.zrange(keys.workers, 0, 0, withscores=True)
+            client.zcard(keys.swept)
+            client.ping()
+            if number % 2:
+                client.zrangebyscore(keys.index, "-inf", 0)
+                client.ping()
+                client.ping()
+                client.eval(BINDINGS, 1, "bindings")
+            if stop.wait(LEASE / 2 / len(holders)):
+                return
+
+
 def _play(port: int, count: int, stamps: Path, stop: threading.Event) -> None:
-    keys, ended = Keys(), dict[str, list[str]]()
+    keys, ended, waited = Keys(), dict[str, list[str]](), set[str]()
     with Redis(port=port, max_connections=count + 10) as client, selectors.DefaultSelector() as selector, ExitStack() as stack:
         fetch = str(client.script_load(FETCH))
+        holders = [f"p{number}@here|-|1|1|-" for number in range(count)]
+        if holders:
+            maintenance = threading.Thread(target=_maintain, args=(client, keys, holders, stop))
+            maintenance.start()
+            stack.callback(maintenance.join)
 
         def ask(connection: Any, holder: str) -> None:
             named = (keys.unacked, keys.index, keys.held(holder), keys.workers, *LISTS)
@@ -156,8 +184,7 @@ def _play(port: int, count: int, stamps: Path, stop: threading.Event) -> None:
             ends = [', "", "celery"]'] * len(LISTS)
             connection.send_command("EVALSHA", fetch, len(named), *named, time.time(), 1, len(tags), holder, *tags, *ends)
 
-        for number in range(count):
-            holder = f"p{number}@here|-|1|1|-"
+        for holder in holders:
             client.zadd(keys.workers, {holder: float("inf")})
             connection = client.connection_pool.get_connection()
             stack.callback(connection.disconnect)
@@ -173,7 +200,8 @@ def _play(port: int, count: int, stamps: Path, stop: threading.Event) -> None:
                         file.write(f"{time.time() - sent_at(answer[4])} {holder}\n")
                     ended[holder] = [answer[3].decode()]
                     ask(connection, holder)
-                elif fetched and answer[1] == 1:
+                elif (fetched and answer[1] == 1) or (answer is None and holder not in waited):
+                    (waited.discard if fetched else waited.add)(holder)
                     connection.send_command("BZPOPMIN", keys.bell("celery"), keys.bell(f"{holder}.1"), WAIT)
                 else:
                     ask(connection, holder)

@@ -6,16 +6,20 @@ import json
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from fleet_node.delivery.clients import database_of
 from fleet_node.delivery.holdings import Holdings, uptime
+from fleet_node.delivery.scripts import RING
 
-LOOK_EVERY, LOOK_EVERY_ALONE = 2.0, 0.1
-"""Seconds between two looks which queues are not empty: if Redis notifies, and if it does not."""
-BEAT_EVERY = 2.0
-"""Seconds between two signs that the listener is there."""
-ENDS_AFTER = 3.0
-"""Seconds after which the listener's place is free if it says nothing."""
+LOOK_EVERY, LOOK_EVERY_IDLE, LOOK_EVERY_ALONE = 2.0, 20.0, 0.1
+"""Seconds between two looks which queues are not empty: while messages come, if none comes, and if Redis does not notify."""
+TRY_EVERY = 2.0
+"""Seconds between two attempts to hear Redis notify."""
+BEAT_EVERY, BEAT_EVERY_ALONE = 2.0, 30.0
+"""Seconds between two signs that the listener is there: if others hear them, and if there is no other worker."""
+KEEP_EVERY, ENDS_AFTER = 30.0, 90.0
+"""Seconds between two writes of the listener's name, and after which Redis forgets it."""
 FORGOTTEN = 3600.0
 """Seconds after which a list that no worker has spoken of is left out. Workers say every ten minutes what they consume."""
 NOBODY_WAITS = 0.005
@@ -34,13 +38,13 @@ class Bells:
         self._queue_of: dict[str, str] = {}
         self._attempt = f"{holdings.keys.listener}.try"
         self._works = False
-        self._reread, self._look_at, self._beat_at = True, uptime(), uptime()
+        self._reread, self._look_at, self._beat_at, self._keep_at, self._try_at = True, *[uptime()] * 4
         self._left_alone_until: dict[str, float] = {}
         self._again: set[str] = set()
 
-    def lists_changed(self) -> None:
-        """A worker consumes other queues than before."""
-        self._reread = True
+    def asked(self) -> None:
+        """A worker has come, consumes other queues than before, or asks whether there is a listener."""
+        self._reread, self._beat_at = True, uptime()
 
     def heard(self, name: str) -> None:
         """Redis says that something has been put into a list."""
@@ -56,6 +60,8 @@ class Bells:
             self._read(now)
         if now >= self._beat_at:
             self._beat(now)
+        if not self._works and now >= self._try_at:
+            self._try(now)
         if now >= self._look_at:
             self._look(now)
         for queue in tuple(self._again):
@@ -67,9 +73,17 @@ class Bells:
 
     def _ring(self, queue: str) -> None:
         now = uptime()
+        self._look_at = min(self._look_at, now + LOOK_EVERY)
         if now < self._left_alone_until.get(queue, 0):
             self._again.add(queue)
-        elif not self._client.zadd(self._holdings.keys.bell(queue), {"token": 1}):
+            return
+        bell = self._holdings.keys.bell(queue)
+        try:
+            taken = self._client.zadd(bell, {"token": 1})
+        except OutOfMemoryError:
+            self._client.eval(RING, 1, bell)  # what waits must be worked off, and is what Redis is full of
+            raise
+        if not taken:
             self._left_alone_until[queue] = now + NOBODY_WAITS
 
     def _read(self, now: float) -> None:
@@ -81,25 +95,33 @@ class Bells:
         self._queue_of = lists
         self._events.subscribe(*self._channels)
         self._works = False
+        self._try(now)
+        self._look_at = now  # what came before Redis notified
+
+    def _try(self, now: float) -> None:
+        """Put something into a list of the listener's own, to see whether Redis notifies. The subscription is sent on another
+        connection, and Redis may read it later: until an event comes, the listener tries again."""
+        self._try_at = now + TRY_EVERY
         with self._client.pipeline(transaction=False) as pipeline:
             pipeline.lpush(self._attempt, 1)
             pipeline.delete(self._attempt)
             pipeline.execute()
-        self._look_at = now  # what came before Redis notified
 
     def _beat(self, now: float) -> None:
-        keys = self._holdings.keys
-        self._beat_at = now + BEAT_EVERY
-        queues = sorted(set(self._queue_of.values()))
-        with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.set(keys.listener, self._holdings.holder, px=int(ENDS_AFTER * 1000))
-            sign = {"listener": self._holdings.holder, "queues": queues}
-            pipeline.publish(keys.channel(database_of(self._client)), json.dumps(sign))
-            pipeline.execute()
+        """Say that the listener is there. Raises ConnectionError if not even its own subscription is heard by Redis."""
+        client, keys, holder = self._client, self._holdings.keys, self._holdings.holder
+        if now >= self._keep_at:
+            client.set(keys.listener, holder, px=int(ENDS_AFTER * 1000))
+            self._keep_at = now + KEEP_EVERY
+        sign = {"listener": holder, "queues": sorted(set(self._queue_of.values()))}
+        subscribers: Any = client.publish(keys.channel(database_of(client)), json.dumps(sign))
+        if not subscribers:
+            raise ConnectionError("the listener's subscription is gone")
+        self._beat_at = now + (BEAT_EVERY if subscribers > 1 else BEAT_EVERY_ALONE)
 
     def _look(self, now: float) -> None:
         """Ring for queues that are not empty, whoever was or was not woken."""
-        self._look_at = now + (LOOK_EVERY if self._works else LOOK_EVERY_ALONE)
+        self._look_at = now + (LOOK_EVERY_IDLE if self._works else LOOK_EVERY_ALONE)
         lists = tuple(self._queue_of)
         if not lists or not self._client.exists(*lists):
             return

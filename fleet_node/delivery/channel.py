@@ -30,6 +30,8 @@ MOST_BYTES = 200_000
 GATHER = 0.005
 """Seconds, at most, for which a worker that has enough to do gathers ends of tasks before it tells Redis. A fetch costs its main
 process about 100 microseconds, which is a third of what a short task costs it."""
+LOOK_ANYWAY = 60.0
+"""Seconds after which a worker fetches although no bell has rung and the listener is there."""
 SLACK = 10
 """Seconds after which an answer that is due is not waited for any more, and the connection is dropped."""
 
@@ -50,6 +52,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_size, self._fleet_queue = 1000.0, ""
         self._fleet_most, self._fleet_due = 0, float("inf")
         self._fleet_gathered_at: float | None = None
+        self._fleet_fetched_at = float("-inf")
         super().__init__(*args, **kwargs)
 
     def fleet_count(self) -> int:
@@ -140,7 +143,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             (queue, prefix + self._q_for_pri(queue, priority)) for priority in self.priority_steps for queue in queues
         ] or self._fleet_lists
         self.fleet.wakeup.consumes(self.channel_id, self._fleet_lists)
-        self._fleet_gathered_at = None
+        self._fleet_gathered_at, self._fleet_fetched_at = None, uptime()
         self._fleet_most = most = min(room, MOST, max(1, int(MOST_BYTES / self._fleet_size)))
         self._fleet_sent = self.fleet.holdings.ended()
         names = [name for _, name in self._fleet_lists]
@@ -182,12 +185,16 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             getattr(self, "_flush_brpop_reauth", bool)()
         self.fleet.refusals.accepted()
         if self._fleet_waits:
-            self._fleet_waits = self._fleet_drained = False
-            self._fleet_woken = answer is not None
+            self._fleet_waits, self._fleet_woken = False, answer is not None
+            self._fleet_drained = not self._fleet_woken and self.fleet.wakeup.is_listened and self._fleet_is_fresh()
         else:
             self._fleet_take_in(answer)
             self._fleet_deliver()
         return bool(self._fleet_inbox)
+
+    def _fleet_is_fresh(self) -> bool:
+        """Whether the last fetch, which found nothing, was not long ago."""
+        return uptime() - self._fleet_fetched_at < LOOK_ANYWAY
 
     def _fleet_refused(self, error: ResponseError) -> None:
         if not str(error).startswith("NOSCRIPT"):

@@ -60,7 +60,7 @@ class Keys:
         return f"{self.prefix}fleet.bell.{name}"
 
     def channel(self, database: int) -> str:
-        """Channel on which the listener says every second that it lives. Channels are not of a database."""
+        """Channel on which the listener says every two seconds that it lives. Channels are not of a database."""
         return f"{self.prefix}fleet.listener.{database}"
 
 

@@ -18,8 +18,12 @@ from fleet_node.delivery.scripts import RENEW, SAY
 
 RENEWALS = 6
 """How often a lease is renewed before it would end."""
-IDLE_RENEWALS = 3
+IDLE_RENEWALS = 2
 """The same of a worker that holds nothing, and has nothing to lose."""
+NOTICED = 1.0
+"""Seconds in which it is noticed that an idle worker has been given something."""
+FIRST_LOOKS = 3
+"""How often a worker that has just come looks for what it was before, while that may have a lease."""
 JITTER = 2.0
 """Seconds, at most, after the end of a lease at which a worker looks who is dead: so that not all look at once."""
 OTHERS_FIRST = 5.0
@@ -110,7 +114,7 @@ class Lease:
             self._failing = True
             self._wait_for_others()
             return RETRY
-        return max(0.05, min(self._renew_at, self._look_at, self._others_at) - uptime())
+        return min(NOTICED, max(0.05, min(self._renew_at, self._look_at, self._others_at) - uptime()))
 
     def _wait_for_others(self, renewals: int = RENEWALS) -> None:
         """Before a worker looks who is dead, those that have been without Redis for as long as it have renewed their leases."""
@@ -120,7 +124,7 @@ class Lease:
         lease, client = self._holdings.lease, self._client
         if client is None:
             return
-        if now >= self._renew_at:
+        if now >= self._renew_at or (lease and self._holdings.held and now >= self._holdings.renewed_at + lease / RENEWALS):
             self._renew_at = now + self._renew(client)
         if now >= self._look_at:
             self._look_at = now + (self._look(client, lease) if lease else 3600)
@@ -154,4 +158,5 @@ class Lease:
                 self._holdings.remark(logging.WARNING, f"{node_of(holder)} is gone: {given_back}")
             oldest = sweep.pairs(client.zrange(keys.workers, 0, 0, withscores=True))
         due = oldest[0][1] - self._holdings.now() if oldest else lease
-        return min(max(0.0, due) + random.uniform(0, min(JITTER, lease / 10)), lease / IDLE_RENEWALS)  # noqa: S311
+        most = sweep.AGAIN_AFTER if unfinished else lease / FIRST_LOOKS if uptime() < self._successor_until else lease
+        return min(max(0.0, due), most) + random.uniform(0, min(JITTER, lease / 10))  # noqa: S311 - so that not all look at once

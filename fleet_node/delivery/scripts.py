@@ -78,27 +78,40 @@ a worker of a full broker would lose its lease, and stop working off what the br
 ENTER = f"{FIRST}redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])"
 """Gives a holder its lease. KEYS: workers; ARGV: the holder, Redis's time at which the lease ends."""
 
-RENEW = (
-    FIRST
-    + """
+RENEW = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {0, time[1], time[2]} end
-redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
+local lease = {KEYS[1], 'XX', 'CH', now + tonumber(ARGV[2]), ARGV[1]}
+local renewed = redis.pcall('ZADD', unpack(lease))
+if type(renewed) == 'table' then
+  redis.call('ZREM', KEYS[1], '')
+  renewed = redis.call('ZADD', unpack(lease))
+end
 local scores = {}
-for number = 3, #ARGV do
+for number = 3, renewed == 1 and #ARGV or 0 do
   scores[#scores + 1] = now
   scores[#scores + 1] = ARGV[number]
 end
 if #scores > 0 then redis.call('ZADD', KEYS[2], 'XX', unpack(scores)) end
-return {1, time[1], time[2]}
+return {renewed, time[1], time[2]}
 """
-)
 """Renews the lease of a holder, by Redis's own clock: a machine that was paused does not know what time it is.
 
 KEYS: workers, unacked_index; ARGV: the holder, its lease in seconds, 1000 at most of the tags that it has. Returns whether it had
-its lease still (1 or 0), and Redis's time in seconds and microseconds.
+its lease still (1 or 0), and Redis's time in seconds and microseconds. If Redis is full and refuses the first write, see FIRST.
 """
+
+RING = f"{FIRST}redis.call('ZADD', KEYS[1], 1, 'token')"
+"""Rings a bell although Redis is full. KEYS: bell."""
+
+TAKE_OVER = """
+local listener = redis.call('GET', KEYS[1])
+if listener and listener ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return 1
+"""
+"""Makes a worker the listener, if nobody else has become it. KEYS: listener; ARGV: the holder, the listener that says nothing any
+more (empty: there was none), milliseconds after which Redis forgets it."""
 
 SAY = f"{FIRST}redis.call('ZADD', KEYS[1], 'XX', unpack(ARGV))"
 """Says of more messages that their worker has them. KEYS: unacked_index; ARGV: for each message Redis's time, and its tag."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import redis as _kombu_redis
 
 from fleet_node.delivery.channel import FleetChannel
+from fleet_node.delivery.holdings import uptime
 from fleet_node.delivery.wake import Wake
 
 if TYPE_CHECKING:
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
 kombu_redis: Any = _kombu_redis  # kombu's types are unfinished
 
 
+ASK_EVERY = 20.0
+"""Seconds between two questions to Redis whether a connection for remote control is still there. If two are not answered, Celery
+connects anew (kombu 5.7; older ones go by what the system says of the connection)."""
+
+
 class FleetPoller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
     """Lets each channel that consumes queues do its next step whenever the event loop comes by."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fleet_bell: Wake | None = None
+        self._fleet_asked_at = float("-inf")
 
     def on_poll_start(self) -> None:
         for channel in tuple(self._channels):
@@ -40,6 +47,20 @@ class FleetPoller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
 
     def on_poll_init(self, poller: Any) -> None:
         self.poller = poller
+
+    def maybe_check_subclient_health(self) -> None:
+        """One PING every so often on each connection for remote control. redis-py would send another when it reads the answer."""
+        if uptime() - self._fleet_asked_at < ASK_EVERY:
+            return
+        self._fleet_asked_at = uptime()
+        connections = [client.connection for channel in self._channels if (client := channel.__dict__.get("subclient"))]
+        for connection in connections:
+            if connection is not None:
+                connection.next_health_check = 0.0
+        super().maybe_check_subclient_health()
+        for connection in connections:
+            if connection is not None:
+                connection.next_health_check = float("inf")  # until its answer is read
 
     def maybe_restore_messages(self) -> None:
         """`lease` does it."""

@@ -2,9 +2,10 @@
 
 A worker whose queues are empty waits for a token in the bell of one of its queues; Redis hands it to who has waited longest. One
 worker in the whole fleet listens: Redis tells it what comes into which list (notify-keyspace-events), and it rings that queue's
-bell. Every two seconds it says on a channel that it is there, which costs the others no command; if it does not, another takes
-its place. If a token goes to a worker that has just died, nothing is lost: the listener looks every two seconds which queues are
-not empty. If Redis does not notify, it looks ten times a second.
+bell. Every two seconds it says on a channel that it is there, which costs the others no command; if it does not, another asks on
+the same channel, and takes its place if it hears its own question and no answer. If a token goes to a worker that has just died,
+nothing is lost: the listener looks two seconds later which queues are not empty. If Redis does not notify, it looks ten times a
+second.
 """
 
 from __future__ import annotations
@@ -18,21 +19,27 @@ from typing import Any
 from redis import Redis, RedisError
 from redis.exceptions import OutOfMemoryError
 
-from fleet_node.delivery.bells import Bells
+from fleet_node.delivery.bells import ENDS_AFTER, Bells
 from fleet_node.delivery.clients import database_of
 from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.native import Thread
+from fleet_node.delivery.scripts import TAKE_OVER
 
-WAIT, WAIT_ALONE = 20, 1
-"""Seconds until a worker fetches again without a bell: if there is a listener for its queues, and if there is none."""
+WAIT, WAIT_ALONE = 30, 1
+"""Seconds for which a worker waits for a bell: if there is a listener for its queues, and if there is none. A connection that is
+silent for longer is dropped."""
 SILENT_AFTER = 2.4
-"""Seconds without a sign of the listener after which it is gone. It gives one every 2 s."""
+"""Seconds without a sign of the listener after which a worker asks whether it is there. It gives one every 2 s."""
+ANSWERED_IN = 0.3
+"""Seconds after which a listener that is asked has answered."""
 SAY_AGAIN = 600.0
 """Seconds after which a worker says again which queues it consumes."""
-UNHEARD = 10
-"""How often nobody is heard though there is a listener, until a worker subscribes anew: its connection may be cut in silence."""
+UNHEARD_AFTER = 2.4
+"""Seconds after which a worker that has not even heard its own question subscribes anew: its connection may be cut in silence."""
 RETRY = 0.5
 """Seconds until the next attempt if Redis does not answer."""
+QUESTION = json.dumps({"lists": True})
+"""What a worker says on the channel that has come, consumes other queues than before, or asks for the listener: who answers."""
 
 _log = logging.getLogger("celery.worker.fleet")
 
@@ -46,22 +53,32 @@ class Wakeup:
         self._said = frozenset[tuple[str, str]]()
         self._said_at = float("-inf")
         self._covered = frozenset[str]()
-        self._beat_at = float("-inf")
+        self._beat_at = self._stand_at = float("-inf")
+        """Seconds since the machine's start at which the listener was heard, and after which its place may be free."""
         self._client: Redis | None = None
         self._ringer: Redis | None = None
         self._events: Any = None
         self._bells: Bells | None = None
-        self._unheard = 0
-        """How often nobody was heard though there was a listener, since somebody was."""
+        self._heard_at = float("-inf")
+        """Seconds since the machine's start at which something was heard on the channel."""
+        self._asked_at: float | None = None
+        """The same of the question whether there is a listener, while it is not answered."""
+        self._silent: str | None = None
+        """Who is the listener as Redis knows it, of whom nothing is heard."""
         self._thread: Thread | None = None
         self._full = False
         """Whether Redis was full the last time."""
 
     @property
+    def is_listened(self) -> bool:
+        """Whether there is a listener that rings for each queue of this worker."""
+        heard = self._bells is not None or uptime() - self._beat_at < SILENT_AFTER
+        return heard and self._covered.issuperset(queue for queue, _ in self._lists)
+
+    @property
     def patience(self) -> int:
-        """Seconds after which the worker fetches without a bell."""
-        listened = uptime() - self._beat_at < SILENT_AFTER and self._covered.issuperset(queue for queue, _ in self._lists)
-        return WAIT if listened else WAIT_ALONE
+        """Seconds for which the worker waits for a bell."""
+        return WAIT if self.is_listened else WAIT_ALONE
 
     def consumes(self, channel: int, lists: Iterable[tuple[str, str]]) -> None:
         """A channel of the worker, by its number, fetches from these: (queue, list)."""
@@ -115,10 +132,10 @@ class Wakeup:
         if self._events is None:
             self._events = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
             self._events.subscribe(keys.channel(database_of(client)))
-            self._beat_at = uptime() - SILENT_AFTER + random.uniform(0.1, 0.4)  # noqa: S311 - who was first is heard now
+            self._beat_at, self._stand_at = float("-inf"), in_a_moment()  # who was first is heard now
         if self._lists != self._said or uptime() - self._said_at > SAY_AGAIN:
             self._say(client)
-        if uptime() - self._beat_at > SILENT_AFTER:
+        if self._bells is None and uptime() > self._stand_at:
             self._stand(client)
         wait = 0.2 if self._bells is None else self._bells.do()
         message = self._events.get_message(timeout=min(wait, 0.25))
@@ -135,36 +152,44 @@ class Wakeup:
         if lists:
             with client.pipeline(transaction=False) as pipeline:
                 pipeline.zadd(keys.lists, {json.dumps(entry): self._holdings.now() for entry in lists})
-                pipeline.publish(keys.channel(database_of(client)), json.dumps({"lists": True}))
+                pipeline.publish(keys.channel(database_of(client)), QUESTION)
                 pipeline.execute()
         self._said, self._said_at = lists, uptime()
 
     def _stand(self, client: Redis) -> None:
-        """Nobody is heard: be the listener, if nobody is faster. Raises ConnectionError if there is one all the same."""
-        keys = self._holdings.keys
-        self._beat_at = uptime() - SILENT_AFTER + random.uniform(0.1, 0.4)  # noqa: S311 - the next attempt, if somebody was faster
-        if not self._bells and client.set(keys.listener, self._holdings.holder, nx=True, px=int(SILENT_AFTER * 1000)):
-            self._bells = Bells(client, self._events, self._holdings)
-            return
-        self._unheard += 1
-        if self._unheard > UNHEARD:
-            self._unheard = 0
-            raise ConnectionError("there is a listener, and the subscription is silent")
+        """Nobody is heard: ask, and be the listener if nobody answers. Raises ConnectionError if the question is not heard."""
+        keys, holder, now = self._holdings.keys, self._holdings.holder, uptime()
+        if self._asked_at is None:
+            self._silent = client.get(keys.listener)  # type: ignore[assignment]
+            client.publish(keys.channel(database_of(client)), QUESTION)
+            self._asked_at = now
+        elif self._heard_at < self._asked_at:
+            if now - self._asked_at > UNHEARD_AFTER:
+                raise ConnectionError("the subscription is silent")
+        elif now - self._asked_at > ANSWERED_IN:
+            self._asked_at, self._stand_at = None, in_a_moment()  # if somebody is faster
+            if client.eval(TAKE_OVER, 1, keys.listener, holder, self._silent or "", int(ENDS_AFTER * 1000)):
+                self._bells = Bells(client, self._events, self._holdings)
 
     def _hear(self, message: dict[str, Any]) -> None:
+        self._heard_at = uptime()
         if message.get("lists"):
             if self._bells:
-                self._bells.lists_changed()
+                self._bells.asked()
             return
-        self._beat_at, self._unheard = uptime() if message["listener"] else float("-inf"), 0
-        self._covered = frozenset(message["queues"])
+        self._covered, self._asked_at = frozenset(message["queues"]), None
+        if message["listener"]:
+            self._beat_at, self._stand_at = self._heard_at, self._heard_at + SILENT_AFTER
+        else:  # it has ended, and its name is gone from Redis
+            self._beat_at = self._stand_at = float("-inf")
+            self._asked_at, self._silent = self._heard_at - ANSWERED_IN, None
         if self._bells and message["listener"] not in ("", self._holdings.holder):
             self._bells = None  # this worker was stopped for a while, and another has taken its place
             self._events.close()
             self._events = None
 
     def _drop(self) -> None:
-        events, self._events, self._bells = self._events, None, None
+        events, self._events, self._bells, self._asked_at = self._events, None, None, None
         if events is not None:
             events.close()
 
@@ -178,3 +203,8 @@ class Wakeup:
             except (RedisError, OSError):
                 pass
         self._drop()
+
+
+def in_a_moment() -> float:
+    """A time that is another one for each worker."""
+    return uptime() + random.uniform(0.1, 0.4)  # noqa: S311 - no secret

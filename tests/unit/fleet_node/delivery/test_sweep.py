@@ -258,7 +258,7 @@ def test_a_machine_of_the_same_name_keeps_what_it_has_as_long_as_it_renews_its_l
     holdings = Holdings("w@h", 60, KEYS)
     holdings.set_clock(*redis.time())
     now = time_of(redis)
-    ends = {"renewed": now + 41, "late": now + 37, "without a lease": inf}
+    ends = {"renewed": now + 31, "late": now + 27, "without a lease": inf}
     holders = {name: holder_of("w@h", "another", 1, "2", name) for name in ends}
     redis.zadd(KEYS.workers, {holders[name]: end for name, end in ends.items()})
     assert set(find_predecessors(redis, holdings)) == {holders["late"], holders["without a lease"]}
