@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 
 from fleet.plan.plan import broker_memory
 from fleet.spec.fleet import Host
-from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
+from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, accepted
 from fleet.spec.sizes import resolve
 from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.observed import ObservedMachine
@@ -78,8 +79,8 @@ def desired(run: RunView, host: Host) -> State:
     )
     users = render(
         "etc/redis/users.acl.j2",
-        worker=sha256(secrets[BROKER_WORKER].encode()).hexdigest(),
-        monitor=sha256(secrets[BROKER_MONITOR].encode()).hexdigest(),
+        worker=digests(accepted(secrets, BROKER_WORKER)),
+        monitor=digests(accepted(secrets, BROKER_MONITOR)),
     )
     limits = {"memory_max": broker_memory(fleet, memory), "open_files": settings.maxclients + 1024}
     template = f"{OVERRIDE.lstrip('/')}.j2"
@@ -94,6 +95,11 @@ def desired(run: RunView, host: Host) -> State:
         ),
         units=(Unit(UNIT, digest),),
     )
+
+
+def digests(passwords: Iterable[str]) -> list[str]:
+    """The passwords of a user as Redis' ACL file has them."""
+    return [sha256(password.encode()).hexdigest() for password in passwords]
 
 
 def without_comments(configuration: bytes) -> bytes:

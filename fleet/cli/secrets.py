@@ -12,6 +12,9 @@ from fleet.spec import secrets
 
 def make_secrets(
     file: Annotated[Path, typer.Argument(help="The secrets file, e.g. secrets/prod.env.")],
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Generate new passwords; the broker accepts those before until you delete them.")
+    ] = False,
 ) -> None:
     """Add the broker's passwords, freshly generated, to a secrets file that only you can read.
 
@@ -19,5 +22,9 @@ def make_secrets(
 
     Example: fleet secrets secrets/prod.env
     """
+    if rotate:
+        names = secrets.rotate(file)
+        typer.echo(f"{file}: new {', '.join(names)}; deploy, and then delete the lines that end in {secrets.BEFORE}=…")
+        return
     added = secrets.ensure(file)
     typer.echo(f"{file}: added {', '.join(added)}" if added else f"{file}: has all that the broker needs")

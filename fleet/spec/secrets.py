@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from fleet.spec.mistakes import SpecError
 BROKER_WORKER = "BROKER_WORKER_PASSWORD"
 BROKER_MONITOR = "BROKER_MONITOR_PASSWORD"
 BROKER_NAMES = (BROKER_WORKER, BROKER_MONITOR)
+BEFORE = "_BEFORE"
+"""The end of the name of a password that the broker accepts as well, while a rotation is under way."""
 
 
 class SecretsError(FleetError):
@@ -73,3 +76,33 @@ def ensure(path: Path) -> list[str]:
         except OSError as error:
             raise SecretsError(f"{error.filename or path}: {error.strerror}") from None
     return added
+
+
+def accepted(values: Mapping[str, str], name: str) -> list[str]:
+    """The passwords that the broker accepts for one of BROKER_NAMES: the present one, and the one before while there is one."""
+    return [values[name], *filter(None, [values.get(name + BEFORE)])]
+
+
+def rotate(path: Path) -> list[str]:
+    """Generate new passwords of the broker in `path`, and keep those before under NAME_BEFORE. Everything else stays as it is.
+
+    Returns the names. Raises SecretsError if the file lacks one, has one before already, or cannot be read or written.
+    """
+    values = read(path)
+    require(path, values, BROKER_NAMES)
+    if unfinished := [name + BEFORE for name in BROKER_NAMES if name + BEFORE in values]:
+        raise SecretsError(
+            f"{path}: {' and '.join(unfinished)} is there from the last rotation; delete it, deploy, and rotate again after that"
+        )
+    lines = [line for line in read_text(path).splitlines() if line.partition("=")[0].strip() not in BROKER_NAMES]
+    for name in BROKER_NAMES:
+        lines += [f"{name}={secrets.token_urlsafe(24)}", f"{name}{BEFORE}={values[name]}"]
+    target = path.resolve()
+    try:
+        descriptor, unfinished_file = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mode 0600
+        with os.fdopen(descriptor, "w") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        Path(unfinished_file).replace(target)
+    except OSError as error:
+        raise SecretsError(f"{error.filename or path}: {error.strerror}") from None
+    return list(BROKER_NAMES)

@@ -56,8 +56,21 @@ def steps_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line.partition("Step ")[2].strip() for line in done.stdout.splitlines() if "Starting operation: Step" in line]
 
 
-def test_the_last_consumer_of_a_queue_is_doubled_before_it_restarts(lab: Lab, other: tuple[str, str]) -> None:
-    """Another release, and from now on two workers of web and batch."""
+def kill_in_a_surge(lab: Lab, *more: str) -> None:
+    """Start a deploy, and kill it while a second worker of web comes up, which its step ends by itself."""
+    command = ("pyinfra", "inventory/lab.py", "deploy.py", "-y", *more)
+    with subprocess.Popen(command, cwd=ROOT, env=lab.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as deploy:
+        assert deploy.stdout
+        for line in deploy.stdout:
+            if b"Starting operation: Drain, restart and watch workers" in line:
+                lab.ask("web1", "until test -e /run/systemd/system/celery-web@1-surge.service; do sleep 0.2; done")
+                deploy.kill()
+    assert deploy.returncode == -signal.SIGKILL
+
+
+def test_a_deploy_that_was_killed_is_finished_while_a_second_worker_serves_each_queue(lab: Lab, other: tuple[str, str]) -> None:
+    """Another release, for the only worker of each role; and from now on two workers of web and batch."""
+    kill_in_a_surge(lab, *other)
     under_load(lab, "pyinfra", "inventory/lab.py", "deploy.py", "-y", *ROLLING, *other)
     assert len({release for _, release in running_units(lab).values()}) == 1
 
@@ -187,3 +200,11 @@ def test_every_run_that_changed_something_is_recorded(lab: Lab) -> None:
     assert "restart.py" in last
     assert "interrupted" in last
     assert lab.run("fleet", "unlock", "inventory/lab.py").stdout == "no run holds the lock\n"
+
+
+@pytest.mark.slow
+def test_a_killed_deploy_of_the_demos_fleet(lab: Lab) -> None:
+    """As the README has it: one worker a role, so that each step starts a second one."""
+    account = lab.drill("rollout", "--phases", "killed", timeout=2400)
+    assert (account["lost"], account["run_twice"]) == (0, 0)
+    assert account["sent"] == account["finished"] > 100

@@ -76,11 +76,21 @@ def test_whoever_has_not_logged_in_may_do_nothing(fleet: Fleet, tmp_path: Path) 
                 client.ping()
 
 
+def test_while_a_rotation_is_under_way_both_passwords_are_accepted(fleet: Fleet, tmp_path: Path) -> None:
+    rotated = {**SECRETS, "BROKER_WORKER_PASSWORD": "a new one", "BROKER_WORKER_PASSWORD_BEFORE": WORKER}
+    with free_redis(fleet, tmp_path, rotated) as port:
+        for password in ("a new one", WORKER):
+            with Redis(port=port, username="worker", password=password) as client:
+                assert client.rpush("queue", password)
+    with free_redis(fleet, tmp_path) as port, pytest.raises(AuthenticationError):
+        Redis(port=port, username="worker", password="a new one").ping()
+
+
 @contextmanager
-def free_redis(fleet: Fleet, folder: Path) -> Iterator[int]:
+def free_redis(fleet: Fleet, folder: Path, secrets: Mapping[str, str] = SECRETS) -> Iterator[int]:
     """A Redis of our own with the broker's users, and a file that it keeps."""
     users = folder / "users.acl"
-    users.write_text(content(state_of(fleet), "/etc/redis/users.acl"))
+    users.write_text(content(state_of(fleet, secrets), "/etc/redis/users.acl"))
     port = free_port()
     options = ["--bind", "127.0.0.1", "--appendonly", "yes", "--dir", str(folder), "--aclfile", str(users)]
     with process(["redis-server", "--port", str(port), *options], folder / "log"):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.spec.secrets import BROKER_NAMES, SecretsError, ensure, read, require
+from fleet.spec.secrets import BROKER_NAMES, SecretsError, ensure, read, require, rotate
 
 
 def test_the_brokers_passwords_are_generated_once(tmp_path: Path) -> None:
@@ -22,6 +22,28 @@ def test_existing_secrets_stay(tmp_path: Path) -> None:
     assert ensure(path) == ["BROKER_MONITOR_PASSWORD"]
     assert read(path)["DATABASE_URL"] == "postgresql://u:p=w@db/x"
     assert read(path)["BROKER_WORKER_PASSWORD"] == "mine"
+
+
+def test_a_rotation_keeps_the_passwords_before_and_everything_else(tmp_path: Path) -> None:
+    path = tmp_path / "prod.env"
+    path.touch(mode=0o600)
+    path.write_text("# ours\nBROKER_WORKER_PASSWORD=first\nDATABASE_URL=postgresql://u:p=w@db/x\nBROKER_MONITOR_PASSWORD=other\n")
+    assert rotate(path) == list(BROKER_NAMES)
+    values = read(path)
+    assert path.read_text().startswith("# ours\nDATABASE_URL=postgresql://u:p=w@db/x\n")
+    assert (values["BROKER_WORKER_PASSWORD_BEFORE"], values["BROKER_MONITOR_PASSWORD_BEFORE"]) == ("first", "other")
+    assert not {values[name] for name in BROKER_NAMES} & {"first", "other"}
+    with pytest.raises(SecretsError, match="is there from the last rotation; delete it, deploy"):
+        rotate(path)
+    assert read(path) == values
+
+
+def test_passwords_that_are_not_there_are_not_rotated(tmp_path: Path) -> None:
+    path = tmp_path / "prod.env"
+    path.touch(mode=0o600)
+    with pytest.raises(SecretsError, match="BROKER_WORKER_PASSWORD is missing"):
+        rotate(path)
+    assert path.read_text() == ""
 
 
 def test_a_missing_file_is_answered_with_how_to_make_it(tmp_path: Path) -> None:
