@@ -128,15 +128,17 @@ def gpu_shared(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def gpu_crowded(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Processes on one device share its memory, and nothing holds any of them to its part: one that takes more fails the
     others."""
-    for host, settings, report in _gpu_hosts(plan):
+    for host in dict.fromkeys(of.host for of in plan.placed if of.worker.workload == "gpu"):
+        machine, settings = plan.machines[host], plan.fleet.hosts[host].settings
         placed = [of for of in plan.placed if of.host == host and of.worker.workload == "gpu"]
         processes = sum(of.sized.instances * (of.sized.concurrency if of.worker.pool == "prefork" else 1) for of in placed)
-        on_each = ceil(processes / report.count) if report.count else 0
+        on_each = ceil(processes / machine.gpus) if machine.gpus else 0
         if on_each > settings.nvidia.share:
-            memory = f", with {mib(min(report.memory) // on_each)} of its memory for each" if report.memory else ""
+            of_each = machine.gpu_report.memory if machine.gpu_report else ()
+            memory = f", with {mib(min(of_each) // on_each)} of its memory for each" if of_each else ""
             yield Violation(
                 f"{placed[0].path}.instances",
-                f'{processes} processes on {report.count} device(s), {on_each} on one{memory}; write "auto", or allow it: '
+                f'{processes} processes on {machine.gpus} device(s), {on_each} on one{memory}; write "auto", or allow it: '
                 f'nvidia = {{"share": {on_each}}}',
                 (host,),
             )

@@ -91,3 +91,8 @@ def test_a_rule_reports_its_case(rule: str) -> None:
 def test_a_healthy_gpu_fleet_breaks_no_rule() -> None:
     findings = lint(gpu_plan(A30, gpus=1, nvidia={"cuda": "12.1"}), (APP,))
     assert [str(finding) for finding in findings] == []
+
+
+def test_devices_that_are_assumed_are_counted_too() -> None:
+    crowded = plan(batch={"workload": "gpu", "instances": 9}, machine=MachineFacts(4, 8 * GB, 1))
+    assert [finding.rule for finding in lint(crowded, (APP,)) if finding.level == "error"] == ["gpu-crowded"]
