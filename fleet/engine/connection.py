@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from errno import ETIMEDOUT
 from fcntl import ioctl
 from functools import wraps
 from struct import unpack
@@ -30,15 +32,22 @@ _DRAINED = 4096
 
 def notice_when_gone(host: Any) -> None:
     """Make the connection of a pyinfra host end if its machine does not answer any more. Does nothing if it is not SSH."""
-    client: Any = getattr(host.connector, "client", None)
-    transport: Any = client.get_transport() if hasattr(client, "get_transport") else None
-    if transport is None:
+    connector = host.connector
+    if not hasattr(getattr(connector, "client", None), "get_transport"):
         return
-    if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(transport.sock, socket.socket):  # a jump host's is a channel
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * 1000))
-    watch = _Watch(transport)
-    watch.begin()
-    host.connector.run_shell_command = _with_connection_errors(host.connector.run_shell_command, watch)
+    watches: list[_Watch] = []
+
+    def watch() -> _Watch:
+        """The one over the present connection: pyinfra makes another after a reboot."""
+        transport = connector.client.get_transport()
+        if transport is not None and not (watches and watches[-1].is_over_connection(transport)):
+            watches[:] = [_Watch(transport)]
+            watches[-1].begin()
+        return watches[-1]
+
+    if connector.client.get_transport() is not None:
+        watch()
+        connector.run_shell_command = _with_connection_errors(connector.run_shell_command, watch)
 
 
 class _Watch:
@@ -51,7 +60,14 @@ class _Watch:
         self._queued = 0
         self.gone = False
 
+    def is_over_connection(self, transport: Any) -> bool:
+        """Whether this is the watch over it."""
+        return self._transport is transport
+
     def begin(self) -> None:
+        """Watch, until the connection ends."""
+        if hasattr(socket, "TCP_USER_TIMEOUT") and isinstance(self._transport.sock, socket.socket):  # not a jump host's channel
+            self._transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * 1000))
         packetizer = self._transport.packetizer
         read_message, write_all = packetizer.read_message, packetizer.write_all
 
@@ -90,6 +106,15 @@ class _Watch:
                 self.gone = True
                 self._transport.close()
 
+    def is_over(self, error: Exception | None = None) -> bool:
+        """Whether the connection has ended. error: of the command; else the one of the connection itself is looked at."""
+        if self._transport.is_active():
+            return False
+        reason = error or self._transport.get_exception()
+        # The kernel has waited for as long.
+        self.gone = self.gone or (isinstance(reason, OSError) and reason.errno == ETIMEDOUT)
+        return True
+
     def _drains(self) -> bool:
         """Whether less waits to be acknowledged than at the last look: on a slow line the question waits behind an archive."""
         before, self._queued = self._queued, 0
@@ -98,22 +123,23 @@ class _Watch:
         return before - self._queued > _DRAINED
 
 
-def _with_connection_errors(run: Any, watch: _Watch) -> Any:
+def _with_connection_errors(run: Any, watch_now: Callable[[], _Watch]) -> Any:
     """A connection that ends while a command is being sent raises paramiko's EOFError. pyinfra does not know that error: it would
     end the whole run with a traceback, although only one host has failed. If it ends later, a command fails and says nothing.
     """
 
     @wraps(run)
     def run_shell_command(*args: Any, **kwargs: Any) -> Any:
+        watch = watch_now()
         try:
-            result = run(*args, **kwargs)
+            succeeded, output = run(*args, **kwargs)
         except (EOFError, OSError, SSHException) as error:
-            if watch.gone or isinstance(error, EOFError):
+            if isinstance(error, EOFError) or watch.is_over(error):
                 raise _lost(watch) from None
             raise
-        if watch.gone:
+        if not succeeded and watch.is_over():
             raise _lost(watch)
-        return result
+        return succeeded, output
 
     return run_shell_command
 
@@ -124,4 +150,4 @@ def _lost(watch: _Watch) -> ConnectionResetError:
             f"no sign of life for {PATIENCE:.0f} s: the machine, or the network to it, is gone. Run it again when it is back; "
             "--limit names the hosts to go on with"
         )
-    return ConnectionResetError("the machine has ended the connection")
+    return ConnectionResetError("the machine has ended the connection: look whether it is up, and run it again")

@@ -1,6 +1,7 @@
 """Machines that are gone: the connection ends while a command is being sent, or nothing comes any more."""
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -46,11 +47,12 @@ class Cable:
 
     def _serve(self) -> None:
         with suppress(OSError):  # closed
-            client, _ = self._listening.accept()
-            server = socket.create_connection(("127.0.0.1", self._server.port))
-            self._ends += [client, server]
-            Thread(target=self._pump, args=(client, server, True), daemon=True).start()
-            Thread(target=self._pump, args=(server, client, False), daemon=True).start()
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self._server.port))
+                self._ends += [client, server]
+                Thread(target=self._pump, args=(client, server, True), daemon=True).start()
+                Thread(target=self._pump, args=(server, client, False), daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket, of_client: bool) -> None:
         with suppress(OSError):
@@ -91,6 +93,21 @@ def test_a_connection_that_ends_while_a_command_is_sent_fails_that_host_alone(ca
         host.run_shell_command("echo here")
 
 
+def test_a_connection_that_ends_during_a_command_is_told(cable: tuple[Cable, Any], tmp_path: Path) -> None:
+    cut_off, host = cable
+    connection.notice_when_gone(host)
+    begun = tmp_path / "begun"
+
+    def cut() -> None:
+        while not begun.exists():
+            time.sleep(0.05)
+        cut_off.close()
+
+    Thread(target=cut, daemon=True).start()
+    with pytest.raises(OSError, match="the machine has ended the connection: look whether it is up, and run it again"):
+        host.run_shell_command(f"touch {begun}; sleep 60")
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "EVERY", 0.2)
@@ -105,7 +122,7 @@ def test_a_machine_that_is_gone_during_a_command_fails_that_host(cable: tuple[Ca
     assert host.run_shell_command("echo here")[0]
     frozen.freeze()
     with pytest.raises(OSError, match=r"no sign of life for 1 s: the machine, or the network to it, is gone\. Run it again"):
-        host.run_shell_command("sleep 600")
+        host.run_shell_command("sleep 60")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -123,3 +140,16 @@ def test_a_command_may_be_silent_for_longer(cable: tuple[Cable, Any]) -> None:
     connection.notice_when_gone(host)
     well, output = host.run_shell_command("sleep 2.5; echo here")
     assert (well, output.stdout) == (True, "here")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_connection_that_is_made_anew_is_watched_too(cable: tuple[Cable, Any]) -> None:
+    """As after a reboot."""
+    frozen, host = cable
+    connection.notice_when_gone(host)
+    host.disconnect()
+    host.connect()
+    assert not host.run_shell_command("exit 3")[0]  # and it is no lost connection
+    frozen.freeze()
+    with pytest.raises(OSError, match="no sign of life"):
+        host.run_shell_command("sleep 60")
