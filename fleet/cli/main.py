@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from fleet.cli import connect, drill, history, lint, parked, secrets
+from fleet.cli import connect, drill, history, lint, parked, retire, secrets
 from fleet.errors import FleetError
 from lab.cli import app as lab_app
 
@@ -22,6 +22,7 @@ app.command("secrets")(secrets.make_secrets)
 app.command("connect", context_settings={"ignore_unknown_options": True})(connect.run_connected)
 app.command("history")(history.show_history)
 app.command("unlock")(history.unlock)
+app.command("retire")(retire.retire_host)
 app.add_typer(parked.app, name="parked")
 app.add_typer(drill.app, name="drill")
 app.add_typer(lab_app, name="lab")

@@ -56,5 +56,11 @@ def keep(inventory: Path, answers: Mapping[str, MachineFacts], hosts: Collection
     return kept.write(_file(inventory), LastFacts(hosts={**before, **seen}))
 
 
+def forget(inventory: Path, host: str) -> str:
+    """Forget a machine. Returns why that could not be kept."""
+    before = read(inventory)[0].hosts
+    return keep(inventory, {}, before.keys() - {host}) if host in before else ""
+
+
 def _file(inventory: Path) -> Path:
     return kept.folder(inventory) / "facts.json"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -53,6 +55,43 @@ def run(host: str, data: Mapping[str, Any], command: str, stdin: str | None = No
         )
     except subprocess.TimeoutExpired:
         raise SSHError(f"{host}: no answer over SSH in {PATIENCE} s") from None
+
+
+def as_root(data: Mapping[str, Any], command: str) -> str:
+    """A shell command that runs sh as root if the inventory says _sudo, as pyinfra does."""
+    return shlex.join([*(["sudo", "-n"] if data.get("_sudo") else []), "sh", "-c", command])
+
+
+def stream(host: str, data: Mapping[str, Any], command: str, timeout: float, on_line: Callable[[str], None]) -> tuple[int, str]:
+    """Run a shell command that may take long, and hand over each line of its output at once. Returns its exit code and stderr.
+
+    Raises SSHError if the command takes longer than `timeout` seconds. What it began on the machine may go on.
+    """
+    process = subprocess.Popen(
+        [*ssh_command(host, data), command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    over = threading.Timer(timeout, process.kill)
+    over.start()
+    with process:
+        assert process.stdout and process.stderr  # noqa: S101 - they are pipes
+        try:
+            for line in process.stdout:
+                on_line(line.rstrip("\n"))
+            errors = process.stderr.read()
+            code = process.wait()
+        finally:
+            late = not over.is_alive()
+            over.cancel()
+            process.terminate()
+    if late:
+        raise SSHError(f"{host}: not done in {timeout:g} s")
+    return code, errors
 
 
 @contextmanager

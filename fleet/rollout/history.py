@@ -43,7 +43,7 @@ class HistoryEntry(TypedDict):
     """One run. at: when it began, in UTC. releases: id by Python version. outcome: done, failed, interrupted or killed.
 
     drill: whether a drill started the run. seconds: how long it took. planned: the instances that were to restart.
-    errors: why the run failed outside a step.
+    errors: why the run failed outside a step. notes: what a run without steps did, in lines.
     """
 
     who: str
@@ -58,6 +58,7 @@ class HistoryEntry(TypedDict):
     planned: NotRequired[list[str]]
     errors: NotRequired[list[str]]
     steps: NotRequired[list[StepRecord]]
+    notes: NotRequired[list[str]]
 
 
 PHASES: Mapping[str, str] = {
@@ -189,6 +190,8 @@ def _without_steps(entry: HistoryEntry) -> list[str]:
     """Why there are no steps to show."""
     if _begun(entry):
         return []
+    if entry.get("notes"):
+        return entry["notes"]
     if entry.get("outcome") == "killed":
         return ["its steps were not recorded: the run was killed, and fleet unlock removed its lock"]
     if "steps" not in entry:

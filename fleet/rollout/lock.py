@@ -142,9 +142,8 @@ def _is_alive(pid: int) -> bool:
 
 def ask(host: str, data: Mapping[str, Any], command: str, stdin: str | None = None) -> tuple[int, str]:
     """Run sh on a machine, as root if the inventory says _sudo: (exit code, stdout). Raises LockError."""
-    words = ["sudo", "-n", "sh", "-c", command] if data.get("_sudo") else ["sh", "-c", command]
     try:
-        done = ssh.run(host, data, shlex.join(words), stdin)
+        done = ssh.run(host, data, ssh.as_root(data, command), stdin)
     except ssh.SSHError as error:
         raise LockError(str(error)) from None
     if done.returncode not in (0, _HELD, _CHANGED, _UNRECORDED):

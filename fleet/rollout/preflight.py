@@ -115,18 +115,22 @@ def _without_numbers(line: str) -> str:
     return re.sub(r"(?<![\w.@-])\d+ ", "# ", line)
 
 
-def judge_queues(view: BrokerView, consumers: Collection[str], abandoned: frozenset[str]) -> Preflight:
+def judge_queues(
+    view: BrokerView, consumers: Collection[str], abandoned: frozenset[str], override: str = "--data abandon_queues="
+) -> Preflight:
     """Whether the run leaves a queue without consumers in which tasks wait.
 
-    consumers: queues that some worker of the fleet consumes after the run. abandoned: queues that may be left.
+    consumers: queues that some worker of the fleet consumes after the run. abandoned: queues that may be left. override: how the
+    user says so.
     """
     refused, notes = [], []
+    name = override.rsplit(maxsplit=1)[-1].strip("-=")
     for queue in sorted({*view.waiting, *view.held} - set(consumers)):
         tasks = f"{view.waiting.get(queue, 0)} tasks wait in {queue}"
         if number := view.held.get(queue, 0):
             tasks += f", and workers hold {number} of it"
         if queue in abandoned:
-            notes.append(f"left without a consumer, as abandon_queues says: {tasks}")
+            notes.append(f"left without a consumer, as {name} says: {tasks}")
         elif queue in view.consumed:
             refused.append((queue, tasks))
         else:
@@ -136,7 +140,7 @@ def judge_queues(view: BrokerView, consumers: Collection[str], abandoned: frozen
     names = ",".join(queue for queue, _ in refused)
     error = (
         f"no worker would consume them any more: {'; '.join(tasks for _, tasks in refused)}. Give the queue to a role, or let "
-        f"its tasks run out first, or say that they may wait: --data abandon_queues={names}"
+        f"its tasks run out first, or say that they may wait: {override}{names}"
     )
     return Preflight(error, tuple(notes))
 

@@ -1,0 +1,78 @@
+"""Whether a machine, or a role of it, may be retired, by what workers consume now. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from fleet.broker.view import BrokerView
+from fleet.rollout.preflight import Preflight, judge_queues
+from fleet.spec.fleet import Fleet
+
+_NODE = re.compile(r"(?P<role>.+)-worker-\d+(-surge)?@(?P<hostname>.+)")
+OVERRIDE = "--abandon-queues "
+
+
+def nodes_on(workers: Iterable[str], hostnames: Collection[str], role: str | None) -> tuple[str, ...]:
+    """Those of these workers that are of the fleet, on a machine that calls itself so; of one role, if one is named."""
+    matches = ((node, _NODE.fullmatch(node)) for node in workers)
+    return tuple(
+        sorted(node for node, match in matches if match and match["hostname"] in hostnames and role in (None, match["role"]))
+    )
+
+
+def min_consumers(fleet: Fleet) -> dict[str, int]:
+    """Queue → consumers that it keeps: the most that any of its workers asks for, and one in any case."""
+    least: dict[str, int] = {}
+    for host in fleet.hosts.values():
+        for worker in host.workers.values():
+            for queue in worker.queues:
+                least[queue] = max(1, worker.min_consumers, least.get(queue, 0))
+    return least
+
+
+def judge(view: BrokerView, fleet: Fleet, host: str, stopping: Collection[str], abandoned: frozenset[str]) -> Preflight:
+    """Whether these workers may go for good. Only queues that they consume now count: others stay as they are.
+
+    A worker that is alive and too busy to answer is taken to consume what its role does if it goes, and nothing if it stays.
+    """
+    affected: set[str] = set()
+    for node in stopping:
+        affected |= set(view.workers.get(node, ())) or _queues_of_role(fleet, host, node)
+    remaining = Counter(queue for node, queues in view.workers.items() if node not in stopping for queue in queues)
+    of_them = replace(
+        view,
+        waiting={queue: number for queue, number in view.waiting.items() if queue in affected},
+        held={queue: number for queue, number in view.held.items() if queue in affected},
+        consumed=tuple(affected),
+    )
+    stranded = judge_queues(of_them, list(remaining), abandoned, OVERRIDE)
+    least = min_consumers(fleet)
+    empty = {queue for queue in affected if not remaining[queue] and (view.waiting.get(queue) or view.held.get(queue))}
+    few = {queue: remaining[queue] for queue in sorted(affected - empty) if remaining[queue] < least.get(queue, 1)}
+    return stranded + _judge_few(few, least, abandoned)
+
+
+def _judge_few(few: Mapping[str, int], least: Mapping[str, int], abandoned: frozenset[str]) -> Preflight:
+    lines = {
+        queue: f"{queue} would have {number or 'no'} consumer{'s' if number > 1 else ''}"
+        + (f", and min_consumers is {least[queue]}" if number else "")
+        for queue, number in few.items()
+    }
+    notes = tuple(f"as --abandon-queues says: {line}" for queue, line in lines.items() if queue in abandoned)
+    refused = [queue for queue in lines if queue not in abandoned]
+    if not refused:
+        return Preflight(None, notes)
+    error = (
+        f"{'; '.join(lines[queue] for queue in refused)}. Start workers of it on another machine first, or say that it may be: "
+        f"{OVERRIDE}{','.join(refused)}"
+    )
+    return Preflight(error, notes)
+
+
+def _queues_of_role(fleet: Fleet, host: str, node: str) -> set[str]:
+    match = _NODE.fullmatch(node)
+    worker = fleet.hosts[host].workers.get(match["role"]) if match else None
+    return set(worker.queues) if worker else set()
