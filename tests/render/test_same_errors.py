@@ -80,6 +80,9 @@ CASES = {
         f"prod.py, line {LINES + 2}: the byte 0xfc is not UTF-8; save the file as UTF-8",
         {"prod.py": INVENTORY.encode() + b"\n# f\xfcr\n"},
     ),
+    "byte order mark": Broken(
+        "prod.py, line 1: SyntaxError: invalid non-printable character U+FEFF", {"prod.py": b"\xef\xbb\xbf" + INVENTORY.encode()}
+    ),
     "null byte": Broken("prod.py: ", {"prod.py": b"web = ['\0']\n"}),
     "empty": Broken('prod.py: no host is in it; write a list of hosts a group, as in web = ["web1"]', {"prod.py": ""}),
     "missing": Broken("staging.py: no such inventory file", inventory="staging.py"),
@@ -118,6 +121,10 @@ CASES = {
     "wrong type": Broken(
         "group_data/web.py, line 3: web_worker.concurrency: write a number such as 8, ",
         {"group_data/web.py": WEB.replace("2,", '"two",')},
+    ),
+    "text for a list": Broken(
+        "group_data/web.py, line 2: web_worker.queues: write a list such as [\"default\"], found 'default'",
+        {"group_data/web.py": WEB.replace('["default"]', '"default"')},
     ),
     "no dict": Broken(
         "group_data/web.py, line 1: web_worker: write a dict of settings, found 4", {"group_data/web.py": "web_worker = 4\n"}
