@@ -123,7 +123,7 @@ def prepare_release(run: Run, role: Role) -> None:
         server.shell(
             name="Build the release",
             commands=[release.build_command(new, local.settings.releases_kept)],
-            _stdin=Hidden(archive.as_text(new.archive())),
+            _stdin=Hidden(run.archive_of(new)),
         )
     for name in roles_that_change(local, changes):
         described = server.shell(

@@ -21,6 +21,7 @@ from fleet.rollout.steps import Step
 from fleet.rollout.target import KnownRelease
 from fleet.spec.fleet import Fleet, Host
 from fleet.state import release
+from fleet.state.archive import as_text
 from fleet.state.desired import State
 from fleet.state.driver import ObservedDriver
 from fleet.state.observed import ObservedMachine
@@ -80,6 +81,7 @@ class Run:
     """Held by the host that computes for all: pyinfra prepares hosts at once."""
     _states: dict[tuple[int, str], State] = field(default_factory=dict)
     _releases: dict[tuple[object, ...], Release] = field(default_factory=dict)
+    _archives: dict[str, str] = field(default_factory=dict)
     _findings: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
     pending: dict[tuple[Step, str], Any] = field(default_factory=dict)
     """pyinfra's record of each step on each host, which has the output when the step is over."""
@@ -122,6 +124,12 @@ class Run:
         if key not in self._releases:  # the sources are read once
             self._releases[key] = release.of(settings, self.fleet.pools, python)
         return self._releases[key]
+
+    def archive_of(self, release: Release) -> str:
+        """What travels to a machine to build a release there, as text for stdin. Packed once, and kept once, for all machines."""
+        if release.id not in self._archives:
+            self._archives[release.id] = as_text(release.archive())
+        return self._archives[release.id]
 
     def running_releases(self, host: Host) -> dict[str, Release]:
         """Role → the release that its workers run now on a host, as far as it is known; else the one that they should have."""
