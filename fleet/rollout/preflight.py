@@ -164,9 +164,10 @@ def judge_workers(view: BrokerView, queues: Collection[str], hostnames: Collecti
     if not refused:
         return Preflight(None, tuple(notes))
     names = ",".join(node for node, _ in refused)
+    host = refused[0][0].partition("@")[2]
     error = (
         f"not in the inventory: {'; '.join(line for _, line in refused)}. They go on with the release that they have, and no run "
-        "ends them. Put the host back into the inventory, or end them there (systemctl disable --now 'celery-*'; if the machine "
-        f"is gone, wait for the end of the lease), or say that they may go on: --data leave_workers={names}"
+        f"ends them. Put {host} back into the inventory, and retire it before it leaves: fleet retire INVENTORY {host} "
+        f"(if the machine is gone, wait for the end of the lease). Or say that they may go on: --data leave_workers={names}"
     )
     return Preflight(error, tuple(notes))

@@ -92,6 +92,7 @@ def test_a_worker_on_a_machine_that_has_left_the_inventory(node: str, queues: tu
     verdict = judge_workers(BrokerView(workers={node: queues}), ["default"], ["web1"], NOBODY)
     assert (verdict.error is not None) == refused
     assert not refused or (verdict.error or "").endswith(f"--data leave_workers={node}")
+    assert not refused or "fleet retire INVENTORY web2" in (verdict.error or "")
     assert bool(verdict.notes) == (node == "celery@laptop")
     for left in (node, f"*@{node.partition('@')[2]}"):
         assert judge_workers(BrokerView(workers={node: queues}), ["default"], ["web1"], frozenset({left})).error is None
