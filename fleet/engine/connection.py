@@ -19,6 +19,12 @@ from typing import Any
 
 from paramiko import Message, SSHException
 from paramiko.common import cMSG_GLOBAL_REQUEST
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.connectors import ssh as ssh_module
+from pyinfra.connectors.sshuserclient import client as client_module
+
+connector: Any = ssh_module
+user_client: Any = client_module
 
 EVERY = 10.0
 """Seconds without anything sent after which a machine is asked for a sign of life."""
@@ -30,24 +36,54 @@ _DRAINED = 4096
 """Bytes by which the queue of a slow line must have shrunk to count as a sign of life: a question takes about a hundred."""
 
 
+def install() -> None:
+    """Have pyinfra name the file of this machine for which it cannot connect. To be called before it connects."""
+    user_client.append_hostkey = _naming(user_client.append_hostkey)
+    connector.get_private_key = _refusing_bytes(connector.get_private_key)
+
+
+def _naming(append_hostkey: Any) -> Any:
+    @wraps(append_hostkey)
+    def append(client: Any, *args: Any) -> None:
+        try:
+            append_hostkey(client, *args)
+        except OSError as error:  # a full disk's has no name of a file
+            raise OSError(error.errno, error.strerror, client._host_keys_filename) from None
+
+    return append
+
+
+def _refusing_bytes(get_private_key: Any) -> Any:
+    @wraps(get_private_key)
+    def get(state: Any, key_filename: str, key_password: str | None) -> Any:
+        try:
+            return get_private_key(state, key_filename=key_filename, key_password=key_password)
+        except UnicodeDecodeError:
+            raise ConnectError(
+                f"ssh_key: {key_filename} is no private key; name the file that ssh-keygen made, without .pub"
+            ) from None
+
+    return get
+
+
 def notice_when_gone(host: Any) -> None:
     """Make the connection of a pyinfra host end if its machine does not answer any more. Does nothing if it is not SSH."""
-    connector = host.connector
-    if not hasattr(getattr(connector, "client", None), "get_transport"):
+    ssh = host.connector
+    if not hasattr(getattr(ssh, "client", None), "get_transport"):
         return
     watches: list[_Watch] = []
 
     def watch() -> _Watch:
         """The one over the present connection: pyinfra makes another after a reboot."""
-        transport = connector.client.get_transport()
+        transport = ssh.client.get_transport()
         if transport is not None and not (watches and watches[-1].is_over_connection(transport)):
             watches[:] = [_Watch(transport)]
             watches[-1].begin()
         return watches[-1]
 
-    if connector.client.get_transport() is not None:
+    if ssh.client.get_transport() is not None:
         watch()
-        connector.run_shell_command = _with_connection_errors(connector.run_shell_command, watch)
+        ssh.run_shell_command = _with_connection_errors(ssh.run_shell_command, watch)
 
 
 class _Watch:

@@ -16,7 +16,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_state, state
 from pyinfra_cli import cli as _cli
 
-from fleet.engine import reading
+from fleet.engine import connection, reading
 from fleet.engine.inventory import explain_down
 from fleet.engine.refusal import RefusedError
 from fleet.engine.start import current
@@ -46,6 +46,7 @@ def install() -> None:
     command_line._do_confirm = partial(_confirm, command_line._do_confirm)
     command_line.connect_all = partial(_connect, command_line.connect_all)
     reading.install()
+    connection.install()
     atexit.register(_refuse_nobody)
 
 

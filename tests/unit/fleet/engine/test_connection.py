@@ -9,8 +9,10 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from paramiko import ECDSAKey
 from pyinfra.api.config import Config
 from pyinfra.api.connect import connect_all
+from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
 from pyinfra.context import ctx_state
@@ -80,6 +82,32 @@ def cable(tmp_path: Path) -> Iterator[tuple[Cable, Any]]:
             yield cable, host
             host.disconnect()
         cable.close()
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((connection.user_client, "append_hostkey"), (connection.connector, "get_private_key")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # undone at the end
+    connection.install()
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_key_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("binary").write_bytes(b"\x30\x82\xff")
+    inventory = Inventory((["one"], {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_key": "binary"}))  # type: ignore[no-untyped-call]
+    state = State(inventory, Config())  # type: ignore[no-untyped-call]
+    message = "ssh_key: binary is no private key; name the file that ssh-keygen made, without .pub"
+    with ctx_state.use(state), pytest.raises(ConnectError, match=message):
+        inventory.get_host("one").connect(raise_exceptions=True)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_full_disk_of_known_hosts_is_named() -> None:
+    client = connection.user_client.SSHClient()
+    client._host_keys_filename = "/dev/full"
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        connection.user_client.append_hostkey(client, "web1", ECDSAKey.generate())
 
 
 def test_a_connection_that_ends_while_a_command_is_sent_fails_that_host_alone(cable: tuple[Cable, Any]) -> None:
