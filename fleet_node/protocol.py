@@ -19,6 +19,8 @@ TASKS_MARK = "fleet-tasks: "
 """Begins the line in which `fleet_node.app.unregistered` prints its UnregisteredTasks."""
 APP_MARK = "fleet-app: "
 """Begins the line in which `fleet_node.app.check` prints its AppDescription."""
+RETIRED_MARK = "fleet-retired: "
+"""Begins the line in which `fleet_node.app.retire` prints its RetiredWorkers."""
 
 STATE_FOLDER = "/var/lib/fleet"
 """What a machine keeps of its rollouts: a snapshot, locks, and the history on the broker's machine."""
@@ -362,6 +364,18 @@ class UnregisteredTasks(TypedDict):
     """Messages that were read."""
     not_looked_at: int
     """Messages that were left out when the time was over."""
+
+
+class RetiredWorkers(TypedDict):
+    """What `fleet_node.app.retire` prints after RETIRED_MARK."""
+
+    given_back: dict[str, int]
+    """Node → how many of the messages that it held are back in their queues."""
+    alive: dict[str, float | None]
+    """Node that has given a sign of life → seconds for which it still counts as alive; None if it has no lease, so that nobody
+    knows. Nothing was taken from it."""
+    refusal: str
+    """Why Redis did not put others back; empty if it did."""
 
 
 class ParkedTask(TypedDict):

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -16,53 +13,19 @@ import typer
 from fleet.broker import connect
 from fleet.broker.look import look
 from fleet.cli.arguments import InventoryFile, Json, say
-from fleet.errors import FleetError
-from fleet.inventory import last_facts, ssh
+from fleet.inventory import last_facts
 from fleet.inventory.read import read_inventory
-from fleet.rollout import lock, retire
+from fleet.rollout import lock, retire, retiring
 from fleet.rollout.preflight import Preflight, names_in, names_of
-from fleet.spec.fleet import Fleet, Inventory
+from fleet.rollout.retiring import RetireError, Retirement, SilentError
 from fleet.spec.load import load_fleet
 from fleet.state import retirement
 from fleet.state.observed import STAMP
 from fleet.state.retirement import Installed, Removal
-from fleet_node.protocol import STATE_FOLDER
+from fleet_node.protocol import STATE_FOLDER, RetiredWorkers
 
-
-class RetireError(FleetError):
-    """The machine stays as it is, or is not done. str() is what the user reads."""
-
-
-class SilentError(Exception):
-    """The machine does not answer over SSH. str() says why."""
-
-
-@dataclass
-class Retirement:
-    """What one command is about, and what it has done so far. abandoned: queues that may be left."""
-
-    file: Path
-    inventory: Inventory
-    fleet: Fleet
-    host: str
-    role: str | None
-    abandoned: frozenset[str]
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def what(self) -> str:
-        """The machine, or its role, for people."""
-        return f"{self.role} on {self.host}" if self.role else self.host
-
-    @property
-    def broker(self) -> tuple[str, Mapping[str, Any]]:
-        """The broker's machine, and its data in the inventory."""
-        return self.fleet.broker_host, self.inventory.hosts[self.fleet.broker_host]
-
-    def note(self, line: str) -> None:
-        """Something that happened: for the user now, and for the history."""
-        self.notes.append(line)
-        say(line)
+MOST_WAIT = 120.0
+"""Seconds to wait, at most, until half of its lease has passed since the last sign of life of a worker."""
 
 
 def retire_host(
@@ -74,6 +37,12 @@ def retire_host(
     abandon_queues: Annotated[
         str | None, typer.Option(help="Queues that may be left with too few consumers, or none.", metavar="NAME,NAME")
     ] = None,
+    gone: Annotated[
+        bool, typer.Option("--gone", help="The machine is gone for good: give back at once what its workers held.")
+    ] = False,
+    hostname: Annotated[
+        str | None, typer.Option(help="With --gone: what the machine called itself, if not as in the inventory.", metavar="NAME")
+    ] = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask before anything is ended.")] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Show what would be ended and removed, and change nothing.")] = False,
     as_json: Json = False,
@@ -83,19 +52,27 @@ def retire_host(
     Do this while the machine is still in the inventory. Then take it out of the inventory. Nothing is ended if a queue would be
     left with fewer consumers than the min_consumers of its role, or with none. What tasks wrote below /var/lib/celery stays.
 
+    A machine that does not answer over SSH needs --gone. Nothing is taken from a worker that still renews its lease.
+
     Exit code: 0; 1 if the machine stays as it is, or is not done.
 
     Example: fleet retire inventory/prod.py web2
     """
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
-    work = Retirement(file, inventory, fleet, host, role, names_in(abandon_queues))
+    work = Retirement(file, inventory, fleet, host, role, hostname or "", names_in(abandon_queues), say)
     _refuse_names(work)
     stamp = lock.ask(*work.broker, STAMP.format(folder=STATE_FOLDER))[1].strip()
     try:
-        installed = _survey(work, host)
+        installed = retiring.survey(work, host)
     except SilentError as error:
-        raise RetireError(f"{host}: {str(error).removeprefix(f'{host}: ')}; nothing was changed") from None
+        reason = str(error).removeprefix(f"{host}: ")
+        if not gone and not dry and (yes or not sys.stdin.isatty()):
+            raise RetireError(f"{host}: {reason}; nothing was changed. If the machine is gone for good: --gone") from None
+        _retire_gone(work, reason, stamp, yes, dry, as_json)
+        return
+    if gone:
+        raise RetireError(f"{host}: it answers over SSH, so that it is not gone; leave out --gone")
     _retire_living(work, installed, stamp, yes, dry, as_json)
 
 
@@ -108,29 +85,13 @@ def _refuse_names(work: Retirement) -> None:
         raise RetireError(f"{work.host}: the broker runs there, with all tasks; --role NAME retires its workers alone")
 
 
-def _survey(work: Retirement, host: str) -> Installed:
-    """What the machine has. Raises SilentError, and RetireError if it answers something else."""
-    data = work.inventory.hosts[host]
-    try:
-        done = ssh.run(host, data, ssh.as_root(data, retirement.survey_command()))
-    except ssh.SSHError as error:
-        raise SilentError(str(error)) from None
-    complaint = (done.stderr.strip().splitlines() or ["no answer over SSH"])[-1]
-    if done.returncode == 255:
-        raise SilentError(complaint)
-    try:
-        return retirement.parse(done.stdout.splitlines())
-    except ValueError as error:
-        raise RetireError(f"{host}: {complaint if done.returncode else error}") from None
-
-
 def _retire_living(work: Retirement, installed: Installed, stamp: str, yes: bool, dry: bool, as_json: bool) -> None:
     """Have a machine that answers drain, and remove what is there."""
     if work.role and work.role not in installed.roles:
         there = f"it has {', '.join(installed.roles)}" if installed.roles else "it has none"
         raise RetireError(f"{work.host}: nothing there is of the role {work.role}; {there}")
     what = retirement.removal(installed, work.role)
-    hostnames = names_of([work.host]) | {installed.hostname}
+    hostnames = _hostnames(work) | {installed.hostname}
     result = {
         "host": work.host,
         "role": work.role,
@@ -143,12 +104,59 @@ def _retire_living(work: Retirement, installed: Installed, stamp: str, yes: bool
         _print(work, {**result, "dry": dry}, as_json)
         return
     _confirm(work, yes, f"retire {work.what}, which ends {len(what.units)} units")
-    with _locked(work, stamp):
+    with retiring.locked(work, stamp):
         # Meanwhile others may have gone.
         _refuse_or_note(work, hostnames, {})
-        _remove(work, what)
+        retiring.remove(work, what)
         _forget(work)
     _print(work, {**result, "dry": False, "notes": work.notes}, as_json)
+
+
+def _retire_gone(work: Retirement, reason: str, stamp: str, yes: bool, dry: bool, as_json: bool) -> None:
+    """Have another machine give back what the workers of one held that is gone, and forget it. reason: why it does not answer."""
+    verdict, nodes = _judge(work, _hostnames(work))
+    say(f"{work.host}: it does not answer over SSH: {reason}")
+    for line in (*(verdict.error or "").splitlines(), *verdict.notes):
+        work.note(f"without it: {line.partition('. ')[0]}")
+    for node in nodes:
+        say(f"{work.host}: give back what {node} holds")
+    result: dict[str, Any] = {"host": work.host, "role": work.role, "gone": True, "workers": list(nodes), "given_back": {}}
+    if dry:
+        _print(work, {**result, "dry": True}, as_json)
+        return
+    _confirm(work, yes, f"{work.host} is gone for good, and what its workers held goes to others")
+    with retiring.locked(work, stamp):
+        if nodes:
+            result["given_back"] = _give_back(work, nodes)["given_back"]
+        else:
+            work.note(
+                f"{work.host}: no worker of it has a lease any more; if the machine called itself otherwise: --hostname NAME"
+            )
+        _forget(work)
+    _print(work, {**result, "dry": False, "notes": work.notes}, as_json)
+
+
+def _give_back(work: Retirement, nodes: tuple[str, ...]) -> RetiredWorkers:
+    """Give back what these workers hold. Raises RetireError if one of them lives."""
+    ask = retiring.helper(work)
+    report = ask(nodes)
+    seconds = retire.until_certain(report)
+    if seconds is not None and seconds <= MOST_WAIT:
+        say(f"{work.host}: its workers gave a sign of life lately; waiting {seconds:.0f} s until it is certain that it is gone …")
+        time.sleep(seconds + 1)
+        report = ask(nodes)
+    for line in retire.in_words(report):
+        work.note(line)
+    if alive := retire.explain_alive(report):
+        again = f"; if it is, run it again in {seconds:.0f} s" if seconds is not None and seconds > MOST_WAIT else ""
+        raise RetireError(f"{alive}{again}")
+    if report["refusal"]:
+        raise RetireError(f"{work.host}: not all that its workers held is back in its queues: {report['refusal']}")
+    return report
+
+
+def _hostnames(work: Retirement) -> frozenset[str]:
+    return names_of([work.host, *([work.hostname] if work.hostname else [])])
 
 
 def _judge(work: Retirement, hostnames: frozenset[str]) -> tuple[Preflight, tuple[str, ...]]:
@@ -187,49 +195,6 @@ def _confirm(work: Retirement, yes: bool, question: str) -> None:
         raise RetireError(f"{work.what}: nothing was changed, since there is no terminal to ask on; -y does not ask")
     if not typer.confirm(f"{question}?", err=True):
         raise RetireError("nothing was changed")
-
-
-@contextmanager
-def _locked(work: Retirement, stamp: str) -> Iterator[None]:
-    """The fleet's lock, and a record in the history. stamp: of the history when this was planned."""
-    words = f"fleet retire {work.host}{f' --role {work.role}' if work.role else ''}"
-    content, began = lock.describe_run(words), time.monotonic()
-    if taken_over := lock.acquire(*work.broker, content, str(work.file), stamp):
-        say(taken_over)
-    outcome, errors = "interrupted", []
-    try:
-        yield
-        outcome = "done"
-    except FleetError as error:
-        outcome, errors = "failed", [str(error)]
-        raise
-    finally:
-        entry = {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "errors": errors, "notes": work.notes}
-        if work.abandoned:
-            entry["overrides"] = {"abandon_queues": ",".join(sorted(work.abandoned))}
-        lock.release(*work.broker, content, {**content, **entry})
-
-
-def _remove(work: Retirement, what: Removal) -> None:
-    """Drain, stop and remove. Raises RetireError."""
-    data, seen, ended = work.inventory.hosts[work.host], dict[str, str](), False
-
-    def on_line(line: str) -> None:
-        nonlocal ended
-        fields = line.split("\t")
-        ended = ended or fields == ["end"]
-        if words := retirement.in_words(fields, seen):
-            (say if fields[0] == "stopping" else work.note)(f"{work.host}: {words}")
-        if fields[0] == "stopping":
-            seen[fields[1]] = fields[-1]
-
-    try:
-        code, errors = ssh.stream(work.host, data, ssh.as_root(data, retirement.removal_command(what)), what.seconds, on_line)
-    except ssh.SSHError as error:
-        raise RetireError(f"{error}; run it again: what has begun goes on") from None
-    if code or not ended:
-        reason = (errors.strip().splitlines() or ["contact was lost"])[-1]
-        raise RetireError(f"{work.host}: {reason}; run it again: it goes on from there")
 
 
 def _forget(work: Retirement) -> None:

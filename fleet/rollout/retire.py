@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -10,6 +11,7 @@ from dataclasses import replace
 from fleet.broker.view import BrokerView
 from fleet.rollout.preflight import Preflight, judge_queues
 from fleet.spec.fleet import Fleet
+from fleet_node.protocol import RETIRED_MARK, RetiredWorkers
 
 _NODE = re.compile(r"(?P<role>.+)-worker-\d+(-surge)?@(?P<hostname>.+)")
 OVERRIDE = "--abandon-queues "
@@ -70,6 +72,39 @@ def _judge_few(few: Mapping[str, int], least: Mapping[str, int], abandoned: froz
         f"{OVERRIDE}{','.join(refused)}"
     )
     return Preflight(error, notes)
+
+
+def parse(output: Iterable[str]) -> RetiredWorkers:
+    """The report in the output of `fleet_node.app.retire`. Raises ValueError if there is none."""
+    marked = [line.removeprefix(RETIRED_MARK) for line in output if line.startswith(RETIRED_MARK)]
+    if not marked:
+        raise ValueError("no report of what was given back")
+    report: RetiredWorkers = json.loads(marked[-1])
+    return report
+
+
+def in_words(report: RetiredWorkers) -> list[str]:
+    """What was given back, a line a worker."""
+    lines = [f"{node}: {number} messages that it held are back in their queues" for node, number in report["given_back"].items()]
+    return lines + ([f"others are not, and stay with it: {report['refusal']}"] if report["refusal"] else [])
+
+
+def explain_alive(report: RetiredWorkers) -> str:
+    """Why nothing was given back, if a worker has given a sign of life; else empty."""
+    if not report["alive"]:
+        return ""
+    nodes = ", ".join(sorted(report["alive"]))
+    if None in report["alive"].values():
+        return (
+            f"{nodes}: has no lease, so that nobody knows whether it lives; what it held goes back after the visibility timeout"
+        )
+    return f"{nodes}: has renewed its lease, so that it lives: the machine is not gone, and only SSH to it fails"
+
+
+def until_certain(report: RetiredWorkers) -> float | None:
+    """Seconds after which a worker that is gone no longer counts as alive; None if there is nothing to wait for."""
+    seconds = [left for left in report["alive"].values() if left is not None]
+    return max(seconds) if seconds and len(seconds) == len(report["alive"]) else None
 
 
 def _queues_of_role(fleet: Fleet, host: str, node: str) -> set[str]:

@@ -174,6 +174,11 @@ def unregistered_command(release: Release, queues: Iterable[str]) -> str:
     return _as_worker(release, "unregistered", [release.app, *queues])
 
 
+def retire_command(release: Release, nodes: Iterable[str]) -> str:
+    """sh that gives back what these workers held, if they are gone, and prints RetiredWorkers. stdin: as above."""
+    return _as_worker(release, "retire", [release.app, *nodes])
+
+
 def _as_worker(release: Release, program: str, arguments: Iterable[str]) -> str:
     # Releases from before protocol 1 have these programs at the top. Delete the difference with fleet/rollout/legacy.py.
     module = f"fleet_node.app.{program}" if release.protocol else f"fleet_node.{program}"

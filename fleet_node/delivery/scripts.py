@@ -146,6 +146,29 @@ cut off is begun again, holders. Returns the holders whose messages are to be gi
 since the caller asked it, the caller's time decides: all leases seem to have ended until they are renewed.
 """
 
+CLAIM_SILENT = (
+    FIRST
+    + """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local dead = {}
+for number = 1, #ARGV, 2 do
+  local holder, score = ARGV[number], redis.call('ZSCORE', KEYS[1], ARGV[number])
+  if score and tonumber(score) == tonumber(ARGV[number + 1]) then
+    redis.call('ZREM', KEYS[1], holder)
+    redis.call('ZADD', KEYS[2], now, holder)
+    dead[#dead + 1] = holder
+  end
+end
+return dead
+"""
+)
+"""Takes their lease from holders that have not renewed it since the caller looked.
+
+KEYS: workers, swept; ARGV: for each holder its name, and the end of its lease as the caller knows it. Returns those from whom it
+was taken.
+"""
+
 WRITE_DOWN = (
     FIRST
     + """

@@ -46,6 +46,7 @@ class Machine:
     concurrency: int = 4
     prefetch: int = 1
     flags: str = ""
+    hostname: str = "test"  # of workers that start from now on
     python: str = sys.executable  # of its workers, drains and gates: the app's own
     more: dict[str, str] = field(default_factory=dict)  # environment of its workers
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class Machine:
 
     def unit(self, number: int | str, release: Path, revision: str, queues: Iterable[str]) -> str:
         """The text of a worker's unit, with the lines that bring() and stop() read."""
-        python, node = shlex.quote(self.python), f"web-worker-{number}@test"
+        python, node = shlex.quote(self.python), f"web-worker-{number}@{self.hostname}"
         pool = f"-P {self.pool} -c {self.concurrency} --prefetch-multiplier={self.prefetch} {self.flags}"
         return (
             f"Environment=PYTHONPATH={release}:{ROOT} FLEET_REVISION={revision} FLEET_RELEASE={release.name}\n"
