@@ -168,6 +168,6 @@ def judge_workers(view: BrokerView, queues: Collection[str], hostnames: Collecti
     error = (
         f"not in the inventory: {'; '.join(line for _, line in refused)}. They go on with the release that they have, and no run "
         f"ends them. Put {host} back into the inventory, and retire it before it leaves: fleet retire INVENTORY {host} "
-        f"(if the machine is gone, wait for the end of the lease). Or say that they may go on: --data leave_workers={names}"
+        f"(--gone if the machine is gone). Or say that they may go on: --data leave_workers={names}"
     )
     return Preflight(error, tuple(notes))
