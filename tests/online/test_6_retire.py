@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.online.conftest import ROLLING, ROOT, Lab
+from tests.online.conftest import NAME, ROLLING, ROOT, Lab
 from tests.online.test_1_deploy import assert_all_answered
 from tests.online.test_3_faults import BACK, HELD
 
@@ -75,4 +78,26 @@ def test_a_machine_that_is_there(lab: Lab, tmp_path: Path) -> None:
         assert dry.returncode == 0, dry.stdout
         assert "batch-worker" not in dry.stdout
     finally:
+        assert_whole_again(lab)
+
+
+def test_a_machine_without_power(lab: Lab) -> None:
+    """No other machine has workers of the queue, so that the tasks can be counted there."""
+    retire = ("fleet", "retire", "inventory/lab.py", "web1", "--gone", "-y", "--json")
+    hold(lab, "default")
+    living = lab.run(*retire)
+    assert (living.returncode, "answers over SSH" in living.stdout) == (1, True), living.stdout
+    pid = int((ROOT / ".lab" / NAME / "web1.pid").read_text())
+    assert b"web1" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    os.kill(pid, signal.SIGKILL)
+    try:
+        done = lab.run(*retire)
+        assert done.returncode == 0, done.stdout
+        given_back = json.loads(done.stdout.splitlines()[-1])["given_back"]
+        # By the command, and not by other workers when the lease had ended.
+        assert sum(given_back.values()) == TASKS, done.stdout
+        assert_back(lab, "default")
+    finally:
+        up = lab.run("fleet", "lab", "up", "--name", NAME)
+        assert up.returncode == 0, up.stdout
         assert_whole_again(lab)
