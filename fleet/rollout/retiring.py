@@ -31,7 +31,7 @@ class RetireError(FleetError):
     """The machine stays as it is, or is not done. str() is what the user reads."""
 
 
-class SilentError(Exception):
+class SilentError(FleetError):
     """The machine does not answer over SSH. str() says why."""
 
 
