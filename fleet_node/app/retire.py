@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -22,6 +23,9 @@ from fleet_node.delivery.keys import Keys, node_of
 from fleet_node.delivery.lease import LATE
 from fleet_node.delivery.scripts import CLAIM_SILENT
 from fleet_node.protocol import RETIRED_MARK, RetiredWorkers
+
+MAILBOXES = "_kombu.binding.celery.pidbox"
+"""Set of kombu's: the mailboxes of workers. One that was killed leaves its own there for ever."""
 
 
 def counts_as_alive(ends: float, said: float | None, lease: float, now: float) -> float:
@@ -56,11 +60,23 @@ def give_back(client: Redis, keys: Keys, nodes: Collection[str], lease: float) -
         node = node_of(holder)
         report["given_back"][node] = report["given_back"].get(node, 0) + done.number
         report["refusal"] = done.refusal or report["refusal"]
+        forget(client, keys, holder)
     # One that renewed its lease just now has what it had.
     report["alive"] = {
         node_of(holder): lease / 2 for holder in holders.keys() - {*claimed} if client.zscore(keys.workers, holder)
     }
     return report
+
+
+def forget(client: Redis, keys: Keys, holder: str) -> None:
+    """Remove what else in Redis has the name of a worker that is gone: its bells, and its mailbox."""
+    bells = re.sub(r"([\\*?\[\]])", r"\\\1", keys.bell(holder))
+    for key in client.scan_iter(match=f"{bells}.*", count=1000):
+        client.delete(key)
+    mailboxes = keys.prefix + MAILBOXES
+    for binding in client.sscan_iter(mailboxes, count=1000):
+        if binding.rpartition("\x06\x16")[2] == f"{node_of(holder)}.celery.pidbox":
+            client.srem(mailboxes, binding)
 
 
 def _said(client: Redis, keys: Keys, holder: str) -> float | None:

@@ -53,6 +53,9 @@ def test_a_worker_that_is_gone_gives_back_what_it_held_before_its_lease_has_ende
         assert set(retire(here, release, "web-worker-1@test")["alive"]) == {"web-worker-1@test"}
         assert until(lambda: not retire(here, release, "web-worker-1@test")["alive"], LONG)
         assert redis.llen(f"{prefix}default") == 2
+        mailboxes = redis.smembers(f"{prefix}_kombu.binding.celery.pidbox")
+        assert [name for name in (*redis.keys("*"), *mailboxes) if b"web-worker-1@test" in name] == []
+        assert any(b"web-worker-2@test" in name for name in mailboxes)
         (end,) = [score for _, score in redis.zscan_iter(f"{prefix}fleet.workers")]  # of the other worker alone
         assert end > redis.time()[0]
         assert retire(here, release, "web-worker-1@test") == {"given_back": {}, "alive": {}, "refusal": ""}
