@@ -40,6 +40,9 @@ def retire_host(
     gone: Annotated[
         bool, typer.Option("--gone", help="The machine is gone for good: give back at once what its workers held.")
     ] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Where a machine is that is not in the inventory any more.", metavar="ADDRESS")
+    ] = None,
     hostname: Annotated[
         str | None, typer.Option(help="With --gone: what the machine called itself, if not as in the inventory.", metavar="NAME")
     ] = None,
@@ -60,6 +63,10 @@ def retire_host(
     """
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
+    if address and host in fleet.hosts:
+        raise RetireError(f"{host}: {file} says where it is; leave out --address")
+    if address or gone:
+        inventory = retire.with_host(inventory, host, address)
     work = Retirement(file, inventory, fleet, host, role, hostname or "", names_in(abandon_queues), say)
     _refuse_names(work)
     stamp = lock.ask(*work.broker, STAMP.format(folder=STATE_FOLDER))[1].strip()
@@ -78,9 +85,11 @@ def retire_host(
 
 def _refuse_names(work: Retirement) -> None:
     """Raises RetireError for a host that cannot be retired."""
-    if work.host not in work.fleet.hosts:
+    if work.host not in work.inventory.hosts:
         hosts = ", ".join(work.fleet.hosts)
-        raise RetireError(f"{work.host}: not in {work.file}, which has {hosts}; put it back, retire it, and then take it out")
+        raise RetireError(
+            f"{work.host}: not in {work.file}, which has {hosts}; if it has left: --address ADDRESS, or --gone if it is gone"
+        )
     if work.host == work.fleet.broker_host and work.role is None:
         raise RetireError(f"{work.host}: the broker runs there, with all tasks; --role NAME retires its workers alone")
 
@@ -90,6 +99,8 @@ def _retire_living(work: Retirement, installed: Installed, stamp: str, yes: bool
     if work.role and work.role not in installed.roles:
         there = f"it has {', '.join(installed.roles)}" if installed.roles else "it has none"
         raise RetireError(f"{work.host}: nothing there is of the role {work.role}; {there}")
+    if work.host not in work.fleet.hosts and installed.hostname in names_of(work.fleet.hosts):
+        raise RetireError(f"{work.host}: the machine there calls itself {installed.hostname}, and is in the inventory")
     what = retirement.removal(installed, work.role)
     hostnames = _hostnames(work) | {installed.hostname}
     result = {
@@ -208,6 +219,8 @@ def _print(work: Retirement, result: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(result))
     elif result["dry"]:
         typer.echo("nothing was changed")
+    elif work.host not in work.fleet.hosts:
+        typer.echo(f"{work.what} is retired")
     elif work.role:
         typer.echo(
             f"{work.what} is retired: take {work.host} out of the group {work.role} in {work.file}, or a deploy starts it again"

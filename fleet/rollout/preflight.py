@@ -167,7 +167,7 @@ def judge_workers(view: BrokerView, queues: Collection[str], hostnames: Collecti
     host = refused[0][0].partition("@")[2]
     error = (
         f"not in the inventory: {'; '.join(line for _, line in refused)}. They go on with the release that they have, and no run "
-        f"ends them. Put {host} back into the inventory, and retire it before it leaves: fleet retire INVENTORY {host} "
-        f"(--gone if the machine is gone). Or say that they may go on: --data leave_workers={names}"
+        f"ends them. Retire the machine: fleet retire INVENTORY {host} --address ADDRESS (--gone if it is gone). Or put it back "
+        f"into the inventory, or say that they may go on: --data leave_workers={names}"
     )
     return Preflight(error, tuple(notes))

@@ -9,12 +9,30 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from fleet.broker.view import BrokerView
+from fleet.errors import FleetError
 from fleet.rollout.preflight import Preflight, judge_queues
-from fleet.spec.fleet import Fleet
+from fleet.spec.fleet import Fleet, Inventory
 from fleet_node.protocol import RETIRED_MARK, RetiredWorkers
 
 _NODE = re.compile(r"(?P<role>.+)-worker-\d+(-surge)?@(?P<hostname>.+)")
 OVERRIDE = "--abandon-queues "
+
+
+def with_host(inventory: Inventory, host: str, address: str | None) -> Inventory:
+    """The inventory with a machine that has left it: it is reached as the others are, by what all of them have in common.
+
+    address: where it is; None if its name leads there. A machine that is in the inventory stays as it is. Raises FleetError if
+    the address is another machine's.
+    """
+    if host in inventory.hosts:
+        return inventory
+    for name, data in inventory.hosts.items():
+        if address and address in (name, data.get("ssh_hostname"), data.get("lan_address")):
+            raise FleetError(f"{address}: the address of {name}, which is in the inventory; nothing was changed")
+    first, *others = inventory.hosts.values()
+    own = ("ssh_hostname", "lan_address")
+    common = {key: value for key, value in first.items() if key not in own and all(other.get(key) == value for other in others)}
+    return replace(inventory, hosts={**inventory.hosts, host: {**common, **({"ssh_hostname": address} if address else {})}})
 
 
 def nodes_on(workers: Iterable[str], hostnames: Collection[str], role: str | None) -> tuple[str, ...]:
@@ -109,5 +127,6 @@ def until_certain(report: RetiredWorkers) -> float | None:
 
 def _queues_of_role(fleet: Fleet, host: str, node: str) -> set[str]:
     match = _NODE.fullmatch(node)
-    worker = fleet.hosts[host].workers.get(match["role"]) if match else None
+    known = fleet.hosts.get(host)  # None for a machine that has left the inventory
+    worker = known.workers.get(match["role"]) if match and known else None
     return set(worker.queues) if worker else set()

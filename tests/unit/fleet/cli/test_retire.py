@@ -177,6 +177,15 @@ def test_a_machine_is_retired_if_its_queues_keep_their_consumers(tmp_path: Path,
         # Once more: there is nothing, and no question.
         again = fleet.retire("test")
         assert (again.exit_code, "there is nothing to retire" in again.stderr) == (0, True)
+        # It has left the inventory: it is reached all the same, and no other machine is taken for it.
+        inventory = Path("prod.py")
+        inventory.write_text(inventory.read_text().replace(", 'test'", ""))
+        elsewhere = fleet.retire("test", "--address", "10.9.9.9")
+        assert (elsewhere.exit_code, "there is nothing to retire" in elsewhere.stderr) == (0, True)
+        inventory.write_text(inventory.read_text().replace("web1", "test"))
+        fleet.project.joinpath("web9").symlink_to(root)
+        wrong = fleet.retire("web9", "--address", "10.9.9.9", "-y")
+        assert str(wrong.exception) == "web9: the machine there calls itself test, and is in the inventory"
 
 
 @pytest.mark.long
@@ -210,6 +219,11 @@ def test_a_machine_that_is_gone_gives_back_what_it_held(tmp_path: Path, monkeypa
         assert [entry["outcome"] for entry in fleet.history()] == ["failed", "done"]
         here.start(release, 2)
         assert until(lambda: "web-worker-2@test" in begun(here)[0]), here.output(2)
+        inventory = Path("prod.py")
+        inventory.write_text(inventory.read_text().replace("'test'", "'web2'"))
+        kill(here, 2)
+        left = fleet.retire("test", "--gone", "--dry", "--json")
+        assert json.loads(left.stdout)["workers"] == ["web-worker-2@test"]
 
 
 @pytest.mark.long
@@ -230,7 +244,10 @@ def test_what_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
             f"_at = {at!r}\nbroker = [('b', _at)]\nweb = [('web1', _at), ('web2', {{**_at, 'ssh_port': 9}})]\n"
         )
         for words, message in {
-            ("web3",): "web3: not in prod.py, which has b, web1, web2; put it back, retire it, and then take it out\n",
+            ("web3",): "web3: not in prod.py, which has b, web1, web2; if it has left: --address ADDRESS, or "
+            "--gone if it is gone\n",
+            ("web3", "--address", "127.0.0.1"): "127.0.0.1: the address of b, which is in the inventory; nothing was changed\n",
+            ("web1", "--address", "10.9.9.9"): "web1: prod.py says where it is; leave out --address\n",
             ("b",): "b: the broker runs there, with all tasks; --role NAME retires its workers alone\n",
             ("web1", "--gone"): "web1: it answers over SSH, so that it is not gone; leave out --gone\n",
             ("web1", "--role", "batch"): "web1: nothing there is of the role batch; it has none\n",

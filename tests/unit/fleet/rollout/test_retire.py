@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from fleet.broker.view import BrokerView
-from fleet.rollout.retire import judge, nodes_on
-from fleet.spec.fleet import Fleet
+from fleet.errors import FleetError
+from fleet.rollout.retire import judge, nodes_on, with_host
+from fleet.spec.fleet import Fleet, Inventory
 from tests.unit.fleet_support import fleet_of, make_app
 
 WEB1, WEB2, WEB3 = "web-worker-1@web1", "web-worker-1@web2", "web-worker-1@web3"
@@ -92,3 +93,22 @@ def test_whether_a_worker_may_go(fleet: Fleet, view: dict[str, Any], abandoned: 
 )
 def test_workers_of_a_machine(node: str, role: str | None, is_there: bool) -> None:
     assert bool(nodes_on([node], ["web2", "web2.example.com"], role)) == is_there
+
+
+def test_a_machine_that_has_left_the_inventory_is_reached_as_the_others_are() -> None:
+    same = {"ssh_user": "ops", "_sudo": True}
+    web1 = {**same, "ssh_hostname": "192.0.2.1", "ssh_key": "a", "web_worker": {}}
+    inventory = Inventory(
+        {"broker1": {**same, "lan_address": "10.0.0.10", "ssh_hostname": "192.0.2.1"}, "web1": web1}, {}, frozenset()
+    )
+    assert with_host(inventory, "web2", "10.0.0.12").hosts["web2"] == {**same, "ssh_hostname": "10.0.0.12"}
+    assert with_host(inventory, "web2", None).hosts["web2"] == same
+    assert with_host(inventory, "web1", None) is inventory
+    for address in ("10.0.0.10", "192.0.2.1", "web1"):
+        with pytest.raises(FleetError, match="which is in the inventory"):
+            with_host(inventory, "web2", address)
+
+
+def test_a_worker_that_does_not_answer_and_has_left_the_inventory_consumes_nothing_that_is_known(fleet: Fleet) -> None:
+    view = BrokerView(workers={WEB1: ("default",), "web-worker-1@web9": ()})
+    assert judge(view, fleet, "web9", ["web-worker-1@web9"], frozenset()).error is None
