@@ -83,7 +83,8 @@ def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
     except FleetError as error:
         note = f"not asked what waits in it: {str(error).splitlines()[0]}"
         return (Finding("preflight", "note", "broker", note, of_run=True),), False
-    return preflight.as_findings(preflight.judge_broker(view, linted.plan, preflight.names_of(fleet.hosts))), True
+    verdict = preflight.judge_broker(view, linted.plan, preflight.names_of(fleet.hosts))
+    return preflight.as_findings(verdict + preflight.judge_leftovers(preflight.units_alive(view, fleet.hosts), linted.plan)), True
 
 
 def _marked(file: Path, looks: dict[str, tuple[Finding, ...]], whole: bool) -> tuple[Finding, ...]:

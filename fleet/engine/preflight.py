@@ -8,11 +8,12 @@ from fleet.broker import connect
 from fleet.broker.look import look
 from fleet.engine.run import Run
 from fleet.errors import FleetError
-from fleet.rollout.preflight import judge_broker, names_in, names_of
+from fleet.rollout.preflight import judge_broker, judge_leftovers, names_in, names_of
 
 
 def refuse_what_strands(run: Run) -> None:
     """Raises FleetError if the run would leave behind tasks or workers that nobody looks after. What is no error is noted."""
+    run.notes.update(dict.fromkeys(judge_leftovers({name: seen.units for name, seen in run.observed.items()}, run.plan).notes))
     broker = run.fleet.broker_host
     observed = run.observed.get(broker)
     if broker.startswith("@") or (observed is not None and observed.history is None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -16,6 +16,8 @@ from fleet_node.protocol import TASKS_MARK, UnregisteredTasks
 
 _OURS = re.compile(r".+-worker-\d+(-surge)?@")
 """Nodes of this fleet, or of another one on the same broker."""
+_NODE = re.compile(r"(?P<role>.+)-worker-(?P<number>\d+)@(?P<hostname>.+)")
+_WORKER_UNIT = re.compile(r"celery-.+@\d+\.service")
 
 
 @dataclass(frozen=True)
@@ -171,3 +173,38 @@ def judge_workers(view: BrokerView, queues: Collection[str], hostnames: Collecti
         f"into the inventory, or say that they may go on: --data leave_workers={names}"
     )
     return Preflight(error, tuple(notes))
+
+
+def units_alive(view: BrokerView, hosts: Iterable[str]) -> dict[str, list[str]]:
+    """Host of the inventory → the units of its workers that are alive, by what they call themselves."""
+    host_of = {name: host for host in hosts for name in names_of([host])}
+    units: dict[str, list[str]] = {}
+    for node in view.workers:
+        match = _NODE.fullmatch(node)
+        if match and match["hostname"] in host_of:
+            units.setdefault(host_of[match["hostname"]], []).append(f"celery-{match['role']}@{match['number']}.service")
+    return units
+
+
+def judge_leftovers(units: Mapping[str, Iterable[str]], plan: Plan) -> Preflight:
+    """Notes the units of workers that no role of their machine asks for any more: a deploy removes them.
+
+    units: host → names of units. Other units than workers', and second instances, are left out.
+    """
+    leftover: dict[str, list[str]] = {}
+    for host, names in units.items():
+        if host in plan.fleet.hosts and plan.fleet.hosts[host].workers and host not in plan.workers:
+            continue  # it is not known how many instances it has
+        planned = {instance.unit for instance in plan.instances_on((host,))}
+        if gone := sorted(name for name in names if _WORKER_UNIT.fullmatch(name) and name not in planned):
+            leftover[host] = gone
+    if not leftover:
+        return Preflight(None)
+    number = sum(map(len, leftover.values()))
+    there = "; ".join(f"{host}: {', '.join(names)}" for host, names in sorted(leftover.items()))
+    subject = (
+        "1 unit that no role of its machine asks for any more is"
+        if number == 1
+        else (f"{number} units that no role of their machine asks for any more are")
+    )
+    return Preflight(None, (f"{subject} drained and removed by a deploy ({there})",))

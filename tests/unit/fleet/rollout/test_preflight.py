@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 from fleet.broker.view import BrokerView
-from fleet.rollout.preflight import Preflight, judge, judge_broker, judge_queues, judge_workers, names_in, parse, queues_of
+from fleet.rollout.preflight import (
+    Preflight,
+    judge,
+    judge_broker,
+    judge_leftovers,
+    judge_queues,
+    judge_workers,
+    names_in,
+    parse,
+    queues_of,
+    units_alive,
+)
 from fleet_node.protocol import TASKS_MARK, UnregisteredTasks
 from tests.unit.fleet_support import fleet_of, make_app, plan_of
 
@@ -110,3 +121,34 @@ def test_no_run_is_refused_for_a_worker_while_it_is_not_known_what_machines_call
     assert note.startswith("perhaps not in the inventory: web-worker-1@ip-10-0-0-11 consumes default.")
     assert judge_broker(view, plan, ["web1", "web2"]).error is None
     assert judge_broker(view, plan, ["web1", "web2"], all_known=True).error is not None
+
+
+@pytest.mark.parametrize(
+    ("units", "note"),
+    [
+        ({"web1": ["celery-web@1.service", "fleet.target", "celery-web@1-surge.service"], "broker1": []}, ""),
+        (
+            {"web1": ["celery-web@1.service", "celery-old@1.service"]},
+            "1 unit that no role of its machine asks for any more is drained and removed by a deploy "
+            "(web1: celery-old@1.service)",
+        ),
+        (
+            {"web2": ["celery-web@2.service"], "broker1": ["celery-web@1.service"]},
+            "2 units that no role of their machine asks for any more are drained and removed by a deploy "
+            "(broker1: celery-web@1.service; web2: celery-web@2.service)",
+        ),
+    ],
+)
+def test_units_that_no_role_asks_for_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, units: dict[str, list[str]], note: str
+) -> None:
+    make_app(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    plan = plan_of(fleet_of({"web": {"queues": ["default"], "workload": "io", "instances": 1}}))
+    assert judge_leftovers(units, plan) == Preflight(None, (note,) if note else ())
+
+
+def test_the_units_of_workers_that_are_alive() -> None:
+    nodes = ("web-worker-1@web1", "old-worker-2@web1", "web-worker-1-surge@web1", "web-worker-1@web9", "celery@web1")
+    view = BrokerView(workers=dict.fromkeys(nodes, ()))
+    assert units_alive(view, ["web1.example.com"]) == {"web1.example.com": ["celery-web@1.service", "celery-old@2.service"]}
