@@ -71,8 +71,8 @@ def kill_in_a_surge(lab: Lab, *more: str) -> None:
 def test_after_a_killed_deploy_the_last_consumer_of_a_queue_is_doubled_before_it_restarts(
     lab: Lab, other: tuple[str, str], tmp_path: Path
 ) -> None:
-    """One worker a role, then another release, and from now on two workers of web and batch. The step of the killed deploy goes on
-    meanwhile, and ends the second workers that it has started."""
+    """One worker a role, then another release, and from now on two workers of web and batch. The step of the killed deploy goes
+    on meanwhile, and ends the second workers that it has started."""
     (third := another_release(tmp_path)).joinpath("another").write_text("release, that is killed\n")
     kill_in_a_surge(lab, "--data", f"app_source={third}")
     under_load(lab, "pyinfra", "inventory/lab.py", "deploy.py", "-y", *ROLLING, *other)
