@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from fleet.plan.plan import Plan
 from fleet.plan.sizing import SizedWorker
@@ -11,6 +13,7 @@ from fleet.spec.fleet import Host
 from fleet.spec.secrets import BROKER_WORKER
 from fleet.spec.urls import celery_variables
 
+_NODE = re.compile(r"(.+)-worker-(\d+(?:-surge)?)@(.+)")
 START_SECONDS = 120
 """Seconds until a worker has to be ready (TimeoutStartSec)."""
 
@@ -18,6 +21,20 @@ START_SECONDS = 120
 def node(role: str, instance: int | str, host: str = "%H") -> str:
     """A worker's name among Celery's. %H is systemd's host name."""
     return f"{role}-worker-{instance}@{host}"
+
+
+class NodeName(NamedTuple):
+    """The parts of a worker's name among Celery's. instance: its number; of a second instance, with `-surge`."""
+
+    role: str
+    instance: str
+    hostname: str
+
+
+def parse_node(node: str) -> NodeName | None:
+    """The parts of a node's name; None if it is of no worker that a fleet starts."""
+    match = _NODE.fullmatch(node)
+    return NodeName(*match.groups()) if match else None
 
 
 def arguments(role: str, sized: SizedWorker, instance: int | str) -> list[str]:

@@ -12,11 +12,9 @@ from fleet.broker.view import BrokerView
 from fleet.lint import Finding
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
+from fleet.plan.process import parse_node
 from fleet_node.protocol import TASKS_MARK, UnregisteredTasks
 
-_OURS = re.compile(r".+-worker-\d+(-surge)?@")
-"""Nodes of this fleet, or of another one on the same broker."""
-_NODE = re.compile(r"(?P<role>.+)-worker-(?P<number>\d+)@(?P<hostname>.+)")
 _WORKER_UNIT = re.compile(r"celery-.+@\d+\.service")
 
 
@@ -159,7 +157,7 @@ def judge_workers(view: BrokerView, queues: Collection[str], hostnames: Collecti
         line = f"{node} consumes {', '.join(consumed)}" if consumed else f"{node} is alive"
         if any(fnmatchcase(node, pattern) for pattern in left):
             notes.append(f"left alone, as leave_workers says: {line}")
-        elif _OURS.match(node):
+        elif parse_node(node):  # of this fleet, or of another one on the same broker
             refused.append((node, line))
         elif set(consumed) & set(queues):
             notes.append(f"{line}, and is no worker of this fleet")
@@ -180,9 +178,9 @@ def units_alive(view: BrokerView, hosts: Iterable[str]) -> dict[str, list[str]]:
     host_of = {name: host for host in hosts for name in names_of([host])}
     units: dict[str, list[str]] = {}
     for node in view.workers:
-        match = _NODE.fullmatch(node)
-        if match and match["hostname"] in host_of:
-            units.setdefault(host_of[match["hostname"]], []).append(f"celery-{match['role']}@{match['number']}.service")
+        name = parse_node(node)
+        if name and name.hostname in host_of:
+            units.setdefault(host_of[name.hostname], []).append(f"celery-{name.role}@{name.instance}.service")
     return units
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from fleet.broker.view import BrokerView
 from fleet.errors import FleetError
+from fleet.plan.process import parse_node
 from fleet.rollout.preflight import Preflight, judge_queues
 from fleet.spec.fleet import Fleet, Inventory
 from fleet_node.protocol import RETIRED_MARK, RetiredWorkers
 
-_NODE = re.compile(r"(?P<role>.+)-worker-\d+(-surge)?@(?P<hostname>.+)")
 OVERRIDE = "--abandon-queues "
 
 
@@ -37,10 +36,8 @@ def with_host(inventory: Inventory, host: str, address: str | None) -> Inventory
 
 def nodes_on(workers: Iterable[str], hostnames: Collection[str], role: str | None) -> tuple[str, ...]:
     """Those of these workers that are of the fleet, on a machine that calls itself so; of one role, if one is named."""
-    matches = ((node, _NODE.fullmatch(node)) for node in workers)
-    return tuple(
-        sorted(node for node, match in matches if match and match["hostname"] in hostnames and role in (None, match["role"]))
-    )
+    names = ((node, parse_node(node)) for node in workers)
+    return tuple(sorted(node for node, name in names if name and name.hostname in hostnames and role in (None, name.role)))
 
 
 def min_consumers(fleet: Fleet) -> dict[str, int]:
@@ -126,7 +123,7 @@ def until_certain(report: RetiredWorkers) -> float | None:
 
 
 def _queues_of_role(fleet: Fleet, host: str, node: str) -> set[str]:
-    match = _NODE.fullmatch(node)
+    name = parse_node(node)
     known = fleet.hosts.get(host)  # None for a machine that has left the inventory
-    worker = known.workers.get(match["role"]) if match and known else None
+    worker = known.workers.get(name.role) if name and known else None
     return set(worker.queues) if worker else set()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from shlex import quote
 
-from fleet.plan import facts
+from fleet.plan import facts, process
 from fleet.plan.facts import MachineFacts
 from fleet.state.paths import ETC, RELEASES, RUNTIME_UNITS, UNITS
 from fleet.state.systemctl import words
@@ -53,7 +53,7 @@ class InstalledUnit:
     def node(self, hostname: str) -> str:
         """Its worker's name among Celery's."""
         match = _UNIT.fullmatch(self.name)
-        return f"{match['role']}-worker-{match['number']}@{hostname}" if match else ""
+        return process.node(match["role"], match["number"], hostname) if match else ""
 
 
 @dataclass(frozen=True)

@@ -151,4 +151,5 @@ def test_units_that_no_role_asks_for_any_more(
 def test_the_units_of_workers_that_are_alive() -> None:
     nodes = ("web-worker-1@web1", "old-worker-2@web1", "web-worker-1-surge@web1", "web-worker-1@web9", "celery@web1")
     view = BrokerView(workers=dict.fromkeys(nodes, ()))
-    assert units_alive(view, ["web1.example.com"]) == {"web1.example.com": ["celery-web@1.service", "celery-old@2.service"]}
+    units = ["celery-web@1.service", "celery-old@2.service", "celery-web@1-surge.service"]
+    assert units_alive(view, ["web1.example.com"]) == {"web1.example.com": units}
