@@ -68,11 +68,9 @@ def kill_in_a_surge(lab: Lab, *more: str) -> None:
     assert deploy.returncode == -signal.SIGKILL
 
 
-def test_after_a_killed_deploy_the_last_consumer_of_a_queue_is_doubled_before_it_restarts(
-    lab: Lab, other: tuple[str, str], tmp_path: Path
-) -> None:
-    """One worker a role, then another release, and from now on two workers of web and batch. The step of the killed deploy goes
-    on meanwhile, and ends the second workers that it has started."""
+def test_a_deploy_that_was_killed_in_its_step_is_followed_by_another(lab: Lab, other: tuple[str, str], tmp_path: Path) -> None:
+    """The step goes on by itself: it starts a second worker for the only one of each role, which then serves its queues while the
+    next deploy restarts that. From now on, there are two workers of web and batch."""
     (third := another_release(tmp_path)).joinpath("another").write_text("release, that is killed\n")
     kill_in_a_surge(lab, "--data", f"app_source={third}")
     under_load(lab, "pyinfra", "inventory/lab.py", "deploy.py", "-y", *ROLLING, *other)
