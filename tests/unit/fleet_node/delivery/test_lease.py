@@ -96,6 +96,7 @@ def test_a_worker_that_was_stopped_for_longer_says_so_and_goes_on(tmp_path: Path
             assert until(lambda: redis.hlen("unacked") == 0)
 
 
+@pytest.mark.long
 def test_a_worker_that_ends_leaves_nothing_behind(tmp_path: Path) -> None:
     with leased(tmp_path, "prefork") as here, here.client() as client:
         release = here.release("r")

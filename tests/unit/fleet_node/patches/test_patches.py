@@ -42,6 +42,7 @@ def ended(here: Machine) -> set[int]:
     return {number for number, what, _, _ in here.entries("r") if what == "end"}
 
 
+@pytest.mark.long
 @BOTH
 def test_a_worker_with_tasks_survives_that_its_broker_goes_away(tmp_path: Path, more: str) -> None:
     port = free_port()

@@ -258,6 +258,7 @@ def test_the_second_one_stays_where_the_old_release_does_not_come_back(here: Mac
     assert "left running, since nothing else serves their queues: celery-web@1-surge.service" in result["notes"][-1]
 
 
+@pytest.mark.long
 def test_without_memory_for_a_second_one_nothing_goes_down(here: Machine) -> None:
     started(here, 1)
     request = here.request(here.release("new"), [1], "v2")
@@ -270,6 +271,7 @@ def test_without_memory_for_a_second_one_nothing_goes_down(here: Machine) -> Non
     assert here.revision("celery-web@1.service") == "v1"
 
 
+@pytest.mark.long
 def test_where_second_ones_are_not_enough_nothing_goes_down(here: Machine) -> None:
     started(here, 1)
     result = run(here, here.request(here.release("new"), [1], "v2", min_consumers=2))
