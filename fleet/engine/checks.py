@@ -23,6 +23,8 @@ def explain_down(down: Sequence[str], asked: Sequence[str], groups: Mapping[str,
     """What a run says of machines that could not be connected to. asked: all that --limit leaves, those that are down included.
     groups: of the inventory."""
     names = ", ".join(down)
+    if len(down) == len(asked):
+        return f"{names}: no connection, and nothing was changed; is the network up, and ssh_user, ssh_key right?"
     if broker := [host for host in down if host in groups.get("broker", ())]:
         return (
             f"{names}: no connection, and nothing was changed; no run is without {broker[0]}, which has the lock and the history"

@@ -19,7 +19,7 @@ from pyinfra_cli import cli as _cli
 from fleet.engine import connection, reading
 from fleet.engine.inventory import explain_down
 from fleet.engine.refusal import RefusedError
-from fleet.engine.start import current
+from fleet.engine.start import check_settings, current
 
 command_line: Any = _cli
 
@@ -51,11 +51,10 @@ def install() -> None:
 
 
 def _connect(connect_all: Callable[[Any], None], state: Any) -> None:
+    check_settings()
     try:
         connect_all(state)
     except PyinfraError:
-        if not state.active_hosts:
-            raise  # no host remains
         raise RefusedError(explain_down(state)) from None
 
 

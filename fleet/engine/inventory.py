@@ -50,3 +50,9 @@ def inventory_argument() -> str:
     files = [word for word in words if word.endswith(".py") and Path(word).is_file()]
     # The value of an option may come first, and the last file is the one to run.
     return next(iter([*files[:-1], *words]), "INVENTORY")
+
+
+def makes_a_run() -> bool:
+    """Whether pyinfra was called with a script that begins a run of the fleet, and not with a command for its hosts (`exec`)."""
+    scripts = (Path(word) for word in sys.argv[1:] if word.endswith(".py"))
+    return any(b"fleet.engine.start" in script.read_bytes() for script in scripts if script.is_file())

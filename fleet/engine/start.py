@@ -16,9 +16,9 @@ from pyinfra.api.facts import FactBase, get_fact
 from pyinfra.context import ctx_host, ctx_state, host, inventory, state
 
 from fleet.engine import checks, connection, finish, preflight
-from fleet.engine.inventory import explain_down, gather, inventory_argument
+from fleet.engine.inventory import explain_down, gather, inventory_argument, makes_a_run
 from fleet.engine.progress import Progress
-from fleet.engine.refusal import refused, refusing
+from fleet.engine.refusal import RefusedError, refused, refusing
 from fleet.engine.run import Run
 from fleet.errors import FleetError
 from fleet.inventory import last_facts
@@ -61,11 +61,25 @@ def start(*roles: Role, takes: Sequence[str] = ()) -> Run:
     with getattr(state, "fleet_starting"):  # noqa: B009
         run = current()
         if run is None:
-            with refusing():
-                run = _make(roles, tuple(takes))
+            if earlier := getattr(state, "fleet_refused", None):  # pyinfra is ending already
+                raise earlier
+            try:
+                with refusing():
+                    run = _make(roles, tuple(takes))
+            except RefusedError as error:
+                setattr(state, "fleet_refused", error)  # noqa: B010
+                raise
             setattr(state, "fleet_run", run)  # noqa: B010
             atexit.register(finish.end, run, ctx_state.get())  # type: ignore[no-untyped-call]
     return run
+
+
+def check_settings() -> None:
+    """Refuse mistakes in the settings, if the script that pyinfra was called with makes a run. To be called before pyinfra
+    connects: nobody should wait for a machine, or read of one that is down, in place of a mistake. Raises RefusedError."""
+    if makes_a_run():
+        with refusing():
+            _load()
 
 
 def current() -> Run | None:

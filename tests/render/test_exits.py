@@ -81,3 +81,36 @@ def test_an_enter_does_not_leave_out_a_host_that_is_down(pyinfra: Pyinfra, tmp_p
         )
         assert done.returncode == code, done.stdout + done.stderr
         assert ("no connection, and nothing was changed" in done.stdout + done.stderr) == bool(code)
+
+
+def test_a_mistake_is_told_before_a_host_that_is_down(pyinfra: Pyinfra) -> None:
+    down = "web.append(('127.0.0.1', {**_ours, 'ssh_port': 1}))"
+    done = pyinfra("-y", more=f"{down}\nweb[0][1]['lease'] = 5")
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    assert "1 mistake(s), nothing was changed" in output
+    assert "lease: " in output
+    assert "127.0.0.1" not in output, "it was connected to"
+
+
+def test_a_command_for_the_hosts_does_not_ask_for_right_settings(pyinfra: Pyinfra) -> None:
+    done = pyinfra("-y", "--", "true", more="web[0][1]['lease'] = 5", script="exec")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nobody_answers(pyinfra: Pyinfra) -> None:
+    down = "('127.0.0.1', {**_ours, 'ssh_port': 1, 'lan_address': '127.0.0.1'}), ('127.0.0.2', {**_ours, 'ssh_port': 1})"
+    done = pyinfra("-y", more=f"del globals()['gpu']\nbroker, web = [[host] for host in ({down})]\nbatch = web", group_data={})
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    assert "127.0.0.1, 127.0.0.2: no connection, and nothing was changed" in output
+    assert "pyinfra error" not in output
+
+
+def test_a_run_is_refused_once_for_all_hosts(pyinfra: Pyinfra) -> None:
+    """Each host's deploy would begin again, and ask machines to which pyinfra closes the connections meanwhile."""
+    done = pyinfra("-y", "--debug", machine_lines=["hostname\tsame"])
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    assert output.count("both call themselves same") == 1
+    assert output.count("/proc/meminfo") == 8, "the example fleet's 8 machines, each asked once"
