@@ -66,7 +66,7 @@ def lint_fleet(
     if as_json:
         typer.echo(json.dumps(report.as_json(linted.plan, findings), indent=1))
     else:
-        report.show(linted.plan, findings, Console(), verbose)
+        report.show(linted.plan, findings, Console(), verbose, strict)
     raise typer.Exit(1 if any(finding.counts if strict else finding.is_error for finding in findings) else 0)
 
 

@@ -50,7 +50,8 @@ def refuse_silence(answers: Mapping[str, ObservedMachine | None]) -> None:
     silent = [name for name, machine in answers.items() if machine is None or not (machine.cores and machine.memory)]
     if silent:
         raise FleetError(
-            f"{', '.join(silent)}: does not say what it has (cores by nproc, memory by /proc/meminfo); nothing was changed"
+            f"{', '.join(silent)}: does not say what it has (cores by nproc, memory by /proc/meminfo); why is above, after its "
+            "name. Nothing was changed"
         )
 
 
@@ -81,5 +82,5 @@ def refuse_foreign_address(fleet: Fleet, observed: ObservedMachine) -> None:
     if observed.addresses and fleet.broker_address not in observed.addresses:
         raise FleetError(
             f"{fleet.broker_host}.lan_address: {fleet.broker_address} is no address of this machine "
-            f"({' '.join(observed.addresses)})"
+            f"({' '.join(observed.addresses)}); nothing was changed"
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from fleet.engine import checks
 from fleet.inventory.places import places_of
-from fleet.inventory.read import data_files, file_mistakes
+from fleet.inventory.read import data_files, file_mistakes, refuse_no_data
 from fleet.spec.fleet import Inventory
 
 
@@ -26,9 +26,12 @@ def gather(inventory: Any) -> Inventory:
         del groups[last.pop()]
     group_data = frozenset(name for name, data in inventory.group_data.items() if data)
     path = Path(inventory_argument())
+    hosts = {host.name: {**host.data.dict()} for host in inventory}
+    if path.is_file():
+        refuse_no_data(path, data_files(path), hosts)
     elsewhere = {*inventory.override_data, *(key for data in inventory.host_data.values() for key in data)}
     return Inventory(
-        hosts={host.name: {**host.data.dict()} for host in inventory},
+        hosts=hosts,
         groups=groups,
         group_data=group_data,
         mistakes=file_mistakes(path, group_data) if path.is_file() else (),

@@ -57,5 +57,4 @@ def try_machines(
 
 def silence(silent: Mapping[str, str]) -> str:
     """Lines for the user about machines that did not answer. silent: host → why."""
-    lines = [f"{host}: {reason}" for host, reason in silent.items()]
-    return "\n".join([*lines, "offline, say what the machines are: --assume cores=8,memory=16G,gpus=1"])
+    return "\n".join(f"{host}: {reason}" for host, reason in silent.items())

@@ -17,6 +17,7 @@ from fleet.inventory.execute import errors_in, execute
 from fleet.inventory.places import places_of
 from fleet.spec.files import shown
 from fleet.spec.fleet import Inventory
+from fleet.spec.groups import WORKER_SUFFIX
 from fleet.spec.mistakes import SpecError
 
 _NO_LIST = 'no list in the inventory, so that no host is in the group; write {} = ["host", …]'
@@ -48,6 +49,7 @@ def read_inventory(path: Path, group_data: Path | None = None) -> Inventory:
         host: _merged([data.get("all", {}), *(data.get(g, {}) for g in order if host in members.get(g, everybody)), own[host]])
         for host in everybody
     }
+    refuse_no_data(path, files, hosts_data)
     with_data = frozenset(name for name, values in data.items() if values and name != "all")
     elsewhere.update(*own.values())
     return Inventory(hosts_data, members, with_data, file_mistakes(path, with_data), places_of(path, files, elsewhere))
@@ -63,6 +65,18 @@ def refuse_nobody(path: Path, hosts: Collection[str]) -> None:
     """Raises SpecError if no host is in the inventory."""
     if not hosts:
         raise SpecError([f'{shown(path)}: no host is in it; write a list of hosts a group, as in web = ["web1"]'])
+
+
+def refuse_no_data(path: Path, files: Collection[Path], hosts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises SpecError if there is no group data, and no host has a worker role by other means. files: of group data. hosts: name
+    → data."""
+    if not files and not any(key.endswith(WORKER_SUFFIX) for data in hosts.values() for key in data):
+        raise SpecError(
+            [
+                f"{shown(path)}: no group_data/ beside it, nor in {Path.cwd()}; run this in the folder that has group_data/ and "
+                "config.py, which is the root of the clone"
+            ]
+        )
 
 
 def refuse_groups(path: Path, names: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ PATIENCE = 60  # seconds, a command
 
 
 class SSHError(FleetError):
-    """SSH did not connect. str() is the message of ssh."""
+    """SSH did not connect. str() is the host and the message of ssh."""
 
 
 def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
@@ -122,13 +122,13 @@ def forward(host: str, data: Mapping[str, Any], address: str, port: int) -> Iter
     )
     with process:
         try:
-            _wait_until_open(process, local)
+            _wait_until_open(host, process, local)
             yield local
         finally:
             process.terminate()
 
 
-def _wait_until_open(process: subprocess.Popen[str], port: int) -> None:
+def _wait_until_open(host: str, process: subprocess.Popen[str], port: int) -> None:
     deadline = time.monotonic() + CONNECT_TIMEOUT + 5
     while process.poll() is None and time.monotonic() < deadline:
         with closing(socket.socket()) as client:
@@ -137,4 +137,4 @@ def _wait_until_open(process: subprocess.Popen[str], port: int) -> None:
         time.sleep(0.05)
     process.kill()
     message = process.stderr.read().strip() if process.stderr else ""
-    raise SSHError(message or "ssh did not connect")
+    raise SSHError(f"{host}: {message or 'ssh did not connect'}")

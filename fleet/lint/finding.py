@@ -56,7 +56,9 @@ class Finding:
         return self.is_error or self.new or self.of_run
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" + (f" ({enumerate_briefly(self.hosts)})" if self.hosts else "") + f" [{self.rule}]"
+        hosts = f" ({enumerate_briefly(self.hosts)})" if self.hosts else ""
+        rule = f" [{self.rule}]" if self.rule in RULES else ""  # the name is for lint_ignore, which silences no other finding
+        return f"{self.path}: {self.message}{hosts}{rule}"
 
 
 Check = Callable[[Plan, tuple[App, ...]], Iterable[Violation]]

@@ -65,14 +65,17 @@ def as_json(plan: Plan, findings: Iterable[Finding]) -> dict[str, Any]:
     }
 
 
-def show(plan: Plan, findings: tuple[Finding, ...], console: Console, verbose: bool) -> None:
+def show(plan: Plan, findings: tuple[Finding, ...], console: Console, verbose: bool, strict: bool) -> None:
     """Print the table, the findings, and a last line with their numbers.
 
-    Errors and what is new come first, and in full. verbose: whether the others follow in full, and not as a number.
+    Errors and what is new come first, and in full. verbose: whether the others follow in full, and not as a number. strict:
+    whether warnings do, since they are why the command fails.
     """
     console.print(_table(plan), markup=False, highlight=False, soft_wrap=True)
     console.print(_delivery(plan), highlight=False)
     shown, others = arranged(findings, verbose)
+    shown += [finding for finding in others if strict and finding.counts]
+    others = [finding for finding in others if finding not in shown]
     for finding in shown:
         _print(finding, console)
     if others:

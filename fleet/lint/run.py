@@ -57,7 +57,8 @@ def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, 
         seen, unread = last_facts.read(file)
         machines = with_last_facts(answers, silent, seen)
         if not machines:
-            raise FactsError("\n".join([*([unread] if unread else []), silence(silent)]))
+            advice = "offline, say what the machines are: --assume cores=8,memory=16G,gpus=1"
+            raise FactsError("\n".join([*([unread] if unread else []), silence(silent), advice]))
         unkept = last_facts.keep(file, answers, fleet.hosts)
         about_files = notes_on_files(unread, unkept)
     plan = resolved(fleet, machines)

@@ -131,8 +131,8 @@ def task_time_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
             if limit > worker.time_limit:
                 yield Violation(
                     f"{placement.path}.time_limit",
-                    f"{worker.time_limit} is less than the {limit:g} that the app gives {names}, which goes before it, and "
-                    f"stop_timeout is made from it; write {limit:g}",
+                    f"{worker.time_limit} is less than the {limit:g} that the app gives {names}: those may run for {limit:g} s, "
+                    f"and a stop would wait {worker.stop_seconds} s for them; write {limit:g}",
                 )
 
 

@@ -46,13 +46,14 @@ def assume(text: str) -> MachineFacts:
     if unknown or missing:
         problem = f"{', '.join(unknown)} is unknown" if unknown else f"{' and '.join(missing)} missing"
         raise FactsError(f"--assume {text}: {problem}; write e.g. cores=8,memory=16G,gpus=1")
+    for name, least, example in (("cores", 1, 8), ("gpus", 0, 1)):
+        if name in fields and not (fields[name].isdecimal() and int(fields[name]) >= least):
+            raise FactsError(f"--assume {text}: {name}={fields[name]} is no number from {least} on; write e.g. {name}={example}")
     try:
-        machine = MachineFacts(int(fields["cores"]), parse_size(fields["memory"]), int(fields.get("gpus", "0")))
-    except ValueError:
-        raise FactsError(f"--assume {text}: write e.g. cores=8,memory=16G,gpus=1") from None
-    if machine.cores < 1 or machine.gpus < 0:
-        raise FactsError(f"--assume {text}: write e.g. cores=8,memory=16G,gpus=1")
-    return machine
+        memory = parse_size(fields["memory"])
+    except ValueError as error:
+        raise FactsError(f"--assume {text}: memory={fields['memory']}: {error}") from None
+    return MachineFacts(int(fields["cores"]), memory, int(fields.get("gpus", "0")))
 
 
 def parse(output: Iterable[str]) -> MachineFacts:

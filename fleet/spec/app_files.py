@@ -1,5 +1,6 @@
 """Mistakes in the files of the app: its folder, its requirements, and a secrets file that would be shipped."""
 
+import os
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,7 +14,8 @@ from fleet.spec.text import enumerate_briefly
 
 NEEDED = {
     "celery": "whose workers run your app; pin it there",
-    "redis": "by which Celery reaches the broker; ask for celery[redis] in place of celery, and pin all that it brings",
+    "redis": "by which Celery reaches the broker; ask for celery[redis] in place of celery, and pin all that it brings: "
+    "`uv pip compile` writes every pin",
 }
 """Package → why the app's requirements have to bring it."""
 
@@ -21,16 +23,28 @@ NEEDED = {
 def app_mistakes(all_settings: Iterable[Settings]) -> Iterable[str]:
     """Mistakes in every app that some host's settings name. Reads the files; most hosts share one app, which is read once."""
     apps = dict.fromkeys(
-        (settings.app_source, settings.app_requirements, settings.secrets_file, tuple(settings.app_exclude))
+        (settings.app_source, settings.app_requirements, settings.secrets_file, tuple(settings.app_exclude), settings.celery_app)
         for settings in all_settings
     )
-    for app_source, app_requirements, secrets_file, exclude in apps:
+    for app_source, app_requirements, secrets_file, exclude, celery_app in apps:
         try:
+            yield from _layout_mistakes(Path(app_source), celery_app)
             yield from _mistakes_of(app_source, app_requirements, secrets_file, exclude)
         except SpecError as error:
             yield str(error)
         except (OSError, ValueError) as error:  # ValueError: a path with a null byte
             yield f"app_source: {app_source[:80]} is not readable: {error}"
+
+
+def _layout_mistakes(source: Path, celery_app: str) -> Iterable[str]:
+    """An app below src/, as in a src layout: it could not be imported from the folder above."""
+    top = celery_app.partition(":")[0].partition(".")[0]
+    if not _has_module(source, top) and _has_module(source / "src", top):
+        yield f'app_source: {source} has no {top}, and {source / "src"} has: write "{source / "src"}"'
+
+
+def _has_module(folder: Path, name: str) -> bool:
+    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()
 
 
 def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, exclude: Sequence[str]) -> Iterable[str]:
@@ -47,19 +61,25 @@ def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, excl
         yield f"app_source: {error.filename}: {error.strerror}; make it readable, or name it in app_exclude"
     if not requirements.is_file():
         yield (
-            f"app_requirements: no such file: {requirements}; pin the app's requirements there, "
+            f"app_requirements: no such file: {_plain(requirements)}; pin the app's requirements there, "
             "e.g. with `uv pip compile --universal --generate-hashes`"
         )
         return
     try:
         text = read_text(requirements)
     except OSError as error:
-        yield f"{requirements}: {error.strerror}"
+        yield f"{_plain(requirements)}: {error.strerror}"
         return
     if names := unpinned(text):
-        yield f"{requirements}: not pinned with ==: {enumerate_briefly(names)}; the same release must be the same everywhere"
+        loose = enumerate_briefly(names)
+        yield f"{_plain(requirements)}: not pinned with ==: {loose}; the same release must be the same everywhere"
     for name in NEEDED.keys() - entries(text).keys():
-        yield f"{requirements}: no {name}, {NEEDED[name]}"
+        yield f"{_plain(requirements)}: no {name}, {NEEDED[name]}"
+
+
+def _plain(path: Path) -> str:
+    """A path as a user would write it: app/src/../requirements.txt is app/requirements.txt."""
+    return os.path.normpath(path)
 
 
 def _is_shipped(file: Path, source: Path, exclude: Iterable[str]) -> bool:

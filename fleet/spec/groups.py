@@ -34,7 +34,7 @@ def group_mistakes(inventory: Inventory) -> Iterable[str]:
     brokers = inventory.groups.get(BROKER, ())
     if len(brokers) != 1:
         count = f"found {len(brokers)} ({', '.join(brokers)})" if brokers else "found none"
-        yield f"{BROKER}: {count}; the inventory needs exactly one host in the group {BROKER}"
+        yield f"the group {BROKER} of the inventory: {count}; it needs exactly one host"
     for group, hosts in inventory.groups.items():
         if hosts and group != BROKER and group not in inventory.group_data:
             close = get_close_matches(group, inventory.group_data, n=1)

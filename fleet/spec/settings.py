@@ -105,7 +105,7 @@ class Settings(Model):
     )
     lint_ignore: dict[str, Reason] = setting(
         'Rules of `fleet lint` to silence, each with the reason, e.g. {"single-consumer": "one device is all we have"}.',
-        why="Every run prints the reason.",
+        why="The first run, and each with -v, prints the reason.",
         source=OURS,
         default={},
     )

@@ -57,6 +57,10 @@ def _plan(config: pytest.Config) -> Plan:
     return config.stash[_PLAN]
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    _plan(session.config)  # what is wrong is told here without a traceback
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not {"machine", "instance"} & set(metafunc.fixturenames):
         return

@@ -42,14 +42,14 @@ def test_a_group_that_is_no_list(pyinfra: Pyinfra) -> None:
 
 
 def test_no_broker_host(pyinfra: Pyinfra) -> None:
-    assert_refused(
-        pyinfra("-y", more="del broker"), "broker: found none; the inventory needs exactly one host in the group broker"
-    )
+    assert_refused(pyinfra("-y", more="del broker"), "the group broker of the inventory: found none; it needs exactly one host")
 
 
 def test_two_broker_hosts(pyinfra: Pyinfra) -> None:
     done = pyinfra("-y", more="broker.append(('@fake/broker2', {**_ours, 'lan_address': '10.0.0.11'}))")
-    assert_refused(done, "broker: found 2 (@fake/broker1.example.com, @fake/broker2); the inventory needs exactly one")
+    assert_refused(
+        done, "the group broker of the inventory: found 2 (@fake/broker1.example.com, @fake/broker2); it needs exactly one"
+    )
 
 
 def test_a_worker_with_no_queue(pyinfra: Pyinfra) -> None:

@@ -177,14 +177,28 @@ def test_errors_are_always_in_full(project: Path) -> None:
 def test_exit_codes(project: Path, web: str, words: list[str], code: int) -> None:
     (project / "group_data" / "web.py").write_text(f"web_worker = {web}\n")
     for _ in range(2):  # that a warning is known does not make it less
-        assert lint(project, "--no-app", *words).returncode == code
+        done = lint(project, "--no-app", *words)
+        assert done.returncode == code
+        if code == 1:
+            assert " warning " in done.stdout or " error " in done.stdout, "what the command fails for is shown"
+
+
+def test_another_working_directory_is_told(project: Path, tmp_path: Path) -> None:
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    inventory = project / "inventory" / "prod.py"
+    inventory.parent.mkdir()
+    (project / "prod.py").rename(inventory)
+    done = fleet(elsewhere, "lint", str(inventory), "--assume", "cores=8,memory=16G")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{inventory}: no group_data/ beside it, nor in {elsewhere}; run this in the folder")
 
 
 def test_no_secrets_file_is_a_note(project: Path) -> None:
     done = lint(project, "--no-app")
     assert "note secrets_file: s.env: no such file, and a deploy needs it; make one with: fleet secrets s.env" in done.stdout
     fleet(project, "secrets", "s.env")
-    assert "no-secrets" not in lint(project, "--no-app", "-v").stdout
+    assert "secrets_file" not in lint(project, "--no-app", "-v").stdout
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"version": 2}', "[" * 100000])
@@ -203,7 +217,7 @@ def test_nothing_can_be_kept(project: Path) -> None:
     (project / "state").write_text("no folder")
     done = fleet(project, "lint", "prod.py", "--no-app", "--assume", "cores=4,memory=8G", XDG_STATE_HOME=str(project / "state"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "not written: Not a directory; XDG_STATE_HOME says where to keep it [kept-files]" in done.stdout
+    assert "not written: Not a directory; XDG_STATE_HOME says where to keep it" in done.stdout
 
 
 def on(port: int, **data: Any) -> str:

@@ -48,8 +48,8 @@ CASES = {
     "task-time-limit": Case(
         plan,
         app_with({"time_limit": 900}),
-        "batch_worker.time_limit: 300 is less than the 900 that the app gives shop.report, which goes before it, and "
-        "stop_timeout is made from it; write 900",
+        "batch_worker.time_limit: 300 is less than the 900 that the app gives shop.report: those may run for 900 s, and "
+        "a stop would wait 360 s for them; write 900",
     ),
     "task-soft-limit": Case(
         plan,

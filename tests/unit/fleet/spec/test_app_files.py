@@ -34,6 +34,19 @@ def test_requirements_without_what_reaches_the_broker(tmp_path: Path) -> None:
     assert mistake.startswith("app/requirements.txt: no redis, by which Celery reaches the broker; ask for celery[redis]")
 
 
+def test_the_folder_above_a_src_layout(tmp_path: Path) -> None:
+    (tmp_path / "app" / "src" / "shop").mkdir(parents=True)
+    (mistake,) = mistakes(inventory_of(everywhere={**ALL, "celery_app": "shop.app"}))
+    assert mistake == 'app_source: app has no shop, and app/src has: write "app/src"'
+    load_fleet(inventory_of(everywhere={**ALL, "celery_app": "installed.app"}))  # as a package, by the requirements
+
+
+def test_requirements_beside_the_source_are_named_plainly(tmp_path: Path) -> None:
+    (tmp_path / "app" / "src").mkdir()
+    (mistake,) = mistakes(inventory_of(everywhere={**ALL, "app_source": "app/src", "app_requirements": "../pins.txt"}))
+    assert mistake.startswith("app_requirements: no such file: app/pins.txt; ")
+
+
 def test_a_secrets_file_that_would_be_shipped_is_refused() -> None:
     (mistake,) = mistakes(inventory_of(everywhere={**ALL, "secrets_file": "app/prod.env"}))
     assert mistake == "secrets_file: app/prod.env is inside app_source and would be shipped to every machine; move it"

@@ -24,12 +24,12 @@ def test_a_worker_of_an_unknown_group() -> None:
 
 
 def test_no_broker_host() -> None:
-    assert mistakes(inventory_of(brokers=0)) == ["broker: found none; the inventory needs exactly one host in the group broker"]
+    assert mistakes(inventory_of(brokers=0)) == ["the group broker of the inventory: found none; it needs exactly one host"]
 
 
 def test_two_broker_hosts() -> None:
     assert mistakes(inventory_of(brokers=2)) == [
-        "broker: found 2 (broker1, broker2); the inventory needs exactly one host in the group broker"
+        "the group broker of the inventory: found 2 (broker1, broker2); it needs exactly one host"
     ]
 
 
