@@ -71,7 +71,7 @@ def busy_for(client: Redis, text: str, take: Callable[[Redis], object]) -> float
 def by_script(client: Redis) -> None:
     """One command."""
     ends = [', "", "celery"]'] * len(LISTS)
-    named = ("unacked", "unacked_index", "fleet.held.w", "fleet.workers", *LISTS)
+    named = ("unacked", "unacked_index", "fleet.held.w", "fleet.workers", "fleet.marks.", "fleet.ages", *LISTS)
     client.eval(FETCH, len(named), *named, "0", "1", "0", "w", *ends)
 
 

@@ -59,9 +59,16 @@ KEYS: PARKED, the queue's list, the message's deliveries; ARGV: the field in PAR
 WORKERS = "fleet.workers"
 """Sorted set: holder ("<node>|<boot>|<pid>|<start>|<token>") → Redis's time at which its lease ends; +inf if it has none."""
 HELD = "fleet.held."
-"""Prefix of the hash of each holder: delivery tag → "<Redis's time at which it was taken> <list that it came from>"."""
+"""Prefix of the hash of each holder: delivery tag → "<Redis's time at which it was taken> <list that it came from>".
+
+Of the time, six decimals count. The 26 digits after them are when the message was sent: two times in milliseconds, not before the
+first and not after the second. Releases that know nothing of them read the time as a number, and the rest as the list."""
 CONSUMED = "fleet.lists"
 """Sorted set: [queue, list] as JSON → Redis's time at which a worker last said that it consumes it."""
+AGES = "fleet.ages"
+"""Hash: list → ListAge. The listener writes it once a second while messages wait."""
+MARKS = "fleet.marks."
+"""Prefix of the list of each list's marks (`fleet_node.delivery.ages`), the next first."""
 
 PROBE_TASK = "fleet.probe"
 """The task that shows that a worker does its work."""
@@ -376,6 +383,24 @@ class RetiredWorkers(TypedDict):
     knows. Nothing was taken from it."""
     refusal: str
     """Why Redis did not put others back; empty if it did."""
+
+
+class ListAge(TypedDict):
+    """How long messages wait in one list of a queue (a value of AGES). Times are Redis's, in seconds since 1970."""
+
+    at: float
+    """When this was written."""
+    length: int
+    """Messages in the list."""
+    covered: float
+    """What came later is not known yet; 0 if it is not known of what is there either."""
+    earliest: float | None
+    """The oldest message that is due was not sent before this; 0 if that is not known. None if no message is due."""
+    latest: float | None
+    """It was not sent after this. None if no message is due."""
+    known: Literal["stamp", "mark", "back", "unknown", "eta", "empty"]
+    """How: its producer said so; it came between two marks; it came back, and a worker knew it; it was there when the fleet came;
+    all messages wait for their ETA; there is no message."""
 
 
 class ParkedTask(TypedDict):

@@ -8,9 +8,10 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
+from fleet_node.delivery.ages import Ages
 from fleet_node.delivery.clients import database_of
 from fleet_node.delivery.holdings import Holdings, uptime
-from fleet_node.delivery.scripts import RING
+from fleet_node.delivery.scripts import RING, TAKE_OVER
 
 LOOK_EVERY, LOOK_EVERY_IDLE, LOOK_EVERY_ALONE = 2.0, 20.0, 0.1
 """Seconds between two looks which queues are not empty: while messages come, if none comes, and if Redis does not notify."""
@@ -34,10 +35,13 @@ class Bells:
 
     def __init__(self, client: Redis, events: Any, holdings: Holdings) -> None:
         self._client, self._events, self._holdings = client, events, holdings
+        self._ages = Ages(client, holdings)
         self._channels = tuple(f"__keyevent@{database_of(client)}__:{event}" for event in PUSHED)
         self._queue_of: dict[str, str] = {}
         self._attempt = f"{holdings.keys.listener}.try"
         self._works = False
+        self.full = False
+        """Whether Redis was full the last time."""
         self._reread, self._look_at, self._beat_at, self._keep_at, self._try_at = True, *[uptime()] * 4
         self._left_alone_until: dict[str, float] = {}
         self._again: set[str] = set()
@@ -50,14 +54,21 @@ class Bells:
         """Redis says that something has been put into a list."""
         if name == self._attempt:
             self._works = True
+            self._ages.notified()
         elif queue := self._queue_of.get(name):
+            self._ages.heard(name)
             self._ring(queue)
+
+    def heard_all(self) -> None:
+        """There is nothing more to hear now."""
+        self._ages.heard_all()
 
     def do(self) -> float:
         """What is due now. Returns the seconds until something is due again."""
         now = uptime()
         if self._reread:
             self._read(now)
+        self._ages.do(self._works)
         if now >= self._beat_at:
             self._beat(now)
         if not self._works and now >= self._try_at:
@@ -68,7 +79,7 @@ class Bells:
             if now >= self._left_alone_until.get(queue, 0):
                 self._again.discard(queue)
                 self._ring(queue)
-        due = min(self._beat_at, self._look_at, *(self._left_alone_until[queue] for queue in self._again))
+        due = min(self._beat_at, self._look_at, self._ages.due, *(self._left_alone_until[queue] for queue in self._again))
         return max(0.001, due - uptime())
 
     def _ring(self, queue: str) -> None:
@@ -80,9 +91,10 @@ class Bells:
         bell = self._holdings.keys.bell(queue)
         try:
             taken = self._client.zadd(bell, {"token": 1})
+            self.full = False
         except OutOfMemoryError:
             self._client.eval(RING, 1, bell)  # what waits must be worked off, and is what Redis is full of
-            raise
+            self.full, taken = True, 0
         if not taken:
             self._left_alone_until[queue] = now + NOBODY_WAITS
 
@@ -93,10 +105,10 @@ class Bells:
         entries: Any = self._client.zrangebyscore(keys.lists, self._holdings.now() - FORGOTTEN, "+inf")
         lists = {name: queue for queue, name in map(json.loads, entries)}
         self._queue_of = lists
+        self._ages.consumed(lists)
         self._events.subscribe(*self._channels)
         self._works = False
-        self._try(now)
-        self._look_at = now  # what came before Redis notified
+        self._try_at = self._look_at = now  # look: what came before Redis notified
 
     def _try(self, now: float) -> None:
         """Put something into a list of the listener's own, to see whether Redis notifies. The subscription is sent on another
@@ -105,13 +117,20 @@ class Bells:
         with self._client.pipeline(transaction=False) as pipeline:
             pipeline.lpush(self._attempt, 1)
             pipeline.delete(self._attempt)
-            pipeline.execute()
+            answer, _ = pipeline.execute(raise_on_error=False)
+        self.full = isinstance(answer, OutOfMemoryError)
+        if isinstance(answer, Exception) and not self.full:
+            raise answer
 
     def _beat(self, now: float) -> None:
         """Say that the listener is there. Raises ConnectionError if not even its own subscription is heard by Redis."""
         client, keys, holder = self._client, self._holdings.keys, self._holdings.holder
         if now >= self._keep_at:
-            client.set(keys.listener, holder, px=int(ENDS_AFTER * 1000))
+            try:
+                client.set(keys.listener, holder, px=int(ENDS_AFTER * 1000))
+            except OutOfMemoryError:
+                self.full = True
+                client.eval(TAKE_OVER, 2, keys.workers, keys.listener, holder, holder, int(ENDS_AFTER * 1000))
             self._keep_at = now + KEEP_EVERY
         sign = {"listener": holder, "queues": sorted(set(self._queue_of.values()))}
         subscribers: Any = client.publish(keys.channel(database_of(client)), json.dumps(sign))
@@ -123,8 +142,12 @@ class Bells:
         """Ring for queues that are not empty, whoever was or was not woken."""
         self._look_at = now + (LOOK_EVERY_IDLE if self._works else LOOK_EVERY_ALONE)
         lists = tuple(self._queue_of)
-        if not lists or not self._client.exists(*lists):
+        if not lists:
             return
+        if not self._client.exists(*lists):
+            self._ages.empty(now)
+            return
+        self._ages.wait()
         with self._client.pipeline(transaction=False) as pipeline:
             for name in lists:
                 pipeline.exists(name)

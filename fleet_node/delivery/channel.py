@@ -149,7 +149,8 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         names = [name for _, name in self._fleet_lists]
         ends = [self.fleet.routing(queue) for queue, _ in self._fleet_lists]
         holder, tags = self.fleet.holdings.holder, self._fleet_sent
-        command = (self.fleet.fetch, 4 + len(names), keys.unacked, keys.index, keys.held(holder), keys.workers, *names)
+        named = (keys.unacked, keys.index, keys.held(holder), keys.workers, keys.marks, keys.ages, *names)
+        command = (self.fleet.fetch, len(named), *named)
         self._fleet_send(0, "EVALSHA", *command, f"{self.fleet.holdings.now():.6f}", most, len(tags), holder, *tags, *ends)
 
     def _fleet_wait(self) -> None:

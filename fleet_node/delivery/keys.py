@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet_node.protocol import CONSUMED, HELD, WORKERS
+from fleet_node.protocol import AGES, CONSUMED, HELD, MARKS, WORKERS
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,16 @@ class Keys:
     def lists(self) -> str:
         """See protocol.CONSUMED."""
         return self.prefix + CONSUMED
+
+    @property
+    def ages(self) -> str:
+        """See protocol.AGES."""
+        return self.prefix + AGES
+
+    @property
+    def marks(self) -> str:
+        """See protocol.MARKS."""
+        return self.prefix + MARKS
 
     @property
     def unreadable(self) -> str:

@@ -1,5 +1,12 @@
 """Lua scripts: what Redis does in one step."""
 
+TAG_OF = """
+local function tag_of(message)
+  return string.match(string.sub(message, -200), '"delivery_tag"%s*:%s*"([^"\\\\]+)"%s*}%s*}$')
+end
+"""
+"""Lua: the delivery tag of a message that kombu has sent, whose last it is; nil of other messages."""
+
 FETCH = """
 local late, acks = {}, tonumber(ARGV[3])
 if acks > 0 then
@@ -16,10 +23,16 @@ end
 local room = tonumber(ARGV[2])
 if room == 0 then return {late, 0} end
 local answer, values, scores, held, lists = {late, 1}, {}, {}, {}, {}
-for number = 5, #KEYS do lists[#lists + 1] = KEYS[number] end
+for number = 7, #KEYS do lists[#lists + 1] = KEYS[number] end
 local not_empty = redis.call('EXISTS', unpack(lists))
 if not_empty > 0 and not redis.call('ZSCORE', KEYS[4], ARGV[4]) then return {late, -1} end
-for number = 5, #KEYS do
+local function next_mark(name)
+  local mark = redis.call('LINDEX', KEYS[5] .. name, 0)
+  if mark then return string.sub(mark, 29), string.sub(mark, 2, 27) end
+  local since = string.match(redis.call('HGET', KEYS[6], name) or '', '"covered": ([%d.]+)')
+  return false, string.format('%013.0f%013.0f', tonumber(since or 0) * 1000, tonumber(ARGV[1]) * 1000)
+end
+for number = 7, #KEYS do
   if not_empty == 0 or room == 0 then break end
   local messages
   if room == 1 then
@@ -29,23 +42,29 @@ for number = 5, #KEYS do
     if #messages > 0 then redis.call('LTRIM', KEYS[number], 0, -1 - #messages) end
   end
   if #messages > 0 then
-    if #messages < room then not_empty = not_empty - 1 end
+    local is_empty, marked, sent = #messages < room, next_mark(KEYS[number])
+    if is_empty then not_empty = not_empty - 1 end
     room = room - #messages
     for index = #messages, 1, -1 do
       local message = messages[index]
       local tag = string.match(string.sub(message, -200), '"delivery_tag"%s*:%s*"([^"\\\\]+)"%s*}%s*}$')
       if tag then
         values[#values + 1] = tag
-        values[#values + 1] = '[' .. message .. ARGV[acks + number]
+        values[#values + 1] = '[' .. message .. ARGV[acks + number - 2]
         scores[#scores + 1] = ARGV[1]
         scores[#scores + 1] = tag
         held[#held + 1] = tag
-        held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + (#held - 1) / 2000000) .. ' ' .. KEYS[number]
+        held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + (#held - 1) / 2000000) .. sent .. ' ' .. KEYS[number]
+        if tag == marked then
+          redis.call('LPOP', KEYS[5] .. KEYS[number])
+          marked, sent = next_mark(KEYS[number])
+        end
       end
-      answer[#answer + 1] = number - 5
+      answer[#answer + 1] = number - 7
       answer[#answer + 1] = tag or false
       answer[#answer + 1] = message
     end
+    if is_empty and marked then redis.call('DEL', KEYS[5] .. KEYS[number]) end
   end
 end
 if #values > 0 then
@@ -64,7 +83,10 @@ kombu has sent; of other messages the script does not know it, and the worker wr
 their lists: a Redis that is full refuses a script at its first write that needs memory, and this one needs none. A holder whose
 lease others have taken gets nothing: a command may arrive long after it was sent, and nobody would look for what it took.
 
-KEYS: unacked, unacked_index, held, workers, the lists in their order.
+As it takes messages it passes the marks of their list (`ages`), and writes down with each message when it was sent.
+Marks that are left when the list is empty are those of messages that other consumers took.
+
+KEYS: unacked, unacked_index, held, workers, what the names of the lists of marks begin with, ages, the lists in their order.
 ARGV: Redis's time, most messages to take, number of acknowledgements, the holder, the tags to acknowledge, for each list the end
 of what is written down.
 Returns: the tags that are not this holder's, whether the lists are empty now (1), are not known to be (0), or the lease was taken
@@ -104,14 +126,17 @@ its lease still (1 or 0), and Redis's time in seconds and microseconds. If Redis
 RING = f"{FIRST}redis.call('ZADD', KEYS[1], 1, 'token')"
 """Rings a bell although Redis is full. KEYS: bell."""
 
-TAKE_OVER = """
-local listener = redis.call('GET', KEYS[1])
+TAKE_OVER = (
+    FIRST
+    + """
+local listener = redis.call('GET', KEYS[2])
 if listener and listener ~= ARGV[2] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
 return 1
 """
-"""Makes a worker the listener, if nobody else has become it. KEYS: listener; ARGV: the holder, the listener that says nothing any
-more (empty: there was none), milliseconds after which Redis forgets it."""
+)
+"""Makes a worker the listener, if nobody else has become it. KEYS: workers, listener; ARGV: the holder, the listener that says
+nothing any more (empty: there was none), milliseconds after which Redis forgets it."""
 
 SAY = f"{FIRST}redis.call('ZADD', KEYS[1], 'XX', unpack(ARGV))"
 """Says of more messages that their worker has them. KEYS: unacked_index; ARGV: for each message Redis's time, and its tag."""
@@ -187,14 +212,18 @@ PUT_ASIDE = f"{FIRST}redis.call('RPUSH', KEYS[2], ARGV[1])"
 
 GIVE_BACK = (
     FIRST
+    + TAG_OF
     + """
 local done, refusal = 0, false
-for number = 2, #ARGV, 3 do
+for number = 2, #ARGV, 4 do
   local tag, answer = ARGV[number], 0
   if redis.call('HEXISTS', KEYS[3], tag) == 1 then
     if ARGV[number + 2] ~= '' and redis.call('HEXISTS', KEYS[2], tag) == 1 then
       answer = redis.pcall(ARGV[1], ARGV[number + 1], ARGV[number + 2])
       done = done + 1
+      if type(answer) ~= 'table' and ARGV[1] == 'RPUSH' and tag_of(ARGV[number + 2]) == tag then
+        redis.call('LPUSH', KEYS[4] .. ARGV[number + 1], 'b' .. ARGV[number + 3] .. ' ' .. tag)
+      end
     end
     if type(answer) == 'table' then
       done, refusal = done - 1, answer.err
@@ -208,21 +237,30 @@ end
 return {done, refusal}
 """
 )
-"""Puts messages of a holder back into their lists, each once, whoever else tries.
+"""Puts messages of a holder back into their lists, each once, whoever else tries. One that is the next again gets a mark of its
+own, which says when it was sent.
 
-KEYS: unacked_index, unacked, held; ARGV: RPUSH (to be the next) or LPUSH (to be the last), and for each message its tag, its list
-and the message. Returns how many, and why Redis did not put others there (nil if it did): they stay where they are.
+KEYS: unacked_index, unacked, held, what the names of the lists of marks begin with; ARGV: RPUSH (to be the next) or LPUSH (to be
+the last), and for each message its tag, its list, the message, and when it was sent (see `ages`). Returns how many, and why Redis
+did not put others there (nil if it did): they stay where they are.
 """
 
-GIVE_BACK_OTHERS = """
+GIVE_BACK_OTHERS = (
+    TAG_OF
+    + """
 local score = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not score or tonumber(score) ~= tonumber(ARGV[2]) then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
-for number = 4, #ARGV do redis.call('RPUSH', ARGV[number], ARGV[3]) end
+for number = 5, #ARGV do
+  redis.call('RPUSH', ARGV[number], ARGV[3])
+  if tag_of(ARGV[3]) == ARGV[1] then redis.call('LPUSH', KEYS[3] .. ARGV[number], 'b' .. ARGV[4] .. ' ' .. ARGV[1]) end
+end
 return 1
 """
+)
 """Puts a message back that a consumer has which is no worker of the fleet, if it has not said anything since.
 
-KEYS: unacked, unacked_index; ARGV: its tag, its score, the message, its lists. Returns 1 if it did.
+KEYS: unacked, unacked_index, what the names of the lists of marks begin with; ARGV: its tag, its score, the message, when it was
+sent, its lists. Returns 1 if it did.
 """

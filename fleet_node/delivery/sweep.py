@@ -92,8 +92,10 @@ def give_back(client: Redis, keys: Keys, holder: str, tags: Iterable[str], comma
         arguments: list[str] = []
         for tag, value, origin in zip(chunk, values, origins, strict=True):
             # A message that is not written down any more was given to somebody already: its tag is forgotten.
-            arguments += (tag, (origin or " ").partition(" ")[2], _content(value) if value and origin else "")
-        answer: Any = client.eval(GIVE_BACK, 3, keys.index, keys.unacked, keys.held(holder), command, *arguments)
+            content = _content(value) if value and origin else ""
+            arguments += (tag, (origin or " ").partition(" ")[2], content, sent(origin or ""))
+        named = (keys.index, keys.unacked, keys.held(holder), keys.marks)
+        answer: Any = client.eval(GIVE_BACK, len(named), *named, command, *arguments)
         number, refusal = number + answer[0], answer[1] or refusal
     return GivenBack(number, refusal)
 
@@ -109,8 +111,8 @@ def give_back_others(client: Redis, keys: Keys, since: float, lists: Callable[[A
         value: Any = client.hget(keys.unacked, tag)
         content, exchange, routing_key = json.loads(value) if value else (None, "", "")
         to = lists(content, exchange, routing_key) if value else []
-        arguments = (tag, repr(score), redelivered(content), *to)
-        number += int(client.eval(GIVE_BACK_OTHERS, 2, keys.unacked, keys.index, *arguments))
+        arguments = (tag, repr(score), redelivered(content), sent(f"{score:.6f}"), *to)
+        number += int(client.eval(GIVE_BACK_OTHERS, 3, keys.unacked, keys.index, keys.marks, *arguments))
     return number
 
 
@@ -138,6 +140,13 @@ def _content(value: str) -> str:
         return redelivered(json.loads(value)[0])
     except ValueError:
         return value[1:].rsplit(", ", 2)[0]
+
+
+def sent(entry: str) -> str:
+    """When a message was sent, as a mark has it: from what a holder wrote down of it. One that wrote nothing of it (an earlier
+    release) took it later."""
+    seconds, _, decimals = entry.partition(" ")[0].partition(".")
+    return decimals[6:] if len(decimals) == 6 + 26 else f"{0:013}{seconds or '0':>010}{decimals[:3]:0<3}"
 
 
 def _taken_at(entry: str) -> float:

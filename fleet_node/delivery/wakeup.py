@@ -36,6 +36,8 @@ SAY_AGAIN = 600.0
 """Seconds after which a worker says again which queues it consumes."""
 UNHEARD_AFTER = 2.4
 """Seconds after which a worker that has not even heard its own question subscribes anew: its connection may be cut in silence."""
+AT_ONCE = 1000
+"""Messages that are heard, at most, before what is due is done."""
 RETRY = 0.5
 """Seconds until the next attempt if Redis does not answer."""
 QUESTION = json.dumps({"lists": True})
@@ -113,17 +115,19 @@ class Wakeup:
     def _step(self) -> float:
         try:
             self._do()
-            self._full = False
+            self._is_full(self._bells is not None and self._bells.full)
             return 0.0
         except Exception as error:  # Redis; the worker goes on by itself
-            full = isinstance(error, OutOfMemoryError)
-            if full and not self._full:
-                text = "the broker is full: it takes no new tasks until its maxmemory is raised; those that it has are run"
-                self._holdings.remark(logging.CRITICAL, text)
-            self._full = full or self._full
+            self._is_full(self._full or isinstance(error, OutOfMemoryError))
             self._holdings.remark(logging.DEBUG, f"no bells until Redis answers: {error!r}")
             self._drop()
             return RETRY
+
+    def _is_full(self, full: bool) -> None:
+        if full and not self._full:
+            text = "the broker is full: it takes no new tasks until its maxmemory is raised; those that it has are run"
+            self._holdings.remark(logging.CRITICAL, text)
+        self._full = full
 
     def _do(self) -> None:
         client, keys = self._client, self._holdings.keys
@@ -138,13 +142,18 @@ class Wakeup:
         if self._bells is None and uptime() > self._stand_at:
             self._stand(client)
         wait = 0.2 if self._bells is None else self._bells.do()
-        message = self._events.get_message(timeout=min(wait, 0.25))
+        message, heard = self._events.get_message(timeout=min(wait, 0.25)), 0
         while message is not None:
             if message["channel"] == keys.channel(database_of(client)):
                 self._hear(json.loads(message["data"]))
             elif self._bells:
                 self._bells.heard(message["data"])
+            heard += 1
+            if self._events is None or heard == AT_ONCE:
+                return
             message = self._events.get_message(timeout=0)
+        if self._bells:
+            self._bells.heard_all()
 
     def _say(self, client: Redis) -> None:
         """Say which queues this worker consumes."""
@@ -168,7 +177,7 @@ class Wakeup:
                 raise ConnectionError("the subscription is silent")
         elif now - self._asked_at > ANSWERED_IN:
             self._asked_at, self._stand_at = None, in_a_moment()  # if somebody is faster
-            if client.eval(TAKE_OVER, 1, keys.listener, holder, self._silent or "", int(ENDS_AFTER * 1000)):
+            if client.eval(TAKE_OVER, 2, keys.workers, keys.listener, holder, self._silent or "", int(ENDS_AFTER * 1000)):
                 self._bells = Bells(client, self._events, self._holdings)
 
     def _hear(self, message: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ def time_of(redis: Redis) -> float:
 def take(redis: Redis, number: int, holder: str = DEAD, acknowledge: tuple[str, ...] = (), *lists: str) -> Any:
     """Fetch messages as a worker does."""
     lists = lists or ("q",)
-    named = (KEYS.unacked, KEYS.index, KEYS.held(holder), KEYS.workers, *lists)
+    named = (KEYS.unacked, KEYS.index, KEYS.held(holder), KEYS.workers, KEYS.marks, KEYS.ages, *lists)
     ends = [f', "", "{name}"]' for name in lists]
     arguments = (f"{time_of(redis):.6f}", str(number), str(len(acknowledge)), holder, *acknowledge, *ends)
     return redis.eval(FETCH, len(named), *named, *arguments)
