@@ -70,6 +70,16 @@ AGES = "fleet.ages"
 MARKS = "fleet.marks."
 """Prefix of the list of each list's marks (`fleet_node.delivery.ages`), the next first."""
 
+SIGNS = "fleet.signs"
+"""Hash: holder → WorkerSign, of workers that live or whose lease has just ended."""
+SENT_AT = "fleet_sent_at"
+"""Header of a message, if its producer has stamped it: seconds since 1970 at which it was sent."""
+OTHER = "(other)"
+"""The task, queue or exception of what is counted together, since there are too many."""
+RUNTIME_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+WAIT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+"""Upper limits of histograms, in seconds. Those of the wait are celery-exporter's."""
+
 PROBE_TASK = "fleet.probe"
 """The task that shows that a worker does its work."""
 DRILL_TASK = "fleet.drill"
@@ -279,6 +289,53 @@ class WorkerState(TypedDict):
     """Why the worker's device is not to be used; empty if it is."""
     release: str
     revision: str
+
+
+class TaskCounts(TypedDict, total=False):
+    """What a worker has counted of one task from one queue since it started. Counts that are zero are left out."""
+
+    task: str
+    queue: str
+    received: int
+    started: int
+    succeeded: int
+    failed: dict[str, int]
+    """Exception → number."""
+    retried: int
+    revoked: int
+    rejected: int
+    runtime: list[float]
+    """Of those that succeeded: the sum in seconds, then the number in each of RUNTIME_BUCKETS, not cumulated, and above. Zeros at
+    the end are left out."""
+    wait: list[float]
+    """The same from when they were sent, or their ETA, to when they began (WAIT_BUCKETS), of those whose producer stamps them."""
+
+
+class WorkerSign(TypedDict):
+    """What a worker says of itself, without being asked (a value of SIGNS) and when asked (the remote control command
+    `fleet_sign`). It holds no arguments of tasks."""
+
+    node: str
+    at: float
+    """Redis's time, in seconds since 1970."""
+    started_at: float
+    """The same of the worker's start."""
+    release: str
+    revision: str
+    pool: str
+    slots: int
+    queues: list[str]
+    """What it consumes."""
+    running: dict[str, int]
+    """Task → how many of it run."""
+    reserved: int
+    """Tasks that were fetched and have not begun."""
+    eta: int
+    """Tasks that wait for their ETA."""
+    draining: bool
+    unavailable: str
+    """Why the worker's device is not to be used; empty if it is."""
+    tasks: list[TaskCounts]
 
 
 class ControlFile(TypedDict, total=False):

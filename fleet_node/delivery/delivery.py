@@ -101,7 +101,7 @@ class Delivery:
     def ready(self, channel: Any) -> None:
         """The pool has been forked, and a fork has no threads: start them."""
         if self._keeper is None:
-            self._keeper = Lease(self.holdings)
+            self._keeper = Lease(self.holdings, getattr(self.worker, "fleet_sign", None))
             self._keeper.connect(channel)
             self.wakeup.connect(client_of(channel), client_of(channel))
             self._keeper.start()
@@ -121,6 +121,7 @@ class Delivery:
         if self._client:
             try:
                 self.give_back_all()
+                self.client.hdel(self.holdings.keys.signs, self.holdings.holder)
                 if not self.client.hlen(self.holdings.keys.held(self.holdings.holder)):
                     self.client.zrem(self.holdings.keys.workers, self.holdings.holder)
             except (RedisError, OSError) as error:

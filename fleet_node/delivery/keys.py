@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet_node.protocol import AGES, CONSUMED, HELD, MARKS, WORKERS
+from fleet_node.protocol import AGES, CONSUMED, HELD, MARKS, SIGNS, WORKERS
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Keys:
     def swept(self) -> str:
         """Sorted set: holder whose lease has ended → Redis's time at which a worker began to give back what it held."""
         return f"{self.prefix}fleet.swept"
+
+    @property
+    def signs(self) -> str:
+        """See protocol.SIGNS."""
+        return self.prefix + SIGNS
 
     @property
     def listener(self) -> str:

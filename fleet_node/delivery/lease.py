@@ -15,6 +15,7 @@ from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.keys import node_of
 from fleet_node.delivery.native import Thread
 from fleet_node.delivery.scripts import RENEW, SAY
+from fleet_node.delivery.signs import Sign, Signs
 
 RENEWALS = 6
 """How often a lease is renewed before it would end."""
@@ -64,10 +65,12 @@ def find_predecessors(client: Redis, holdings: Holdings) -> list[str]:
 
 
 class Lease:
-    """Of one worker. With no lease, the thread only gives back what has been held for longer than the visibility timeout."""
+    """Of one worker. With no lease, the thread only gives back what has been held for longer than the visibility timeout. sign:
+    makes what the worker says of itself (`signs`)."""
 
-    def __init__(self, holdings: Holdings) -> None:
+    def __init__(self, holdings: Holdings, sign: Sign | None = None) -> None:
         self._holdings = holdings
+        self._signs = Signs(holdings, sign)
         self._client: Redis | None = None
         self._lists: Callable[[Any, str, str], list[str]] = lambda *_: []
         self._visibility = 3600.0
@@ -114,7 +117,7 @@ class Lease:
             self._failing = True
             self._wait_for_others()
             return RETRY
-        return min(NOTICED, max(0.05, min(self._renew_at, self._look_at, self._others_at) - uptime()))
+        return min(NOTICED, max(0.05, min(self._renew_at, self._look_at, self._others_at, self._signs.due) - uptime()))
 
     def _wait_for_others(self, renewals: int = RENEWALS) -> None:
         """Before a worker looks who is dead, those that have been without Redis for as long as it have renewed their leases."""
@@ -136,6 +139,7 @@ class Lease:
                     f"{number} messages go back to their queues: no consumer has said anything of them for {self._visibility:g} s"
                 )
                 self._holdings.remark(logging.WARNING, text)
+        self._signs.say(client, now)
 
     def _renew(self, client: Redis) -> float:
         """Say that the worker has what it holds. Returns the seconds until it has to say so again."""

@@ -77,6 +77,7 @@ def give_back_all(client: Redis, keys: Keys, holder: str) -> GivenBack:
     given_back = give_back(client, keys, holder, newest_first)
     if not client.hlen(keys.held(holder)):
         client.zrem(keys.swept, holder)
+        client.hdel(keys.signs, holder)
     return given_back
 
 

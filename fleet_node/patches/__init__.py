@@ -15,13 +15,13 @@ from typing import Any, Protocol
 from fleet_node.patches import (
     broker_outage,
     delivery,
-    failure_counts,
     green_backends,
     parking,
     reconnect,
     retried_results,
     running_jobs,
     single_writes,
+    task_counts,
     unsent_retry,
 )
 from fleet_node.patches.versions import Versions
@@ -57,13 +57,13 @@ class Patch(Protocol):
 PATCHES: tuple[Patch, ...] = (
     broker_outage,
     delivery,
-    failure_counts,
     green_backends,
     parking,
     reconnect,
     retried_results,
     running_jobs,
     single_writes,
+    task_counts,
     unsent_retry,
 )
 
@@ -115,10 +115,11 @@ def pool_of(worker: Any) -> str:
 
 
 def exists(name: str) -> bool:
-    """Whether there is an attribute of this dotted name: package.module.Class.attribute."""
+    """Whether there is an attribute of this dotted name: package.module.Class.attribute, or package.module.attribute."""
     module_name, class_name, attribute = name.rsplit(".", 2)
     try:
-        owner = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError):
+        module = import_module(module_name)
+        owner = getattr(module, class_name, None) or import_module(f"{module_name}.{class_name}")
+    except ImportError:
         return False
     return hasattr(owner, attribute)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from time import time
 from typing import Any
 
 from celery.worker import state as worker_state
 from celery.worker.control import control_command, inspect_command, scheduled
 
-from fleet_node.patches import failure_counts
-from fleet_node.protocol import PROBE_TASK, WorkerState
+from fleet_node.patches import task_counts
+from fleet_node.protocol import PROBE_TASK, WorkerSign, WorkerState
 from fleet_node.worker import device
+from fleet_node.worker.sign import consumed
 
 
 @inspect_command()  # type: ignore[untyped-decorator]
@@ -25,28 +27,31 @@ def fleet_state(state: Any, **_: Any) -> WorkerState:
     ended = sum(number for name, number in (worker_state.total_count - running).items() if name != PROBE_TASK)
     failures: Counter[str] = getattr(state.consumer.controller, "fleet_failures", None) or Counter()
     return {
-        "queues": sorted(_consumed(state.consumer)),
+        "queues": sorted(consumed(state.consumer)),
         "running": dict(running),
         "reserved": len(state.tset(worker_state.reserved_requests) - active),
         "eta": len(scheduled(state)),
         "accepted": sum(worker_state.total_count.values()),
         "succeeded": max(0, ended - failures.total()),
-        "failed": failures[failure_counts.FAILED],
+        "failed": failures[task_counts.FAILED],
         "unavailable": device.unavailable(),
         "release": os.environ.get("FLEET_RELEASE", ""),
         "revision": os.environ.get("FLEET_REVISION", ""),
     }
 
 
+@inspect_command()  # type: ignore[untyped-decorator]
+def fleet_sign(state: Any, **_: Any) -> WorkerSign:
+    """What the worker says of itself."""
+    sign: WorkerSign = state.consumer.controller.fleet_sign(time())
+    return sign
+
+
 @control_command()  # type: ignore[untyped-decorator]
 def fleet_drain(state: Any, **_: Any) -> dict[str, Any]:
     """Take nothing more from any queue, as cancel_consumer does for one queue. The tasks that the worker holds are finished."""
     state.consumer.controller.fleet_vitals.drains()
-    queues = _consumed(state.consumer)
+    queues = consumed(state.consumer)
     for queue in queues:
         state.consumer.call_soon(state.consumer.cancel_task_queue, queue)
     return {"ok": queues}
-
-
-def _consumed(consumer: Any) -> list[str]:
-    return [queue.name for queue in consumer.task_consumer.queues] if consumer.task_consumer else []

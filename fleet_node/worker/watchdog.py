@@ -53,6 +53,11 @@ class Vitals:
         self._drains_since = self._drains_since or time.monotonic()
         self._wake.set()
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the worker drains."""
+        return self._drains_since is not None
+
     def activity(self) -> Activity:
         """The worker now."""
         consumer = self._worker.consumer

@@ -1,0 +1,47 @@
+"""A worker's sign in Redis: what it says of itself, for whoever looks at the fleet. Nothing of delivery depends on it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from fleet_node.delivery.holdings import Holdings
+
+EVERY = 10.0
+"""Seconds between two signs of a worker that does something: 0.1 commands a second."""
+EVERY_IDLE = 60.0
+"""The same of a worker in which nothing changes. Its lease says more often that it lives."""
+
+Sign = Callable[[float], Any]
+"""Makes the sign (protocol.WorkerSign) at Redis's time."""
+
+
+class Signs:
+    """Of one worker, in the thread of its lease."""
+
+    def __init__(self, holdings: Holdings, sign: Sign | None) -> None:
+        self._holdings, self._sign = holdings, sign
+        self._said: tuple[str, Any] | None = None
+        self._say_again_at = self.due = float("-inf") if sign else float("inf")
+        """Seconds since the machine's start at which the sign is looked at again."""
+
+    def say(self, client: Redis, now: float) -> None:
+        """Write the sign, if it has changed or is old. now: seconds since the machine's start. Raises what redis raises if there
+        is no connection."""
+        if self._sign is None or now < self.due:
+            return
+        self.due = now + EVERY
+        sign = self._sign(self._holdings.now())
+        content = (self._holdings.holder, {name: value for name, value in sign.items() if name not in ("at", "started_at")})
+        if content == self._said and now < self._say_again_at:
+            return
+        try:
+            client.hset(self._holdings.keys.signs, self._holdings.holder, json.dumps(sign, separators=(",", ":")))
+            self._said, self._say_again_at = content, now + EVERY_IDLE
+        except ResponseError as error:  # Redis is full
+            self._holdings.remark(logging.DEBUG, f"the sign is not written: {error!r}")

@@ -1,0 +1,48 @@
+"""When a task was sent, if its producer has put that into the message: Celery does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fleet_node.protocol import SENT_AT
+
+HEADERS = (SENT_AT, "sentry-task-enqueued-time", "kanari_sent_ts", "doorman_sent_ts", "timestamp")
+"""Headers with seconds (or milliseconds) since 1970: ours, Sentry's, and others'."""
+PROPERTIES = ("published_at", "timestamp")
+"""Properties with the same: Judoscale's, and AMQP's."""
+
+_MILLISECONDS = 1e11
+"""Seconds since 1970 are below it for three thousand years; milliseconds have been above it since 1973."""
+
+
+def sent_at(request: Any) -> float | None:
+    """Seconds since 1970 at which a request of Celery's could begin at the earliest: when it was sent, or its ETA. None if its
+    message does not say when it was sent; of a retry, only its ETA is known."""
+    headers, eta = request._request_dict, request._eta
+    if headers.get("retries"):  # it has the stamp of the first time
+        return float(eta.timestamp()) if eta else None
+    sent = of_headers(headers)
+    if sent is None:
+        properties = request._message.properties or {}
+        sent = next((value for name in PROPERTIES if (value := seconds(properties.get(name))) is not None), None)
+    return sent if sent is None or eta is None else max(sent, float(eta.timestamp()))
+
+
+def of_headers(headers: Mapping[str, Any]) -> float | None:
+    """The same of headers alone."""
+    for name in HEADERS:
+        if name in headers and (value := seconds(headers[name])) is not None:
+            return value
+    return None
+
+
+def seconds(value: Any) -> float | None:
+    """Seconds since 1970 of a number in seconds or milliseconds, which may be text. None if it is neither."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    if not number > 0 or number == float("inf"):
+        return None
+    return number / 1000 if number > _MILLISECONDS else number

@@ -1,0 +1,68 @@
+"""What a worker says of itself: to Redis every few seconds, and when it is asked."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any
+
+from celery.worker import state
+from celery.worker.request import Request
+
+from fleet_node.delivery.holdings import started, uptime
+from fleet_node.patches import pool_of
+from fleet_node.protocol import WorkerSign
+from fleet_node.worker import device
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def sign_of(worker: Any, now: float) -> WorkerSign:
+    """The sign of a celery WorkController. now: Redis's time. May be called from any thread."""
+    consumer = worker.consumer
+    running = Counter(request.name for request in _copy(state.active_requests))
+    held, eta = len(state.reserved_requests), eta_of(consumer)
+    counters, pool = getattr(worker, "fleet_counters", None), pool_of(worker)
+    return {
+        "node": worker.hostname,
+        "at": round(now, 3),
+        "started_at": round(now - age(), 3),
+        "release": os.environ.get("FLEET_RELEASE", ""),
+        "revision": os.environ.get("FLEET_REVISION", ""),
+        "pool": pool,
+        "slots": 1 if pool == "solo" else worker.concurrency,
+        "queues": sorted(consumed(consumer)),
+        "running": dict(running),
+        "reserved": max(0, held - running.total()),
+        "eta": eta,
+        "draining": worker.fleet_vitals.is_draining,
+        "unavailable": device.unavailable(),
+        "tasks": counters.plain() if counters else [],
+    }
+
+
+def consumed(consumer: Any) -> list[str]:
+    """The queues that a worker consumes now."""
+    return [queue.name for queue in consumer.task_consumer.queues] if consumer and consumer.task_consumer else []
+
+
+def eta_of(consumer: Any) -> int:
+    """How many tasks a worker holds for their ETA."""
+    timer = consumer.timer if consumer else None
+    entries = tuple(timer.schedule.queue) if timer else ()
+    return sum(isinstance(arg, Request) for scheduled in entries for arg in scheduled.entry.args)
+
+
+def age() -> float:
+    """Seconds since this process started."""
+    return uptime() - int(started(os.getpid()) or 0) / TICKS
+
+
+def _copy(requests: Any) -> tuple[Any, ...]:
+    """Of a set that another thread may change meanwhile."""
+    for _ in range(5):
+        try:
+            return tuple(requests)
+        except RuntimeError:
+            continue
+    return ()
