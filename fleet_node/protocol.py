@@ -70,6 +70,8 @@ AGES = "fleet.ages"
 MARKS = "fleet.marks."
 """Prefix of the list of each list's marks (`fleet_node.delivery.ages`), the next first."""
 
+CONNECTION = "fleet:"
+"""Begins the name of a worker's connection to Redis (CLIENT LIST); its node follows."""
 SIGNS = "fleet.signs"
 """Hash: holder → WorkerSign, of workers that live or whose lease has just ended."""
 SENT_AT = "fleet_sent_at"

@@ -26,5 +26,13 @@ def broker(inventory: Inventory, fleet: Fleet) -> Iterator[dict[str, str]]:
 @contextmanager
 def through(data: Mapping[str, Any], fleet: Fleet, passwords: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """The same with secrets that are read already. data: of the broker's machine in the inventory. Raises SSHError."""
+    with reached(data, fleet) as netloc:
+        yield celery_variables(passwords[secrets.BROKER_WORKER], netloc)
+
+
+@contextmanager
+def reached(data: Mapping[str, Any], fleet: Fleet) -> Iterator[str]:
+    """`address:port` on this machine that leads to the broker, while the context lasts. data: of the broker's machine in the
+    inventory. Raises SSHError."""
     with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port) as port:
-        yield celery_variables(passwords[secrets.BROKER_WORKER], f"127.0.0.1:{port}")
+        yield f"127.0.0.1:{port}"

@@ -53,7 +53,7 @@ def ask(url: str) -> BrokerView:
 
     with Redis.from_url(url, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=PATIENCE) as client:
         deadline = time.monotonic() + PATIENCE
-        prefix = _prefix(client)
+        prefix = prefix_of(client)
         seconds, _ = client.time()
         entries: Any = client.zrangebyscore(f"{prefix}{CONSUMED}", seconds - SPOKEN_OF, "+inf")
         consumed = {json.loads(entry)[0] for entry in entries}
@@ -78,8 +78,10 @@ def ask(url: str) -> BrokerView:
     return BrokerView(_public(waiting), _public(held), tuple(sorted(consumed)), workers, whole)
 
 
-def _prefix(client: Any) -> str:
-    """What the app has before the names of all keys (global_keyprefix)."""
+def prefix_of(client: Any) -> str:
+    """What the app has before the names of all keys (global_keyprefix), as a worker that has been there shows. Most have none."""
+    if client.exists(WORKERS):
+        return ""
     key = next(client.scan_iter(match=f"*{WORKERS}", count=1000, _type="zset"), WORKERS)
     return str(key).removesuffix(WORKERS)
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fleet.errors import FleetError
+
 InventoryFile = Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/prod.py.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """Ends a command with exit code 2 if nothing can be looked at: 1 says that something is not as it should be."""
+    try:
+        yield
+    except FleetError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
 
 
 def say(line: str) -> None:

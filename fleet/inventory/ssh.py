@@ -21,11 +21,11 @@ class SSHError(FleetError):
     """SSH did not connect. str() is the host and the message of ssh."""
 
 
-def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
-    """`ssh …` to a host of the inventory, by the same data that pyinfra's connector reads."""
+def ssh_command(host: str, data: Mapping[str, Any], connect_timeout: int = CONNECT_TIMEOUT) -> list[str]:
+    """`ssh …` to a host of the inventory, by the same data that pyinfra's connector reads. connect_timeout: seconds."""
     options = {
         "BatchMode": "yes",
-        "ConnectTimeout": str(CONNECT_TIMEOUT),
+        "ConnectTimeout": str(connect_timeout),
         "ServerAliveInterval": "10",  # three without an answer end it
         "StrictHostKeyChecking": data.get("ssh_strict_host_key_checking", "accept-new"),
     }
@@ -40,21 +40,29 @@ def ssh_command(host: str, data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def run(host: str, data: Mapping[str, Any], command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a shell command on a host. ssh itself exits with 255. Raises SSHError if the command takes longer than PATIENCE."""
+def run(
+    host: str,
+    data: Mapping[str, Any],
+    command: str,
+    stdin: str | None = None,
+    timeout: float = PATIENCE,
+    connect_timeout: int = CONNECT_TIMEOUT,
+) -> subprocess.CompletedProcess[str]:
+    """Run a shell command on a host. ssh itself exits with 255. timeout, connect_timeout: seconds for all, and for connecting.
+    Raises SSHError if the command takes longer."""
     try:
         return subprocess.run(
-            [*ssh_command(host, data), command],
+            [*ssh_command(host, data, connect_timeout), command],
             input=stdin or "",
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=PATIENCE,
+            timeout=timeout,
             check=False,
             start_new_session=True,  # Ctrl-C is this process's matter
         )
     except subprocess.TimeoutExpired:
-        raise SSHError(f"{host}: no answer over SSH in {PATIENCE} s") from None
+        raise SSHError(f"{host}: no answer over SSH in {timeout:g} s") from None
 
 
 def as_root(data: Mapping[str, Any], command: str) -> str:

@@ -9,5 +9,12 @@ BROKER_DB, RESULT_DB = 0, 1
 
 def celery_variables(password: str, netloc: str) -> dict[str, str]:
     """CELERY_BROKER_URL and CELERY_RESULT_BACKEND of the user `worker`. netloc: `address:port`, as it stands in a URL."""
-    base = f"redis://worker:{quote(password, safe='')}@{netloc}"
-    return {"CELERY_BROKER_URL": f"{base}/{BROKER_DB}", "CELERY_RESULT_BACKEND": f"{base}/{RESULT_DB}"}
+    return {
+        "CELERY_BROKER_URL": redis_url("worker", password, netloc, BROKER_DB),
+        "CELERY_RESULT_BACKEND": redis_url("worker", password, netloc, RESULT_DB),
+    }
+
+
+def redis_url(user: str, password: str, netloc: str, database: int = BROKER_DB) -> str:
+    """The URL of the broker for one of its users. netloc: `address:port`, as it stands in a URL."""
+    return f"redis://{user}:{quote(password, safe='')}@{netloc}/{database}"

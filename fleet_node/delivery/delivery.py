@@ -25,6 +25,7 @@ from fleet_node.delivery.requests import Requests
 from fleet_node.delivery.scripts import ENTER, FETCH, PUT_ASIDE, WRITE_DOWN
 from fleet_node.delivery.wake import Wake
 from fleet_node.delivery.wakeup import Wakeup
+from fleet_node.protocol import CONNECTION
 
 _log = logging.getLogger("celery.worker.fleet")
 
@@ -78,7 +79,7 @@ class Delivery:
         self.refusals.accepted()
 
     def _enter(self, channel: Any) -> None:
-        self._client = client_of(channel)
+        self._client = client_of(channel, client_name=CONNECTION + self.holdings.node)
         self.load()
         keys = Keys(channel.global_keyprefix, channel.unacked_key, channel.unacked_index_key)
         self.holdings.keys = keys

@@ -16,6 +16,7 @@ from fleet_node.delivery.keys import node_of
 from fleet_node.delivery.native import Thread
 from fleet_node.delivery.scripts import RENEW, SAY
 from fleet_node.delivery.signs import Sign, Signs
+from fleet_node.protocol import CONNECTION
 
 RENEWALS = 6
 """How often a lease is renewed before it would end."""
@@ -83,7 +84,7 @@ class Lease:
 
     def connect(self, channel: Any) -> None:
         """The worker has a new connection. A thread that is at work uses a new client from its next step on."""
-        self._client = client_of(channel)
+        self._client = client_of(channel, client_name=CONNECTION + self._holdings.node)
         self._visibility = float(channel.visibility_timeout)
 
         def lists(content: Any, exchange: str, routing_key: str) -> list[str]:

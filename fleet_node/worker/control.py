@@ -40,10 +40,10 @@ def fleet_state(state: Any, **_: Any) -> WorkerState:
     }
 
 
-@inspect_command()  # type: ignore[untyped-decorator]
-def fleet_sign(state: Any, **_: Any) -> WorkerSign:
-    """What the worker says of itself."""
-    sign: WorkerSign = state.consumer.controller.fleet_sign(time())
+@inspect_command(args=[("counts", bool)])  # type: ignore[untyped-decorator]
+def fleet_sign(state: Any, counts: bool = True, **_: Any) -> WorkerSign:
+    """What the worker says of itself. counts: with what it has counted."""
+    sign: WorkerSign = state.consumer.controller.fleet_sign(time(), counts)
     return sign
 
 

@@ -17,8 +17,8 @@ from fleet_node.worker import device
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def sign_of(worker: Any, now: float) -> WorkerSign:
-    """The sign of a celery WorkController. now: Redis's time. May be called from any thread."""
+def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
+    """The sign of a celery WorkController. now: Redis's time. counts: with what it has counted. May be called from any thread."""
     consumer = worker.consumer
     running = Counter(request.name for request in _copy(state.active_requests))
     held, eta = len(state.reserved_requests), eta_of(consumer)
@@ -37,7 +37,7 @@ def sign_of(worker: Any, now: float) -> WorkerSign:
         "eta": eta,
         "draining": worker.fleet_vitals.is_draining,
         "unavailable": device.unavailable(),
-        "tasks": counters.plain() if counters else [],
+        "tasks": counters.plain() if counters and counts else [],
     }
 
 

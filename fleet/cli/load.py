@@ -1,0 +1,113 @@
+"""`fleet load`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import typer
+from rich.console import Console
+
+from fleet.cli.arguments import InventoryFile, Json, looking
+from fleet.cli.table import lines_of, span
+from fleet.observe.advice import advise
+from fleet.observe.collect import collect
+from fleet.observe.load import Load, WorkerLoad, load_of
+from fleet.observe.plain import load_as_json
+from fleet.plan.sizing import mib
+
+_STYLES = {
+    "dead": "red",
+    "unknown": "red",
+    "ghost": "red",
+    "cut off": "red",
+    "stopped": "red",
+    "out": "yellow",
+    "draining": "cyan",
+}
+
+
+def show_load(file: InventoryFile, as_json: Json = False) -> None:
+    """Show every worker that there should be: what it does, and who has heard of it; then each role, and what to do.
+
+    A worker that does not answer is never shown as idle. HEARD has the seconds since systemd, the worker's connection to the
+    broker, and the worker itself said that it is there.
+
+    Exit code: 0; 1 if the broker or a machine does not answer, or a worker is not well; 2 if nothing could be looked at.
+
+    Example: fleet load inventory/prod.py
+    """
+    with looking():
+        seen = collect(file)
+    load = load_of(seen.plan, seen.machines, seen.silent, seen.broker)
+    if as_json:
+        typer.echo(json.dumps(load_as_json(load, str(file)), indent=1))
+    else:
+        _show(load, str(file), Console())
+    raise typer.Exit(1 if load.silent or load.problem or not all(worker.is_well for worker in load.workers) else 0)
+
+
+def _show(load: Load, inventory: str, console: Console) -> None:
+    workers = sorted(load.workers, key=lambda worker: worker.is_well)
+    for line, worker in zip(_workers(workers), [None, *workers], strict=True):
+        style = _STYLES.get(worker.state) if worker else "bold"
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print()
+    for number, line in enumerate(_roles(load)):
+        console.print(line, style=None if number else "bold", markup=False, highlight=False, soft_wrap=True)
+    for host, why in load.silent.items():
+        console.print(f"{host} does not answer: {why}", style="red", markup=False, highlight=False, soft_wrap=True)
+    advice = advise(load, inventory)
+    if advice:
+        console.print()
+    for line in advice:
+        console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _workers(workers: Iterable[WorkerLoad]) -> list[str]:
+    heads = ("WORKER", "STATE", "BUSY", "%", "HELD", "ETA", "MEMORY", "HEARD s", "UP", "RELEASE", "")
+    return lines_of(
+        heads,
+        [
+            (
+                worker.node,
+                worker.state,
+                f"{worker.active}/{worker.slots}",
+                f"{worker.utilisation:.0f}",
+                str(worker.prefetched),
+                str(worker.eta),
+                _memory(worker),
+                "/".join("-" if age is None else f"{age:.0f}" for age in worker.heard_s.values()),
+                "-" if worker.up_s is None else span(worker.up_s),
+                worker.release[:12],
+                worker.why if worker.expected else "no setting asks for it",
+            )
+            for worker in workers
+        ],
+    )
+
+
+def _roles(load: Load) -> list[str]:
+    heads = ("ROLE", "WORKERS", "BUSY", "%", "HELD", "ETA", "WAITING", "QUEUES")
+    return lines_of(
+        heads,
+        [
+            (
+                role.role,
+                f"{role.well}/{role.workers}",
+                f"{role.active}/{role.slots}",
+                f"{role.utilisation:.0f}",
+                str(role.prefetched),
+                str(role.eta),
+                "?" if role.waiting is None else str(role.waiting),
+                ",".join(role.queues),
+            )
+            for role in load.roles
+        ],
+    )
+
+
+def _memory(worker: WorkerLoad) -> str:
+    if worker.memory is None:
+        return "-"
+    return mib(worker.memory) + (f"/{mib(worker.memory_max)}" if worker.memory_max else "")

@@ -1,0 +1,68 @@
+"""`fleet status`."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+from rich.console import Console
+
+from fleet.cli.arguments import InventoryFile, Json, looking
+from fleet.observe.status import Status, as_json, status
+from fleet.rollout import history
+
+
+def show_status(file: InventoryFile, json_output: Json = False) -> None:
+    """Answer two questions: is every machine as your files ask, and does every worker work? Nothing is changed.
+
+    As asked: what a deploy would change on each machine: files, units, packages, processes that are older than their unit or of
+    another release. Working: every worker that there should be, as in `fleet load`. Then who holds the lock, and the last run.
+
+    Exit code: 0 if both are so; 1 if one is not; 2 if nothing could be looked at. Fit for cron.
+
+    Example: fleet status inventory/prod.py
+    """
+    with looking():
+        found = status(file)
+    if json_output:
+        typer.echo(json.dumps(as_json(found), indent=1))
+    else:
+        _show(found, Console())
+    raise typer.Exit(0 if found.is_as_asked and found.is_working else 1)
+
+
+def _show(found: Status, console: Console) -> None:
+    def line(text: str, style: str = "") -> None:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    differ = len(found.drift) + len(found.unknown)
+    line("as asked: yes" if found.is_as_asked else f"as asked: no, {differ} of {found.hosts} machines", _style(found.is_as_asked))
+    for host, lines in found.drift.items():
+        for text in lines:
+            line(f"  {host}: {text}")
+    for host, why in found.unknown.items():
+        line(f"  {host}: not known: {why}")
+    workers = found.load.workers
+    ill = [worker for worker in workers if not worker.is_well]
+    well = f"{len(workers) - len(ill)} of {len(workers)} workers"
+    line(f"working: {'yes' if found.is_working else 'no'}, {well}", _style(found.is_working))
+    if found.load.problem:
+        line(f"  {found.load.problem}")
+    for host, why in found.load.silent.items():
+        line(f"  {host} does not answer: {why}")
+    for worker in ill:
+        line(f"  {worker.node}: {worker.state}{f', {worker.why}' if worker.why else ''}")
+    line(f"lock: {found.holder or 'free'}")
+    if found.last is None:
+        line("last run: none")
+    else:
+        line(f"last run: {history.summary(found.last)}")
+        if not history.ended_well(found.last):
+            for text in history.explain_failure(found.last)[1:]:
+                line(f"  {text}")
+    for problem in found.problems:
+        line(problem, "red")
+
+
+def _style(is_so: bool) -> str:
+    return "green" if is_so else "red"

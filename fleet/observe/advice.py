@@ -1,0 +1,98 @@
+"""What to do about a fleet's load, in words and numbers, the most urgent first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fleet.observe.load import Load, RoleLoad, WorkerLoad
+from fleet.observe.states import WORDS
+from fleet.plan import process
+
+FULL, FREE = 90.0, 50.0
+"""Percent of a role's slots above which it counts as full, and below which as free."""
+NEAR_CAP = 0.9
+"""Share of its memory limit above which a worker is named."""
+MANY_RESTARTS = 3
+
+
+def advise(load: Load, inventory: str) -> list[str]:
+    """A line for each thing to do; none if there is nothing. inventory: its path, for commands."""
+    return [
+        *([load.problem] if load.problem else []),
+        *_of_the_ill(load.workers, inventory),
+        *_of_strangers(load.workers, inventory),
+        *(line for role in load.roles for line in _of_role(role, load)),
+        *_of_memory(load.workers),
+    ]
+
+
+def _of_the_ill(workers: Iterable[WorkerLoad], inventory: str) -> Iterator[str]:
+    for worker in workers:
+        if worker.is_well:
+            continue
+        why = worker.why or WORDS[worker.state]
+        yield f"{worker.node} is {worker.state}: {why}; {_next_step(worker, inventory)}"
+
+
+def _next_step(worker: WorkerLoad, inventory: str) -> str:
+    unit = _unit(worker)
+    if worker.state == "ghost":
+        return f"pyinfra {inventory} restart.py --limit {worker.host}"
+    if worker.state == "cut off":
+        return f"look at the network between {worker.host} and the broker"
+    if worker.state == "out":
+        return "docs/gpu.md says what to do; it comes back by itself with its device"
+    if worker.state == "stopped":
+        return f"on {worker.host}: systemctl kill -s CONT {unit}"
+    if "does not answer" in worker.why and worker.state in ("dead", "unknown") and "machine" in worker.why:
+        return f"start the machine, or: fleet retire {inventory} {worker.host} --gone"
+    return f"on {worker.host}: journalctl -u {unit} -n 50"
+
+
+def _unit(worker: WorkerLoad) -> str:
+    parts = process.parse_node(worker.node)
+    return f"celery-{parts.role}@{parts.instance}.service" if parts else "celery-*"
+
+
+def _of_strangers(workers: Iterable[WorkerLoad], inventory: str) -> Iterator[str]:
+    for worker in workers:
+        parts = process.parse_node(worker.node)
+        if not worker.expected and not (parts and parts.instance.endswith("-surge")):
+            yield f"{worker.node} consumes {', '.join(worker.queues)}, and no setting asks for it: fleet retire {inventory} HOST"
+
+
+def _of_role(role: RoleLoad, load: Load) -> Iterator[str]:
+    free = role.slots - role.active
+    own = [worker for worker in load.workers if worker.role == role.role and worker.is_well]
+    if role.workers and not role.well:
+        waiting = f", and {role.waiting} tasks wait in {', '.join(role.queues)}" if role.waiting else ""
+        yield f"{role.role}: no worker is well{waiting}"
+    elif role.slots and role.utilisation >= FULL and role.waiting:
+        idle = [other for other in load.roles if other.slots and other.utilisation < FREE and not other.waiting]
+        spare = "; ".join(f"{other.role} has {other.slots - other.active} of {other.slots} slots free" for other in idle)
+        yield (
+            f"{role.role}: {role.active} of {role.slots} slots are busy and {role.waiting} tasks wait: raise concurrency or "
+            f"instances of {role.role}_worker, or add a machine" + (f"; {spare}" if spare else "")
+        )
+    elif free > role.prefetched and (role.waiting or 0) > free and role.utilisation < FREE:
+        yield (
+            f"{role.role}: {role.waiting} tasks wait in {', '.join(role.queues)} although {free} of {role.slots} slots are free: "
+            "ask again, and if it stays so, look at what its workers log"
+        )
+    held = [worker for worker in own if worker.prefetched and worker.active >= worker.slots]
+    if held and free:
+        number = sum(worker.prefetched for worker in held)
+        yield (
+            f"{role.role}: {len(held)} full workers hold {number} tasks that have not begun, while {free} slots are free: "
+            f'set "prefetch" of {role.role}_worker to 1, or to "disabled"'
+        )
+
+
+def _of_memory(workers: Iterable[WorkerLoad]) -> Iterator[str]:
+    for worker in workers:
+        if worker.memory and worker.memory_max and worker.memory > NEAR_CAP * worker.memory_max:
+            share = 100 * worker.memory / worker.memory_max
+            yield f"{worker.node} has {share:.0f} % of the memory that it may have: give its role more, or lower its concurrency"
+        if worker.is_well and worker.restarts >= MANY_RESTARTS:
+            times = f"{worker.restarts} times"
+            yield f"{worker.node} was started again {times}; on {worker.host}: journalctl -u {_unit(worker)} -n 50"

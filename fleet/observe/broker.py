@@ -1,0 +1,157 @@
+"""What the broker, and the workers through it, say of the fleet. Only read, but for a question to all workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis, RedisError
+
+from fleet.broker.look import prefix_of
+from fleet_node.protocol import CONNECTION, CONSUMED, SIGNS, WORKERS, WorkerSign
+
+PATIENCE = 5.0
+"""Seconds for Redis to answer."""
+ANSWER = 1.0
+"""Seconds that workers have to answer, each of two times."""
+SPOKEN_OF = 3600
+"""Seconds for which a queue counts as consumed since a worker said that it consumes it."""
+
+
+@dataclass(frozen=True)
+class BrokerReport:
+    """What was learnt. Times are ages in seconds.
+
+    answers: node → its sign, of those that answered. signs: node → (its last sign in Redis, its age). renewed: node → when its
+    lease was last renewed; None if it has none. connected: node → when its connection last said something. waiting: queue →
+    messages, of all priorities. problem: why the broker was not asked, or not for everything; empty if it was. is_there: whether
+    it answers.
+    """
+
+    answers: Mapping[str, WorkerSign] = field(default_factory=dict)
+    signs: Mapping[str, tuple[WorkerSign, float]] = field(default_factory=dict)
+    renewed: Mapping[str, float | None] = field(default_factory=dict)
+    connected: Mapping[str, float] = field(default_factory=dict)
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    problem: str = ""
+    is_there: bool = True
+
+
+def ask(url: str, monitor: str, lease: float | None) -> BrokerReport:
+    """Ask all. url, monitor: of the broker, for the worker's and for the monitor's user. lease: in seconds. A broker that does
+    not answer is a problem in the report, and no error."""
+    try:
+        with Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE) as client:
+            report = _read(client, lease)
+            prefix = prefix_of(client)
+    except RedisError as error:
+        return absent(f"the broker does not answer: {error}")
+    signs, renewed, waiting = report
+    connected, problem = _connections(monitor)
+    try:
+        answers = ask_workers(url, {*signs, *renewed}, prefix)
+    except Exception as error:  # of kombu and redis
+        answers, problem = {}, f"the workers were not asked: {error}"
+    return BrokerReport(answers, signs, renewed, connected, waiting, problem)
+
+
+def absent(problem: str) -> BrokerReport:
+    """Of a broker that does not answer."""
+    return BrokerReport(problem=problem, is_there=False)
+
+
+def ask_workers(url: str, expected: Collection[str], prefix: str = "", counts: bool = False) -> dict[str, WorkerSign]:
+    """Node → its answer to `fleet_sign`. expected: nodes that should answer: the silent are asked once more, and if all have
+    answered, nothing is waited for. counts: with what they have counted."""
+    from celery import Celery
+
+    answers: dict[str, WorkerSign] = {}
+    with Celery(broker=url, set_as_current=False) as app:
+        app.conf.broker_transport_options = {"global_keyprefix": prefix, "socket_timeout": PATIENCE}
+        for attempt in range(2):
+            silent = [node for node in expected if node not in answers]
+            if attempt and not silent:
+                break
+            replies = app.control.broadcast(
+                "fleet_sign",
+                arguments={"counts": counts},
+                reply=True,
+                timeout=ANSWER,
+                limit=len(silent) or None,
+                destination=silent if attempt else None,
+            )
+            for reply in replies or ():
+                answers |= {node: answer for node, answer in reply.items() if isinstance(answer, dict) and "slots" in answer}
+    return answers
+
+
+def _read(client: Any, lease: float | None) -> tuple[Any, ...]:
+    prefix = prefix_of(client)
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.time()
+        pipeline.hgetall(f"{prefix}{SIGNS}")
+        pipeline.zrange(f"{prefix}{WORKERS}", 0, -1, withscores=True)
+        pipeline.zrange(f"{prefix}{CONSUMED}", 0, -1, withscores=True)
+        (seconds, microseconds), signs, leases, consumed = pipeline.execute()
+    now = seconds + microseconds / 1e6
+    lists = [json.loads(entry) for entry, said_at in consumed if said_at > now - SPOKEN_OF]
+    return latest(signs.values(), now), renewals(dict(leases), now, lease), _lengths(client, lists)
+
+
+def latest(texts: Iterable[str], now: float) -> dict[str, tuple[WorkerSign, float]]:
+    """Node → its youngest sign, and its age. texts: the signs as JSON. now: Redis's time."""
+    signs: dict[str, tuple[WorkerSign, float]] = {}
+    for text in texts:
+        try:
+            sign: WorkerSign = json.loads(text)
+            node, age = sign["node"], max(0.0, now - sign["at"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        if node not in signs or age < signs[node][1]:
+            signs[node] = (sign, age)
+    return signs
+
+
+def renewals(leases: Mapping[str, float], now: float, lease: float | None) -> dict[str, float | None]:
+    """Node → how long ago its lease was renewed. leases: holder → Redis's time at which its lease ends."""
+    ages: dict[str, float | None] = {}
+    for holder, ends in leases.items():
+        node = holder.rsplit("|", 4)[0]
+        age = None if lease is None or ends == float("inf") else max(0.0, now - (ends - lease))
+        known = ages.get(node)
+        ages[node] = age if known is None or age is None else min(age, known)
+    return ages
+
+
+def _lengths(client: Any, lists: Iterable[tuple[str, str]]) -> dict[str, int]:
+    lists = list(lists)
+    with client.pipeline(transaction=False) as pipeline:
+        for _, name in lists:
+            pipeline.llen(name)
+        lengths = pipeline.execute(raise_on_error=False)
+    waiting: dict[str, int] = {}
+    for (queue, _), length in zip(lists, lengths, strict=True):
+        waiting[queue] = waiting.get(queue, 0) + (length if isinstance(length, int) else 0)
+    return waiting
+
+
+def _connections(url: str) -> tuple[dict[str, float], str]:
+    """Node → seconds since its connection said something, and why Redis does not say so, if it does not."""
+    try:
+        with Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE) as client:
+            return connections(client.client_list()), ""
+    except RedisError as error:
+        return {}, f"the broker does not list its connections: {error}"
+
+
+def connections(clients: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The same of Redis's list of clients."""
+    ages: dict[str, float] = {}
+    for client in clients:
+        name = str(client.get("name") or "")
+        if name.startswith(CONNECTION):
+            node, idle = name.removeprefix(CONNECTION), float(client.get("idle") or 0)
+            ages[node] = min(idle, ages.get(node, idle))
+    return ages

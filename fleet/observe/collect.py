@@ -1,0 +1,103 @@
+"""Asks all machines and the broker of a fleet at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleet.broker import connect
+from fleet.errors import FleetError
+from fleet.inventory import last_facts, ssh
+from fleet.inventory.read import read_inventory
+from fleet.observe import broker as asking
+from fleet.observe import machine
+from fleet.observe.broker import BrokerReport
+from fleet.observe.machine import Machine
+from fleet.plan.plan import Plan, resolved
+from fleet.spec import secrets
+from fleet.spec.fleet import Fleet, Inventory
+from fleet.spec.load import load_fleet
+from fleet.spec.urls import redis_url
+
+AT_ONCE = 64
+CONNECT_SECONDS = 5
+"""Seconds for SSH to connect to a machine: who looks at a fleet does not wait for long."""
+PATIENCE = 15.0
+"""Seconds for a machine's whole answer."""
+
+
+class ObserveError(FleetError):
+    """Nothing of the fleet could be looked at."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What all have said. silent: host → why it did not answer."""
+
+    inventory: Inventory
+    plan: Plan
+    machines: Mapping[str, Machine]
+    silent: Mapping[str, str]
+    broker: BrokerReport
+
+
+def collect(file: Path) -> Collected:
+    """Ask. Raises SpecError and SecretsError, and ObserveError if no machine answers and no facts of any are kept."""
+    inventory = read_inventory(file)
+    fleet = load_fleet(inventory)
+    passwords = secrets.read(Path(fleet.settings.secrets_file))
+    secrets.require(Path(fleet.settings.secrets_file), passwords, secrets.BROKER_NAMES)
+    with_workers = [host for host in fleet.hosts.values() if host.workers]
+    command = machine.command(fleet.broker_address, fleet.broker.port)
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        asked = pool.submit(ask_broker, inventory, fleet, passwords)
+        answers = dict(
+            zip(
+                (host.name for host in with_workers),
+                pool.map(lambda host: ask_machine(host.name, inventory.hosts[host.name], command), with_workers),
+                strict=True,
+            )
+        )
+        broker = asked.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    machines = {host: answer for host, answer in answers.items() if isinstance(answer, Machine)}
+    silent = {host: answer for host, answer in answers.items() if isinstance(answer, str)}
+    seen, _ = last_facts.read(file)
+    facts = {host: seen.hosts[host].facts for host in silent if host in seen.hosts} | {
+        host: answer.facts for host, answer in machines.items()
+    }
+    if not facts and not broker.is_there:
+        raise ObserveError("\n".join([broker.problem, *(f"{host}: {why}" for host, why in silent.items())]))
+    last_facts.keep(file, {host: answer.facts for host, answer in machines.items()}, fleet.hosts)
+    return Collected(inventory, resolved(fleet, facts), machines, silent, broker)
+
+
+def ask_machine(host: str, data: Mapping[str, Any], command: str) -> Machine | str:
+    """What a machine says, or why it does not."""
+    try:
+        done = ssh.run(host, data, ssh.as_root(data, command), timeout=PATIENCE, connect_timeout=CONNECT_SECONDS)
+    except ssh.SSHError as error:
+        return str(error).removeprefix(f"{host}: ")
+    try:
+        return machine.parse(done.stdout.splitlines())
+    except ValueError as error:
+        complaints = done.stderr.strip().splitlines()
+        return complaints[-1] if complaints else str(error)
+
+
+def ask_broker(inventory: Inventory, fleet: Fleet, passwords: Mapping[str, str]) -> BrokerReport:
+    """What the broker says, through SSH. That it cannot be reached is a problem in the report."""
+    users = {"worker": secrets.BROKER_WORKER, "monitor": secrets.BROKER_MONITOR}
+    try:
+        with connect.reached(inventory.hosts[fleet.broker_host], fleet) as netloc:
+            worker, monitor = (redis_url(user, passwords[name], netloc) for user, name in users.items())
+            return asking.ask(worker, monitor, fleet.settings.lease)
+    except FleetError as error:
+        return asking.absent(f"the broker's machine does not answer: {error}")

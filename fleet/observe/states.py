@@ -1,0 +1,149 @@
+"""What a worker is, judged by three witnesses: systemd, its connection to the broker, and its own sign. Pure.
+
+Silence is never taken for idleness: a worker is idle only if it says so now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fleet.observe.machine import Machine, Unit
+from fleet_node.protocol import WorkerSign
+
+State = Literal["idle", "busy", "draining", "starting", "out", "ghost", "stopped", "cut off", "dead", "unknown"]
+WELL: frozenset[State] = frozenset({"idle", "busy", "draining", "starting"})
+"""States in which nobody has to do anything."""
+WORDS: dict[State, str] = {
+    "idle": "runs no task",
+    "busy": "runs tasks",
+    "draining": "takes nothing more, and finishes what it has",
+    "starting": "is not ready yet",
+    "out": "its device is not to be used",
+    "ghost": "runs and consumes nothing",
+    "stopped": "its process was stopped by a signal",
+    "cut off": "runs, and does not reach the broker",
+    "dead": "does not run",
+    "unknown": "does not answer, and nobody knows why",
+}
+RECENT = 12.0
+"""Seconds for which a sign counts. A worker with tasks gives one every ten."""
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """All that is known of one worker. answer: to a question of just now; None if it did not answer.
+
+    machine: None if it did not answer over SSH; silence says why. unit: None if the machine has no such unit. sign, sign_age:
+    what it last said in Redis, and how many seconds ago. renewed, connected: seconds since its lease was renewed, and since its
+    connection said something. broker: whether the broker answers.
+    """
+
+    answer: WorkerSign | None = None
+    machine: Machine | None = None
+    silence: str = ""
+    unit: Unit | None = None
+    sign: WorkerSign | None = None
+    sign_age: float | None = None
+    renewed: float | None = None
+    connected: float | None = None
+    broker: bool = True
+
+    @property
+    def heard(self) -> dict[str, float | None]:
+        """Witness → how many seconds ago it was heard; None if it says nothing of the worker."""
+        signs = [age for age in (self.sign_age, self.renewed) if age is not None]
+        own = 0.0 if self.answer else min(signs, default=None)
+        return {"systemd": _signalled(self.unit), "connection": self.connected, "sign": own}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """state, and why in words; empty if the state says it all."""
+
+    state: State
+    why: str = ""
+
+
+def judge(seen: Witnesses) -> Verdict:
+    """What a worker is."""
+    if seen.answer:
+        stopping = seen.unit is not None and seen.unit.active == "deactivating"
+        return _of_answer({**seen.answer, "draining": True} if stopping else seen.answer)
+    if seen.machine is None:
+        return _of_silent_machine(seen)
+    if seen.unit is None:
+        return Verdict("dead", "there is no such unit; deploy it")
+    return _of_unit(seen, seen.unit)
+
+
+def _of_answer(sign: WorkerSign) -> Verdict:
+    if sign["draining"]:
+        return Verdict("draining", f"{sum(sign['running'].values())} running")
+    if sign["unavailable"]:
+        return Verdict("out", sign["unavailable"])
+    if not sign["queues"]:
+        return Verdict("ghost", "it answers, and consumes no queue")
+    return Verdict("busy" if sign["running"] else "idle")
+
+
+def _of_silent_machine(seen: Witnesses) -> Verdict:
+    """Of a machine that does not answer over SSH, and a worker that does not answer through the broker."""
+    if not seen.broker:
+        return Verdict("unknown", f"neither its machine nor the broker answers ({seen.silence})")
+    ages = [age for age in (seen.sign_age, seen.renewed) if age is not None]
+    if min(ages, default=RECENT) < RECENT:
+        state: State = "busy" if _said_busy(seen) and _loop_runs_tasks(seen.sign) else "unknown"
+        return Verdict(state, f"its machine does not answer ({seen.silence}), and its lease was renewed {min(ages):.0f} s ago")
+    since = f", and nothing was heard of it for {min(ages):.0f} s" if ages else ", and it has no lease"
+    return Verdict("dead", f"its machine does not answer ({seen.silence}){since}")
+
+
+def _of_unit(seen: Witnesses, unit: Unit) -> Verdict:
+    """Of a worker that does not answer through the broker, by its unit."""
+    machine = seen.machine
+    if unit.active in ("inactive", "failed") or unit.sub.startswith("auto-restart"):
+        again = ", to be started again" if unit.sub.startswith("auto-restart") else ""
+        return Verdict("dead", _ending(unit) + again)
+    if unit.active == "activating":
+        return Verdict("starting", f"{unit.restarts} restarts" if unit.restarts else "")
+    if unit.process == "T":
+        return Verdict("stopped", "SIGCONT lets it go on")
+    if unit.active == "deactivating" or unit.status.startswith("draining"):
+        return Verdict("draining", unit.status)
+    if unit.status.startswith("its device is away"):
+        return Verdict("out", unit.status)
+    if machine and machine.reaches_broker is False:
+        return Verdict("cut off", "its machine cannot connect to the broker")
+    if unit.status.startswith("its broker is away"):
+        return Verdict("cut off", "it has lost the broker")
+    if unit.status.startswith("consumes nothing"):
+        return Verdict("ghost", unit.status)
+    signalled = _signalled(unit)
+    if _said_busy(seen) or (unit.busy and signalled is not None and signalled < RECENT):
+        slow = "it does not answer while its main loop runs a task" if _loop_runs_tasks(seen.sign) else "it is slow to answer"
+        return Verdict("busy", slow if seen.broker else "")
+    return Verdict("unknown", "it runs, and does not answer" + (f"; it told systemd: {unit.status}" if unit.status else ""))
+
+
+def _signalled(unit: Unit | None) -> float | None:
+    """Seconds since systemd had a sign of the worker: it gets on, or, without a watchdog, its process is there."""
+    if unit is None or unit.active != "active":
+        return None
+    return 0.0 if unit.signalled is None else unit.signalled
+
+
+def _said_busy(seen: Witnesses) -> bool:
+    """Whether the worker has said just now, by itself, that it runs tasks."""
+    return bool(seen.sign and seen.sign["running"] and seen.sign_age is not None and seen.sign_age < RECENT)
+
+
+def _loop_runs_tasks(sign: WorkerSign | None) -> bool:
+    """Whether the worker's main loop stands still while a task computes."""
+    return bool(sign and sign["pool"] in ("solo", "gevent", "eventlet"))
+
+
+def _ending(unit: Unit) -> str:
+    words = {"oom-kill": "killed for memory", "signal": "killed by a signal", "exit-code": "ended with an error"}
+    text = words.get(unit.result, "stopped" if unit.result in ("success", "") else unit.result)
+    return f"{text}, {unit.restarts} restarts" if unit.restarts else text

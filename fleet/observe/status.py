@@ -1,0 +1,122 @@
+"""Two questions about a fleet: is it as asked, and does it work? And who is changing it. The edge asks; the rest is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from fleet.errors import FleetError
+from fleet.inventory import ssh
+from fleet.observe import drift
+from fleet.observe.collect import AT_ONCE, CONNECT_SECONDS, Collected, collect
+from fleet.observe.load import Load, load_of
+from fleet.plan.plan import resolved
+from fleet.rollout import history, lock
+from fleet.rollout.history import HistoryEntry
+from fleet.spec import secrets
+from fleet.state import observed
+from fleet.state.observed import ObservedMachine
+from fleet.state.role import watched
+
+PATIENCE = 60.0
+"""Seconds for a machine to say what is on it."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """load: whether the workers work. hosts: how many there are. drift: host → what a deploy would change there, of those that
+    differ. unknown: host → why that is not known. holder: who holds the lock, in words; empty if nobody does. last: the last run.
+    problems: why that is not known."""
+
+    load: Load
+    hosts: int
+    drift: Mapping[str, list[str]] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    holder: str = ""
+    last: HistoryEntry | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_as_asked(self) -> bool:
+        """Whether a deploy would change nothing, as far as all machines say."""
+        return not (self.drift or self.unknown)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether every worker is well, and broker and machines answer."""
+        return not (self.load.problem or self.load.silent) and all(worker.is_well for worker in self.load.workers)
+
+
+def status(file: Path) -> Status:
+    """Ask all machines and the broker. Raises FleetError if the settings are wrong, or nothing can be looked at."""
+    roles = drift.roles_of_project()
+    looked_at = observed.command(watched(roles))
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        seen = collect(file)
+        hosts = seen.inventory.hosts
+        answers = dict(zip(hosts, pool.map(lambda host: _probe(host, hosts[host], looked_at), hosts), strict=True))
+        broker = seen.plan.fleet.broker_host
+        runs, problems = _runs(broker, hosts[broker], str(file))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    load = load_of(seen.plan, seen.machines, seen.silent, seen.broker)
+    machines = {host: answer for host, answer in answers.items() if isinstance(answer, ObservedMachine)}
+    unknown = {host: answer for host, answer in answers.items() if isinstance(answer, str)}
+    differing, unclear = _drifts(seen, machines, lambda view, host: drift.drift_of(view, roles, view.fleet.hosts[host]))
+    return Status(load, len(hosts), differing, {**unknown, **unclear}, *runs, problems=problems)
+
+
+def _drifts(
+    seen: Collected, machines: Mapping[str, ObservedMachine], judge: Callable[[drift.View, str], list[str]]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    fleet = seen.plan.fleet
+    plan = resolved(fleet, {**seen.plan.machines, **{host: machine.facts for host, machine in machines.items()}})
+    view = drift.View(fleet, plan, secrets.read(Path(fleet.settings.secrets_file)), machines)
+    differing: dict[str, list[str]] = {}
+    unclear: dict[str, str] = {}
+    for host in machines:
+        try:
+            if lines := judge(view, host):
+                differing[host] = lines
+        except FleetError as error:
+            unclear[host] = str(error)
+    return differing, unclear
+
+
+def _probe(host: str, data: Mapping[str, Any], command: str) -> ObservedMachine | str:
+    try:
+        done = ssh.run(host, data, ssh.as_root(data, command), timeout=PATIENCE, connect_timeout=CONNECT_SECONDS)
+        return observed.parse(done.stdout.splitlines())
+    except ssh.SSHError as error:
+        return str(error).removeprefix(f"{host}: ")
+    except ValueError as error:
+        return (done.stderr.strip().splitlines() or [str(error)])[-1]
+
+
+def _runs(host: str, data: Mapping[str, Any], inventory: str) -> tuple[tuple[str, HistoryEntry | None], tuple[str, ...]]:
+    """Who holds the lock, and the last run; and why that is not known."""
+    try:
+        held = lock.read_lock(host, data)
+        entries = cast("list[HistoryEntry]", lock.read_history(host, data))
+    except FleetError as error:
+        return ("", None), (str(error),)
+    return (lock.explain(held, inventory) if held else "", history.last(entries)), ()
+
+
+def as_json(found: Status) -> dict[str, Any]:
+    """The output of `fleet status --json`."""
+    return {
+        "as_asked": found.is_as_asked,
+        "working": found.is_working,
+        "drift": {host: list(lines) for host, lines in found.drift.items()},
+        "unknown": dict(found.unknown),
+        "workers": {worker.node: {"state": worker.state, "why": worker.why} for worker in found.load.workers},
+        "broker": found.load.problem or "answers",
+        "lock": found.holder or None,
+        "last_run": found.last,
+        "problems": list(found.problems),
+    }
