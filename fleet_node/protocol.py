@@ -334,6 +334,8 @@ class WorkerSign(TypedDict):
     """Tasks that were fetched and have not begun."""
     eta: int
     """Tasks that wait for their ETA."""
+    held: dict[str, list[int]]
+    """Queue → how many of its tasks run, are fetched and have not begun, and wait for their ETA."""
     draining: bool
     unavailable: str
     """Why the worker's device is not to be used; empty if it is."""

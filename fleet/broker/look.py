@@ -60,14 +60,14 @@ def ask(url: str) -> BrokerView:
         waiting, held = Counter[str](), Counter[str]()
         whole = True
         for key in client.scan_iter(count=1000, _type="list"):
-            queue = _queue(key.removeprefix(prefix))
-            if key.startswith(prefix) and (queue in consumed or _is_task(client.lindex(key, -1))):
+            queue = queue_of(key.removeprefix(prefix))
+            if key.startswith(prefix) and (queue in consumed or is_task(client.lindex(key, -1))):
                 waiting[queue] += client.llen(key)
             if time.monotonic() > deadline:
                 whole = False
                 break
         for key in client.scan_iter(match=f"{prefix}{HELD}*", count=1000):
-            held.update(_queue(name.removeprefix(prefix)) for name in _origins(client, key))
+            held.update(queue_of(name.removeprefix(prefix)) for name in _origins(client, key))
         # A lease that never ends says nothing: such a worker is alive if it answers.
         alive: Any = client.zrangebyscore(f"{prefix}{WORKERS}", seconds, "(+inf")
     with Celery(broker=url, set_as_current=False) as app:
@@ -92,7 +92,7 @@ def _origins(client: Any, key: str) -> Iterator[str]:
         yield entry.partition(" ")[2]
 
 
-def _queue(name: str) -> str:
+def queue_of(name: str) -> str:
     """The queue of a list."""
     return name.partition(PRIORITY)[0]
 
@@ -104,7 +104,7 @@ def _public(queues: Mapping[str, int]) -> dict[str, int]:
     }
 
 
-def _is_task(message: str | None) -> bool:
+def is_task(message: str | None) -> bool:
     """Whether an entry of a list is a message of Celery's."""
     try:
         return bool(json.loads(message or "")["headers"]["task"])

@@ -12,8 +12,8 @@ from fleet.cli.arguments import InventoryFile, Json, looking
 from fleet.cli.table import lines_of, span
 from fleet.observe.advice import advise
 from fleet.observe.collect import collect
-from fleet.observe.load import Load, WorkerLoad, load_of
 from fleet.observe.plain import load_as_json
+from fleet.observe.workers import Load, WorkerLoad, load_of
 from fleet.plan.sizing import mib
 
 _STYLES = {

@@ -16,8 +16,8 @@ def load(inventory: str | Path) -> dict[str, Any]:
     A worker that does not answer is there, with its state and the reason. Raises FleetError if nothing can be looked at.
     """
     from fleet.observe.collect import collect
-    from fleet.observe.load import load_of
     from fleet.observe.plain import load_as_json
+    from fleet.observe.workers import load_of
 
     seen = collect(Path(inventory))
     return load_as_json(load_of(seen.plan, seen.machines, seen.silent, seen.broker), str(inventory))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fleet.observe.load import Load, RoleLoad, WorkerLoad
 from fleet.observe.states import WORDS
+from fleet.observe.workers import Load, RoleLoad, WorkerLoad
 from fleet.plan import process
 
 FULL, FREE = 90.0, 50.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.observe.advice import advise
-from fleet.observe.load import Load, RoleLoad, WorkerLoad
+from fleet.observe.workers import Load, RoleLoad, WorkerLoad
 
 
 def load_as_json(load: Load, inventory: str) -> dict[str, Any]:

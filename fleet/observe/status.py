@@ -12,7 +12,7 @@ from fleet.errors import FleetError
 from fleet.inventory import ssh
 from fleet.observe import drift
 from fleet.observe.collect import AT_ONCE, CONNECT_SECONDS, Collected, collect
-from fleet.observe.load import Load, load_of
+from fleet.observe.workers import Load, load_of
 from fleet.plan.plan import resolved
 from fleet.rollout import history, lock
 from fleet.rollout.history import HistoryEntry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from celery.worker import state
@@ -20,8 +21,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
     """The sign of a celery WorkController. now: Redis's time. counts: with what it has counted. May be called from any thread."""
     consumer = worker.consumer
-    running = Counter(request.name for request in _copy(state.active_requests))
-    held, eta = len(state.reserved_requests), eta_of(consumer)
+    active = _copy(state.active_requests)
+    reserved = set(_copy(state.reserved_requests)).difference(active)
+    eta = waiting_for_eta(consumer)
     counters, pool = getattr(worker, "fleet_counters", None), pool_of(worker)
     return {
         "node": worker.hostname,
@@ -32,9 +34,10 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
         "pool": pool,
         "slots": 1 if pool == "solo" else worker.concurrency,
         "queues": sorted(consumed(consumer)),
-        "running": dict(running),
-        "reserved": max(0, held - running.total()),
-        "eta": eta,
+        "running": dict(Counter(request.name for request in active)),
+        "reserved": len(reserved),
+        "eta": len(eta),
+        "held": by_queue(active, reserved, eta),
         "draining": worker.fleet_vitals.is_draining,
         "unavailable": device.unavailable(),
         "tasks": counters.plain() if counters and counts else [],
@@ -46,11 +49,22 @@ def consumed(consumer: Any) -> list[str]:
     return [queue.name for queue in consumer.task_consumer.queues] if consumer and consumer.task_consumer else []
 
 
-def eta_of(consumer: Any) -> int:
-    """How many tasks a worker holds for their ETA."""
+def waiting_for_eta(consumer: Any) -> list[Any]:
+    """The requests that a worker holds for their ETA."""
     timer = consumer.timer if consumer else None
     entries = tuple(timer.schedule.queue) if timer else ()
-    return sum(isinstance(arg, Request) for scheduled in entries for arg in scheduled.entry.args)
+    return [arg for scheduled in entries for arg in scheduled.entry.args if isinstance(arg, Request)]
+
+
+def by_queue(*groups: Iterable[Any]) -> dict[str, list[int]]:
+    """Queue → how many requests of each group came from it."""
+    numbers: dict[str, list[int]] = {}
+    groups = tuple(groups)
+    for index, group in enumerate(groups):
+        for request in group:
+            queue = str(request.delivery_info.get("routing_key") or "")
+            numbers.setdefault(queue, [0] * len(groups))[index] += 1
+    return numbers
 
 
 def age() -> float:

@@ -5,9 +5,9 @@ from contextlib import closing
 from pathlib import Path
 
 from fleet.observe import broker
-from fleet.observe.load import Load, WorkerLoad, load_of
 from fleet.observe.machine import Machine as Observed
 from fleet.observe.machine import Unit
+from fleet.observe.workers import Load, WorkerLoad, load_of
 from fleet.plan.facts import MachineFacts
 from tests.unit.fleet_support import fleet_of, plan_of
 from tests.unit.process_support import Machine

@@ -22,6 +22,7 @@ SIGN: WorkerSign = {
     "running": {},
     "reserved": 0,
     "eta": 0,
+    "held": {},
     "draining": False,
     "unavailable": "",
     "tasks": [],

@@ -7,9 +7,9 @@ import pytest
 
 from fleet.observe.advice import advise
 from fleet.observe.broker import BrokerReport, absent, connections, latest, renewals
-from fleet.observe.load import Load, RoleLoad, WorkerLoad, load_of
 from fleet.observe.machine import Machine, Unit
 from fleet.observe.plain import load_as_json
+from fleet.observe.workers import Load, RoleLoad, WorkerLoad, load_of
 from fleet.plan.facts import MachineFacts
 from tests.unit.fleet.observe.test_states import sign
 from tests.unit.fleet_support import fleet_of, plan_of

@@ -1,0 +1,130 @@
+"""`fleet queues`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from redis import RedisError
+from rich.console import Console
+
+from fleet.broker import connect
+from fleet.cli.arguments import InventoryFile, Json, looking
+from fleet.cli.table import lines_of, span
+from fleet.errors import FleetError
+from fleet.inventory import last_facts
+from fleet.inventory.read import read_inventory
+from fleet.observe.ages import Age
+from fleet.observe.queues import Queue, queues_as_json, queues_of
+from fleet.observe.sampling import samples
+from fleet.plan.plan import resolved
+from fleet.spec.load import load_fleet
+
+
+def show_queues(
+    file: InventoryFile,
+    seconds: Annotated[
+        float, typer.Option(help="Seconds between two looks, for the rates; 0 leaves them out.", min=0, max=60)
+    ] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Show every queue: what waits in it and for how long, what workers hold of it, how fast it grows, and who consumes it.
+
+    OLDEST is how long the oldest task waits whose time has come, with its bounds if they are apart. ORPHANED are messages of
+    workers that do not answer, and when they come back to the queue. Machines are not asked, only the broker and the workers.
+
+    Exit code: 0; 1 if a queue has fewer consumers than it has to have; 2 if the broker could not be asked.
+
+    Example: fleet queues inventory/prod.py
+    """
+    with looking():
+        queues = _look(file, seconds)
+    if as_json:
+        typer.echo(json.dumps(queues_as_json(queues), indent=1))
+    else:
+        _show(queues, Console())
+    raise typer.Exit(0 if all(queue.is_served for queue in queues) else 1)
+
+
+def _look(file: Path, seconds: float) -> list[Queue]:
+    inventory = read_inventory(file)
+    fleet = load_fleet(inventory)
+    seen, _ = last_facts.read(file)
+    plan = resolved(fleet, {host: seen.hosts[host].facts for host in fleet.hosts if host in seen.hosts})
+    with connect.broker(inventory, fleet) as urls:
+        try:
+            return queues_of(plan, *samples(urls["CELERY_BROKER_URL"], seconds))
+        except (RedisError, OSError) as error:
+            raise FleetError(f"{fleet.broker_host}: the broker does not answer: {error}") from None
+
+
+def _show(queues: Iterable[Queue], console: Console) -> None:
+    heads = (
+        "QUEUE",
+        "WAITING",
+        "OLDEST",
+        "IN/s",
+        "OUT/s",
+        "EMPTY IN",
+        "RUNNING",
+        "HELD",
+        "ETA",
+        "ORPHANED",
+        "CONSUMERS",
+        "PARKED",
+    )
+    queues = list(queues)
+    rows = [
+        (
+            queue.name,
+            _waiting(queue),
+            _age(queue.oldest),
+            _rate(queue.in_s),
+            _rate(queue.out_s),
+            _empty_in(queue),
+            str(queue.running),
+            str(queue.prefetched),
+            str(queue.eta),
+            _orphans(queue),
+            f"{queue.consumers}/{queue.expected} (min {queue.minimum})",
+            str(queue.dead_letters),
+        )
+        for queue in queues
+    ]
+    for line, shown in zip(lines_of(heads, rows), [None, *queues], strict=True):
+        style = "bold" if shown is None else None if shown.is_served else "red"
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _waiting(queue: Queue) -> str:
+    apart = {priority: number for priority, number in queue.by_priority.items() if number}
+    if set(apart) <= {0}:
+        return str(queue.waiting)
+    return f"{queue.waiting} ({', '.join(f'{priority}: {number}' for priority, number in sorted(apart.items()))})"
+
+
+def _age(age: Age | None) -> str:
+    if age is None:
+        return "-"
+    if age.most is None:
+        return f"over {span(age.least)}"
+    return span(age.seconds) if age.most - age.least <= 2 else f"{span(age.least)} to {span(age.most)}"
+
+
+def _empty_in(queue: Queue) -> str:
+    if not queue.waiting or queue.out_s is None:
+        return "-"
+    return "never" if queue.drained_s is None else span(queue.drained_s)
+
+
+def _rate(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1f}"
+
+
+def _orphans(queue: Queue) -> str:
+    if not queue.orphaned:
+        return "0"
+    return f"{queue.orphaned}, back in {span(queue.back_s)}" if queue.back_s is not None else str(queue.orphaned)

@@ -1,0 +1,203 @@
+"""`fleet load`, `fleet queues` and `fleet status`: the machines are an sshd on loopback, the workers run here."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.loopback import sshd
+from tests.unit.fleet_node.delivery.lease_support import begun, leased, send, until
+from tests.unit.fleet_support import make_app
+from tests.unit.process_support import ROOT, Machine
+
+FLEET = str(Path(sys.executable).parent / "fleet")
+GROUP_DATA = """\
+celery_app, app_source, secrets_file = "shop.app", "app", "s.env"
+broker = {{"port": {port}}}
+web_worker = {{"queues": ["default", "quiet"], "concurrency": 4, "instances": 1, "min_consumers": 1}}
+"""
+pytestmark = pytest.mark.long
+
+
+@dataclass
+class Project:
+    """A clone's root. here: the machine that the workers run on."""
+
+    folder: Path
+    here: Machine
+
+    def fleet(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a fleet command, which ends by itself in a minute."""
+        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "250", "PYTHONPATH": str(ROOT)}
+        environment["XDG_STATE_HOME"] = str(self.folder / "kept")
+        return subprocess.run(
+            [FLEET, *words], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def json(self, *words: str) -> Any:
+        """What a command prints as JSON."""
+        done = self.fleet(*words, "--json")
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+
+@contextmanager
+def project(tmp_path: Path, *, down: bool = False) -> Iterator[Project]:
+    """A fleet of a broker and a web machine. down: a second web machine does not answer."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    make_app(folder)
+    with leased(tmp_path / "here", lease=60) as here, sshd(tmp_path / "sshd") as server, here.redis() as redis:
+        here.hostname = socket.gethostname()
+        passwords = {"WORKER": "worker-password", "MONITOR": "monitor-password"}
+        for user, password in passwords.items():
+            redis.execute_command("ACL", "SETUSER", user.lower(), "on", f">{password}", "~*", "&*", "+@all")
+        (folder / "s.env").write_text("".join(f"BROKER_{user}_PASSWORD={value}\n" for user, value in passwords.items()))
+        (folder / "s.env").chmod(0o600)
+        reach = {"ssh_hostname": "127.0.0.1", "ssh_port": server.port, "lan_address": "127.0.0.1", "ssh_user": server.user}
+        reach |= {"ssh_key": str(server.key), "ssh_known_hosts_file": str(server.known_hosts)}
+        lost = ", ('web2', {**_at, 'ssh_port': 9})" if down else ""
+        (folder / "prod.py").write_text(f"_at = {reach!r}\nbroker = [('b', _at)]\nweb = [('web1', _at){lost}]\n")
+        (folder / "group_data").mkdir()
+        everywhere, broker, web = GROUP_DATA.format(port=here.port).splitlines(keepends=True)
+        for name, text in (("all", everywhere), ("broker", broker), ("web", web)):
+            (folder / "group_data" / f"{name}.py").write_text(text)
+        yield Project(folder, here)
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Project]:
+    (tmp_path / "here").mkdir()
+    with project(tmp_path) as made:
+        made.here.start(made.here.release("r"), queues=("default", "quiet"))
+        yield made
+
+
+def test_the_load_of_a_fleet(started: Project) -> None:
+    node = f"web-worker-1@{started.here.hostname}"
+    done = started.fleet("load", "prod.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].split()[:3] == [node, "idle", "0/4"]
+    with started.here.client() as client:
+        for number in range(6):
+            send(client, number, 20)
+        assert until(lambda: len(begun(started.here)) == 4)
+    load = started.json("load", "prod.py")
+    worker = load["workers"][node]
+    assert (worker["state"], worker["active"], worker["slots"], worker["utilisation"]) == ("busy", 4, 4, 100.0)
+    assert (worker["heard_s"], worker["running"]) == (0.0, {"fleet.drill": 4})
+    assert (load["roles"]["web"]["active"], load["roles"]["web"]["slots"]) == (4, 4)
+    assert load["advice"] == [] or "raise concurrency" in load["advice"][0]
+    done = subprocess.run(
+        [sys.executable, "-c", "from fleet.observe import load\nfor _ in range(2): print(len(load('prod.py')['workers']))"],
+        cwd=started.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("1\n1\n", "")
+
+
+def test_the_queues_of_a_fleet(started: Project) -> None:
+    with started.here.client() as client:
+        for number in range(4):
+            send(client, number, 30)
+        assert until(lambda: len(begun(started.here)) == 4)
+        for number in range(10, 20):
+            send(client, number, 0)
+        send(client, 30, 0, countdown=600)
+        for number in range(40, 45):
+            send(client, number, 0, queue="nobody")
+        found = started.json("queues", "prod.py")["queues"]
+        default, quiet = found["default"], found["quiet"]
+        held = default["in_flight"]
+        assert held["running"] == 4
+        assert default["waiting"] + held["prefetched"] + held["eta"] == 11
+        assert (default["consumers"], default["expected_consumers"], default["min_consumers"]) == (1, 1, 1)
+        assert default["out_per_s"] == 0.0
+        assert default["oldest_s"] is not None and default["oldest_s"] < 30
+        assert default["drained_s"] is None
+        nobody = found["nobody"]
+        assert (nobody["waiting"], nobody["consumers"], nobody["expected_consumers"]) == (5, 0, 0)
+        assert nobody["oldest_bounds_s"] == [0.0, None]
+        assert (quiet["waiting"], quiet["oldest_s"], quiet["consumers"]) == (0, None, 1)
+        text = started.fleet("queues", "prod.py", "--seconds", "0")
+        assert text.returncode == 1, "nobody consumes what waits"
+        assert text.stdout.splitlines()[1].split()[0] == "default"
+
+
+def test_rates_and_what_a_dead_worker_holds(started: Project) -> None:
+    with started.here.client() as client:
+        for number in range(40):
+            send(client, number, 0.4)
+        default = started.json("queues", "prod.py", "--seconds", "2")["queues"]["default"]
+        assert default["out_per_s"] > 1
+        assert default["in_per_s"] < default["out_per_s"]
+        assert default["waiting"] == 0 or default["drained_s"] is not None
+        for number in range(100, 103):
+            send(client, number, 60)
+        assert until(lambda: {100, 101, 102} <= begun(started.here).keys())
+        worker = started.here.running.pop("celery-web@1.service")
+        worker.kill()
+        worker.wait()
+        done = started.fleet("queues", "prod.py", "--json")
+        assert done.returncode == 1, "nobody consumes it"
+        default = json.loads(done.stdout)["queues"]["default"]
+        assert (default["consumers"], default["in_flight"]["orphaned"]) == (0, 3)
+        assert 0 < default["in_flight"]["orphaned_back_s"] <= 60
+
+
+def test_the_status_of_a_fleet(started: Project) -> None:
+    """This machine is none that was deployed."""
+    done = started.fleet("status", "prod.py")
+    assert done.returncode == 1, done.stderr
+    assert "as asked: no, 2 of 2 machines" in done.stdout
+    assert "web1: write " in done.stdout
+    assert "working: yes, 1 of 1 workers" in done.stdout
+    assert "last run: none" in done.stdout
+    found = started.json("status", "prod.py")
+    assert (found["as_asked"], found["working"], found["lock"], found["last_run"]) == (False, True, None, None)
+
+
+@pytest.mark.parametrize("command", ["load", "queues", "status"])
+def test_a_broker_that_is_away(started: Project, command: str) -> None:
+    with started.here.redis() as redis:
+        redis.shutdown(nosave=True)
+    done = started.fleet(command, "prod.py")
+    assert done.returncode == (2 if command == "queues" else 1)
+    assert "the broker does not answer" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["load", "queues", "status"])
+def test_a_wrong_password(started: Project, command: str) -> None:
+    (started.folder / "s.env").write_text("BROKER_WORKER_PASSWORD=wrong\nBROKER_MONITOR_PASSWORD=wrong\n")
+    done = started.fleet(command, "prod.py")
+    assert done.returncode in (1, 2)
+    assert "invalid username-password pair" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["load", "queues", "status"])
+def test_settings_that_are_wrong(started: Project, command: str) -> None:
+    (started.folder / "group_data" / "web.py").write_text("web_worker = {'queues': []}\n")
+    done = started.fleet(command, "prod.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "web_worker.queues" in done.stderr
+
+
+def test_no_worker_at_all_and_a_machine_that_is_down(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    with project(tmp_path, down=True) as made:
+        done = made.fleet("load", "prod.py")
+        assert done.returncode == 1, done.stderr
+        assert "web2 does not answer: ssh: connect to host 127.0.0.1 port 9: Connection refused" in done.stdout
+        assert "web: no worker is well" in done.stdout
+        load = made.json("load", "prod.py")
+        assert [worker["state"] for worker in load["workers"].values()] == ["dead", "dead"]
+        assert made.fleet("queues", "prod.py").returncode == 1
