@@ -33,11 +33,15 @@ SHORT, PAGE, PAGE_BYTES = 100, 20, 1_000_000
 """A list of so many messages is looked through for its next mark, which may have been taken by a consumer that passes none: by so
 many messages at once, and no further after so many bytes."""
 
+SKEW = 1.0
+"""Seconds by which the clock of a producer may differ from Redis's."""
+
 MARK = (
     FIRST
     + TAG_OF
     + f"""
 local MOST_MARKS, LOOKED_AT, SHORT, PAGE, PAGE_BYTES = {MOST_MARKS}, {LOOKED_AT}, {SHORT}, {PAGE}, {PAGE_BYTES}
+local SKEW = {1000 * SKEW:.0f}
 """
     + """
 local time = redis.call('TIME')
@@ -121,7 +125,7 @@ local function oldest_of(name, marks, length, covered)
   if mark then kind, earliest, latest = string.match(mark, '^(%a)(%d%d%d%d%d%d%d%d%d%d%d%d%d)(%d+)') end
   earliest, latest = tonumber(earliest), tonumber(latest)
   local stamp = message and stamp_of(message)
-  if stamp then
+  if stamp and stamp > earliest - SKEW and stamp < latest + SKEW then
     stamp = math.min(math.max(stamp, earliest), latest)
     return stamp, stamp, 'stamp'
   end
@@ -174,7 +178,7 @@ return {waiting, now}
 """Marks the newest message of each list, and writes down when its oldest was sent.
 
 Of each list only messages at its ends are read. Marks are left out if there are more than messages. The oldest message is the
-next one whose ETA is not in the future; a stamp that its producer gave it counts as far as it does not contradict the marks. Of
+next one whose ETA is not in the future; a stamp that its producer gave it counts if it does not contradict the marks. Of
 lists that nobody consumes any more what is known is kept as long as they are not empty.
 
 KEYS: workers, ages, what the names of the lists of marks begin with, the lists. ARGV: for each list a time (milliseconds since

@@ -378,19 +378,20 @@ def test_the_listener_marks_on_a_redis_that(tmp_path: Path, state: str) -> None:
         redis = Redis(port=here.port, decode_responses=True)
         if state == "silent":
             redis.config_set("notify-keyspace-events", "")
-        here.start(here.release("r"))
+        here.start(here.release("r", NAP))
         assert until(lambda: read(redis))
-        send(client, 0, 60)
-        assert until(lambda: redis.hlen(KEYS.unacked) == 1)
+        client.send_task("nap", [60], queue="default")
+        assert until(lambda: redis.hlen(KEYS.unacked) == 1 and read(redis)["default"]["length"] == 0)
         sent = time.time()
-        send(client, 1)
+        client.send_task("nap", [0], queue="default")
         if state == "full":
             redis.config_set("maxmemory", 1 << 20)
         assert until(lambda: read(redis)["default"]["length"] == 1)
         for _ in range(3):
             at = read(redis)["default"]["at"]
             assert until(lambda at=at: read(redis)["default"]["at"] > at), here.output()  # type: ignore[misc]
-            assert holds(read(redis)["default"], sent)
+            entry = read(redis)["default"]
+            assert holds(entry, sent), (json.dumps(entry), sent, redis.lrange(f"{KEYS.marks}default", 0, -1))
         redis.config_set("maxmemory", 0)
         redis.close()
 
