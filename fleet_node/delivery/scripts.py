@@ -214,15 +214,28 @@ GIVE_BACK = (
     FIRST
     + TAG_OF
     + """
-local done, refusal = 0, false
+local done, refusal, time = 0, false, redis.call('TIME')
+local function mark_unmarked(name)
+  local newest, mark = redis.call('LINDEX', name, 0), redis.call('LINDEX', KEYS[4] .. name, -1)
+  if not newest or (mark and string.sub(mark, 29) == tag_of(newest)) then return true end
+  if not tag_of(newest) then return false end
+  local since = string.match(redis.call('HGET', KEYS[5], name) or '', '"covered": ([%d.]+)')
+  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  mark = string.format('m%013.0f%013.0f ', tonumber(since or 0) * 1000, now)
+  redis.call('RPUSH', KEYS[4] .. name, mark .. tag_of(newest))
+  return true
+end
 for number = 2, #ARGV, 4 do
   local tag, answer = ARGV[number], 0
   if redis.call('HEXISTS', KEYS[3], tag) == 1 then
     if ARGV[number + 2] ~= '' and redis.call('HEXISTS', KEYS[2], tag) == 1 then
-      answer = redis.pcall(ARGV[1], ARGV[number + 1], ARGV[number + 2])
+      local name, kind = ARGV[number + 1], redis.call('TYPE', ARGV[number + 1]).ok
+      local has_tag = tag_of(ARGV[number + 2]) == tag and (kind == 'list' or kind == 'none')
+      local is_marked = has_tag and (ARGV[1] == 'RPUSH' or mark_unmarked(name))
+      answer = redis.pcall(ARGV[1], name, ARGV[number + 2])
       done = done + 1
-      if type(answer) ~= 'table' and ARGV[1] == 'RPUSH' and tag_of(ARGV[number + 2]) == tag then
-        redis.call('LPUSH', KEYS[4] .. ARGV[number + 1], 'b' .. ARGV[number + 3] .. ' ' .. tag)
+      if is_marked and type(answer) ~= 'table' then
+        redis.call(ARGV[1] == 'RPUSH' and 'LPUSH' or 'RPUSH', KEYS[4] .. name, 'b' .. ARGV[number + 3] .. ' ' .. tag)
       end
     end
     if type(answer) == 'table' then
@@ -237,12 +250,12 @@ end
 return {done, refusal}
 """
 )
-"""Puts messages of a holder back into their lists, each once, whoever else tries. One that is the next again gets a mark of its
-own, which says when it was sent.
+"""Puts messages of a holder back into their lists, each once, whoever else tries. Each gets a mark of its own, which says when it
+was sent; if it is to be the last, what is before it and not marked yet gets one, too.
 
-KEYS: unacked_index, unacked, held, what the names of the lists of marks begin with; ARGV: RPUSH (to be the next) or LPUSH (to be
-the last), and for each message its tag, its list, the message, and when it was sent (see `ages`). Returns how many, and why Redis
-did not put others there (nil if it did): they stay where they are.
+KEYS: unacked_index, unacked, held, what the names of the lists of marks begin with, ages. ARGV: RPUSH (to be the next) or LPUSH
+(to be the last), and for each message its tag, its list, the message, and when it was sent (see `ages`). Returns how many, and
+why Redis did not put others there (nil if it did): they stay where they are.
 """
 
 GIVE_BACK_OTHERS = (

@@ -95,7 +95,7 @@ def give_back(client: Redis, keys: Keys, holder: str, tags: Iterable[str], comma
             # A message that is not written down any more was given to somebody already: its tag is forgotten.
             content = _content(value) if value and origin else ""
             arguments += (tag, (origin or " ").partition(" ")[2], content, sent(origin or ""))
-        named = (keys.index, keys.unacked, keys.held(holder), keys.marks)
+        named = (keys.index, keys.unacked, keys.held(holder), keys.marks, keys.ages)
         answer: Any = client.eval(GIVE_BACK, len(named), *named, command, *arguments)
         number, refusal = number + answer[0], answer[1] or refusal
     return GivenBack(number, refusal)

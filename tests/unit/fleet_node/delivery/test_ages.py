@@ -149,6 +149,24 @@ def test_what_comes_back_counts_from_when_it_was_sent_first(redis: Redis) -> Non
     assert mark(redis)["q"]["known"] == "mark"
 
 
+def test_what_is_rejected_to_the_end_counts_from_when_it_was_sent_first(redis: Redis) -> None:
+    """What is before it is not made older by that."""
+    mark(redis)
+    enter(redis, "w")
+    sent = {"a": push(redis, "a")}
+    mark(redis)
+    take(redis, 1, "w")
+    sent["b"] = push(redis, "b")
+    assert sweep.give_back(redis, KEYS, "w", ["a"], "LPUSH").number == 1
+    sent["c"] = push(redis, "c")
+    for tag, known in (("b", "mark"), ("a", "back"), ("c", "mark")):
+        assert in_order(redis)[0] == tag
+        entry = mark(redis)["q"]
+        assert holds(entry, sent[tag]) and entry["known"] == known
+        take(redis, 1, "w")
+    assert not redis.keys(f"{KEYS.marks}*")
+
+
 def test_releases_before_the_marks_read_what_is_held(redis: Redis) -> None:
     """A worker of theirs may give back what one of ours held."""
     mark(redis)
