@@ -76,6 +76,9 @@ SIGNS = "fleet.signs"
 """Hash: holder → WorkerSign, of workers that live or whose lease has just ended."""
 SENT_AT = "fleet_sent_at"
 """Header of a message, if its producer has stamped it: seconds since 1970 at which it was sent."""
+SENT_BEFORE = "fleet_sent_before"
+"""Property that a worker gives a message as it takes it: Redis's time, in seconds since 1970, after which it was not sent. It was
+sent a second before that at most, unless it was there before the fleet."""
 OTHER = "(other)"
 """The task, queue or exception of what is counted together, since there are too many."""
 RUNTIME_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -310,7 +313,8 @@ class TaskCounts(TypedDict, total=False):
     """Of those that succeeded: the sum in seconds, then the number in each of RUNTIME_BUCKETS, not cumulated, and above. Zeros at
     the end are left out."""
     wait: list[float]
-    """The same from when they were sent, or their ETA, to when they began (WAIT_BUCKETS), of those whose producer stamps them."""
+    """The same from when they were sent, or their ETA, to when they began (WAIT_BUCKETS). Of tasks without a stamp it is known
+    to a second, and counted as the least that it can be."""
 
 
 class WorkerSign(TypedDict):

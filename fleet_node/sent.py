@@ -1,30 +1,28 @@
-"""When a task was sent, if its producer has put that into the message: Celery does not."""
+"""When a task was sent: by its producer's stamp, which Celery does not give a message, or else by what the worker knows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from fleet_node.protocol import SENT_AT
+from fleet_node.protocol import SENT_AT, SENT_BEFORE
 
 HEADERS = (SENT_AT, "sentry-task-enqueued-time", "kanari_sent_ts", "doorman_sent_ts", "timestamp")
 """Headers with seconds (or milliseconds) since 1970: ours, Sentry's, and others'."""
-PROPERTIES = ("published_at", "timestamp")
-"""Properties with the same: Judoscale's, and AMQP's."""
+PROPERTIES = ("published_at", "timestamp", SENT_BEFORE)
+"""Properties with the same: Judoscale's, AMQP's, and what the worker knows itself, to a second."""
 
 _MILLISECONDS = 1e11
 """Seconds since 1970 are below it for three thousand years; milliseconds have been above it since 1973."""
 
 
 def sent_at(request: Any) -> float | None:
-    """Seconds since 1970 at which a request of Celery's could begin at the earliest: when it was sent, or its ETA. None if its
-    message does not say when it was sent; of a retry, only its ETA is known."""
+    """Seconds since 1970 at which a request of Celery's could begin at the earliest: when it was sent, or its ETA. None if
+    that is not known."""
     headers, eta = request._request_dict, request._eta
-    if headers.get("retries"):  # it has the stamp of the first time
-        return float(eta.timestamp()) if eta else None
-    sent = of_headers(headers)
+    properties = request._message.properties or {}
+    sent = None if headers.get("retries") else of_headers(headers)  # a retry has the stamp of the first time
     if sent is None:
-        properties = request._message.properties or {}
         sent = next((value for name in PROPERTIES if (value := seconds(properties.get(name))) is not None), None)
     return sent if sent is None or eta is None else max(sent, float(eta.timestamp()))
 

@@ -34,7 +34,7 @@ def show_queues(
     """Show every queue: what waits in it and for how long, what workers hold of it, how fast it grows, and who consumes it.
 
     OLDEST is how long the oldest task waits whose time has come, with its bounds if they are apart. ORPHANED are messages of
-    workers that do not answer, and when they come back to the queue. Machines are not asked, only the broker and the workers.
+    workers that are silent, and when they come back to the queue. Machines are not asked, only the broker and the workers.
 
     Exit code: 0; 1 if a queue has fewer consumers than it has to have; 2 if the broker could not be asked.
 
@@ -56,7 +56,7 @@ def _look(file: Path, seconds: float) -> list[Queue]:
     plan = resolved(fleet, {host: seen.hosts[host].facts for host in fleet.hosts if host in seen.hosts})
     with connect.broker(inventory, fleet) as urls:
         try:
-            return queues_of(plan, *samples(urls["CELERY_BROKER_URL"], seconds))
+            return queues_of(plan, *samples(urls["CELERY_BROKER_URL"], seconds, fleet.settings.lease))
         except (RedisError, OSError) as error:
             raise FleetError(f"{fleet.broker_host}: the broker does not answer: {error}") from None
 
@@ -111,7 +111,8 @@ def _age(age: Age | None) -> str:
         return "-"
     if age.most is None:
         return f"over {span(age.least)}"
-    return span(age.seconds) if age.most - age.least <= 2 else f"{span(age.least)} to {span(age.most)}"
+    least, most = span(age.least), span(age.most)
+    return span(age.seconds) if age.most - age.least <= 2 or least == most else f"{least} to {most}"
 
 
 def _empty_in(queue: Queue) -> str:

@@ -16,8 +16,9 @@ from fleet_node.protocol import PROBE_TASK, WorkerSign
 class Sample:
     """The broker at one moment. at: Redis's time in seconds. answers: node → its sign with what it has counted.
 
-    ages: queue → what waits. held: node → queue → messages, of holders that do not answer; returns: node → seconds until these
-    come back, None if they do not by themselves. parked: queue → dead letters.
+    said: the same of workers that do not answer just now, and have renewed their lease: what they last said. ages: queue → what
+    waits. held: node → queue → messages, of holders that are silent; returns: node → seconds until these come back, None if they
+    do not by themselves. parked: queue → dead letters.
     """
 
     at: float
@@ -26,6 +27,12 @@ class Sample:
     held: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     returns: Mapping[str, float | None] = field(default_factory=dict)
     parked: Mapping[str, int] = field(default_factory=dict)
+    said: Mapping[str, WorkerSign] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> dict[str, WorkerSign]:
+        """Node → its sign, of workers that are not silent."""
+        return {**self.said, **self.answers}
 
     @property
     def started(self) -> Counter[str]:
@@ -41,8 +48,8 @@ class Sample:
 class Queue:
     """A queue. by_priority: kombu's priority → messages. oldest: None if nothing is due.
 
-    running, prefetched, eta: messages that workers have, by what they do with them. orphaned: messages of workers that do not
-    answer; back_s: when the last of them comes back at the latest, in seconds. in_s, out_s: messages that come, and tasks that
+    running, prefetched, eta: messages that workers have, by what they do with them. orphaned: messages of workers that are
+    silent; back_s: when the last of them comes back at the latest, in seconds. in_s, out_s: messages that come, and tasks that
     begin, a second; None if not measured. consumers, expected, minimum: workers that consume it, that should, and that it keeps
     in a rollout.
     """
@@ -91,7 +98,7 @@ def queues_of(plan: Plan, before: Sample | None, now: Sample) -> list[Queue]:
 def _queue(name: str, plan: Plan, before: Sample | None, now: Sample) -> Queue:
     age = now.ages.get(name)
     running, prefetched, eta = (
-        sum(sign["held"].get(name, [0, 0, 0])[index] for sign in now.answers.values()) for index in range(3)
+        sum(sign["held"].get(name, [0, 0, 0])[index] for sign in now.alive.values()) for index in range(3)
     )
     orphans = {node: held[name] for node, held in now.held.items() if held.get(name)}
     incoming, outgoing = _rates(name, before, now)
@@ -106,7 +113,7 @@ def _queue(name: str, plan: Plan, before: Sample | None, now: Sample) -> Queue:
         back_s=_latest(now.returns.get(node) for node in orphans),
         in_s=incoming,
         out_s=outgoing,
-        consumers=sum(name in sign["queues"] for sign in now.answers.values()),
+        consumers=sum(name in sign["queues"] for sign in now.alive.values()),
         expected=plan.consumers.get(name, 0),
         minimum=minimum_of(plan, name),
         dead_letters=now.parked.get(name, 0),

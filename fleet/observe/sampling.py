@@ -14,9 +14,10 @@ from redis import Redis
 from fleet.broker import ages as reading
 from fleet.broker.look import is_task, prefix_of, queue_of
 from fleet.observe.ages import Age, QueueAge, ages, priority
-from fleet.observe.broker import PATIENCE, ask_workers
+from fleet.observe.broker import PATIENCE, ask_workers, latest, renewals
 from fleet.observe.queues import Sample
-from fleet_node.protocol import HELD, PARKED, WORKERS
+from fleet.observe.states import RECENT
+from fleet_node.protocol import HELD, PARKED, SIGNS, WORKERS
 
 MOST_HELD = 100_000
 """Messages of silent workers that are looked at."""
@@ -24,22 +25,30 @@ SCAN_SECONDS = 3.0
 """Seconds for finding queues that nobody consumes: results may be in the same database."""
 
 
-def samples(url: str, seconds: float) -> tuple[Sample | None, Sample]:
-    """The broker now, and, if `seconds` is not 0, that many seconds before. url: with the worker's user. Raises RedisError."""
+def samples(url: str, seconds: float, lease: float | None) -> tuple[Sample | None, Sample]:
+    """The broker now, and, if `seconds` is not 0, that many seconds before. url: with the worker's user. lease: in seconds.
+    Raises RedisError."""
     with Redis.from_url(url, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=PATIENCE) as client:
-        before = sample(client, url) if seconds else None
+        before = sample(client, url, lease) if seconds else None
         time.sleep(seconds)
-        now = sample(client, url)
+        now = sample(client, url, lease)
         return before, replace(now, ages={**unconsumed(client, set(now.ages)), **now.ages})
 
 
-def sample(client: Any, url: str) -> Sample:
+def sample(client: Any, url: str, lease: float | None) -> Sample:
     """The broker at this moment."""
     prefix = prefix_of(client)
     leases: dict[str, float] = dict(client.zrange(f"{prefix}{WORKERS}", 0, -1, withscores=True))
     answers = ask_workers(url, {node_of(holder) for holder in leases}, prefix, counts=True)
     waiting = reading.read(client, prefix)
-    silent = [holder for holder in leases if node_of(holder) not in answers]
+    renewed = renewals(leases, waiting.now, lease)
+    signs = latest(client.hvals(f"{prefix}{SIGNS}"), waiting.now)
+    said = {
+        node: sign
+        for node, (sign, _) in signs.items()
+        if node not in answers and (age := renewed.get(node)) is not None and age < RECENT
+    }
+    silent = [holder for holder in leases if node_of(holder) not in {**answers, **said}]
     return Sample(
         at=waiting.now,
         answers=answers,
@@ -49,6 +58,7 @@ def sample(client: Any, url: str) -> Sample:
             node_of(holder): None if leases[holder] == float("inf") else max(0.0, leases[holder] - waiting.now)
             for holder in silent
         },
+        said=said,
         parked=parked_in(client.hvals(f"{prefix}{PARKED}")),
     )
 

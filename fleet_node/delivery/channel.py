@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 
 from fleet_node.delivery.holdings import uptime
 from fleet_node.delivery.qos import FIRST, MOST, FleetQoS
+from fleet_node.protocol import SENT_BEFORE
 
 if TYPE_CHECKING:
     from fleet_node.delivery.delivery import Delivery
@@ -48,7 +49,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_waits = self._fleet_drained = self._fleet_woken = False
         self._fleet_lists: list[tuple[str, str]] = []
         self._fleet_sent: list[str] = []
-        self._fleet_inbox: deque[tuple[str, str | None, bytes]] = deque()
+        self._fleet_inbox: deque[tuple[str, str | None, float, bytes]] = deque()
         self._fleet_size, self._fleet_queue = 1000.0, ""
         self._fleet_most, self._fleet_due = 0, float("inf")
         self._fleet_gathered_at: float | None = None
@@ -64,7 +65,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
 
     def fleet_undelivered(self) -> list[str]:
         """Delivery tags of what has come and is not delivered, which never will be."""
-        tags = [tag for _, tag, _ in self._fleet_inbox if tag is not None]
+        tags = [tag for _, tag, _, _ in self._fleet_inbox if tag is not None]
         self._fleet_inbox.clear()
         return tags
 
@@ -213,25 +214,26 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_drained = drained > 0 or (self._fleet_most == 0 and self._fleet_drained)
         if drained < 0:
             self.fleet.holdings.lost(self.fleet.holdings.holder)
-        for index in range(0, len(messages), 3):
-            number, tag, content = messages[index : index + 3]
+        for index in range(0, len(messages), 4):
+            number, tag, sent, content = messages[index : index + 4]
             queue, _ = self._fleet_lists[number]
             tag = decoded(tag)
             if tag is not None:
                 self.fleet.holdings.hold(tag)
             self._fleet_size += (len(content) - self._fleet_size) / 8
             self._queue_cycle.rotate(queue)
-            self._fleet_inbox.append((queue, tag, content))
+            self._fleet_inbox.append((queue, tag, int(sent) / 1000, content))
         if messages and self._fleet_woken and not drained:
             self.fleet.wakeup.ring(queue)  # there is more, for the next worker that waits
         self._fleet_woken = False
 
     def _fleet_deliver(self) -> None:
         while self._fleet_inbox and not self._closing:
-            queue, tag, content = self._fleet_inbox.popleft()
+            queue, tag, sent, content = self._fleet_inbox.popleft()
             try:
                 message = json.loads(content)
                 written_as = message["properties"]["delivery_tag"]
+                message["properties"][SENT_BEFORE] = sent
             except (ValueError, KeyError, TypeError):
                 self.fleet.put_aside(tag, content)
                 continue

@@ -55,14 +55,15 @@ for number = 7, #KEYS do
         scores[#scores + 1] = tag
         held[#held + 1] = tag
         held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + (#held - 1) / 2000000) .. sent .. ' ' .. KEYS[number]
-        if tag == marked then
-          redis.call('LPOP', KEYS[5] .. KEYS[number])
-          marked, sent = next_mark(KEYS[number])
-        end
       end
       answer[#answer + 1] = number - 7
       answer[#answer + 1] = tag or false
+      answer[#answer + 1] = string.sub(sent, 14)
       answer[#answer + 1] = message
+      if tag and tag == marked then
+        redis.call('LPOP', KEYS[5] .. KEYS[number])
+        marked, sent = next_mark(KEYS[number])
+      end
     end
     if is_empty and marked then redis.call('DEL', KEYS[5] .. KEYS[number]) end
   end
@@ -90,7 +91,8 @@ KEYS: unacked, unacked_index, held, workers, what the names of the lists of mark
 ARGV: Redis's time, most messages to take, number of acknowledgements, the holder, the tags to acknowledge, for each list the end
 of what is written down.
 Returns: the tags that are not this holder's, whether the lists are empty now (1), are not known to be (0), or the lease was taken
-(-1), and for each message the number of its list, the tag that it is written down with (nil if it is not), and the message.
+(-1), and for each message the number of its list, the tag that it is written down with (nil if it is not), the time (milliseconds
+since 1970) after which it was not sent, and the message.
 """
 
 FIRST = "redis.call('ZREM', KEYS[1], '')\n"

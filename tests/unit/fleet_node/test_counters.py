@@ -68,8 +68,11 @@ def test_what_an_app_makes_up_is_bounded() -> None:
         ({"fleet_sent_at": NOW}, {}, NOW + 60, NOW + 60),
         ({"fleet_sent_at": NOW}, {}, NOW - 60, NOW),
         ({"fleet_sent_at": NOW, "retries": 1}, {}, None, None),
-        ({"fleet_sent_at": NOW, "retries": 1}, {}, NOW + 5, NOW + 5),
+        ({"fleet_sent_at": NOW, "retries": 1}, {"fleet_sent_before": NOW + 9}, None, NOW + 9),
+        ({"fleet_sent_at": NOW, "retries": 1}, {"fleet_sent_before": NOW}, NOW + 5, NOW + 5),
         ({}, {}, NOW + 60, None),
+        ({}, {"fleet_sent_before": NOW}, None, NOW),
+        ({"fleet_sent_at": NOW}, {"fleet_sent_before": NOW + 1}, None, NOW),
     ],
 )
 def test_when_a_task_was_sent(
