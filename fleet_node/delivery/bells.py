@@ -19,6 +19,8 @@ TRY_EVERY = 2.0
 """Seconds between two attempts to hear Redis notify."""
 BEAT_EVERY, BEAT_EVERY_ALONE = 2.0, 30.0
 """Seconds between two signs that the listener is there: if others hear them, and if there is no other worker."""
+UNHEARD_AFTER = 2.4
+"""Seconds after which a worker that has not even heard itself subscribes anew: its connection may be cut in silence."""
 KEEP_EVERY, ENDS_AFTER = 30.0, 90.0
 """Seconds between two writes of the listener's name, and after which Redis forgets it."""
 FORGOTTEN = 3600.0
@@ -43,6 +45,8 @@ class Bells:
         self.full = False
         """Whether Redis was full the last time."""
         self._reread, self._look_at, self._beat_at, self._keep_at, self._try_at = True, *[uptime()] * 4
+        self._said_at: float | None = None
+        """When the listener has said that it is there, and has not heard it itself yet."""
         self._left_alone_until: dict[str, float] = {}
         self._again: set[str] = set()
 
@@ -63,9 +67,14 @@ class Bells:
         """There is nothing more to hear now."""
         self._ages.heard_all()
 
-    def do(self) -> float:
-        """What is due now. Returns the seconds until something is due again."""
+    def do(self, heard_at: float) -> float:
+        """What is due now. heard_at: when something was heard on the channel. Returns the seconds until something is due again.
+        Raises ConnectionError if the listener does not hear itself."""
         now = uptime()
+        if self._said_at is not None and heard_at >= self._said_at:
+            self._said_at = None
+        if self._said_at is not None and now - self._said_at > UNHEARD_AFTER:
+            raise ConnectionError("the listener's subscription is silent")
         if self._reread:
             self._read(now)
         self._ages.do(self._works)
@@ -132,6 +141,7 @@ class Bells:
                 self.full = True
                 client.eval(TAKE_OVER, 2, keys.workers, keys.listener, holder, holder, int(ENDS_AFTER * 1000))
             self._keep_at = now + KEEP_EVERY
+        self._said_at = self._said_at or uptime()
         sign = {"listener": holder, "queues": sorted(set(self._queue_of.values()))}
         subscribers: Any = client.publish(keys.channel(database_of(client)), json.dumps(sign))
         if not subscribers:

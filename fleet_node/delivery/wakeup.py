@@ -19,7 +19,7 @@ from typing import Any
 from redis import Redis, RedisError
 from redis.exceptions import OutOfMemoryError
 
-from fleet_node.delivery.bells import ENDS_AFTER, Bells
+from fleet_node.delivery.bells import ENDS_AFTER, UNHEARD_AFTER, Bells
 from fleet_node.delivery.clients import database_of
 from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.native import Thread
@@ -34,8 +34,6 @@ ANSWERED_IN = 0.3
 """Seconds after which a listener that is asked has answered."""
 SAY_AGAIN = 600.0
 """Seconds after which a worker says again which queues it consumes."""
-UNHEARD_AFTER = 2.4
-"""Seconds after which a worker that has not even heard its own question subscribes anew: its connection may be cut in silence."""
 AT_ONCE = 1000
 """Messages that are heard, at most, before what is due is done."""
 RETRY = 0.5
@@ -141,7 +139,7 @@ class Wakeup:
             self._say(client)
         if self._bells is None and uptime() > self._stand_at:
             self._stand(client)
-        wait = 0.2 if self._bells is None else self._bells.do()
+        wait = 0.2 if self._bells is None else self._bells.do(self._heard_at)
         message, heard = self._events.get_message(timeout=min(wait, 0.25)), 0
         while message is not None:
             if message["channel"] == keys.channel(database_of(client)):
