@@ -302,6 +302,7 @@ class TaskCounts(TypedDict, total=False):
     task: str
     queue: str
     received: int
+    """Those that were revoked, or had expired, are among them."""
     started: int
     succeeded: int
     failed: dict[str, int]

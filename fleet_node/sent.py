@@ -7,10 +7,10 @@ from typing import Any
 
 from fleet_node.protocol import SENT_AT, SENT_BEFORE
 
-HEADERS = (SENT_AT, "sentry-task-enqueued-time", "kanari_sent_ts", "doorman_sent_ts", "timestamp")
+HEADERS = dict.fromkeys((SENT_AT, "sentry-task-enqueued-time", "kanari_sent_ts", "doorman_sent_ts", "timestamp"))
 """Headers with seconds (or milliseconds) since 1970: ours, Sentry's, and others'."""
-PROPERTIES = ("published_at", "timestamp", SENT_BEFORE)
-"""Properties with the same: Judoscale's, AMQP's, and what the worker knows itself, to a second."""
+PROPERTIES = dict.fromkeys(("published_at", "timestamp"))
+"""Properties with the same: Judoscale's, and AMQP's."""
 
 _MILLISECONDS = 1e11
 """Seconds since 1970 are below it for three thousand years; milliseconds have been above it since 1973."""
@@ -20,19 +20,21 @@ def sent_at(request: Any) -> float | None:
     """Seconds since 1970 at which a request of Celery's could begin at the earliest: when it was sent, or its ETA. None if
     that is not known."""
     headers, eta = request._request_dict, request._eta
-    properties = request._message.properties or {}
-    sent = None if headers.get("retries") else of_headers(headers)  # a retry has the stamp of the first time
+    properties: Mapping[str, Any] = request._message.properties or {}
+    sent = None if headers.get("retries") else _stamp(headers, HEADERS)  # a retry has the stamp of the first time
     if sent is None:
-        sent = next((value for name in PROPERTIES if (value := seconds(properties.get(name))) is not None), None)
+        sent = _stamp(properties, PROPERTIES)
+    if sent is None:
+        sent = properties.get(SENT_BEFORE)
     return sent if sent is None or eta is None else max(sent, float(eta.timestamp()))
 
 
-def of_headers(headers: Mapping[str, Any]) -> float | None:
-    """The same of headers alone."""
-    for name in HEADERS:
-        if name in headers and (value := seconds(headers[name])) is not None:
-            return value
-    return None
+def _stamp(values: Mapping[str, Any], names: Mapping[str, None]) -> float | None:
+    """The first of these names that has a time."""
+    if names.keys().isdisjoint(values):  # as of almost all messages, and this is asked of each
+        return None
+    times = (seconds(values[name]) for name in names if name in values)
+    return next((time for time in times if time is not None), None)
 
 
 def seconds(value: Any) -> float | None:

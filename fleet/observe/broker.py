@@ -138,12 +138,23 @@ def _lengths(client: Any, lists: Iterable[tuple[str, str]]) -> dict[str, int]:
 
 
 def _connections(url: str) -> tuple[dict[str, float], str]:
-    """Node → seconds since its connection said something, and why Redis does not say so, if it does not."""
+    """Node → seconds since its connection said something; and what is wrong with Redis, as why it does not say so."""
     try:
         with Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE) as client:
-            return connections(client.client_list()), ""
+            return connections(client.client_list()), fullness(client.info("memory"))
     except RedisError as error:
         return {}, f"the broker does not list its connections: {error}"
+
+
+def fullness(memory: Mapping[str, Any]) -> str:
+    """Why a Redis takes no new tasks, and workers cannot answer; empty if it does. memory: that section of INFO."""
+    used, most = int(memory.get("used_memory") or 0), int(memory.get("maxmemory") or 0)
+    if not most or used < most:
+        return ""
+    return (
+        f"the broker is full ({used >> 20} of {most >> 20} MB): it takes no new tasks, and workers cannot answer through it; "
+        "work its queues off, or raise broker.maxmemory"
+    )
 
 
 def connections(clients: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -66,6 +66,23 @@ def test_real_work_is_done_on_every_queue(lab: Lab) -> None:
     assert_all_answered(lab.exercise(240), 240)
 
 
+def test_the_fleet_is_seen_as_it_is(lab: Lab) -> None:
+    done = lab.run("fleet", "status", "inventory/lab.py")
+    assert done.returncode == 0, done.stdout
+    assert "as asked: yes" in done.stdout
+    assert "working: yes, 3 of 3 workers" in done.stdout
+    queues = json.loads(lab.run("fleet", "queues", "inventory/lab.py", "--json").stdout)["queues"]
+    assert {name: (queue["waiting"], queue["consumers"]) for name, queue in queues.items()} == dict.fromkeys(
+        ("default", "priority", "batch", "ml"), (0, 1)
+    )
+    lab.ask("web1", "systemctl kill --kill-who=main --signal=STOP celery-web@1")
+    load = json.loads(lab.run("fleet", "load", "inventory/lab.py", "--json").stdout)
+    lab.ask("web1", "systemctl kill --kill-who=main --signal=CONT celery-web@1")
+    states = {node: worker["state"] for node, worker in load["workers"].items()}
+    assert states == {"web-worker-1@web1": "stopped", "batch-worker-1@batch1": "idle", "gpu-worker-1@gpu1": "idle"}
+    assert 0 < load["workers"]["batch-worker-1@batch1"]["memory"] < load["workers"]["batch-worker-1@batch1"]["memory_max"]
+
+
 def under_load(lab: Lab, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command that restarts the last consumer of each queue, while every task is answered."""
     worked = set()

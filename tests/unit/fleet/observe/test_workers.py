@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fleet.observe.advice import advise
-from fleet.observe.broker import BrokerReport, absent, connections, latest, renewals
+from fleet.observe.broker import BrokerReport, absent, connections, fullness, latest, renewals
 from fleet.observe.machine import Machine, Unit
 from fleet.observe.plain import load_as_json
 from fleet.observe.workers import Load, RoleLoad, WorkerLoad, load_of
@@ -163,3 +163,9 @@ def test_signs_leases_and_connections_become_ages() -> None:
     assert renewals(holders, 100.0, None) == {"a": None, "b": None}
     clients = [{"name": "fleet:a", "idle": "7"}, {"name": "fleet:a", "idle": "3"}, {"name": "", "idle": "0"}, {"idle": "1"}]
     assert connections(clients) == {"a": 3.0}
+
+
+def test_a_broker_that_is_full_says_so() -> None:
+    assert fullness({"used_memory": 100 << 20, "maxmemory": 0}) == ""
+    assert fullness({"used_memory": 99 << 20, "maxmemory": 100 << 20}) == ""
+    assert fullness({"used_memory": 101 << 20, "maxmemory": 100 << 20}).startswith("the broker is full (101 of 100 MB)")
