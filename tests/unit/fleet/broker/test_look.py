@@ -8,6 +8,7 @@ from fleet.broker.look import LookError, look
 from tests.unit.fleet_node.delivery.lease_support import begun, leased, send, until
 
 
+@pytest.mark.long
 def test_queues_and_workers_are_seen(tmp_path: Path) -> None:
     with leased(tmp_path, lease=60) as here, here.client() as client, here.redis() as redis:
         here.start(here.release("r"), 1, ["default", "later"])

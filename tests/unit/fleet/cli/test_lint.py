@@ -144,6 +144,7 @@ def test_only_what_is_new_is_shown_in_full(project: Path) -> None:
     assert not any(finding["new"] for finding in everything)
 
 
+@pytest.mark.long
 def test_a_warning_that_comes_back_is_new(project: Path) -> None:
     mended = "web_worker = {'queues': ['default'], 'concurrency': 1, 'instances': 2}\n"
     broken = (project / "group_data" / "web.py").read_text()
@@ -162,6 +163,7 @@ def test_errors_are_always_in_full(project: Path) -> None:
         assert "error web_worker.stop_timeout: 30 is not above time_limit 60" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("web", "words", "code"),
     [
@@ -201,6 +203,7 @@ def test_no_secrets_file_is_a_note(project: Path) -> None:
     assert "secrets_file" not in lint(project, "--no-app", "-v").stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["", "{", '{"version": 2}', "[" * 100000])
 def test_what_earlier_runs_reported_cannot_be_read(project: Path, damage: str) -> None:
     lint(project, "--no-app")

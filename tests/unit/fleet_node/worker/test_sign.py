@@ -36,9 +36,8 @@ def no(self):
 def slow():
     time.sleep(30)
 """
-POOLS = pytest.mark.parametrize(
-    "pool", ["threads", *(pytest.param(pool, marks=pytest.mark.long) for pool in ("prefork", "gevent", "solo"))]
-)
+POOLS = pytest.mark.parametrize("pool", ["threads", "prefork", "gevent", "solo"])
+pytestmark = pytest.mark.long
 
 
 def signs(here: Machine) -> dict[str, WorkerSign]:
@@ -130,7 +129,6 @@ def test_the_sign_of_a_dead_worker_goes_with_its_lease(tmp_path: Path) -> None:
         assert signs(here) == {}
 
 
-@pytest.mark.long
 def test_a_full_redis_refuses_signs_and_nothing_else(tmp_path: Path) -> None:
     with leased(tmp_path, lease=3) as here, here.client() as client:
         here.start(here.release("r", APP))
