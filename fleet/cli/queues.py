@@ -12,7 +12,7 @@ from redis import RedisError
 from rich.console import Console
 
 from fleet.broker import connect
-from fleet.cli.arguments import InventoryFile, Json, looking
+from fleet.cli.arguments import InventoryFile, Json, looking, say
 from fleet.cli.table import lines_of, span
 from fleet.errors import FleetError
 from fleet.inventory import last_facts
@@ -36,29 +36,34 @@ def show_queues(
     OLDEST is how long the oldest task waits whose time has come, with its bounds if they are apart. ORPHANED are messages of
     workers that are silent, and when they come back to the queue. Machines are not asked, only the broker and the workers.
 
-    Exit code: 0; 1 if a queue has fewer consumers than it has to have; 2 if the broker could not be asked.
+    Exit code: 0; 1 if a queue has fewer consumers than it has to have, or the workers could not be asked; 2 if the broker
+    could not be.
 
     Example: fleet queues inventory/prod.py
     """
     with looking():
-        queues = _look(file, seconds)
+        queues, problem = _look(file, seconds)
+    if problem:
+        say(problem)
     if as_json:
         typer.echo(json.dumps(queues_as_json(queues), indent=1))
     else:
         _show(queues, Console())
-    raise typer.Exit(0 if all(queue.is_served for queue in queues) else 1)
+    raise typer.Exit(0 if not problem and all(queue.is_served for queue in queues) else 1)
 
 
-def _look(file: Path, seconds: float) -> list[Queue]:
+def _look(file: Path, seconds: float) -> tuple[list[Queue], str]:
+    """The queues, and why the workers were not asked, if they were not."""
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
     seen, _ = last_facts.read(file)
     plan = resolved(fleet, {host: seen.hosts[host].facts for host in fleet.hosts if host in seen.hosts})
     with connect.broker(inventory, fleet) as urls:
         try:
-            return queues_of(plan, *samples(urls["CELERY_BROKER_URL"], seconds, fleet.settings.lease))
+            before, now = samples(urls["CELERY_BROKER_URL"], seconds, fleet.settings.lease)
         except (RedisError, OSError) as error:
             raise FleetError(f"{fleet.broker_host}: the broker does not answer: {error}") from None
+    return queues_of(plan, before, now), now.problem
 
 
 def _show(queues: Iterable[Queue], console: Console) -> None:

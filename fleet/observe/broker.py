@@ -50,16 +50,21 @@ def ask(url: str, monitor: str, lease: float | None) -> BrokerReport:
         return absent(f"the broker does not answer: {error}")
     signs, renewed, waiting = report
     connected, problem = _connections(monitor)
-    try:
-        answers = ask_workers(url, {*signs, *renewed}, prefix)
-    except Exception as error:  # of kombu and redis
-        answers, problem = {}, f"the workers were not asked: {error}"
-    return BrokerReport(answers, signs, renewed, connected, waiting, problem)
+    answers, unasked = try_workers(url, {*signs, *renewed}, prefix)
+    return BrokerReport(answers, signs, renewed, connected, waiting, problem or unasked)
 
 
 def absent(problem: str) -> BrokerReport:
     """Of a broker that does not answer."""
     return BrokerReport(problem=problem, is_there=False)
+
+
+def try_workers(url: str, expected: Collection[str], prefix: str, counts: bool = False) -> tuple[dict[str, WorkerSign], str]:
+    """What ask_workers returns, and why they were not asked: a Redis that is full refuses the question."""
+    try:
+        return ask_workers(url, expected, prefix, counts), ""
+    except Exception as error:  # of kombu and redis
+        return {}, f"the workers were not asked: {error}"
 
 
 def ask_workers(url: str, expected: Collection[str], prefix: str = "", counts: bool = False) -> dict[str, WorkerSign]:

@@ -18,7 +18,7 @@ class Sample:
 
     said: the same of workers that do not answer just now, and have renewed their lease: what they last said. ages: queue → what
     waits. held: node → queue → messages, of holders that are silent; returns: node → seconds until these come back, None if they
-    do not by themselves. parked: queue → dead letters.
+    do not by themselves. parked: queue → dead letters. problem: why the workers were not asked; empty if they were.
     """
 
     at: float
@@ -28,6 +28,7 @@ class Sample:
     returns: Mapping[str, float | None] = field(default_factory=dict)
     parked: Mapping[str, int] = field(default_factory=dict)
     said: Mapping[str, WorkerSign] = field(default_factory=dict)
+    problem: str = ""
 
     @property
     def alive(self) -> dict[str, WorkerSign]:

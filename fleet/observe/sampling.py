@@ -14,7 +14,7 @@ from redis import Redis
 from fleet.broker import ages as reading
 from fleet.broker.look import is_task, prefix_of, queue_of
 from fleet.observe.ages import Age, QueueAge, ages, priority
-from fleet.observe.broker import PATIENCE, ask_workers, latest, renewals
+from fleet.observe.broker import PATIENCE, latest, renewals, try_workers
 from fleet.observe.queues import Sample
 from fleet.observe.states import RECENT
 from fleet_node.protocol import HELD, PARKED, SIGNS, WORKERS
@@ -39,7 +39,7 @@ def sample(client: Any, url: str, lease: float | None) -> Sample:
     """The broker at this moment."""
     prefix = prefix_of(client)
     leases: dict[str, float] = dict(client.zrange(f"{prefix}{WORKERS}", 0, -1, withscores=True))
-    answers = ask_workers(url, {node_of(holder) for holder in leases}, prefix, counts=True)
+    answers, problem = try_workers(url, {node_of(holder) for holder in leases}, prefix, counts=True)
     waiting = reading.read(client, prefix)
     renewed = renewals(leases, waiting.now, lease)
     signs = latest(client.hvals(f"{prefix}{SIGNS}"), waiting.now)
@@ -59,6 +59,7 @@ def sample(client: Any, url: str, lease: float | None) -> Sample:
             for holder in silent
         },
         said=said,
+        problem=problem,
         parked=parked_in(client.hvals(f"{prefix}{PARKED}")),
     )
 

@@ -14,6 +14,8 @@ from fleet_node.delivery.holdings import Holdings
 
 EVERY = 10.0
 """Seconds between two signs of a worker that does something: 0.1 commands a second."""
+EVERY_COMING = 1.0
+"""Seconds until the next look at what has changed while the worker consumes nothing: it may have just come."""
 EVERY_IDLE = 60.0
 """The same of a worker in which nothing changes. Its lease says more often that it lives."""
 
@@ -35,8 +37,8 @@ class Signs:
         is no connection."""
         if self._sign is None or now < self.due:
             return
-        self.due = now + EVERY
         sign = self._sign(self._holdings.now())
+        self.due = now + (EVERY if sign["queues"] else EVERY_COMING)
         content = (self._holdings.holder, {name: value for name, value in sign.items() if name not in ("at", "started_at")})
         if content == self._said and now < self._say_again_at:
             return

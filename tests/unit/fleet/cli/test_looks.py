@@ -206,12 +206,14 @@ def test_no_worker_at_all_and_a_machine_that_is_down(tmp_path: Path) -> None:
 
 def test_a_full_redis(started: Project) -> None:
     with started.here.redis() as redis:
-        redis.config_set("maxmemory", 1 << 20)
+        redis.config_set("maxmemory", 500_000)
         done = started.fleet("load", "prod.py")
         assert done.returncode == 1
         assert "the broker is full" in done.stdout
         assert "Traceback" not in done.stderr
         assert " idle " not in done.stdout
         done = started.fleet("queues", "prod.py", "--seconds", "0")
+        assert done.returncode == 1
+        assert "the workers were not asked: " in done.stderr
         assert "Traceback" not in done.stderr
         redis.config_set("maxmemory", 0)

@@ -70,7 +70,7 @@ class Fleet:
         (project / "remote.py").write_text(REMOTE)
         monkeypatch.chdir(project)
 
-        def ssh_command(host: str, _: Mapping[str, Any]) -> list[str]:
+        def ssh_command(host: str, _: Mapping[str, Any], *more: int) -> list[str]:
             return [sys.executable, str(project / "remote.py"), str(project / host), host]
 
         @contextmanager
