@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from fleet_node.protocol import OTHER, RUNTIME_BUCKETS, WAIT_BUCKETS, TaskCounts
@@ -44,7 +45,9 @@ class Series:
     """The counts of one task from one queue, since the worker started."""
 
     def __init__(self) -> None:
-        self.received = self.started = self.succeeded = self.retried = self.revoked = self.rejected = 0
+        self.received = 0
+        """At least those that have begun, are held, or were revoked: counted as the worker says what it does."""
+        self.started = self.succeeded = self.retried = self.revoked = self.rejected = 0
         self.failed: Counter[str] = Counter()
         self.runtime, self.wait = Histogram(RUNTIME_BUCKETS), Histogram(WAIT_BUCKETS)
 
@@ -69,8 +72,13 @@ class Counters:
             series = self._series.setdefault(key, Series())
         return series
 
-    def plain(self) -> list[TaskCounts]:
-        """All of it as plain values; counts that are zero are left out."""
+    def plain(self, held: Mapping[tuple[str, str], int] = MappingProxyType({})) -> list[TaskCounts]:
+        """All of it as plain values; counts that are zero are left out. held: (task, queue) → tasks that the worker has and that
+        have not begun."""
+        for task, queue in held:
+            self.of(task, queue)
+        for key, series in list(self._series.items()):
+            series.received = max(series.received, series.started + series.revoked + held.get(key, 0))  # it never goes back
         return [_plain(task, queue, series) for (task, queue), series in list(self._series.items())]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fleet_node.protocol import SENT_AT, SENT_BEFORE
 
-HEADERS = dict.fromkeys((SENT_AT, "sentry-task-enqueued-time", "kanari_sent_ts", "doorman_sent_ts", "timestamp"))
+HEADERS = (SENT_AT, "sentry-task-enqueued-time", "kanari_sent_ts", "doorman_sent_ts", "timestamp")
 """Headers with seconds (or milliseconds) since 1970: ours, Sentry's, and others'."""
-PROPERTIES = dict.fromkeys(("published_at", "timestamp"))
+PROPERTIES = ("published_at", "timestamp")
 """Properties with the same: Judoscale's, and AMQP's."""
 
 _MILLISECONDS = 1e11
@@ -29,12 +29,12 @@ def sent_at(request: Any) -> float | None:
     return sent if sent is None or eta is None else max(sent, float(eta.timestamp()))
 
 
-def _stamp(values: Mapping[str, Any], names: Mapping[str, None]) -> float | None:
-    """The first of these names that has a time."""
-    if names.keys().isdisjoint(values):  # as of almost all messages, and this is asked of each
-        return None
-    times = (seconds(values[name]) for name in names if name in values)
-    return next((time for time in times if time is not None), None)
+def _stamp(values: Mapping[str, Any], names: Iterable[str]) -> float | None:
+    """The first of these names that has a time. This is asked of each task."""
+    for name in names:
+        if name in values and (time := seconds(values[name])) is not None:
+            return time
+    return None
 
 
 def seconds(value: Any) -> float | None:

@@ -12,7 +12,7 @@ from celery.worker.request import Request
 
 from fleet_node.delivery.holdings import started, uptime
 from fleet_node.patches import pool_of
-from fleet_node.protocol import WorkerSign
+from fleet_node.protocol import PROBE_TASK, WorkerSign
 from fleet_node.worker import device
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -40,7 +40,7 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
         "held": by_queue(active, reserved, eta),
         "draining": worker.fleet_vitals.is_draining,
         "unavailable": device.unavailable(),
-        "tasks": counters.plain() if counters and counts else [],
+        "tasks": counters.plain(by_task(*reserved, *eta)) if counters and counts else [],
     }
 
 
@@ -54,6 +54,12 @@ def waiting_for_eta(consumer: Any) -> list[Any]:
     timer = consumer.timer if consumer else None
     entries = tuple(timer.schedule.queue) if timer else ()
     return [arg for scheduled in entries for arg in scheduled.entry.args if isinstance(arg, Request)]
+
+
+def by_task(*requests: Any) -> Counter[tuple[str, str]]:
+    """(task, queue) → how many of these requests; probe tasks are left out."""
+    named = (request for request in requests if request.name != PROBE_TASK)
+    return Counter((request.name, str(request.delivery_info.get("routing_key") or "")) for request in named)
 
 
 def by_queue(*groups: Iterable[Any]) -> dict[str, list[int]]:

@@ -31,21 +31,29 @@ def test_counts_that_are_zero_are_left_out() -> None:
     series.started += 2
     series.fail("ValueError")
     assert counts.of("t", "q") is series
-    counts.of("t", None).received += 1
+    counts.of("t", None).revoked += 1
     assert counts.plain() == [
-        {"task": "t", "queue": "q", "started": 2, "failed": {"ValueError": 1}},
-        {"task": "t", "queue": "", "received": 1},
+        {"task": "t", "queue": "q", "received": 2, "started": 2, "failed": {"ValueError": 1}},
+        {"task": "t", "queue": "", "received": 1, "revoked": 1},
     ]
-    assert (total(counts.plain(), "started"), total(counts.plain(), "failed"), total(counts.plain(), "revoked")) == (2, 1, 0)
+    assert (total(counts.plain(), "started"), total(counts.plain(), "failed"), total(counts.plain(), "revoked")) == (2, 1, 1)
+
+
+def test_what_is_held_was_received_and_a_count_never_goes_back() -> None:
+    counts = Counters()
+    assert counts.plain({("t", "q"): 3}) == [{"task": "t", "queue": "q", "received": 3}]
+    counts.of("t", "q").started += 2
+    assert counts.plain({("t", "q"): 3})[0]["received"] == 5
+    assert counts.plain()[0]["received"] == 5, "three were given back"
 
 
 def test_what_an_app_makes_up_is_bounded() -> None:
     counts = Counters()
     for number in range(counters.MOST_SERIES + 10):
-        counts.of("t", f"user-{number}").received += 1
+        counts.of("t", f"user-{number}").started += 1
     plain = counts.plain()
     assert len(plain) == counters.MOST_SERIES + 1
-    assert plain[-1] == {"task": OTHER, "queue": OTHER, "received": 10}
+    assert plain[-1] == {"task": OTHER, "queue": OTHER, "received": 10, "started": 10}
     series = counts.of("t", "user-1")
     for number in range(counters.MOST_EXCEPTIONS + 5):
         series.fail(f"Error{number}")
