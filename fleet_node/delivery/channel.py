@@ -214,15 +214,19 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._fleet_drained = drained > 0 or (self._fleet_most == 0 and self._fleet_drained)
         if drained < 0:
             self.fleet.holdings.lost(self.fleet.holdings.holder)
-        for index in range(0, len(messages), 4):
-            number, tag, sent, content = messages[index : index + 4]
+        sent = 0.0
+        for index in range(0, len(messages), 3):
+            number, tag, content = messages[index : index + 3]
             queue, _ = self._fleet_lists[number]
             tag = decoded(tag)
             if tag is not None:
+                if "\n" in tag:
+                    tag, _, milliseconds = tag.partition("\n")
+                    sent = int(milliseconds) / 1000
                 self.fleet.holdings.hold(tag)
             self._fleet_size += (len(content) - self._fleet_size) / 8
             self._queue_cycle.rotate(queue)
-            self._fleet_inbox.append((queue, tag, int(sent) / 1000, content))
+            self._fleet_inbox.append((queue, tag, sent, content))
         if messages and self._fleet_woken and not drained:
             self.fleet.wakeup.ring(queue)  # there is more, for the next worker that waits
         self._fleet_woken = False
@@ -233,7 +237,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
             try:
                 message = json.loads(content)
                 written_as = message["properties"]["delivery_tag"]
-                message["properties"][SENT_BEFORE] = sent
+                message["properties"][SENT_BEFORE] = sent or None
             except (ValueError, KeyError, TypeError):
                 self.fleet.put_aside(tag, content)
                 continue
