@@ -51,7 +51,7 @@ def refuse_silence(answers: Mapping[str, ObservedMachine | None]) -> None:
     if silent:
         raise FleetError(
             f"{', '.join(silent)}: does not say what it has (cores by nproc, memory by /proc/meminfo); why is above, after its "
-            "name. Nothing was changed"
+            "name; nothing was changed"
         )
 
 
