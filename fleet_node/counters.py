@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -90,9 +90,3 @@ def _plain(task: str, queue: str, series: Series) -> TaskCounts:
         entry["failed"] = dict(series.failed)
     counts: TaskCounts = entry
     return counts
-
-
-def total(counts: Iterable[TaskCounts], name: str) -> int:
-    """The sum of a count over all series. name: of COUNTS, or "failed"."""
-    values: list[Any] = [entry.get(name, 0) for entry in counts]
-    return sum(sum(value.values()) if isinstance(value, dict) else value for value in values)

@@ -10,11 +10,10 @@ from typing import Any
 
 from celery.signals import before_task_publish
 
-HEADER = "fleet_sent_at"
-"""Seconds since 1970, by the producer's clock."""
+from fleet_node.protocol import SENT_AT
 
 
 @before_task_publish.connect(weak=False)  # type: ignore[untyped-decorator]  # celery has no types
 def _stamp(headers: dict[str, Any] | None = None, **_: Any) -> None:
     if headers is not None:
-        headers[HEADER] = time.time()
+        headers[SENT_AT] = time.time()

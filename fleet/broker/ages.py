@@ -9,6 +9,7 @@ from typing import Any
 
 from redis import Redis
 
+from fleet.broker.look import queue_of
 from fleet_node.protocol import AGES, CONSUMED, ListAge
 
 
@@ -35,7 +36,7 @@ def read(client: Redis, prefix: str = "") -> Waiting:
         pipeline.hgetall(prefix + AGES)
         pipeline.time()
         consumed, ages, (seconds, microseconds) = pipeline.execute()
-    queues: dict[str, str] = {name: name.removeprefix(prefix).partition("\x06\x16")[0] for name in ages}
+    queues: dict[str, str] = {name: queue_of(name.removeprefix(prefix)) for name in ages}
     queues |= {name: queue for queue, name in map(json.loads, consumed)}
     names = list(queues)
     with client.pipeline(transaction=False) as pipeline:

@@ -73,7 +73,7 @@ def ask(url: str) -> BrokerView:
     with Celery(broker=url, set_as_current=False) as app:
         app.conf.broker_transport_options = {"global_keyprefix": prefix}
         answers = app.control.inspect(timeout=ANSWER).active_queues() or {}
-    workers: dict[str, tuple[str, ...]] = {holder.rsplit("|", 4)[0]: () for holder in alive}
+    workers: dict[str, tuple[str, ...]] = {node_of(holder): () for holder in alive}
     workers |= {node: tuple(queue["name"] for queue in queues) for node, queues in answers.items()}
     return BrokerView(_public(waiting), _public(held), tuple(sorted(consumed)), workers, whole)
 
@@ -90,6 +90,11 @@ def _origins(client: Any, key: str) -> Iterator[str]:
     """The lists from which a worker's messages came."""
     for _, entry in client.hscan_iter(key, count=1000):
         yield entry.partition(" ")[2]
+
+
+def node_of(holder: str) -> str:
+    """The node of a holder (protocol.WORKERS)."""
+    return holder.rsplit("|", 4)[0]
 
 
 def queue_of(name: str) -> str:

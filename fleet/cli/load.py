@@ -9,12 +9,13 @@ import typer
 from rich.console import Console
 
 from fleet.cli.arguments import InventoryFile, Json, looking
-from fleet.cli.table import lines_of, span
+from fleet.cli.lines import print_line, span
 from fleet.observe.advice import advise
 from fleet.observe.collect import collect
 from fleet.observe.plain import load_as_json
 from fleet.observe.workers import Load, WorkerLoad, load_of
 from fleet.plan.sizing import mib
+from fleet.spec.text import table_lines
 
 _STYLES = {
     "dead": "red",
@@ -44,29 +45,29 @@ def show_load(file: InventoryFile, as_json: Json = False) -> None:
         typer.echo(json.dumps(load_as_json(load, str(file)), indent=1))
     else:
         _show(load, str(file), Console())
-    raise typer.Exit(1 if load.silent or load.problem or not all(worker.is_well for worker in load.workers) else 0)
+    raise typer.Exit(0 if load.is_well else 1)
 
 
 def _show(load: Load, inventory: str, console: Console) -> None:
     workers = sorted(load.workers, key=lambda worker: worker.is_well)
     for line, worker in zip(_workers(workers), [None, *workers], strict=True):
         style = _STYLES.get(worker.state) if worker else "bold"
-        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line, style)
     console.print()
     for number, line in enumerate(_roles(load)):
-        console.print(line, style=None if number else "bold", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line, None if number else "bold")
     for host, why in load.silent.items():
-        console.print(f"{host} does not answer: {why}", style="red", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"{host} does not answer: {why}", "red")
     advice = advise(load, inventory)
     if advice:
         console.print()
     for line in advice:
-        console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"- {line}")
 
 
 def _workers(workers: Iterable[WorkerLoad]) -> list[str]:
     heads = ("WORKER", "STATE", "BUSY", "%", "HELD", "ETA", "MEMORY", "HEARD s", "UP", "RELEASE", "")
-    return lines_of(
+    return table_lines(
         heads,
         [
             (
@@ -89,7 +90,7 @@ def _workers(workers: Iterable[WorkerLoad]) -> list[str]:
 
 def _roles(load: Load) -> list[str]:
     heads = ("ROLE", "WORKERS", "BUSY", "%", "HELD", "ETA", "WAITING", "QUEUES")
-    return lines_of(
+    return table_lines(
         heads,
         [
             (

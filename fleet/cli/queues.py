@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.cli.arguments import InventoryFile, Json, looking, say
-from fleet.cli.table import lines_of, span
+from fleet.cli.lines import print_line, span
 from fleet.errors import FleetError
 from fleet.inventory import last_facts
 from fleet.inventory.read import read_inventory
@@ -22,6 +22,7 @@ from fleet.observe.queues import Queue, queues_as_json, queues_of
 from fleet.observe.sampling import samples
 from fleet.plan.plan import resolved
 from fleet.spec.load import load_fleet
+from fleet.spec.text import table_lines
 
 
 def show_queues(
@@ -56,8 +57,8 @@ def _look(file: Path, seconds: float) -> tuple[list[Queue], str]:
     """The queues, and why the workers were not asked, if they were not."""
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
-    seen, _ = last_facts.read(file)
-    plan = resolved(fleet, {host: seen.hosts[host].facts for host in fleet.hosts if host in seen.hosts})
+    last, _ = last_facts.read(file)
+    plan = resolved(fleet, last.completed({}, fleet.hosts))
     with connect.broker(inventory, fleet) as urls:
         try:
             before, now = samples(urls["CELERY_BROKER_URL"], seconds, fleet.settings.lease)
@@ -99,9 +100,9 @@ def _show(queues: Iterable[Queue], console: Console) -> None:
         )
         for queue in queues
     ]
-    for line, shown in zip(lines_of(heads, rows), [None, *queues], strict=True):
+    for line, shown in zip(table_lines(heads, rows), [None, *queues], strict=True):
         style = "bold" if shown is None else None if shown.is_served else "red"
-        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line, style)
 
 
 def _waiting(queue: Queue) -> str:

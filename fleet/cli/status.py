@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import typer
 from rich.console import Console
 
 from fleet.cli.arguments import InventoryFile, Json, looking
+from fleet.cli.lines import print_line
 from fleet.observe.status import Status, as_json, status
 from fleet.rollout import history
 
@@ -32,9 +34,7 @@ def show_status(file: InventoryFile, json_output: Json = False) -> None:
 
 
 def _show(found: Status, console: Console) -> None:
-    def line(text: str, style: str = "") -> None:
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
+    line = partial(print_line, console)
     differ = len(found.drift) + len(found.unknown)
     line("as asked: yes" if found.is_as_asked else f"as asked: no, {differ} of {found.hosts} machines", _style(found.is_as_asked))
     for host, lines in found.drift.items():

@@ -117,6 +117,9 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
 
 
 def _load() -> tuple[Fleet, Mapping[str, str]]:
+    """The settings and the secrets, read once a run: before it connects, and again when it is made, they are asked for."""
+    if loaded := getattr(state, "fleet_loaded", None):
+        return loaded  # type: ignore[no-any-return]
     try:
         fleet = load_fleet(gather(inventory))
         path = Path(fleet.settings.secrets_file)
@@ -124,6 +127,7 @@ def _load() -> tuple[Fleet, Mapping[str, str]]:
         secrets.require(path, known, [*secrets.BROKER_NAMES, *fleet.secrets])
     except (SpecError, SecretsError) as error:
         raise FleetError(refused(str(error))) from None
+    setattr(state, "fleet_loaded", (fleet, known))  # noqa: B010
     return fleet, known
 
 

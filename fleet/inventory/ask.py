@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from fleet.inventory import ssh
 from fleet.plan.facts import SHELL, FactsError, MachineFacts, parse
 
 _AT_ONCE = 32
+Answer = TypeVar("Answer")
 
 
 def ask_machines(
@@ -33,16 +34,9 @@ def try_machines(
 
     def facts_or_reason(host: str) -> MachineFacts | str:
         try:
-            done = ssh.run(host, hosts[host], SHELL)
-        except ssh.SSHError as error:
-            return str(error).removeprefix(f"{host}: ")
+            return answer(host, hosts[host], SHELL, parse)
         finally:
             on_answer(host)
-        try:
-            return parse(done.stdout.splitlines())
-        except ValueError as error:
-            complaints = done.stderr.strip().splitlines()
-            return complaints[-1] if complaints else str(error)
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
@@ -53,6 +47,27 @@ def try_machines(
         {host: answer for host, answer in answers.items() if isinstance(answer, MachineFacts)},
         {host: answer for host, answer in answers.items() if isinstance(answer, str)},
     )
+
+
+def answer(
+    host: str,
+    data: Mapping[str, Any],
+    command: str,
+    parse: Callable[[list[str]], Answer],
+    timeout: float = ssh.PATIENCE,
+    connect_timeout: int = ssh.CONNECT_TIMEOUT,
+) -> Answer | str:
+    """What a machine answers to a shell command, as `parse` reads its lines (it raises ValueError if it cannot); or why it does
+    not, in words. timeout, connect_timeout: as of ssh.run."""
+    try:
+        done = ssh.run(host, data, command, timeout=timeout, connect_timeout=connect_timeout)
+    except ssh.SSHError as error:
+        return str(error).removeprefix(f"{host}: ")
+    try:
+        return parse(done.stdout.splitlines())
+    except ValueError as error:
+        complaints = done.stderr.strip().splitlines()
+        return complaints[-1] if complaints else str(error)
 
 
 def silence(silent: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,10 @@ class LastFacts(BaseModel):
 
     version: Literal[1] = 1
     hosts: dict[str, SeenFacts] = {}
+
+    def completed(self, answers: Mapping[str, MachineFacts], silent: Iterable[str]) -> dict[str, MachineFacts]:
+        """The facts of every machine that answered, and those last seen of the silent ones."""
+        return {**answers, **{host: self.hosts[host].facts for host in silent if host in self.hosts}}
 
 
 def read(inventory: Path) -> tuple[LastFacts, str]:

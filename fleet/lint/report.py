@@ -11,6 +11,7 @@ from fleet.lint.finding import Finding
 from fleet.lint.news import arranged, count
 from fleet.plan.plan import Placement, Plan
 from fleet.plan.sizing import mib
+from fleet.spec.text import table_lines
 
 _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 
@@ -107,17 +108,15 @@ def _delivery(plan: Plan) -> str:
 
 
 def _table(plan: Plan) -> str:
-    """A line for each role; hosts with the same flags share a line. The table is as wide as its cells: folded cells are
-    unreadable."""
+    """A line for each role; hosts with the same flags share a line."""
     heads = ("ROLE", "HOSTS", "POOL", "-c", "INST", "PREFETCH", "SOFT/HARD/STOP", "CHILD TASKS/MEM", "HIGH/MAX", "CPU", "QUEUES")
     hosts: dict[tuple[str, ...], list[str]] = {}
     for placement in plan.placed:
         hosts.setdefault((placement.role, *_cells(plan, placement)), []).append(placement.host)
-    lines: list[tuple[str, ...]] = [heads]
-    for (role, *cells), names in hosts.items():
-        lines.append((role, names[0] + (f" +{len(names) - 1}" if len(names) > 1 else ""), *cells))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    rows = [
+        (role, names[0] + (f" +{len(names) - 1}" if len(names) > 1 else ""), *cells) for (role, *cells), names in hosts.items()
+    ]
+    return "\n".join(table_lines(heads, rows))
 
 
 def _cells(plan: Plan, placement: Placement) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from fleet.lint import Finding, app, lint
 from fleet.lint.app import App
 from fleet.lint.venv import python_with
 from fleet.plan import facts
-from fleet.plan.facts import FactsError, MachineFacts
+from fleet.plan.facts import FactsError
 from fleet.plan.plan import Plan, resolved
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet, Inventory
@@ -55,7 +55,7 @@ def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, 
     else:
         answers, silent = try_machines(inventory.hosts, _progress(len(inventory.hosts), say))
         seen, unread = last_facts.read(file)
-        machines = with_last_facts(answers, silent, seen)
+        machines = seen.completed(answers, silent)
         if not machines:
             advice = "offline, say what the machines are: --assume cores=8,memory=16G,gpus=1"
             raise FactsError("\n".join([*([unread] if unread else []), silence(silent), advice]))
@@ -66,11 +66,6 @@ def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, 
     about_silent = about_silence(silent, seen, plan, datetime.now(UTC))
     about_secrets = () if fleet_secrets is not None else (_no_secrets(fleet),)
     return Linted(inventory, plan, (*findings, *about_silent, *about_secrets, *about_files), silent)
-
-
-def with_last_facts(answers: Mapping[str, MachineFacts], silent: Mapping[str, str], seen: LastFacts) -> dict[str, MachineFacts]:
-    """The facts of every machine that answered, and those last seen of others."""
-    return {**answers, **{host: seen.hosts[host].facts for host in silent if host in seen.hosts}}
 
 
 def about_silence(silent: Mapping[str, str], seen: LastFacts, plan: Plan, now: datetime) -> tuple[Finding, ...]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis, RedisError
 
-from fleet.broker.look import prefix_of
-from fleet_node.protocol import CONNECTION, CONSUMED, SIGNS, WORKERS, WorkerSign
+from fleet.broker import ages as reading
+from fleet.broker.ages import Waiting
+from fleet.broker.look import node_of, prefix_of
+from fleet_node.protocol import CONNECTION, SIGNS, WORKERS, WorkerSign
 
 PATIENCE = 5.0
 """Seconds for Redis to answer."""
 ANSWER = 1.0
 """Seconds that workers have to answer, each of two times."""
-SPOKEN_OF = 3600
-"""Seconds for which a queue counts as consumed since a worker said that it consumes it."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,10 @@ def ask(url: str, monitor: str, lease: float | None) -> BrokerReport:
     not answer is a problem in the report, and no error."""
     try:
         with Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE) as client:
-            report = _read(client, lease)
             prefix = prefix_of(client)
+            signs, renewed, waiting = _read(client, prefix, lease)
     except RedisError as error:
         return absent(f"the broker does not answer: {error}")
-    signs, renewed, waiting = report
     connected, problem = _connections(monitor)
     answers, unasked = try_workers(url, {*signs, *renewed}, prefix)
     return BrokerReport(answers, signs, renewed, connected, waiting, problem or unasked)
@@ -92,17 +92,16 @@ def ask_workers(url: str, expected: Collection[str], prefix: str = "", counts: b
     return answers
 
 
-def _read(client: Any, lease: float | None) -> tuple[Any, ...]:
-    prefix = prefix_of(client)
+def _read(
+    client: Any, prefix: str, lease: float | None
+) -> tuple[dict[str, tuple[WorkerSign, float]], dict[str, float | None], dict[str, int]]:
+    """(signs, renewed, waiting) of a BrokerReport."""
     with client.pipeline(transaction=False) as pipeline:
-        pipeline.time()
-        pipeline.hgetall(f"{prefix}{SIGNS}")
+        pipeline.hvals(f"{prefix}{SIGNS}")
         pipeline.zrange(f"{prefix}{WORKERS}", 0, -1, withscores=True)
-        pipeline.zrange(f"{prefix}{CONSUMED}", 0, -1, withscores=True)
-        (seconds, microseconds), signs, leases, consumed = pipeline.execute()
-    now = seconds + microseconds / 1e6
-    lists = [json.loads(entry) for entry, said_at in consumed if said_at > now - SPOKEN_OF]
-    return latest(signs.values(), now), renewals(dict(leases), now, lease), _lengths(client, lists)
+        signs, leases = pipeline.execute()
+    read = reading.read(client, prefix)
+    return latest(signs, read.now), renewals(dict(leases), read.now, lease), _waiting(read)
 
 
 def latest(texts: Iterable[str], now: float) -> dict[str, tuple[WorkerSign, float]]:
@@ -123,22 +122,18 @@ def renewals(leases: Mapping[str, float], now: float, lease: float | None) -> di
     """Node → how long ago its lease was renewed. leases: holder → Redis's time at which its lease ends."""
     ages: dict[str, float | None] = {}
     for holder, ends in leases.items():
-        node = holder.rsplit("|", 4)[0]
+        node = node_of(holder)
         age = None if lease is None or ends == float("inf") else max(0.0, now - (ends - lease))
         known = ages.get(node)
         ages[node] = age if known is None or age is None else min(age, known)
     return ages
 
 
-def _lengths(client: Any, lists: Iterable[tuple[str, str]]) -> dict[str, int]:
-    lists = list(lists)
-    with client.pipeline(transaction=False) as pipeline:
-        for _, name in lists:
-            pipeline.llen(name)
-        lengths = pipeline.execute(raise_on_error=False)
-    waiting: dict[str, int] = {}
-    for (queue, _), length in zip(lists, lengths, strict=True):
-        waiting[queue] = waiting.get(queue, 0) + (length if isinstance(length, int) else 0)
+def _waiting(read: Waiting) -> dict[str, int]:
+    """Queue → messages in its lists."""
+    waiting = Counter[str]()
+    for name, queue in read.queues.items():
+        waiting[queue] += read.lengths[name]
     return waiting
 
 

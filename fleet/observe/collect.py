@@ -11,6 +11,7 @@ from typing import Any
 from fleet.broker import connect
 from fleet.errors import FleetError
 from fleet.inventory import last_facts, ssh
+from fleet.inventory.ask import answer
 from fleet.inventory.read import read_inventory
 from fleet.observe import broker as asking
 from fleet.observe import machine
@@ -37,9 +38,10 @@ class ObserveError(FleetError):
 
 @dataclass(frozen=True)
 class Collected:
-    """What all have said. silent: host → why it did not answer."""
+    """What all have said. secrets: of the fleet. silent: host → why it did not answer."""
 
     inventory: Inventory
+    secrets: Mapping[str, str]
     plan: Plan
     machines: Mapping[str, Machine]
     silent: Mapping[str, str]
@@ -67,29 +69,20 @@ def collect(file: Path) -> Collected:
         broker = asked.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    machines = {host: answer for host, answer in answers.items() if isinstance(answer, Machine)}
-    silent = {host: answer for host, answer in answers.items() if isinstance(answer, str)}
-    seen, _ = last_facts.read(file)
-    facts = {host: seen.hosts[host].facts for host in silent if host in seen.hosts} | {
-        host: answer.facts for host, answer in machines.items()
-    }
+    machines = {host: said for host, said in answers.items() if isinstance(said, Machine)}
+    silent = {host: said for host, said in answers.items() if isinstance(said, str)}
+    now = {host: seen.facts for host, seen in machines.items()}
+    last, _ = last_facts.read(file)
+    facts = last.completed(now, silent)
     if not facts and not broker.is_there:
         raise ObserveError("\n".join([broker.problem, *(f"{host}: {why}" for host, why in silent.items())]))
-    last_facts.keep(file, {host: answer.facts for host, answer in machines.items()}, fleet.hosts)
-    return Collected(inventory, resolved(fleet, facts), machines, silent, broker)
+    last_facts.keep(file, now, fleet.hosts)
+    return Collected(inventory, passwords, resolved(fleet, facts), machines, silent, broker)
 
 
 def ask_machine(host: str, data: Mapping[str, Any], command: str) -> Machine | str:
     """What a machine says, or why it does not."""
-    try:
-        done = ssh.run(host, data, ssh.as_root(data, command), timeout=PATIENCE, connect_timeout=CONNECT_SECONDS)
-    except ssh.SSHError as error:
-        return str(error).removeprefix(f"{host}: ")
-    try:
-        return machine.parse(done.stdout.splitlines())
-    except ValueError as error:
-        complaints = done.stderr.strip().splitlines()
-        return complaints[-1] if complaints else str(error)
+    return answer(host, data, ssh.as_root(data, command), machine.parse, PATIENCE, CONNECT_SECONDS)
 
 
 def ask_broker(inventory: Inventory, fleet: Fleet, passwords: Mapping[str, str]) -> BrokerReport:

@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 
 from fleet.broker import ages as reading
-from fleet.broker.look import is_task, prefix_of, queue_of
+from fleet.broker.look import is_task, node_of, prefix_of, queue_of
 from fleet.observe.ages import Age, QueueAge, ages, priority
 from fleet.observe.broker import PATIENCE, latest, renewals, try_workers
 from fleet.observe.queues import Sample
@@ -102,8 +102,3 @@ def parked_in(letters: Iterable[str]) -> dict[str, int]:
         except (ValueError, KeyError, TypeError):
             continue
     return queues
-
-
-def node_of(holder: str) -> str:
-    """The node of a holder (protocol.WORKERS)."""
-    return holder.rsplit("|", 4)[0]

@@ -10,13 +10,13 @@ from typing import Any, cast
 
 from fleet.errors import FleetError
 from fleet.inventory import ssh
+from fleet.inventory.ask import answer
 from fleet.observe import drift
 from fleet.observe.collect import AT_ONCE, CONNECT_SECONDS, Collected, collect
 from fleet.observe.workers import Load, load_of
 from fleet.plan.plan import resolved
 from fleet.rollout import history, lock
 from fleet.rollout.history import HistoryEntry
-from fleet.spec import secrets
 from fleet.state import observed
 from fleet.state.observed import ObservedMachine
 from fleet.state.role import watched
@@ -47,7 +47,7 @@ class Status:
     @property
     def is_working(self) -> bool:
         """Whether every worker is well, and broker and machines answer."""
-        return not (self.load.problem or self.load.silent) and all(worker.is_well for worker in self.load.workers)
+        return self.load.is_well
 
 
 def status(file: Path) -> Status:
@@ -64,8 +64,8 @@ def status(file: Path) -> Status:
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     load = load_of(seen.plan, seen.machines, seen.silent, seen.broker)
-    machines = {host: answer for host, answer in answers.items() if isinstance(answer, ObservedMachine)}
-    unknown = {host: answer for host, answer in answers.items() if isinstance(answer, str)}
+    machines = {host: machine for host, machine in answers.items() if isinstance(machine, ObservedMachine)}
+    unknown = {host: why for host, why in answers.items() if isinstance(why, str)}
     differing, unclear = _drifts(seen, machines, lambda view, host: drift.drift_of(view, roles, view.fleet.hosts[host]))
     return Status(load, len(hosts), differing, {**unknown, **unclear}, *runs, problems=problems)
 
@@ -75,7 +75,7 @@ def _drifts(
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     fleet = seen.plan.fleet
     plan = resolved(fleet, {**seen.plan.machines, **{host: machine.facts for host, machine in machines.items()}})
-    view = drift.View(fleet, plan, secrets.read(Path(fleet.settings.secrets_file)), machines)
+    view = drift.View(fleet, plan, seen.secrets, machines)
     differing: dict[str, list[str]] = {}
     unclear: dict[str, str] = {}
     for host in machines:
@@ -88,13 +88,7 @@ def _drifts(
 
 
 def _probe(host: str, data: Mapping[str, Any], command: str) -> ObservedMachine | str:
-    try:
-        done = ssh.run(host, data, ssh.as_root(data, command), timeout=PATIENCE, connect_timeout=CONNECT_SECONDS)
-        return observed.parse(done.stdout.splitlines())
-    except ssh.SSHError as error:
-        return str(error).removeprefix(f"{host}: ")
-    except ValueError as error:
-        return (done.stderr.strip().splitlines() or [str(error)])[-1]
+    return answer(host, data, ssh.as_root(data, command), observed.parse, PATIENCE, CONNECT_SECONDS)
 
 
 def _runs(host: str, data: Mapping[str, Any], inventory: str) -> tuple[tuple[str, HistoryEntry | None], tuple[str, ...]]:

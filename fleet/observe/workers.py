@@ -87,6 +87,11 @@ class Load:
     silent: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
 
+    @property
+    def is_well(self) -> bool:
+        """Whether every worker is well, and broker and machines answer."""
+        return not (self.problem or self.silent) and all(worker.is_well for worker in self.workers)
+
 
 def load_of(plan: Plan, machines: Mapping[str, Machine], silent: Mapping[str, str], broker: BrokerReport) -> Load:
     """Put together what machines and the broker said. machines: those that answered, by host. silent: host → why not."""

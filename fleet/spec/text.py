@@ -1,8 +1,8 @@
-"""How messages show lists, and suggest the nearest name."""
+"""How output shows lists and tables, and suggests the nearest name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -16,3 +16,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean NEAREST?`; empty if no known name is near."""
     close = get_close_matches(name, list(known), n=1)
     return f"did you mean {close[0]}?" if close else ""
+
+
+def table_lines(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A line for the heads, and one for each row. The table is as wide as its cells: folded cells are unreadable."""
+    lines = [tuple(heads), *map(tuple, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]

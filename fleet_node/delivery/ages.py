@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 
 from fleet_node.delivery.holdings import Holdings, uptime
 from fleet_node.delivery.scripts import FIRST, TAG_OF
+from fleet_node.sent import HEADERS, PROPERTIES
 
 EVERY = 1.0
 """Seconds between two marks of a list."""
@@ -36,12 +37,16 @@ many messages at once, and no further after so many bytes."""
 SKEW = 1.0
 """Seconds by which the clock of a producer may differ from Redis's."""
 
+STAMPS = ", ".join(f"'{name.replace('-', '%-')}'" for name in dict.fromkeys((*HEADERS, *PROPERTIES)))
+"""The names of stamps as Lua's patterns."""
+
 MARK = (
     FIRST
     + TAG_OF
     + f"""
 local MOST_MARKS, LOOKED_AT, SHORT, PAGE, PAGE_BYTES = {MOST_MARKS}, {LOOKED_AT}, {SHORT}, {PAGE}, {PAGE_BYTES}
 local SKEW = {1000 * SKEW:.0f}
+local STAMPS = {{{STAMPS}}}
 """
     + """
 local time = redis.call('TIME')
@@ -49,7 +54,6 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local before, entries = {}, redis.call('HGETALL', KEYS[2])
 for index = 1, #entries, 2 do before[entries[index]] = entries[index + 1] end
 
-local STAMPS = {'fleet_sent_at', 'published_at', 'sentry%-task%-enqueued%-time', 'kanari_sent_ts', 'doorman_sent_ts', 'timestamp'}
 local function stamp_of(message)
   for _, name in ipairs(STAMPS) do
     local at = tonumber(string.match(message, '"' .. name .. '"%s*:%s*"?(%d+%.?%d*)') or 0)
