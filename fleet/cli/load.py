@@ -39,8 +39,8 @@ def show_load(file: InventoryFile, as_json: Json = False) -> None:
     Example: fleet load inventory/prod.py
     """
     with looking():
-        seen = collect(file)
-    load = load_of(seen.plan, seen.machines, seen.silent, seen.broker)
+        collected = collect(file)
+    load = load_of(collected.plan, collected.machines, collected.silent, collected.broker)
     if as_json:
         typer.echo(json.dumps(load_as_json(load, str(file)), indent=1))
     else:

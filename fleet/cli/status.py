@@ -25,42 +25,45 @@ def show_status(file: InventoryFile, json_output: Json = False) -> None:
     Example: fleet status inventory/prod.py
     """
     with looking():
-        found = status(file)
+        result = status(file)
     if json_output:
-        typer.echo(json.dumps(as_json(found), indent=1))
+        typer.echo(json.dumps(as_json(result), indent=1))
     else:
-        _show(found, Console())
-    raise typer.Exit(0 if found.is_as_asked and found.is_working else 1)
+        _show(result, Console())
+    raise typer.Exit(0 if result.is_as_asked and result.is_working else 1)
 
 
-def _show(found: Status, console: Console) -> None:
+def _show(result: Status, console: Console) -> None:
     line = partial(print_line, console)
-    differ = len(found.drift) + len(found.unknown)
-    line("as asked: yes" if found.is_as_asked else f"as asked: no, {differ} of {found.hosts} machines", _style(found.is_as_asked))
-    for host, lines in found.drift.items():
+    differ = len(result.drift) + len(result.unknown)
+    line(
+        "as asked: yes" if result.is_as_asked else f"as asked: no, {differ} of {result.hosts} machines",
+        _style(result.is_as_asked),
+    )
+    for host, lines in result.drift.items():
         for text in lines:
             line(f"  {host}: {text}")
-    for host, why in found.unknown.items():
+    for host, why in result.unknown.items():
         line(f"  {host}: not known: {why}")
-    workers = found.load.workers
+    workers = result.load.workers
     ill = [worker for worker in workers if not worker.is_well]
     well = f"{len(workers) - len(ill)} of {len(workers)} workers"
-    line(f"working: {'yes' if found.is_working else 'no'}, {well}", _style(found.is_working))
-    if found.load.problem:
-        line(f"  {found.load.problem}")
-    for host, why in found.load.silent.items():
+    line(f"working: {'yes' if result.is_working else 'no'}, {well}", _style(result.is_working))
+    if result.load.problem:
+        line(f"  {result.load.problem}")
+    for host, why in result.load.silent.items():
         line(f"  {host} does not answer: {why}")
     for worker in ill:
         line(f"  {worker.node}: {worker.state}{f', {worker.why}' if worker.why else ''}")
-    line(f"lock: {found.holder or 'free'}")
-    if found.last is None:
+    line(f"lock: {result.holder or 'free'}")
+    if result.last is None:
         line("last run: none")
     else:
-        line(f"last run: {history.summary(found.last)}")
-        if not history.ended_well(found.last):
-            for text in history.explain_failure(found.last)[1:]:
+        line(f"last run: {history.summary(result.last)}")
+        if not history.ended_well(result.last):
+            for text in history.explain_failure(result.last)[1:]:
                 line(f"  {text}")
-    for problem in found.problems:
+    for problem in result.problems:
         line(problem, "red")
 
 

@@ -25,7 +25,7 @@ from fleet.state.archive import as_text
 from fleet.state.desired import State
 from fleet.state.driver import ObservedDriver
 from fleet.state.observed import ObservedMachine
-from fleet.state.release import Release
+from fleet.state.release import Release, Sources
 from fleet.state.role import Role, check_watched
 
 
@@ -80,7 +80,7 @@ class Run:
     preparing: Semaphore = field(default_factory=Semaphore)
     """Held by the host that computes for all: pyinfra prepares hosts at once."""
     _states: dict[tuple[int, str], State] = field(default_factory=dict)
-    _releases: dict[tuple[object, ...], Release] = field(default_factory=dict)
+    _sources: Sources = field(default_factory=Sources)
     _archives: dict[str, str] = field(default_factory=dict)
     _findings: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
     pending: dict[tuple[Step, str], Any] = field(default_factory=dict)
@@ -102,13 +102,9 @@ class Run:
     def release_of(self, host: Host) -> Release:
         """The release that a host should have. Raises FleetError if its Python is not known, or the target is gone."""
         observed = self.observed[host.name]
-        try:
-            python = release.python_of(observed)
-        except ValueError as error:
-            raise FleetError(f"{host.name}: {error}") from None
         if self.target is None:
-            return self._release_of_sources(host, python)
-        identity = dict(self.target.ids).get(python)
+            return self._sources.release_for(host, observed, self.fleet.pools)
+        identity = dict(self.target.ids).get(release.python_on(host.name, observed))
         target = release.on_machine(identity, self.target.app, observed) if identity else None
         if target is None or not target.is_built(observed):
             raise FleetError(
@@ -116,14 +112,6 @@ class Run:
                 f"{host.settings.releases_kept}; deploy its source instead"
             )
         return target
-
-    def _release_of_sources(self, host: Host, python: str) -> Release:
-        settings = host.settings
-        source = (settings.celery_app, settings.app_source, settings.app_requirements, tuple(settings.app_exclude))
-        key = (*source, python)
-        if key not in self._releases:  # the sources are read once
-            self._releases[key] = release.of(settings, self.fleet.pools, python)
-        return self._releases[key]
 
     def archive_of(self, release: Release) -> str:
         """What travels to a machine to build a release there, as text for stdin. Packed once, and kept once, for all machines."""

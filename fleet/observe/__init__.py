@@ -19,5 +19,5 @@ def load(inventory: str | Path) -> dict[str, Any]:
     from fleet.observe.plain import load_as_json
     from fleet.observe.workers import load_of
 
-    seen = collect(Path(inventory))
-    return load_as_json(load_of(seen.plan, seen.machines, seen.silent, seen.broker), str(inventory))
+    collected = collect(Path(inventory))
+    return load_as_json(load_of(collected.plan, collected.machines, collected.silent, collected.broker), str(inventory))

@@ -45,19 +45,19 @@ def ages(waiting: Waiting) -> dict[str, QueueAge]:
 
 def _of_queue(names: list[str], waiting: Waiting) -> QueueAge:
     known = [entry for name in names if (entry := waiting.ages.get(name))]
-    found = [age_of(waiting.ages.get(name), waiting.lengths[name], waiting.now) for name in names]
+    ages_of_lists = [age_of(waiting.ages.get(name), waiting.lengths[name], waiting.now) for name in names]
     return QueueAge(
         waiting=dict(sorted((priority(name), waiting.lengths[name]) for name in names)),
-        oldest=_oldest([age for age in found if age is not None]),
+        oldest=_oldest([age for age in ages_of_lists if age is not None]),
         looked=max(0.0, waiting.now - max(entry["at"] for entry in known)) if known else None,
     )
 
 
-def _oldest(found: list[Age]) -> Age | None:
-    if not found:
+def _oldest(ages_of_lists: list[Age]) -> Age | None:
+    if not ages_of_lists:
         return None
-    most = [age.most for age in found if age.most is not None]
-    return Age(max(age.least for age in found), max(most) if len(most) == len(found) else None)
+    most = [age.most for age in ages_of_lists if age.most is not None]
+    return Age(max(age.least for age in ages_of_lists), max(most) if len(most) == len(ages_of_lists) else None)
 
 
 def age_of(entry: ListAge | None, length: int, now: float) -> Age | None:

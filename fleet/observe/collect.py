@@ -69,9 +69,9 @@ def collect(file: Path) -> Collected:
         broker = asked.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    machines = {host: said for host, said in answers.items() if isinstance(said, Machine)}
-    silent = {host: said for host, said in answers.items() if isinstance(said, str)}
-    now = {host: seen.facts for host, seen in machines.items()}
+    machines = {host: observed for host, observed in answers.items() if isinstance(observed, Machine)}
+    silent = {host: reason for host, reason in answers.items() if isinstance(reason, str)}
+    now = {host: observed.facts for host, observed in machines.items()}
     last, _ = last_facts.read(file)
     facts = last.completed(now, silent)
     if not facts and not broker.is_there:

@@ -11,12 +11,11 @@ from typing import Any
 from fleet.errors import FleetError
 from fleet.plan.plan import Plan
 from fleet.spec.fleet import Fleet, Host
-from fleet.state import release
 from fleet.state.desired import State
 from fleet.state.diff import compare
 from fleet.state.driver import ObservedDriver
 from fleet.state.observed import ObservedMachine
-from fleet.state.release import Release
+from fleet.state.release import Release, Sources
 from fleet.state.role import Role
 
 
@@ -29,19 +28,11 @@ class View:
     secrets: Mapping[str, str]
     observed: Mapping[str, ObservedMachine]
     drivers: Mapping[str, ObservedDriver] | None = None
-    _releases: dict[tuple[object, ...], Release] = field(default_factory=dict)
+    _sources: Sources = field(default_factory=Sources)
 
     def release_of(self, host: Host) -> Release:
         """The release that the sources make for a host. Raises FleetError if its Python is not known."""
-        try:
-            python = release.python_of(self.observed[host.name])
-        except ValueError as error:
-            raise FleetError(f"{host.name}: {error}") from None
-        settings = host.settings
-        source = (settings.celery_app, settings.app_source, settings.app_requirements, tuple(settings.app_exclude), python)
-        if source not in self._releases:
-            self._releases[source] = release.of(settings, self.fleet.pools, python)
-        return self._releases[source]
+        return self._sources.release_for(host, self.observed[host.name], self.fleet.pools)
 
 
 def roles_of_project() -> tuple[Role, ...]:

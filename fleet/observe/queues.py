@@ -16,9 +16,9 @@ from fleet_node.protocol import PROBE_TASK, WorkerSign
 class Sample:
     """The broker at one moment. at: Redis's time in seconds. answers: node → its sign with what it has counted.
 
-    said: the same of workers that do not answer just now, and have renewed their lease: what they last said. ages: queue → what
-    waits. held: node → queue → messages, of holders that are silent; returns: node → seconds until these come back, None if they
-    do not by themselves. parked: queue → dead letters. problem: why the workers were not asked; empty if they were.
+    last_signs: the same of workers that do not answer just now, and have renewed their lease. ages: queue → what waits. held:
+    node → queue → messages, of holders that are silent; returns: node → seconds until these come back, None if they do not by
+    themselves. parked: queue → dead letters. problem: why the workers were not asked; empty if they were.
     """
 
     at: float
@@ -27,13 +27,13 @@ class Sample:
     held: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     returns: Mapping[str, float | None] = field(default_factory=dict)
     parked: Mapping[str, int] = field(default_factory=dict)
-    said: Mapping[str, WorkerSign] = field(default_factory=dict)
+    last_signs: Mapping[str, WorkerSign] = field(default_factory=dict)
     problem: str = ""
 
     @property
     def alive(self) -> dict[str, WorkerSign]:
         """Node → its sign, of workers that are not silent."""
-        return {**self.said, **self.answers}
+        return {**self.last_signs, **self.answers}
 
     @property
     def started(self) -> Counter[str]:

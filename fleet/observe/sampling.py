@@ -43,12 +43,12 @@ def sample(client: Any, url: str, lease: float | None) -> Sample:
     waiting = reading.read(client, prefix)
     renewed = renewals(leases, waiting.now, lease)
     signs = latest(client.hvals(f"{prefix}{SIGNS}"), waiting.now)
-    said = {
+    last_signs = {
         node: sign
         for node, (sign, _) in signs.items()
         if node not in answers and (age := renewed.get(node)) is not None and age < RECENT
     }
-    silent = [holder for holder in leases if node_of(holder) not in {**answers, **said}]
+    silent = [holder for holder in leases if node_of(holder) not in {**answers, **last_signs}]
     return Sample(
         at=waiting.now,
         answers=answers,
@@ -58,7 +58,7 @@ def sample(client: Any, url: str, lease: float | None) -> Sample:
             node_of(holder): None if leases[holder] == float("inf") else max(0.0, leases[holder] - waiting.now)
             for holder in silent
         },
-        said=said,
+        last_signs=last_signs,
         problem=problem,
         parked=parked_in(client.hvals(f"{prefix}{PARKED}")),
     )
@@ -67,15 +67,15 @@ def sample(client: Any, url: str, lease: float | None) -> Sample:
 def unconsumed(client: Any, known: Collection[str]) -> dict[str, QueueAge]:
     """Queue → what waits in it, of queues with tasks that no worker of the fleet consumes. known: queues that are no such."""
     prefix, deadline = prefix_of(client), time.monotonic() + SCAN_SECONDS
-    found: dict[str, dict[int, int]] = {}
+    waiting: dict[str, dict[int, int]] = {}
     for key in client.scan_iter(count=1000, _type="list"):
         name = key.removeprefix(prefix)
         queue = queue_of(name)
         if key.startswith(prefix) and queue not in known and is_task(client.lindex(key, -1)):
-            found.setdefault(queue, {})[priority(name)] = client.llen(key)
+            waiting.setdefault(queue, {})[priority(name)] = client.llen(key)
         if time.monotonic() > deadline:
             break
-    return {queue: QueueAge(lengths, Age(0.0, None), None) for queue, lengths in found.items()}
+    return {queue: QueueAge(lengths, Age(0.0, None), None) for queue, lengths in waiting.items()}
 
 
 def held_by(client: Any, prefix: str, holders: Iterable[str]) -> dict[str, Mapping[str, int]]:

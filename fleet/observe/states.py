@@ -65,16 +65,16 @@ class Verdict:
     why: str = ""
 
 
-def judge(seen: Witnesses) -> Verdict:
+def judge(witnesses: Witnesses) -> Verdict:
     """What a worker is."""
-    if seen.answer:
-        stopping = seen.unit is not None and seen.unit.active == "deactivating"
-        return _of_answer({**seen.answer, "draining": True} if stopping else seen.answer)
-    if seen.machine is None:
-        return _of_silent_machine(seen)
-    if seen.unit is None:
+    if witnesses.answer:
+        stopping = witnesses.unit is not None and witnesses.unit.active == "deactivating"
+        return _of_answer({**witnesses.answer, "draining": True} if stopping else witnesses.answer)
+    if witnesses.machine is None:
+        return _of_silent_machine(witnesses)
+    if witnesses.unit is None:
         return Verdict("dead", "there is no such unit; deploy it")
-    return _of_unit(seen, seen.unit)
+    return _of_unit(witnesses, witnesses.unit)
 
 
 def _of_answer(sign: WorkerSign) -> Verdict:
@@ -87,21 +87,23 @@ def _of_answer(sign: WorkerSign) -> Verdict:
     return Verdict("busy" if sign["running"] else "idle")
 
 
-def _of_silent_machine(seen: Witnesses) -> Verdict:
+def _of_silent_machine(witnesses: Witnesses) -> Verdict:
     """Of a machine that does not answer over SSH, and a worker that does not answer through the broker."""
-    if not seen.broker:
-        return Verdict("unknown", f"neither its machine nor the broker answers ({seen.silence})")
-    ages = [age for age in (seen.sign_age, seen.renewed) if age is not None]
+    if not witnesses.broker:
+        return Verdict("unknown", f"neither its machine nor the broker answers ({witnesses.silence})")
+    ages = [age for age in (witnesses.sign_age, witnesses.renewed) if age is not None]
     if min(ages, default=RECENT) < RECENT:
-        state: State = "busy" if _said_busy(seen) and _loop_runs_tasks(seen.sign) else "unknown"
-        return Verdict(state, f"its machine does not answer ({seen.silence}), and its lease was renewed {min(ages):.0f} s ago")
+        state: State = "busy" if _busy_by_sign(witnesses) and _loop_runs_tasks(witnesses.sign) else "unknown"
+        return Verdict(
+            state, f"its machine does not answer ({witnesses.silence}), and its lease was renewed {min(ages):.0f} s ago"
+        )
     since = f", and nothing was heard of it for {min(ages):.0f} s" if ages else ", and it has no lease"
-    return Verdict("dead", f"its machine does not answer ({seen.silence}){since}")
+    return Verdict("dead", f"its machine does not answer ({witnesses.silence}){since}")
 
 
-def _of_unit(seen: Witnesses, unit: Unit) -> Verdict:
+def _of_unit(witnesses: Witnesses, unit: Unit) -> Verdict:
     """Of a worker that does not answer through the broker, by its unit."""
-    machine = seen.machine
+    machine = witnesses.machine
     if unit.active in ("inactive", "failed") or unit.sub.startswith("auto-restart"):
         again = ", to be started again" if unit.sub.startswith("auto-restart") else ""
         return Verdict("dead", _ending(unit) + again)
@@ -120,9 +122,11 @@ def _of_unit(seen: Witnesses, unit: Unit) -> Verdict:
     if unit.status.startswith("consumes nothing"):
         return Verdict("ghost", unit.status)
     signalled = _signalled(unit)
-    if _said_busy(seen) or (unit.busy and signalled is not None and signalled < RECENT):
-        slow = "it does not answer while its main loop runs a task" if _loop_runs_tasks(seen.sign) else "it is slow to answer"
-        return Verdict("busy", slow if seen.broker else "")
+    if _busy_by_sign(witnesses) or (unit.busy and signalled is not None and signalled < RECENT):
+        slow = (
+            "it does not answer while its main loop runs a task" if _loop_runs_tasks(witnesses.sign) else "it is slow to answer"
+        )
+        return Verdict("busy", slow if witnesses.broker else "")
     return Verdict("unknown", "it runs, and does not answer" + (f"; it told systemd: {unit.status}" if unit.status else ""))
 
 
@@ -133,9 +137,9 @@ def _signalled(unit: Unit | None) -> float | None:
     return 0.0 if unit.signalled is None else unit.signalled
 
 
-def _said_busy(seen: Witnesses) -> bool:
+def _busy_by_sign(witnesses: Witnesses) -> bool:
     """Whether the worker has said just now, by itself, that it runs tasks."""
-    return bool(seen.sign and seen.sign["running"] and seen.sign_age is not None and seen.sign_age < RECENT)
+    return bool(witnesses.sign and witnesses.sign["running"] and witnesses.sign_age is not None and witnesses.sign_age < RECENT)
 
 
 def _loop_runs_tasks(sign: WorkerSign | None) -> bool:

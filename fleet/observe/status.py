@@ -56,26 +56,26 @@ def status(file: Path) -> Status:
     looked_at = observed.command(watched(roles))
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        seen = collect(file)
-        hosts = seen.inventory.hosts
+        collected = collect(file)
+        hosts = collected.inventory.hosts
         answers = dict(zip(hosts, pool.map(lambda host: _probe(host, hosts[host], looked_at), hosts), strict=True))
-        broker = seen.plan.fleet.broker_host
+        broker = collected.plan.fleet.broker_host
         runs, problems = _runs(broker, hosts[broker], str(file))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    load = load_of(seen.plan, seen.machines, seen.silent, seen.broker)
+    load = load_of(collected.plan, collected.machines, collected.silent, collected.broker)
     machines = {host: machine for host, machine in answers.items() if isinstance(machine, ObservedMachine)}
     unknown = {host: why for host, why in answers.items() if isinstance(why, str)}
-    differing, unclear = _drifts(seen, machines, lambda view, host: drift.drift_of(view, roles, view.fleet.hosts[host]))
+    differing, unclear = _drifts(collected, machines, lambda view, host: drift.drift_of(view, roles, view.fleet.hosts[host]))
     return Status(load, len(hosts), differing, {**unknown, **unclear}, *runs, problems=problems)
 
 
 def _drifts(
-    seen: Collected, machines: Mapping[str, ObservedMachine], judge: Callable[[drift.View, str], list[str]]
+    collected: Collected, machines: Mapping[str, ObservedMachine], judge: Callable[[drift.View, str], list[str]]
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    fleet = seen.plan.fleet
-    plan = resolved(fleet, {**seen.plan.machines, **{host: machine.facts for host, machine in machines.items()}})
-    view = drift.View(fleet, plan, seen.secrets, machines)
+    fleet = collected.plan.fleet
+    plan = resolved(fleet, {**collected.plan.machines, **{host: machine.facts for host, machine in machines.items()}})
+    view = drift.View(fleet, plan, collected.secrets, machines)
     differing: dict[str, list[str]] = {}
     unclear: dict[str, str] = {}
     for host in machines:
@@ -101,16 +101,16 @@ def _runs(host: str, data: Mapping[str, Any], inventory: str) -> tuple[tuple[str
     return (lock.explain(held, inventory) if held else "", history.last(entries)), ()
 
 
-def as_json(found: Status) -> dict[str, Any]:
+def as_json(result: Status) -> dict[str, Any]:
     """The output of `fleet status --json`."""
     return {
-        "as_asked": found.is_as_asked,
-        "working": found.is_working,
-        "drift": {host: list(lines) for host, lines in found.drift.items()},
-        "unknown": dict(found.unknown),
-        "workers": {worker.node: {"state": worker.state, "why": worker.why} for worker in found.load.workers},
-        "broker": found.load.problem or "answers",
-        "lock": found.holder or None,
-        "last_run": found.last,
-        "problems": list(found.problems),
+        "as_asked": result.is_as_asked,
+        "working": result.is_working,
+        "drift": {host: list(lines) for host, lines in result.drift.items()},
+        "unknown": dict(result.unknown),
+        "workers": {worker.node: {"state": worker.state, "why": worker.why} for worker in result.load.workers},
+        "broker": result.load.problem or "answers",
+        "lock": result.holder or None,
+        "last_run": result.last,
+        "problems": list(result.problems),
     }

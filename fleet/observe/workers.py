@@ -118,7 +118,7 @@ def node_of(instance: Instance, machine: Machine | None, broker: BrokerReport) -
 def _worker(node: str, instance: Instance, machine: Machine | None, silence: str, broker: BrokerReport) -> WorkerLoad:
     unit = machine.units.get(instance.unit) if machine else None
     sign, age = broker.signs.get(node, (None, None))
-    seen = Witnesses(
+    witnesses = Witnesses(
         answer=broker.answers.get(node),
         machine=machine,
         silence=silence,
@@ -129,23 +129,23 @@ def _worker(node: str, instance: Instance, machine: Machine | None, silence: str
         connected=broker.connected.get(node),
         broker=broker.is_there,
     )
-    verdict = judge(seen)
-    said = seen.answer or (sign if verdict.state != "dead" else None)
-    running = dict(said["running"]) if said else {}
-    if said is None and unit and unit.busy and verdict.state == "busy":
+    verdict = judge(witnesses)
+    latest = witnesses.answer or (sign if verdict.state != "dead" else None)
+    running = dict(latest["running"]) if latest else {}
+    if latest is None and unit and unit.busy and verdict.state == "busy":
         running = {"": unit.busy}  # its status has no names of tasks
     return WorkerLoad(
         node=node,
         host=instance.host,
         role=instance.role,
-        **_common(verdict, said, seen),
+        **_common(verdict, latest, witnesses),
         expected=True,
         slots=instance.sized.slots,
         running=running,
         memory=unit.memory if unit else None,
         memory_max=unit.memory_max if unit else None,
         restarts=unit.restarts if unit else 0,
-        release=(unit.release if unit else None) or (said["release"] if said else ""),
+        release=(unit.release if unit else None) or (latest["release"] if latest else ""),
         up_s=unit.up if unit else None,
     )
 
@@ -153,12 +153,12 @@ def _worker(node: str, instance: Instance, machine: Machine | None, silence: str
 def _stranger(node: str, sign: WorkerSign, broker: BrokerReport) -> WorkerLoad:
     """A worker that answers, and that the settings do not ask for: a second instance of a step, or of a host that has left."""
     parts = process.parse_node(node)
-    seen = Witnesses(answer=sign, connected=broker.connected.get(node))
+    witnesses = Witnesses(answer=sign, connected=broker.connected.get(node))
     return WorkerLoad(
         node=node,
         host=parts.hostname if parts else "",
         role=parts.role if parts else "",
-        **_common(judge(seen), sign, seen),
+        **_common(judge(witnesses), sign, witnesses),
         expected=False,
         slots=sign["slots"],
         running=dict(sign["running"]),
@@ -166,14 +166,14 @@ def _stranger(node: str, sign: WorkerSign, broker: BrokerReport) -> WorkerLoad:
     )
 
 
-def _common(verdict: Verdict, said: WorkerSign | None, seen: Witnesses) -> dict[str, Any]:
+def _common(verdict: Verdict, latest: WorkerSign | None, witnesses: Witnesses) -> dict[str, Any]:
     return {
         "state": verdict.state,
         "why": verdict.why,
-        "prefetched": said["reserved"] if said else 0,
-        "eta": said["eta"] if said else 0,
-        "queues": tuple(said["queues"]) if said else (),
-        "heard_s": seen.heard,
+        "prefetched": latest["reserved"] if latest else 0,
+        "eta": latest["eta"] if latest else 0,
+        "queues": tuple(latest["queues"]) if latest else (),
+        "heard_s": witnesses.heard,
     }
 
 

@@ -6,10 +6,12 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from fleet.errors import FleetError
+from fleet.spec.fleet import Host
 from fleet.spec.requirements import merge
 from fleet.spec.settings import Settings
 from fleet.spec.source import source_files
@@ -96,6 +98,29 @@ def of(settings: Settings, pools: tuple[str, ...], python: str) -> Release:
     for file in sorted(files, key=lambda file: file.path):
         digest.update(f"\0{file.path}\0{file.mode:o}\0{file.digest}".encode())
     return Release(digest.hexdigest()[:12], settings.celery_app, tuple(files))
+
+
+@dataclass
+class Sources:
+    """The releases that the sources of apps make. Each source is read once."""
+
+    _made: dict[tuple[object, ...], Release] = field(default_factory=dict)
+
+    def release_for(self, host: Host, observed: ObservedMachine, pools: tuple[str, ...]) -> Release:
+        """The release of a host. pools: of the whole fleet. Raises FleetError if its Python is not known."""
+        settings, python = host.settings, python_on(host.name, observed)
+        key = (settings.celery_app, settings.app_source, settings.app_requirements, tuple(settings.app_exclude), python)
+        if key not in self._made:
+            self._made[key] = of(settings, pools, python)
+        return self._made[key]
+
+
+def python_on(name: str, observed: ObservedMachine) -> str:
+    """The same as python_of, of a host by name. Raises FleetError."""
+    try:
+        return python_of(observed)
+    except ValueError as error:
+        raise FleetError(f"{name}: {error}") from None
 
 
 def _tree(top: Path, prefix: str, exclude: Sequence[str]) -> Iterator[File]:

@@ -22,7 +22,7 @@ if acks > 0 then
 end
 local room = tonumber(ARGV[2])
 if room == 0 then return {late, 0} end
-local answer, values, scores, held, lists, told = {late, 1}, {}, {}, {}, {}, ''
+local answer, values, scores, held, lists, previous = {late, 1}, {}, {}, {}, {}, ''
 for number = 7, #KEYS do lists[#lists + 1] = KEYS[number] end
 local not_empty = redis.call('EXISTS', unpack(lists))
 if not_empty > 0 and not redis.call('ZSCORE', KEYS[4], ARGV[4]) then return {late, -1} end
@@ -57,9 +57,9 @@ for number = 7, #KEYS do
         held[#held + 1] = string.format('%.6f', tonumber(ARGV[1]) + (#held - 1) / 2000000) .. sent .. ' ' .. KEYS[number]
       end
       answer[#answer + 1] = number - 7
-      answer[#answer + 1] = tag and sent ~= told and tag .. '\\n' .. string.sub(sent, 14) or tag or false
+      answer[#answer + 1] = tag and sent ~= previous and tag .. '\\n' .. string.sub(sent, 14) or tag or false
       answer[#answer + 1] = message
-      if tag then told = sent end
+      if tag then previous = sent end
       if tag and tag == marked then
         redis.call('LPOP', KEYS[5] .. KEYS[number])
         marked, sent = next_mark(KEYS[number])

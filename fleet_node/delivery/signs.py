@@ -28,8 +28,8 @@ class Signs:
 
     def __init__(self, holdings: Holdings, sign: Sign | None) -> None:
         self._holdings, self._sign = holdings, sign
-        self._said: tuple[str, Any] | None = None
-        self._say_again_at = self.due = float("-inf") if sign else float("inf")
+        self._written: tuple[str, Any] | None = None
+        self._due_anyway = self.due = float("-inf") if sign else float("inf")
         """Seconds since the machine's start at which the sign is looked at again."""
 
     def say(self, client: Redis, now: float) -> None:
@@ -40,10 +40,10 @@ class Signs:
         sign = self._sign(self._holdings.now())
         self.due = now + (EVERY if sign["queues"] else EVERY_COMING)
         content = (self._holdings.holder, {name: value for name, value in sign.items() if name not in ("at", "started_at")})
-        if content == self._said and now < self._say_again_at:
+        if content == self._written and now < self._due_anyway:
             return
         try:
             client.hset(self._holdings.keys.signs, self._holdings.holder, json.dumps(sign, separators=(",", ":")))
-            self._said, self._say_again_at = content, now + EVERY_IDLE
+            self._written, self._due_anyway = content, now + EVERY_IDLE
         except ResponseError as error:  # Redis is full
             self._holdings.remark(logging.DEBUG, f"the sign is not written: {error!r}")

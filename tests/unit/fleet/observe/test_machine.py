@@ -48,9 +48,15 @@ end
 
 
 def test_units_of_an_answer() -> None:
-    seen = machine.parse(OUTPUT.splitlines())
-    assert (seen.hostname, seen.facts.cores, seen.available, seen.load, seen.reaches_broker) == ("web1", 2, 1024000, 0.42, False)
-    assert seen.units == {
+    parsed = machine.parse(OUTPUT.splitlines())
+    assert (parsed.hostname, parsed.facts.cores, parsed.available, parsed.load, parsed.reaches_broker) == (
+        "web1",
+        2,
+        1024000,
+        0.42,
+        False,
+    )
+    assert parsed.units == {
         "celery-web@1.service": Unit(
             active="active",
             sub="running",
@@ -67,7 +73,7 @@ def test_units_of_an_answer() -> None:
         ),
         "celery-batch@1.service": Unit("failed", result="oom-kill"),
     }
-    assert seen.units["celery-web@1.service"].busy == 2
+    assert parsed.units["celery-web@1.service"].busy == 2
 
 
 def test_an_answer_that_is_cut_short_is_none() -> None:
@@ -78,8 +84,8 @@ def test_an_answer_that_is_cut_short_is_none() -> None:
 def test_this_machine_answers() -> None:
     """Without systemd, and without a broker."""
     done = subprocess.run(["sh", "-c", machine.command("127.0.0.1", 9)], capture_output=True, text=True, check=False, timeout=30)
-    seen = machine.parse(done.stdout.splitlines())
-    assert seen.facts.cores > 0
-    assert seen.reaches_broker is False
-    assert seen.available > 0
+    parsed = machine.parse(done.stdout.splitlines())
+    assert parsed.facts.cores > 0
+    assert parsed.reaches_broker is False
+    assert parsed.available > 0
     assert done.stderr == ""

@@ -75,7 +75,7 @@ def test_a_worker_that_came_between_two_looks_counts_for_no_rate() -> None:
 
 
 def test_who_is_slow_to_answer_still_consumes() -> None:
-    now = Sample(100.0, {}, {"default": waits(5)}, said={"a": worker(7, {"default": [1, 0, 0]})})
+    now = Sample(100.0, {}, {"default": waits(5)}, last_signs={"a": worker(7, {"default": [1, 0, 0]})})
     queue = queues(None, now)["default"]
     assert (queue.consumers, queue.running, queue.is_served) == (1, 1, True)
 
