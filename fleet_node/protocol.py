@@ -335,6 +335,9 @@ class WorkerSign(TypedDict):
     """What it consumes."""
     running: dict[str, int]
     """Task → how many of it run."""
+    begun: NotRequired[dict[str, list[int]]]
+    """Task → Redis's time at which those that run began, in whole seconds, the first first; 100 of a worker at most. Earlier
+    releases do not say it."""
     reserved: int
     """Tasks that were fetched and have not begun."""
     eta: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from fleet.observe.states import WORDS
 from fleet.observe.workers import Load, RoleLoad, WorkerLoad
@@ -15,27 +16,44 @@ NEAR_CAP = 0.9
 MANY_RESTARTS = 3
 
 
+class Advice(NamedTuple):
+    """One thing to do. evidence: what is so, in words and numbers. step: what to run or to look at; empty if the evidence says
+    it. urgent: whether something does not work now."""
+
+    evidence: str
+    step: str = ""
+    urgent: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.evidence}; {self.step}" if self.step else self.evidence
+
+
 def advise(load: Load, inventory: str) -> list[str]:
     """A line for each thing to do; none if there is nothing. inventory: its path, for commands."""
+    return [str(advice) for advice in advices(load, inventory)]
+
+
+def advices(load: Load, inventory: str) -> list[Advice]:
+    """The same in two parts each, the most urgent first."""
     return [
-        *([load.problem] if load.problem else []),
+        *([Advice(load.problem, urgent=True)] if load.problem else []),
         *_of_the_ill(load.workers, inventory),
         *_of_strangers(load.workers, inventory),
-        *(line for role in load.roles for line in _of_role(role, load)),
+        *(advice for role in load.roles for advice in _of_role(role, load)),
         *_of_memory(load.workers),
     ]
 
 
-def _of_the_ill(workers: Iterable[WorkerLoad], inventory: str) -> Iterator[str]:
+def _of_the_ill(workers: Iterable[WorkerLoad], inventory: str) -> Iterator[Advice]:
     for worker in workers:
         if worker.is_well:
             continue
         why = worker.why or WORDS[worker.state]
-        yield f"{worker.node} is {worker.state}: {why}; {_next_step(worker, inventory)}"
+        yield Advice(f"{worker.node} is {worker.state}: {why}", _next_step(worker, inventory), urgent=True)
 
 
 def _next_step(worker: WorkerLoad, inventory: str) -> str:
-    unit = _unit(worker)
+    unit = unit_of(worker.node)
     if worker.state == "ghost":
         return f"pyinfra {inventory} restart.py --limit {worker.host}"
     if worker.state == "cut off":
@@ -49,50 +67,57 @@ def _next_step(worker: WorkerLoad, inventory: str) -> str:
     return f"on {worker.host}: journalctl -u {unit} -n 50"
 
 
-def _unit(worker: WorkerLoad) -> str:
-    parts = process.parse_node(worker.node)
+def unit_of(node: str) -> str:
+    """The systemd unit of a worker."""
+    parts = process.parse_node(node)
     return f"celery-{parts.role}@{parts.instance}.service" if parts else "celery-*"
 
 
-def _of_strangers(workers: Iterable[WorkerLoad], inventory: str) -> Iterator[str]:
+def _of_strangers(workers: Iterable[WorkerLoad], inventory: str) -> Iterator[Advice]:
     for worker in workers:
         parts = process.parse_node(worker.node)
         if not worker.expected and not (parts and parts.instance.endswith("-surge")):
-            yield f"{worker.node} consumes {', '.join(worker.queues)}, and no setting asks for it: fleet retire {inventory} HOST"
+            yield Advice(
+                f"{worker.node} consumes {', '.join(worker.queues)}, and no setting asks for it", f"fleet retire {inventory} HOST"
+            )
 
 
-def _of_role(role: RoleLoad, load: Load) -> Iterator[str]:
+def _of_role(role: RoleLoad, load: Load) -> Iterator[Advice]:
     free = role.slots - role.active
     own = [worker for worker in load.workers if worker.role == role.role and worker.is_well]
     if role.workers and not role.well:
         waiting = f", and {role.waiting} tasks wait in {', '.join(role.queues)}" if role.waiting else ""
-        yield f"{role.role}: no worker is well{waiting}"
+        yield Advice(f"{role.role}: no worker is well{waiting}", urgent=True)
     elif role.slots and role.utilisation >= FULL and role.waiting:
         idle = [other for other in load.roles if other.slots and other.utilisation < FREE and not other.waiting]
         spare = "; ".join(f"{other.role} has {other.slots - other.active} of {other.slots} slots free" for other in idle)
-        yield (
-            f"{role.role}: {role.active} of {role.slots} slots are busy and {role.waiting} tasks wait: raise concurrency or "
-            f"instances of {role.role}_worker, or add a machine" + (f"; {spare}" if spare else "")
+        yield Advice(
+            f"{role.role}: {role.active} of {role.slots} slots are busy and {role.waiting} tasks wait",
+            f"raise concurrency or instances of {role.role}_worker, or add a machine" + (f"; {spare}" if spare else ""),
         )
     elif free > role.prefetched and (role.waiting or 0) > free and role.utilisation < FREE:
-        yield (
-            f"{role.role}: {role.waiting} tasks wait in {', '.join(role.queues)} although {free} of {role.slots} slots are free: "
-            "ask again, and if it stays so, look at what its workers log"
+        yield Advice(
+            f"{role.role}: {role.waiting} tasks wait in {', '.join(role.queues)} although {free} of {role.slots} slots are free",
+            "ask again, and if it stays so, look at what its workers log",
         )
     held = [worker for worker in own if worker.prefetched and worker.active >= worker.slots]
     if held and free:
         number = sum(worker.prefetched for worker in held)
-        yield (
-            f"{role.role}: {len(held)} full workers hold {number} tasks that have not begun, while {free} slots are free: "
-            f'set "prefetch" of {role.role}_worker to 1, or to "disabled"'
+        yield Advice(
+            f"{role.role}: {len(held)} full workers hold {number} tasks that have not begun, while {free} slots are free",
+            f'set "prefetch" of {role.role}_worker to 1, or to "disabled"',
         )
 
 
-def _of_memory(workers: Iterable[WorkerLoad]) -> Iterator[str]:
+def _of_memory(workers: Iterable[WorkerLoad]) -> Iterator[Advice]:
     for worker in workers:
         if worker.memory and worker.memory_max and worker.memory > NEAR_CAP * worker.memory_max:
             share = 100 * worker.memory / worker.memory_max
-            yield f"{worker.node} has {share:.0f} % of the memory that it may have: give its role more, or lower its concurrency"
+            yield Advice(
+                f"{worker.node} has {share:.0f} % of the memory that it may have", "give its role more, or lower its concurrency"
+            )
         if worker.is_well and worker.restarts >= MANY_RESTARTS:
             times = f"{worker.restarts} times"
-            yield f"{worker.node} was started again {times}; on {worker.host}: journalctl -u {_unit(worker)} -n 50"
+            yield Advice(
+                f"{worker.node} was started again {times}", f"on {worker.host}: journalctl -u {unit_of(worker.node)} -n 50"
+            )

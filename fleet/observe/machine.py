@@ -54,6 +54,9 @@ class Unit:
 class Machine:
     """A machine that answered. available: bytes of memory that are free or can be freed. load: runnable processes, on average
     over a minute. reaches_broker: whether it can connect to the broker's port; None if it was not tried. units: by name.
+
+    pressure: "cpu", "memory" or "io" → percent of the last ten seconds in which some process waited for it; empty if the kernel
+    does not say. oom_kills: processes that the kernel has killed for memory since the machine started.
     """
 
     hostname: str
@@ -62,6 +65,8 @@ class Machine:
     load: float = 0.0
     reaches_broker: bool | None = None
     units: dict[str, Unit] = field(default_factory=dict)
+    pressure: dict[str, float] = field(default_factory=dict)
+    oom_kills: int = 0
 
 
 def command(address: str, port: int, seconds: int = 2) -> str:
@@ -73,6 +78,10 @@ export LC_ALL=C
 printf 'uptime\\t%s\\n' "$(cut -d ' ' -f 1 /proc/uptime)"
 printf 'load\\t%s\\n' "$(cut -d ' ' -f 1 /proc/loadavg)"
 printf 'available\\t%s\\n' "$(sed -n 's/^MemAvailable: *\\([0-9]*\\).*/\\1/p' /proc/meminfo)"
+printf 'oom-kills\\t%s\\n' "$(sed -n 's/^oom_kill //p' /proc/vmstat)"
+for name in cpu memory io; do
+  sed -n "s/^some avg10=\\([0-9.]*\\).*/pressure\\t$name\\t\\1/p" "/proc/pressure/$name" 2>/dev/null
+done
 if timeout {seconds} bash -c {shlex.quote(probe)} 2>/dev/null; then printf 'broker\\tyes\\n'; else printf 'broker\\tno\\n'; fi
 set --
 for file in {UNITS}/celery-*.service {RUNTIME_UNITS}/celery-*.service; do
@@ -100,6 +109,7 @@ def parse(lines: Iterable[str]) -> Machine:
     single: dict[str, str] = {}
     machine_lines: list[str] = []
     units: dict[str, Unit] = {}
+    pressure: dict[str, float] = {}
     unit: dict[str, str] = {}
     complete = False
     for line in lines:
@@ -110,6 +120,8 @@ def parse(lines: Iterable[str]) -> Machine:
             if unit.get("Id") and unit.get("LoadState") != "not-found":
                 units[unit["Id"]] = _unit(unit, float(single.get("uptime") or 0))
             unit = {}
+        elif kind == "pressure" and len(fields) == 2:
+            pressure[fields[0]] = float(fields[1])
         elif kind == "end":
             complete = True
         elif kind in ("memory", "cores", *gpu.KINDS):
@@ -125,6 +137,8 @@ def parse(lines: Iterable[str]) -> Machine:
         load=float(single.get("load") or 0),
         reaches_broker={"yes": True, "no": False}.get(single.get("broker", "")),
         units=units,
+        pressure=pressure,
+        oom_kills=int(single.get("oom-kills") or 0),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
+from time import time
 from typing import Any
 
 from celery.worker import state
@@ -16,6 +17,8 @@ from fleet_node.protocol import PROBE_TASK, WorkerSign
 from fleet_node.worker import device
 
 TICKS = os.sysconf("SC_CLK_TCK")
+MOST_BEGUN = 100
+"""Running tasks of which the sign says when they began."""
 
 
 def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
@@ -35,6 +38,7 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
         "slots": 1 if pool == "solo" else worker.concurrency,
         "queues": sorted(consumed(consumer)),
         "running": dict(Counter(request.name for request in active)),
+        "begun": begun(active, now - time()),
         "reserved": len(reserved),
         "eta": len(eta),
         "held": by_queue(active, reserved, eta),
@@ -54,6 +58,15 @@ def waiting_for_eta(consumer: Any) -> list[Any]:
     timer = consumer.timer if consumer else None
     entries = tuple(timer.schedule.queue) if timer else ()
     return [arg for scheduled in entries for arg in scheduled.entry.args if isinstance(arg, Request)]
+
+
+def begun(active: Iterable[Any], ahead: float) -> dict[str, list[int]]:
+    """protocol.WorkerSign.begun. ahead: seconds that Redis's clock is ahead of this machine's."""
+    times: dict[str, list[int]] = {}
+    known = sorted((request.time_start, request.name) for request in active if request.time_start)
+    for started_at, name in known[:MOST_BEGUN]:
+        times.setdefault(name, []).append(round(started_at + ahead))
+    return times
 
 
 def by_task(*requests: Any) -> Counter[tuple[str, str]]:

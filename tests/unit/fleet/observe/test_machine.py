@@ -14,6 +14,9 @@ hostname\tweb1
 uptime\t1000.50
 load\t0.42
 available\t1000
+oom-kills\t3
+pressure\tcpu\t1.50
+pressure\tio\t0.00
 broker\tno
 unit\tId\tcelery-web@1.service
 unit\tLoadState\tloaded
@@ -56,6 +59,7 @@ def test_units_of_an_answer() -> None:
         0.42,
         False,
     )
+    assert (parsed.oom_kills, parsed.pressure) == (3, {"cpu": 1.5, "io": 0.0})
     assert parsed.units == {
         "celery-web@1.service": Unit(
             active="active",

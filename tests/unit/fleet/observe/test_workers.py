@@ -99,7 +99,7 @@ def test_a_worker_that_no_setting_asks_for() -> None:
         ("web-worker-1-surge@web1.example", False),
     ]
     assert [line for line in advise(load, "i") if "no setting" in line] == [
-        "web-worker-1@web9 consumes default, and no setting asks for it: fleet retire i HOST"
+        "web-worker-1@web9 consumes default, and no setting asks for it; fleet retire i HOST"
     ]
 
 
@@ -111,7 +111,7 @@ def test_a_worker_that_no_setting_asks_for() -> None:
             (WORKER,),
             (ROLE, IDLE),
             (
-                "web: 4 of 4 slots are busy and 9 tasks wait: raise concurrency or instances of web_worker, or add a "
+                "web: 4 of 4 slots are busy and 9 tasks wait; raise concurrency or instances of web_worker, or add a "
                 "machine; batch has 3 of 4 slots free",
             ),
         ),
@@ -119,7 +119,7 @@ def test_a_worker_that_no_setting_asks_for() -> None:
             (replace(WORKER, prefetched=8), replace(WORKER, node="web-worker-2@web1", running={})),
             (replace(ROLE, workers=2, well=2, slots=8, active=4, prefetched=8, waiting=0),),
             (
-                'web: 1 full workers hold 8 tasks that have not begun, while 4 slots are free: set "prefetch" of web_worker to '
+                'web: 1 full workers hold 8 tasks that have not begun, while 4 slots are free; set "prefetch" of web_worker to '
                 '1, or to "disabled"',
             ),
         ),
@@ -137,7 +137,7 @@ def test_a_worker_that_no_setting_asks_for() -> None:
             (replace(WORKER, memory=95, memory_max=100, restarts=3),),
             (),
             (
-                "web-worker-1@web1 has 95 % of the memory that it may have: give its role more, or lower its concurrency",
+                "web-worker-1@web1 has 95 % of the memory that it may have; give its role more, or lower its concurrency",
                 "web-worker-1@web1 was started again 3 times; on web1: journalctl -u celery-web@1.service -n 50",
             ),
         ),
@@ -145,7 +145,7 @@ def test_a_worker_that_no_setting_asks_for() -> None:
             (replace(WORKER, running={}, state="idle"),),
             (replace(ROLE, active=0),),
             (
-                "web: 9 tasks wait in default although 4 of 4 slots are free: ask again, and if it stays so, look at what its "
+                "web: 9 tasks wait in default although 4 of 4 slots are free; ask again, and if it stays so, look at what its "
                 "workers log",
             ),
         ),

@@ -108,6 +108,7 @@ def test_a_sign_says_what_the_worker_does(tmp_path: Path, pool: str) -> None:
             assert until(lambda: signs(here)["web-worker-1@test"]["eta"] == 2, 15)
         sign = signs(here)["web-worker-1@test"]
         assert sign["held"]["default"][0] == slots
+        assert [abs(sign["at"] - at) < 60 for at in sign["begun"]["fleet.drill"]] == [True] * slots
         assert sum(sign["held"]["default"]) == slots + sign["reserved"] + sign["eta"]
         assert (sign["slots"], sign["queues"], sign["release"], sign["revision"]) == (slots, ["default"], "r", "v1")
         with here.redis() as redis:
