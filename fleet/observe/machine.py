@@ -13,7 +13,7 @@ from fleet.state.paths import RUNTIME_UNITS, UNITS
 
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,Result,MainPID,StatusText,MemoryCurrent,MemoryMax,NRestarts,ActiveEnterTimestampMonotonic,"
-    "NeedDaemonReload,WatchdogTimestampMonotonic"
+    "NeedDaemonReload,WatchdogTimestampMonotonic,ControlGroup"
 )
 _UNLIMITED = 1 << 63
 _BUSY = re.compile(r"(\d+)/(\d+) busy")
@@ -26,7 +26,8 @@ class Unit:
     process: the state letter of its main process ("T": stopped by a signal); empty if there is none. status: the line that the
     worker gives systemd every few seconds. memory, memory_max: bytes; None if unknown, or unlimited. up: seconds since it became
     active. signalled: seconds since it told systemd that it gets on; None if its unit has no watchdog. stale: whether its file
-    has changed since systemd read it. revision, release: of the process that runs.
+    has changed since systemd read it. revision, release: of the process that runs. oom_kills: processes of it that the kernel
+    killed for memory since it started; None if unknown.
     """
 
     active: str
@@ -42,6 +43,7 @@ class Unit:
     stale: bool = False
     revision: str | None = None
     release: str | None = None
+    oom_kills: int | None = None
 
     @property
     def busy(self) -> int | None:
@@ -97,6 +99,8 @@ while IFS='=' read -r key value; do
         tr '\\0' '\\n' <"/proc/$value/environ" |
           sed -n 's/^FLEET_REVISION=/unit\\tRevision\\t/p; s/^FLEET_RELEASE=/unit\\tRelease\\t/p'
       fi ;;
+    ControlGroup)
+      [ -z "$value" ] || sed -n 's/^oom_kill /unit\\tOomKills\\t/p' "/sys/fs/cgroup$value/memory.events" 2>/dev/null ;;
     *) printf 'unit\\t%s\\t%s\\n' "$key" "$value" ;;
   esac
 done
@@ -159,6 +163,7 @@ def _unit(properties: dict[str, str], uptime: float) -> Unit:
         stale=properties.get("NeedDaemonReload") == "yes",
         revision=properties.get("Revision"),
         release=properties.get("Release"),
+        oom_kills=int(kills) if (kills := properties.get("OomKills", "")).isdecimal() else None,
     )
 
 

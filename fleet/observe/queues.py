@@ -135,10 +135,14 @@ def _latest(times: Iterable[float | None]) -> float | None:
 
 def _rates(name: str, before: Sample | None, now: Sample) -> tuple[float | None, float | None]:
     """(in, out) a second. What has come is what has begun, and what waits or is held more than before. Only workers that answered
-    both times count."""
+    both times count, and that have not started anew: those have counted from zero."""
     if before is None or now.at <= before.at:
         return None, None
-    nodes = before.answers.keys() & now.answers.keys()
+    nodes = [
+        node
+        for node, sign in now.answers.items()
+        if node in before.answers and abs(sign["started_at"] - before.answers[node]["started_at"]) < 1
+    ]
     then, since = (Sample(sample.at, {node: sample.answers[node] for node in nodes}, sample.ages) for sample in (before, now))
     seconds = now.at - before.at
     begun = max(0, since.started[name] - then.started[name])

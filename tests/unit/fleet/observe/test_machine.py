@@ -33,6 +33,7 @@ unit\tNRestarts\t3
 unit\tActiveEnterTimestampMonotonic\t990000000
 unit\tNeedDaemonReload\tyes
 unit\tWatchdogTimestampMonotonic\t998500000
+unit\tOomKills\t2
 unit-end
 unit\tId\tcelery-web@2.service
 unit\tLoadState\tnot-found
@@ -74,6 +75,7 @@ def test_units_of_an_answer() -> None:
             stale=True,
             revision="v1",
             release="r1",
+            oom_kills=2,
         ),
         "celery-batch@1.service": Unit("failed", result="oom-kill"),
     }

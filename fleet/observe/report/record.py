@@ -1,0 +1,204 @@
+"""Samples a fleet again and again into a file (`fleet.observe.report.recording`)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from redis import Redis, RedisError
+
+from fleet.broker import connect
+from fleet.errors import FleetError
+from fleet.inventory import last_facts
+from fleet.inventory.read import read_inventory
+from fleet.observe import machine
+from fleet.observe.ages import QueueAge
+from fleet.observe.broker import PATIENCE
+from fleet.observe.collect import AT_ONCE, ask_machine
+from fleet.observe.machine import Machine
+from fleet.observe.queues import Sample, queues_of
+from fleet.observe.report.recording import Header, RecordingError, read_header
+from fleet.observe.report.sample import entry_of
+from fleet.observe.sampling import sample, unconsumed
+from fleet.plan.plan import Plan, resolved
+from fleet.spec import secrets
+from fleet.spec.fleet import Fleet, Inventory
+from fleet.spec.load import load_fleet
+from fleet.spec.urls import celery_variables
+
+MACHINES_EVERY = 60.0
+"""Seconds between two looks at the machines, and at queues that nobody consumes."""
+
+
+class RecordingFile:
+    """A recording that is open for more. It never gets longer than `most` bytes: its older half goes then."""
+
+    def __init__(self, path: Path, header: Header, most: int) -> None:
+        """Opens the file, or begins it. Raises RecordingError if it is none, of another fleet, or being written."""
+        self.path, self.most = path, most
+        exists = path.exists() and path.stat().st_size > 0
+        if exists and (fleet := read_header(path).fleet) != header.fleet:
+            raise RecordingError(f"{path}: a recording of another fleet ({fleet}); this one is {header.fleet}")
+        self.header = (header.line() + "\n").encode()
+        self.file = _locked(path)
+        if exists and not _ends_with_line(path):
+            self.file.write(b"\n")  # what a killed run has left is a line of its own
+        self.file.write(self.header)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.path.stat().st_size
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Write a sample, in one piece."""
+        line = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
+        if self.size + len(line) > self.most:
+            self._halve()
+        self.file.write(line)
+
+    def _halve(self) -> None:
+        part = self.path.with_name(f"{self.path.name}.part")
+        with self.path.open("rb") as old, part.open("wb") as new:
+            old.seek(max(0, self.size - self.most // 2))
+            old.readline()
+            new.write(self.header)
+            while block := old.read(1 << 20):
+                new.write(block)
+        self.file.close()
+        part.replace(self.path)
+        self.file = _locked(self.path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def _locked(path: Path) -> Any:
+    try:
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise RecordingError(f"{path}: {error.strerror}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise RecordingError(f"{path}: another fleet record writes to it") from None
+    return file
+
+
+def _ends_with_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+@dataclass
+class Sampler:
+    """Looks at one fleet again and again. before: the last sample. machines: as they were last seen. strays: queues that nobody
+    consumes, as they were last seen."""
+
+    inventory: Inventory
+    fleet: Fleet
+    plan: Plan
+    passwords: Mapping[str, str]
+    machines_every: float = MACHINES_EVERY
+    before: Sample | None = None
+    machines: dict[str, Machine] = field(default_factory=dict)
+    strays: Mapping[str, QueueAge] = field(default_factory=dict)
+    _looked: float = float("-inf")
+    _asked: dict[str, Future[Machine | str]] = field(default_factory=dict)
+    _connection: Iterator[tuple[Any, str]] | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells the fleet from others."""
+        return f"{self.fleet.broker_host} {self.fleet.broker_netloc} {self.fleet.settings.celery_app}"
+
+    def look(self, pool: ThreadPoolExecutor) -> dict[str, Any]:
+        """A line of the recording. pool: in which machines are asked: their answers are in a later line."""
+        is_due = time.monotonic() - self._looked >= self.machines_every
+        if is_due and not self._asked:
+            self._ask_machines(pool)
+        try:
+            if self._connection is None:
+                self._connection = self._connections()
+            client, url = next(self._connection)
+            now = sample(client, url, self.fleet.settings.lease)
+            if is_due:
+                self.strays = unconsumed(client, set(now.ages))
+        except (RedisError, OSError, FleetError) as error:
+            self._connection = self.before = None  # its SSH may be gone too
+            return {"t": round(time.time(), 1), "away": str(error)[:500] or type(error).__name__}
+        now = replace(now, ages={**self.strays, **now.ages})
+        answered = self._answered()
+        queues = queues_of(self.plan, self.before, now)
+        entry = entry_of(time.time(), self.plan, queues, self.before, now, self.machines, answered)
+        self.before = now
+        return entry
+
+    def _ask_machines(self, pool: ThreadPoolExecutor) -> None:
+        self._looked = time.monotonic()
+        command = machine.command(self.fleet.broker_address, self.fleet.broker.port)
+        self._asked = {
+            host.name: pool.submit(ask_machine, host.name, self.inventory.hosts[host.name], command)
+            for host in self.fleet.hosts.values()
+            if host.workers
+        }
+
+    def _answered(self) -> dict[str, Machine] | None:
+        """The machines that were asked, once all have answered or not."""
+        if not self._asked or not all(future.done() for future in self._asked.values()):
+            return None
+        answers = {host: future.result() for host, future in self._asked.items()}
+        self._asked = {}
+        answered = {host: answer for host, answer in answers.items() if isinstance(answer, Machine)}
+        self.machines |= answered
+        self.plan = resolved(self.fleet, {**self.plan.machines, **{host: of.facts for host, of in answered.items()}})
+        return answered
+
+    def _connections(self) -> Iterator[tuple[Any, str]]:
+        """One connection to the broker, through one SSH, as often as it is asked for."""
+        with connect.reached(self.inventory.hosts[self.fleet.broker_host], self.fleet) as netloc:
+            url = celery_variables(self.passwords[secrets.BROKER_WORKER], netloc)["CELERY_BROKER_URL"]
+            options: dict[str, Any] = {"encoding_errors": "surrogateescape", "socket_timeout": PATIENCE}
+            with Redis.from_url(url, decode_responses=True, **options) as client:
+                while True:
+                    yield client, url
+
+
+def sampler(file: Path) -> Sampler:
+    """Of an inventory. Raises SpecError and SecretsError."""
+    inventory = read_inventory(file)
+    fleet = load_fleet(inventory)
+    path = Path(fleet.settings.secrets_file)
+    passwords = secrets.read(path)
+    secrets.require(path, passwords, [secrets.BROKER_WORKER])
+    last, _ = last_facts.read(file)
+    return Sampler(inventory, fleet, resolved(fleet, last.completed({}, fleet.hosts)), passwords)
+
+
+def record(
+    of: Sampler, file: RecordingFile, interval: float, seconds: float | None, on_sample: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Sample every `interval` seconds, for `seconds`, or until it is interrupted. That the broker is away is a sample too."""
+    pool = ThreadPoolExecutor(AT_ONCE)
+    begin = time.monotonic()
+    due = 0.0
+    try:
+        while seconds is None or due <= seconds:
+            time.sleep(max(0.0, begin + due - time.monotonic()))
+            entry = of.look(pool)
+            file.append(entry)
+            on_sample(entry)
+            passed = time.monotonic() - begin
+            due = (passed // interval + 1) * interval  # a look that took long leaves out those that were due meanwhile
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

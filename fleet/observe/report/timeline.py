@@ -1,0 +1,128 @@
+"""The last hours of a fleet as series over one grid of times, wherever they come from. Plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Values = tuple[float | None, ...]
+"""A number for each point of the grid; None if it is not known."""
+
+POINTS = 300
+"""The most points of a grid."""
+_STEPS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+"""Steps that divide a day, in seconds."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Point i is for the times from start + i × step to a step later. start: seconds since 1970. step: seconds."""
+
+    start: float
+    step: float
+    number: int
+
+    @property
+    def end(self) -> float:
+        """Seconds since 1970."""
+        return self.start + self.step * self.number
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.step * self.number
+
+    def index(self, at: float) -> int:
+        """The point of a time, which may lie outside."""
+        return math.floor((at - self.start) / self.step)
+
+    def time(self, index: int) -> float:
+        """When a point begins."""
+        return self.start + index * self.step
+
+
+def grid(start: float, end: float, least: float = 1) -> Grid:
+    """The finest grid over a time that has POINTS points at most, and steps of at least `least` seconds."""
+    wanted = max(least, (end - start) / (POINTS - 1))
+    step = next((step for step in _STEPS if step >= wanted), math.ceil(wanted / 86400) * 86400)
+    first = math.floor(start / step) * step
+    return Grid(first, step, min(POINTS, max(1, math.ceil((end - first) / step))))
+
+
+@dataclass(frozen=True)
+class QueueSeries:
+    """A queue. age: how long its oldest due task waits at least, in seconds. waiting: messages. incoming, begun, failed: tasks a
+    second."""
+
+    age: Values
+    waiting: Values
+    incoming: Values
+    begun: Values
+    failed: Values
+
+
+@dataclass(frozen=True)
+class RoleSeries:
+    """The slots of a role's workers that answer, and how many of them are busy."""
+
+    busy: Values
+    slots: Values
+
+
+@dataclass(frozen=True)
+class WorkerSeries:
+    """A worker's memory, and the most that it may have, in bytes."""
+
+    role: str
+    memory: Values
+    cap: Values
+
+
+Kind = Literal["rollout", "fault", "alert"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened. at: when it began. until: when it was over; None if it took no time. text: what, in words."""
+
+    at: float
+    until: float | None
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How often a task failed with an exception in all the time."""
+
+    task: str
+    exception: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A fleet's last hours. source: where they come from, in words. known: 1 where the fleet was seen at all. away_s: for how
+    many seconds the broker did not answer. objectives: queue → seconds that its tasks may wait. notes: what could not be learnt,
+    and why."""
+
+    source: str
+    grid: Grid
+    known: Values
+    queues: Mapping[str, QueueSeries]
+    roles: Mapping[str, RoleSeries]
+    workers: Mapping[str, WorkerSeries]
+    marks: tuple[Mark, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    away_s: float = 0.0
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def finite(value: object) -> float | None:
+    """A number; None for anything else, for what is not a number, and for infinity."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None

@@ -1,0 +1,106 @@
+"""`fleet record`, on a fleet whose machines are an sshd on loopback."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.observe.report import recording
+from tests.unit.fleet.cli.native_support import FLEET, Project, project
+from tests.unit.fleet_node.delivery.lease_support import begun, kill, send, until
+from tests.unit.process_support import ROOT
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Project]:
+    (tmp_path / "here").mkdir()
+    with project(tmp_path) as made:
+        made.here.start(made.here.release("r"), queues=("default", "quiet"))
+        yield made
+
+
+def start(made: Project, *words: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(made.folder / "kept")}
+    command = [FLEET, "record", "prod.py", "--interval", "1", *words]
+    return subprocess.Popen(command, cwd=made.folder, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def samples(file: Path) -> list[dict[str, Any]]:
+    """The samples of a recording, whose lines are whole."""
+    if not file.exists():
+        return []
+    return [
+        entry for line in file.read_text().splitlines(keepends=True) if line[-1] == "\n" and "t" in (entry := json.loads(line))
+    ]
+
+
+def test_a_recording_of_a_fleet_at_work_whose_broker_and_worker_go(started: Project) -> None:
+    file, here = started.folder / "recording.jsonl", started.here
+    node = f"web-worker-1@{here.hostname}"
+    recorder = start(started)
+    with here.client() as client:
+        for number in range(8):
+            send(client, number, 1)
+        client.send_task("fleet.drill", ["r", 100, "no such kind", 0], queue="default")
+        assert until(lambda: len(begun(here)) >= 8)
+        assert until(lambda: any(entry["q"]["default"][9] for entry in samples(file) if "q" in entry))
+    assert until(lambda: any(entry.get("m") is not None for entry in samples(file))), "the machine was asked, too"
+    kill(here)
+    assert until(lambda: samples(file)[-1].get("w") == {node: None})
+    recorder.send_signal(signal.SIGTERM)
+    _, said = recorder.communicate(timeout=30)
+    assert recorder.returncode == 0
+    assert "1 of 1 workers answer" in said
+    assert "Traceback" not in said
+
+    # A killed run leaves half a line; the next one goes on behind it.
+    with file.open("a") as torn:
+        torn.write('{"t":17')
+    before = len(file.read_text().splitlines())
+    with here.redis() as redis:
+        redis.shutdown(nosave=True)
+    recorder = start(started)
+    assert until(lambda: len(file.read_text().splitlines()) > before + 1)
+    recorder.send_signal(signal.SIGINT)
+    recorder.communicate(timeout=30)
+    assert recorder.returncode == 0
+    assert "away" in json.loads(file.read_text().splitlines()[-1])
+
+    timeline = recording.read(file, 1)
+    assert set(timeline.queues) == {"default", "quiet"}
+    assert max(value or 0 for value in timeline.queues["default"].begun) > 0
+    assert max(value or 0 for value in timeline.roles["web"].busy) == 4
+    texts = [mark.text for mark in timeline.marks]
+    assert f"{node} gave no sign of life" in texts
+    assert any(text.startswith("the broker was away: ") for text in texts)
+
+
+def test_recordings_that_are_refused(started: Project) -> None:
+    other = recording.Header("other", 10, 60).line() + "\n"
+    (started.folder / "other.jsonl").write_text(other)
+    (started.folder / "no.jsonl").write_text("no recording\n")
+    (started.folder / "later.jsonl").write_text('{"fleet-recording":9}\n')
+    for name, why in {
+        "other.jsonl": "a recording of another fleet (other); this one is b 127.0.0.1:",
+        "no.jsonl": "no recording of fleet record",
+        "later.jsonl": "a recording of version 9; this celery-fleet reads version 1",
+        "no/such": "No such file or directory",
+    }.items():
+        done = started.fleet("record", "prod.py", "-o", name)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"{name}: {why}")
+        assert done.stderr.count("\n") == 1
+    assert (started.folder / "other.jsonl").read_text() == other
+    recorder = start(started)
+    assert until(lambda: samples(started.folder / "recording.jsonl"))
+    done = started.fleet("record", "prod.py")
+    assert (done.returncode, done.stderr) == (2, "recording.jsonl: another fleet record writes to it\n")
+    recorder.send_signal(signal.SIGINT)
+    recorder.communicate(timeout=30)
