@@ -74,6 +74,10 @@ CONNECTION = "fleet:"
 """Begins the name of a worker's connection to Redis (CLIENT LIST); its node follows."""
 SIGNS = "fleet.signs"
 """Hash: holder → WorkerSign, of workers that live or whose lease has just ended."""
+LEFT = "fleet.left"
+"""List: [holder, WorkerSign] as JSON, of workers that have ended, the last first. It goes LEFT_SECONDS after the last of them."""
+LEFT_MOST, LEFT_SECONDS = 500, 600
+"""Entries of LEFT, at most, and seconds that it is there: long enough for whoever adds up what workers have counted."""
 SENT_AT = "fleet_sent_at"
 """Header of a message, if its producer has stamped it: seconds since 1970 at which it was sent."""
 SENT_BEFORE = "fleet_sent_before"
@@ -81,6 +85,8 @@ SENT_BEFORE = "fleet_sent_before"
 sent a second before that at most, unless it was there before the fleet."""
 OTHER = "(other)"
 """The task, queue or exception of what is counted together, since there are too many."""
+OVERDUE = 30
+"""Seconds after a task's hard time limit at which it should have been ended."""
 RUNTIME_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 WAIT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 """Upper limits of histograms, in seconds. Those of the wait are celery-exporter's."""
@@ -347,6 +353,15 @@ class WorkerSign(TypedDict):
     draining: bool
     unavailable: str
     """Why the worker's device is not to be used; empty if it is."""
+    oldest: NotRequired[float | None]
+    """When the task began that runs for the longest time; None if none runs."""
+    overdue: NotRequired[int]
+    """Tasks that still run OVERDUE seconds after their hard time limit."""
+    memory: NotRequired[int | None]
+    """Bytes in the worker's cgroup; None if that is not known. memory_max: the same of its limit."""
+    memory_max: NotRequired[int | None]
+    oom_kills: NotRequired[int]
+    """Processes in the worker's cgroup that the kernel has killed for memory."""
     tasks: list[TaskCounts]
 
 

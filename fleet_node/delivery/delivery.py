@@ -122,7 +122,8 @@ class Delivery:
         if self._client:
             try:
                 self.give_back_all()
-                self.client.hdel(self.holdings.keys.signs, self.holdings.holder)
+                if self._keeper:
+                    self._keeper.leave(self.client)
                 if not self.client.hlen(self.holdings.keys.held(self.holdings.holder)):
                     self.client.zrem(self.holdings.keys.workers, self.holdings.holder)
             except (RedisError, OSError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet_node.protocol import AGES, CONSUMED, HELD, MARKS, SIGNS, WORKERS
+from fleet_node.protocol import AGES, CONSUMED, HELD, LEFT, MARKS, SIGNS, WORKERS
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class Keys:
     def signs(self) -> str:
         """See protocol.SIGNS."""
         return self.prefix + SIGNS
+
+    @property
+    def left(self) -> str:
+        """See protocol.LEFT."""
+        return self.prefix + LEFT
 
     @property
     def listener(self) -> str:

@@ -103,6 +103,10 @@ class Lease:
         if self._thread:
             self._thread.stop()
 
+    def leave(self, client: Redis) -> None:
+        """What the worker says for the last time. Raises what redis raises if there is no connection."""
+        self._signs.leave(client)
+
     def _close(self) -> None:
         if self._client:
             self._client.close()

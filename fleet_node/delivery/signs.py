@@ -11,6 +11,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from fleet_node.delivery.holdings import Holdings
+from fleet_node.protocol import LEFT_MOST, LEFT_SECONDS
 
 EVERY = 10.0
 """Seconds between two signs of a worker that does something: 0.1 commands a second."""
@@ -18,6 +19,9 @@ EVERY_COMING = 1.0
 """Seconds until the next look at what has changed while the worker consumes nothing: it may have just come."""
 EVERY_IDLE = 60.0
 """The same of a worker in which nothing changes. Its lease says more often that it lives."""
+
+RESTLESS = ("at", "started_at", "memory")
+"""What is different each time, and no reason to write."""
 
 Sign = Callable[[float], Any]
 """Makes the sign (protocol.WorkerSign) at Redis's time."""
@@ -39,7 +43,7 @@ class Signs:
             return
         sign = self._sign(self._holdings.now())
         self.due = now + (EVERY if sign["queues"] else EVERY_COMING)
-        content = (self._holdings.holder, {name: value for name, value in sign.items() if name not in ("at", "started_at")})
+        content = (self._holdings.holder, {name: value for name, value in sign.items() if name not in RESTLESS})
         if content == self._written and now < self._due_anyway:
             return
         try:
@@ -47,3 +51,24 @@ class Signs:
             self._written, self._due_anyway = content, now + EVERY_IDLE
         except ResponseError as error:  # Redis is full
             self._holdings.remark(logging.DEBUG, f"the sign is not written: {error!r}")
+
+    def leave(self, client: Redis) -> None:
+        """The worker ends: its sign moves to those of workers that have left, with all that it has counted. Raises what redis
+        raises if there is no connection."""
+        keys, holder = self._holdings.keys, self._holdings.holder
+        with client.pipeline(transaction=False) as pipeline:
+            if entry := self._last():
+                pipeline.lpush(keys.left, entry)
+                pipeline.ltrim(keys.left, 0, LEFT_MOST - 1)
+                pipeline.expire(keys.left, LEFT_SECONDS)
+            pipeline.hdel(keys.signs, holder)
+            pipeline.execute(raise_on_error=False)  # a Redis that is full takes no entry
+
+    def _last(self) -> str:
+        """The last sign, with its holder, as JSON; empty if there is none: a worker that ends is half taken apart."""
+        try:
+            sign = self._sign(self._holdings.now()) if self._sign else None
+        except Exception as error:
+            self._holdings.remark(logging.WARNING, f"what this worker has counted last is lost: {error!r}")
+            return ""
+        return json.dumps([self._holdings.holder, sign], separators=(",", ":")) if sign else ""

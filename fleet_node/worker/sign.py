@@ -13,8 +13,8 @@ from celery.worker.request import Request
 
 from fleet_node.delivery.holdings import started, uptime
 from fleet_node.patches import pool_of
-from fleet_node.protocol import PROBE_TASK, WorkerSign
-from fleet_node.worker import device
+from fleet_node.protocol import OVERDUE, PROBE_TASK, WorkerSign
+from fleet_node.worker import cgroup, device
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MOST_BEGUN = 100
@@ -28,6 +28,8 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
     reserved = set(_copy(state.reserved_requests)).difference(active)
     eta = waiting_for_eta(consumer)
     counters, pool = getattr(worker, "fleet_counters", None), pool_of(worker)
+    wall = time()
+    begun = [request.time_start for request in active if request.time_start]
     return {
         "node": worker.hostname,
         "at": round(now, 3),
@@ -44,8 +46,19 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
         "held": by_queue(active, reserved, eta),
         "draining": worker.fleet_vitals.is_draining,
         "unavailable": device.unavailable(),
+        "oldest": round(now - (wall - min(begun)), 3) if begun else None,
+        "overdue": sum(is_overdue(request, wall) for request in active),
+        "memory": cgroup.number("memory.current"),
+        "memory_max": cgroup.number("memory.max"),
+        "oom_kills": cgroup.oom_kills(),
         "tasks": counters.plain(by_task(*reserved, *eta)) if counters and counts else [],
     }
+
+
+def is_overdue(request: Any, wall: float) -> bool:
+    """Whether a task still runs long after its hard time limit. wall: this machine's time."""
+    limit = request.time_limits[0] or request.task.time_limit
+    return bool(limit and request.time_start and wall - request.time_start > limit + OVERDUE)
 
 
 def consumed(consumer: Any) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fleet_node.protocol import SIGNS, TaskCounts, WorkerSign
+from fleet_node.protocol import LEFT, LEFT_SECONDS, SIGNS, TaskCounts, WorkerSign
 from tests.unit.fleet_node.delivery.lease_support import begun, kill, leased, send, until
 from tests.unit.process_support import Machine
 
@@ -128,6 +128,32 @@ def test_the_sign_of_a_dead_worker_goes_with_its_lease(tmp_path: Path) -> None:
         assert until(lambda: set(signs(here)) == {"web-worker-2@test"}, 20)
         here.stop(["celery-web@2.service"])
         assert signs(here) == {}
+
+
+@POOLS
+def test_what_a_worker_counted_last_outlives_it(tmp_path: Path, pool: str) -> None:
+    with leased(tmp_path, pool, lease=60) as here, here.client() as client:
+        here.start(here.release("r", APP))
+        assert until(lambda: signs(here))
+        client.send_task("short", queue="default").get(timeout=20)
+        with here.redis() as redis:
+            holders: Any = redis.hkeys(SIGNS)
+            here.stop(["celery-web@1.service"])
+            ((left, sign),) = map(json.loads, redis.lrange(LEFT, 0, -1))
+            assert 0 < redis.ttl(LEFT) <= LEFT_SECONDS
+        assert (left, by_task(sign)["short"]["succeeded"]) == (holders[0].decode(), 1)
+
+
+def test_a_task_beyond_its_limit_is_overdue(tmp_path: Path) -> None:
+    """Threads cannot be ended: the limit of `slow` is passed."""
+    with leased(tmp_path, "threads", lease=60) as here, here.client() as client:
+        here.start(here.release("r", f"from fleet_node.worker import sign\nsign.OVERDUE = 1\n{APP}"))
+        client.send_task("slow", queue="default")
+        assert until(lambda: signs(here) and signs(here)["web-worker-1@test"]["overdue"] == 1, 20)
+        sign = signs(here)["web-worker-1@test"]
+        oldest = sign["oldest"]
+        assert oldest is not None
+        assert 1 < sign["at"] - oldest < 20
 
 
 def test_a_full_redis_refuses_signs_and_nothing_else(tmp_path: Path) -> None:
