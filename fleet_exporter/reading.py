@@ -1,0 +1,187 @@
+"""Reads the broker once: at most 20 commands, and two a queue. Nothing is changed, and no message is read."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis
+
+from fleet_node.protocol import AGES, CONNECTION, CONSUMED, LEFT, PARKED, PROBE_TASK, SIGNS, WORKERS, ListAge, WorkerSign
+
+PATIENCE = 5.0
+"""Seconds for Redis to answer."""
+FRESH = 5.0
+"""Seconds for which the length of a list counts that the fleet wrote down. It does so every second while tasks wait."""
+MOST_QUEUES = 500
+"""Queues that are read. An app may name them after its users."""
+SCANS = 5
+"""Steps of a look for the app's global_keyprefix in one reading."""
+PRIORITY = "\x06\x16"
+"""What kombu writes between a queue's name and a priority in the name of a list."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What Redis says at one moment. Times are Redis's, in seconds since 1970.
+
+    signs: holder → its sign, also of workers that have just ended. leases: holder → when its lease ends; +inf if it has none.
+    connected: node → seconds since its connection said something. lists: queue → list → messages. ages: list → what the fleet
+    wrote down. parked: dead letters. info: Redis's own report.
+    """
+
+    now: float
+    signs: Mapping[str, WorkerSign] = field(default_factory=dict)
+    leases: Mapping[str, float] = field(default_factory=dict)
+    connected: Mapping[str, float] = field(default_factory=dict)
+    lists: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    ages: Mapping[str, ListAge] = field(default_factory=dict)
+    parked: int = 0
+    info: Mapping[str, Any] = field(default_factory=dict)
+    commands: int = 0
+
+
+class Reader:
+    """Reads one broker. It keeps its connection. Raises redis.RedisError."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._prefix, self._cursor = "", 0
+        self._commands = 0
+
+    def read(self) -> Reading:
+        """All of it, in three round trips."""
+        self._commands = 0
+        prefix = self._prefix_of()
+        names = (SIGNS, WORKERS, LEFT, CONSUMED, AGES, PARKED)
+        signs_key, workers, left, consumed, ages_key, parked = (prefix + name for name in names)
+        info, signs, leases, gone, consumers, ages, letters, clients = self._ask(
+            ("INFO",),
+            ("HGETALL", signs_key),
+            ("ZRANGE", workers, 0, -1, "WITHSCORES"),
+            ("LRANGE", left, 0, -1),
+            ("ZRANGE", consumed, 0, -1),
+            ("HGETALL", ages_key),
+            ("HLEN", parked),
+            ("CLIENT LIST",),
+        )
+        now = int(info["server_time_usec"]) / 1e6
+        written: dict[str, ListAge] = {name: entry for name, text in ages.items() if (entry := _json(text))}
+        return Reading(
+            now=now,
+            signs=signs_of(signs.items(), gone),
+            leases={holder: float(ends) for holder, ends in leases},
+            connected=connections(clients),
+            lists=self._lengths(lists_of(consumers, written, prefix), written, now),
+            ages=written,
+            parked=letters,
+            info=info,
+            commands=self._commands,
+        )
+
+    def _prefix_of(self) -> str:
+        """The app's global_keyprefix: looked for until a worker has been there, some steps at a time."""
+        if self._ask(("EXISTS", self._prefix + WORKERS))[0]:
+            return self._prefix
+        if self._prefix and self._ask(("EXISTS", WORKERS))[0]:
+            self._prefix = ""
+            return ""
+        for _ in range(SCANS):
+            ((self._cursor, keys),) = self._ask(("SCAN", self._cursor, "MATCH", f"*{WORKERS}", "COUNT", 1000, "TYPE", "zset"))
+            if keys:
+                self._prefix = str(keys[0]).removesuffix(WORKERS)
+            if keys or not self._cursor:
+                break
+        return self._prefix
+
+    def _lengths(
+        self, lists: Mapping[str, Iterable[str]], written: Mapping[str, ListAge], now: float
+    ) -> dict[str, dict[str, int]]:
+        """Queue → list → messages: two commands a queue as long as workers say every second how long its other lists are."""
+        lengths: dict[str, dict[str, int]] = {}
+        others: list[tuple[str, str]] = []
+        # Lists of which nothing is written yet are empty, or got their first message less than a second ago.
+        is_written = any(now - entry["at"] < FRESH for entry in written.values())
+        if not lists:
+            return {}
+        parts = {queue: (names[0], names[1:]) for queue, all_names in lists.items() if (names := sorted(all_names))}
+        asked: list[tuple[Any, ...]] = []
+        for main, rest in parts.values():
+            asked.append(("LLEN", main))
+            asked.append(("EXISTS", *rest) if rest else ("EXISTS", main))
+        answers = iter(self._ask(*asked, lenient=True))
+        for queue, (main, rest) in parts.items():
+            length, there = _number(next(answers)), _number(next(answers))
+            lengths[queue] = {main: length, **dict.fromkeys(rest, 0)}
+            if not (rest and there):
+                continue
+            for name in rest:
+                entry = written.get(name)
+                if is_written and (entry is None or now - entry["at"] < FRESH):
+                    lengths[queue][name] = entry["length"] if entry else 0
+                else:
+                    others.append((queue, name))
+        if others:
+            for (queue, name), answer in zip(
+                others, self._ask(*(("LLEN", name) for _, name in others), lenient=True), strict=True
+            ):
+                lengths[queue][name] = _number(answer)
+        return lengths
+
+    def _ask(self, *commands: tuple[Any, ...], lenient: bool = False) -> list[Any]:
+        """The answers, in one round trip. lenient: an error takes the place of an answer."""
+        self._commands += len(commands)
+        with self._client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            answers: list[Any] = pipeline.execute(raise_on_error=not lenient)
+        return answers
+
+
+def signs_of(signs: Iterable[tuple[str, str]], left: Iterable[str]) -> dict[str, WorkerSign]:
+    """Holder → its sign. left: entries of protocol.LEFT."""
+    found: dict[str, WorkerSign] = {holder: sign for holder, text in signs if (sign := _json(text))}
+    for text in left:
+        entry: Any = _json(text)
+        if isinstance(entry, list) and len(entry) == 2:
+            found[entry[0]] = entry[1]
+    return found
+
+
+def lists_of(consumed: Iterable[str], ages: Iterable[str], prefix: str) -> dict[str, set[str]]:
+    """Queue → its lists, of the queues that workers consume, or have consumed and that are not empty. consumed: of
+    protocol.CONSUMED. Without those of one worker alone, for probe tasks."""
+    lists: defaultdict[str, set[str]] = defaultdict(set)
+    for text in consumed:
+        entry: Any = _json(text)
+        if isinstance(entry, list) and len(entry) == 2:
+            lists[str(entry[0])].add(str(entry[1]))
+    for name in ages:
+        lists[name.removeprefix(prefix).partition(PRIORITY)[0]].add(name)
+    public = sorted(queue for queue in lists if not (queue.startswith(f"{PROBE_TASK}.") or queue.endswith(".dq2")))
+    return {queue: lists[queue] for queue in public[:MOST_QUEUES]}
+
+
+def connections(clients: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Node → seconds since its connection said something. clients: Redis's list."""
+    ages: dict[str, float] = {}
+    for client in clients:
+        name = str(client.get("name") or "")
+        if name.startswith(CONNECTION):
+            node, idle = name.removeprefix(CONNECTION), float(client.get("idle") or 0)
+            ages[node] = min(idle, ages.get(node, idle))
+    return ages
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _number(answer: Any) -> int:
+    return answer if isinstance(answer, int) else 0

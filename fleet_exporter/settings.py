@@ -1,0 +1,54 @@
+"""What the exporter is told of the fleet: a JSON file, which a deploy writes. It holds no secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ExpectedWorker:
+    """A worker that the settings ask for. nodes: its name among Celery's, or those that it may have."""
+
+    nodes: tuple[str, ...]
+    role: str
+    host: str
+
+
+@dataclass(frozen=True)
+class ExpectedQueue:
+    """A queue that a role names. consumers: workers that should consume it. minimum: that it keeps in a rollout. objective:
+    seconds after which a task should have begun; None if nobody said."""
+
+    consumers: int
+    minimum: int
+    objective: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """address, port: where Prometheus finds the exporter. lease: of workers, in seconds; None if they have none."""
+
+    broker_host: str
+    broker_port: int
+    user: str
+    lease: float | None = None
+    address: str = "127.0.0.1"
+    port: int = 9808
+    workers: tuple[ExpectedWorker, ...] = ()
+    queues: Mapping[str, ExpectedQueue] = field(default_factory=dict)
+
+
+def read(path: Path) -> Settings:
+    """Read the file. Raises OSError, ValueError, KeyError and TypeError if it is none of ours."""
+    return parse(json.loads(path.read_text()))
+
+
+def parse(content: Mapping[str, Any]) -> Settings:
+    """The settings of the file's content."""
+    workers = tuple(ExpectedWorker(tuple(entry["nodes"]), entry["role"], entry["host"]) for entry in content["workers"])
+    queues = {name: ExpectedQueue(**entry) for name, entry in content["queues"].items()}
+    return Settings(**{**content, "workers": workers, "queues": queues})
