@@ -200,7 +200,7 @@ class Case:
 
 def _values(series: Series, end: int) -> str:
     values = [series(number / 4) for number in range(end)]
-    if values.count(values[0]) == end and values[0] is not None:
+    if values.count(values[0]) == end and isinstance(values[0], int | float):
         return f"{values[0]}x{end}"
     return " ".join("_" if value is None else str(value) for value in values)
 
@@ -685,6 +685,17 @@ CASES = [
         base={'up{job="node"}': always(1)},
     ),
     Case("the exporter restarts", exporter(up=between(5, 5.5, 0, other=1)), {6: NOTHING, 8: NOTHING}),
+    Case(
+        "nobody says how long a queue waits that workers consume",
+        exporter(ages=always("Inf"))
+        | queue("default", messages=always(3), age_upper_seconds=always("Inf"), free_slots=always(0)),
+        {3: [("MonitorBlind", "severity=page cause=source source=ages", "What the monitor shows of ages was never heard.")]},
+    ),
+    Case(
+        "nobody says how long a queue waits that nobody consumes",
+        exporter(ages=always("Inf")) | queue("batch", messages=always(3), consumers=always(0), consumers_min=always(0)),
+        {5: NOTHING},
+    ),
     Case(
         "the signs of workers are old",
         exporter(signs=counting(60, start=5)),
