@@ -29,7 +29,7 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
     eta = waiting_for_eta(consumer)
     counters, pool = getattr(worker, "fleet_counters", None), pool_of(worker)
     wall = time()
-    begun = [request.time_start for request in active if request.time_start]
+    starts = [request.time_start for request in active if request.time_start]
     return {
         "node": worker.hostname,
         "at": round(now, 3),
@@ -46,7 +46,7 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
         "held": by_queue(active, reserved, eta),
         "draining": worker.fleet_vitals.is_draining,
         "unavailable": device.unavailable(),
-        "oldest": round(now - (wall - min(begun)), 3) if begun else None,
+        "oldest": round(now - (wall - min(starts)), 3) if starts else None,
         "overdue": sum(is_overdue(request, wall) for request in active),
         "memory": cgroup.number("memory.current"),
         "memory_max": cgroup.number("memory.max"),
