@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from fleet.observe.report.timeline import Kind, Mark
 from fleet.rollout import history
+from fleet.rollout.history import HistoryEntry
 from fleet.spec.text import enumerate_briefly
 
 TOGETHER = 30.0
@@ -83,13 +84,10 @@ def spans(points: Iterable[tuple[float, bool | None]]) -> Iterator[tuple[float, 
         yield since, latest
 
 
-def worker_marks(faults: Iterable[Fault], rollouts: Sequence[Mark] = ()) -> list[Mark]:
-    """A mark for each fault, or for the same fault of several workers at one time. What a rollout did is left out: that it
-    restarts workers is no fault."""
+def worker_marks(faults: Iterable[Fault]) -> list[Mark]:
+    """A mark for each fault, or for the same fault of several workers at one time."""
     groups: list[list[Fault]] = []
     for fault in sorted(faults, key=lambda fault: (fault.what, fault.at)):
-        if any(_within(fault, rollout) for rollout in rollouts):
-            continue
         if groups and groups[-1][0].what == fault.what and fault.at - groups[-1][0].at <= TOGETHER:
             groups[-1].append(fault)
         else:
@@ -97,16 +95,23 @@ def worker_marks(faults: Iterable[Fault], rollouts: Sequence[Mark] = ()) -> list
     return [_mark(group) for group in groups]
 
 
-def _within(fault: Fault, rollout: Mark) -> bool:
+def drop_planned(marks: Iterable[Mark], rollouts: Sequence[Mark]) -> list[Mark]:
+    """Without what a rollout did: that it stops and starts workers is no fault."""
+    return [mark for mark in marks if not (mark.planned and any(_within(mark, rollout) for rollout in rollouts))]
+
+
+def _within(mark: Mark, rollout: Mark) -> bool:
     end = (rollout.at if rollout.until is None else rollout.until) + AFTER_ROLLOUT
-    return fault.what != "killed" and rollout.at <= fault.at and (fault.at if fault.until is None else fault.until) <= end
+    return rollout.at <= mark.at and (mark.at if mark.until is None else mark.until) <= end
 
 
 def _mark(group: Sequence[Fault]) -> Mark:
     nodes = list(dict.fromkeys(fault.node for fault in group))
     ends = [fault.until for fault in group if fault.until is not None]
     number = f"{len(nodes)} workers: " if len(nodes) > 1 else ""
-    return Mark(group[0].at, max(ends, default=None), "fault", f"{number}{enumerate_briefly(nodes)} {_WORDS[group[0].what]}")
+    what = group[0].what
+    text = f"{number}{enumerate_briefly(nodes)} {_WORDS[what]}"
+    return Mark(group[0].at, max(ends, default=None), "fault", text, planned=what != "killed")
 
 
 def rollout_marks(entries: Iterable[Mapping[str, Any]], start: float, end: float) -> list[Mark]:
@@ -119,16 +124,17 @@ def rollout_marks(entries: Iterable[Mapping[str, Any]], start: float, end: float
         seconds = entry.get("seconds")
         until = at + seconds if isinstance(seconds, int | float) else None
         if (until or at) >= start and at <= end:
-            marks.append(Mark(at, until, "rollout", _rollout(entry)))
+            failed = not history.ended_well(cast("HistoryEntry", entry))
+            marks.append(Mark(at, until, "rollout", _rollout(entry, failed), failed))
     return marks
 
 
-def _rollout(entry: Mapping[str, Any]) -> str:
+def _rollout(entry: Mapping[str, Any], failed: bool) -> str:
     releases = entry.get("releases")
     release = f", release {'/'.join(map(str, releases.values()))}" if isinstance(releases, dict) and releases else ""
     drill = " (a drill)" if entry.get("drill") else ""
     outcome = entry.get("outcome", "outcome unknown")
-    if outcome == "done" and not history.ended_well(entry):  # type: ignore[arg-type]  # as fleet.cli.history reads it
+    if outcome == "done" and failed:
         outcome = "done, with failed steps"
     return f"{entry.get('what')}{drill} by {entry.get('who')}: {outcome}{release}"
 

@@ -32,6 +32,7 @@ from fleet.observe.report.timeline import (
     Timeline,
     Values,
     WorkerSeries,
+    counted,
     finite,
     grid,
 )
@@ -321,7 +322,7 @@ class _Reader:
             queues={
                 name: QueueSeries(
                     **{what: values("queue", name, what) for what in ("age", "waiting", "incoming", "begun")},
-                    failed=_zeros(values("failed", name, "failed"), known),
+                    failed=counted(values("failed", name, "failed"), known),
                 )
                 for name in names["queue"]
             },
@@ -349,11 +350,6 @@ def role_of(node: str) -> str:
     """The role of a worker by its node; the node itself if no fleet starts workers of such a name."""
     parts = process.parse_node(node)
     return parts.role if parts else node
-
-
-def _zeros(values: Values, known: Values) -> Values:
-    """A count of what happened: where nothing was counted and the fleet was seen, it is zero."""
-    return tuple(0.0 if value is None and seen else value for value, seen in zip(values, known, strict=True))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -85,12 +85,15 @@ Kind = Literal["rollout", "fault", "alert"]
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened. at: when it began. until: when it was over; None if it took no time. text: what, in words."""
+    """Something that happened. at: when it began. until: when it was over; None if it took no time. text: what, in words. failed:
+    whether it is a rollout that did not end well. planned: whether it is no fault during a rollout, which restarts workers."""
 
     at: float
     until: float | None
     kind: Kind
     text: str
+    failed: bool = False
+    planned: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,8 @@ def finite(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return None
+
+
+def counted(values: Values, known: Values) -> Values:
+    """A count of what happened: where nothing was counted and the fleet was seen, it is zero."""
+    return tuple(0.0 if value is None and seen else value for value, seen in zip(values, known, strict=True))

@@ -1,0 +1,106 @@
+"""What a report says first: how the fleet was, in one sentence with numbers, the worst first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from fleet.observe.report.statistics import FULL, Statistics
+from fleet.observe.report.timeline import Timeline
+from fleet.observe.report.units import clock, seconds_text, text
+
+Level = Literal["bad", "watch", "good"]
+NEAR_CAP = 90.0
+"""Percent of its memory limit above which a worker is named."""
+FAILING = 0.05
+"""Share of tasks that fail above which that is named: as of the alert TaskFailing."""
+FEWEST = 20
+"""Tasks below which a share says nothing."""
+LONG = 600.0
+"""Seconds of waiting that are named also if the queue has no objective."""
+FULL_FOR = 0.1
+"""Share of the time for which a role is full above which that is named."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """level: how bad the worst is. sentence: for the top of the page."""
+
+    level: Level
+    sentence: str
+
+
+def verdict(timeline: Timeline, of: Statistics) -> Verdict:
+    """Of a timeline and its numbers."""
+    findings = [*_bad(timeline, of)]
+    level: Level = "bad" if findings else "good"
+    findings += _watch(timeline, of)
+    if not findings:
+        return Verdict("good", f"{_good(of)}.")
+    first, *others = findings
+    also = f" Also: {'; '.join(others[:2])}{_more(len(others) - 2)}." if others else ""
+    return Verdict("watch" if level == "good" else level, f"{first[0].upper()}{first[1:]}.{also}")
+
+
+def _more(number: int) -> str:
+    return f"; and {number} more" if number > 0 else ""
+
+
+def _bad(timeline: Timeline, of: Statistics) -> Iterator[str]:
+    if timeline.away_s > 0:
+        yield f"the broker was away for {seconds_text(timeline.away_s)}"
+    over = [queue for queue in of.queues if queue.over_s]
+    if over:
+        worst = over[0]
+        others = f" ({_number(len(over) - 1, 'other queue')} too)" if len(over) > 1 else ""
+        yield (
+            f"tasks in {short(worst.name)} waited up to {text(worst.age, 'seconds')}, and were above their objective of "
+            f"{text(worst.objective, 'seconds')} for {seconds_text(worst.over_s)}{others}"
+        )
+    faults = [mark for mark in timeline.marks if mark.kind == "fault" and not mark.text.startswith("the broker was away")]
+    if faults:
+        yield f"{_number(len(faults), 'fault')}, the first at {clock(faults[0].at)}: {short(faults[0].text, 120)}"
+    rollouts = [mark for mark in timeline.marks if mark.failed]
+    if rollouts:
+        yield f"{_number(len(rollouts), 'rollout')} did not end well, the last at {clock(rollouts[-1].at)}"
+    alerts = [mark for mark in timeline.marks if mark.kind == "alert"]
+    if alerts:
+        yield f"{_number(len(alerts), 'alert')} fired, the first at {clock(alerts[0].at)}: {short(alerts[0].text, 120)}"
+
+
+def _watch(timeline: Timeline, of: Statistics) -> Iterator[str]:
+    if of.begun >= FEWEST and of.failed > FAILING * of.begun:
+        kind = next(iter(timeline.failures), None)
+        most = f", most often {short(kind.task)} with {short(kind.exception)}" if kind else ""
+        yield f"{100 * of.failed / of.begun:.1f} % of the tasks failed{most}"
+    long = [queue for queue in of.queues if queue.objective is None and (queue.age or 0) > LONG]
+    if long:
+        yield f"tasks in {short(long[0].name)}, which has no objective, waited up to {text(long[0].age, 'seconds')}"
+    near = [worker for worker in of.workers if (worker.share or 0) >= NEAR_CAP]
+    if near:
+        others = f" ({_number(len(near) - 1, 'other worker')} too)" if len(near) > 1 else ""
+        yield f"{short(near[0].name)} came to {text(near[0].share, 'percent')} of its memory limit{others}"
+    full = [role for role in of.roles if role.full_s > FULL_FOR * of.seen_s]
+    if full:
+        yield f"{short(full[0].name)} had {FULL:.0f} % of its slots busy, or more, for {seconds_text(full[0].full_s)}"
+    if of.unseen_s > 2 * timeline.grid.step and of.unseen_s - timeline.away_s > 2 * timeline.grid.step:
+        yield f"nothing is known of {seconds_text(of.unseen_s - timeline.away_s)} of the time"
+
+
+def _good(of: Statistics) -> str:
+    tasks = f"{text(round(of.begun), 'number')} tasks began and {text(round(of.failed), 'number')} failed"
+    oldest = max(of.queues, key=lambda queue: queue.age or 0, default=None)
+    if oldest is None:
+        return f"no fault, and no queue: {tasks}"
+    kept = "every queue kept its objective" if any(queue.objective for queue in of.queues) else "no fault"
+    return f"{kept[0].upper()}{kept[1:]}: the oldest task waited {text(oldest.age, 'seconds')}, in {short(oldest.name)}; {tasks}"
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def short(name: str, most: int = 60) -> str:
+    """A name that leaves room for others."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
