@@ -174,7 +174,7 @@ def of_workers(workers: list[Worker], now: float) -> Iterator[Metric]:
     yield each(
         "oldest_running_seconds",
         "Seconds for which its longest task runs; 0 if none does.",
-        lambda s: max(0.0, now - s["oldest"]) if s.get("oldest") else 0.0,
+        lambda s: max((now - times[0] for times in s.get("begun", {}).values()), default=0.0),
         sign,
     )
     yield each("start_time_seconds", "When it started, in seconds since 1970.", lambda s: s["started_at"], sign)

@@ -353,8 +353,6 @@ class WorkerSign(TypedDict):
     draining: bool
     unavailable: str
     """Why the worker's device is not to be used; empty if it is."""
-    oldest: NotRequired[float | None]
-    """When the task began that runs for the longest time; None if none runs."""
     overdue: NotRequired[int]
     """Tasks that still run OVERDUE seconds after their hard time limit."""
     memory: NotRequired[int | None]

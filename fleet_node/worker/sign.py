@@ -29,7 +29,6 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
     eta = waiting_for_eta(consumer)
     counters, pool = getattr(worker, "fleet_counters", None), pool_of(worker)
     wall = time()
-    starts = [request.time_start for request in active if request.time_start]
     return {
         "node": worker.hostname,
         "at": round(now, 3),
@@ -40,13 +39,12 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
         "slots": 1 if pool == "solo" else worker.concurrency,
         "queues": sorted(consumed(consumer)),
         "running": dict(Counter(request.name for request in active)),
-        "begun": begun(active, now - time()),
+        "begun": begun(active, now - wall),
         "reserved": len(reserved),
         "eta": len(eta),
         "held": by_queue(active, reserved, eta),
         "draining": worker.fleet_vitals.is_draining,
         "unavailable": device.unavailable(),
-        "oldest": round(now - (wall - min(starts)), 3) if starts else None,
         "overdue": sum(is_overdue(request, wall) for request in active),
         "memory": cgroup.number("memory.current"),
         "memory_max": cgroup.number("memory.max"),

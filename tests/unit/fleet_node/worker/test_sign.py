@@ -151,9 +151,6 @@ def test_a_task_beyond_its_limit_is_overdue(tmp_path: Path) -> None:
         client.send_task("slow", queue="default")
         assert until(lambda: signs(here) and signs(here)["web-worker-1@test"]["overdue"] == 1, 20)
         sign = signs(here)["web-worker-1@test"]
-        oldest = sign["oldest"]
-        assert oldest is not None
-        assert 1 < sign["at"] - oldest < 20
 
 
 def test_a_full_redis_refuses_signs_and_nothing_else(tmp_path: Path) -> None:
