@@ -150,7 +150,6 @@ def test_a_task_beyond_its_limit_is_overdue(tmp_path: Path) -> None:
         here.start(here.release("r", f"from fleet_node.worker import sign\nsign.OVERDUE = 1\n{APP}"))
         client.send_task("slow", queue="default")
         assert until(lambda: signs(here) and signs(here)["web-worker-1@test"]["overdue"] == 1, 20)
-        sign = signs(here)["web-worker-1@test"]
 
 
 def test_a_full_redis_refuses_signs_and_nothing_else(tmp_path: Path) -> None:
