@@ -12,8 +12,10 @@ from fleet.cli.setting_cells import default, notes, type_name, unit, written
 from fleet.lint import RULES
 from fleet.plan import sizing
 from fleet.plan.sizing import mib
+from fleet.spec.alerts import Alerts
 from fleet.spec.broker import Broker
 from fleet.spec.fields import Model
+from fleet.spec.monitor import Monitor
 from fleet.spec.nvidia import Nvidia, Repository
 from fleet.spec.pools import POOLS, WORKLOADS
 from fleet.spec.settings import Settings
@@ -27,6 +29,8 @@ group's. This page lists each setting with its default and the reason for it, an
 - [A worker role](#a-worker-role)
 - [Automatic sizes](#automatic-sizes)
 - [The broker](#the-broker)
+- [The monitor](#the-monitor)
+- [Alerts](#alerts)
 - [The whole fleet](#the-whole-fleet)
 - [NVIDIA devices](#nvidia-devices)
 - [The rules of `fleet lint`](#the-rules-of-fleet-lint)
@@ -79,6 +83,16 @@ BROKER = """## The broker
 Write a dict `broker` in `group_data/broker.py`.
 """
 
+MONITOR = """## The monitor
+
+Write a dict `monitor` in `group_data/monitor.py`, and a host in the group `monitor` of the inventory.
+"""
+
+ALERTS = """## Alerts
+
+Write a dict `monitor["alerts"]`. [Monitoring](monitoring.md) lists the alerts.
+"""
+
 FLEET = """## The whole fleet
 
 Write these names in `group_data/all.py`.
@@ -123,6 +137,10 @@ def document() -> str:
             ),
             BROKER,
             table(Broker),
+            MONITOR,
+            table(Monitor),
+            ALERTS,
+            table(Alerts),
             FLEET,
             table(Settings),
             NVIDIA,

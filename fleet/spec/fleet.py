@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.spec.broker import Broker
+from fleet.spec.monitor import Monitor
 from fleet.spec.settings import Settings
 from fleet.spec.worker import Worker
 
@@ -40,13 +41,15 @@ class Fleet:
     """The whole fleet, validated.
 
     hosts: by name. broker_host: a key of `hosts`. unused_group_data: names of group data files that belong to no group with a
-    host.
+    host. monitor_host: a key of `hosts`; None if there is no monitor.
     """
 
     hosts: Mapping[str, Host]
     broker_host: str
     broker: Broker
     unused_group_data: tuple[str, ...] = ()
+    monitor_host: str | None = None
+    monitor: Monitor = field(default_factory=Monitor)
 
     @property
     def settings(self) -> Settings:
@@ -55,9 +58,12 @@ class Fleet:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Names in the secrets file that the workers of any role get."""
+        """Names in the secrets file that the workers of any role get, or the monitor."""
         workers = [worker for host in self.hosts.values() for worker in host.workers.values()]
-        return tuple(dict.fromkeys(name for worker in workers for name in worker.secrets))
+        names = [name for worker in workers for name in worker.secrets]
+        if self.monitor_host and self.monitor.webhook:
+            names.append(self.monitor.webhook)
+        return tuple(dict.fromkeys(names))
 
     @property
     def broker_address(self) -> str:
@@ -71,6 +77,14 @@ class Fleet:
         """Address and port of the broker, as a URL has them (an IPv6 address in brackets)."""
         address = self.broker_address
         return f"[{address}]:{self.broker.port}" if ":" in address else f"{address}:{self.broker.port}"
+
+    @property
+    def monitor_address(self) -> str:
+        """Where Prometheus and Alertmanager listen on the monitor's host, as a URL has it."""
+        address = self.hosts[self.monitor_host].settings.lan_address if self.monitor_host else None
+        if self.monitor.listen == "loopback" or address is None:
+            return "127.0.0.1"
+        return f"[{address}]" if ":" in address else address
 
     @property
     def pools(self) -> tuple[str, ...]:

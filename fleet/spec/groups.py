@@ -3,15 +3,20 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from fleet.spec.fleet import Host, Inventory
 from fleet.spec.mistakes import unknown_setting
+from fleet.spec.monitor import Monitor
 from fleet.spec.settings import Settings
 from fleet.spec.text import did_you_mean, enumerate_briefly
 
 BROKER = "broker"
 """The group of the broker's host, and the name of the broker's settings."""
+
+MONITOR = "monitor"
+"""The same of the monitor. The group may be empty, or not there."""
 
 WORKER_SUFFIX = "_worker"
 """A group with the setting `<group>_worker` is a worker role."""
@@ -21,7 +26,7 @@ OVERRIDES = ("discard_tasks", "abandon_queues", "leave_workers")
 RUN_ARGUMENTS = ("role", "release", *OVERRIDES)
 """Names that a single run takes by --data. They are no settings."""
 
-FLEET_WIDE = ("lease", "visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file")
+FLEET_WIDE = ("lease", "visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file", "slo")
 """Settings that have to be the same on every host."""
 
 # Group data that pyinfra itself reads: global arguments and connector settings.
@@ -35,8 +40,10 @@ def group_mistakes(inventory: Inventory) -> Iterable[str]:
     if len(brokers) != 1:
         count = f"found {len(brokers)} ({', '.join(brokers)})" if brokers else "found none"
         yield f"the group {BROKER} of the inventory: {count}; it needs exactly one host"
+    if len(monitors := inventory.groups.get(MONITOR, ())) > 1:
+        yield f"the group {MONITOR} of the inventory: found {len(monitors)} ({', '.join(monitors)}); it has one host at most"
     for group, hosts in inventory.groups.items():
-        if hosts and group != BROKER and group not in inventory.group_data:
+        if hosts and group not in (BROKER, MONITOR) and group not in inventory.group_data:
             close = get_close_matches(group, inventory.group_data, n=1)
             hint = f"; did you mean the group {close[0]}?" if close else f" with {group}{WORKER_SUFFIX} = {{…}} for a worker role"
             yield f"{group}: the group has {enumerate_briefly(hosts)} and no data; write group_data/{group}.py{hint}"
@@ -46,10 +53,26 @@ def group_mistakes(inventory: Inventory) -> Iterable[str]:
         yield "no worker: no host is in a group with a setting <group>_worker; see group_data/web.py for one"
 
 
+def monitor_mistakes(monitor: Monitor, inventory: Inventory) -> Iterable[str]:
+    """Hosts that need an address on the LAN to listen on, and have none; and a file that is not there."""
+    listening = {
+        f'{MONITOR}.node_exporter: "all"': inventory.hosts if monitor.node_exporter == "all" else (),
+        f'{MONITOR}.listen: "lan"': inventory.groups.get(MONITOR, ()) if monitor.listen == "lan" else (),
+    }
+    for setting, hosts in listening.items():
+        if without := [name for name in hosts if not inventory.hosts[name].get("lan_address")]:
+            yield (
+                f'{setting} needs a lan_address of {enumerate_briefly(without)}: write ("{without[0]}", '
+                '{"lan_address": "10.0.0.20"}) in the inventory'
+            )
+    if monitor.alertmanager_file and not Path(monitor.alertmanager_file).is_file():
+        yield f"{MONITOR}.alertmanager_file: {monitor.alertmanager_file}: no such file"
+
+
 def unknown_names(data: Mapping[str, Any], groups: Iterable[str]) -> Iterable[str]:
     """Names in a host's data that are neither settings, nor roles of the inventory's `groups`, nor pyinfra's."""
     roles = [group + WORKER_SUFFIX for group in groups]
-    known = {*RUN_ARGUMENTS, *Settings.model_fields, BROKER, *roles}
+    known = {*RUN_ARGUMENTS, *Settings.model_fields, BROKER, MONITOR, *roles}
     for name in data:
         if name in known or name.startswith(_PYINFRA_PREFIXES):
             continue

@@ -12,14 +12,17 @@ from fleet.spec.broker import Broker
 from fleet.spec.fleet import Fleet, Host, Inventory
 from fleet.spec.groups import (
     BROKER,
+    MONITOR,
     WORKER_SUFFIX,
     differing_settings,
     foreign_roles,
     group_mistakes,
+    monitor_mistakes,
     role_name_mistakes,
     unknown_names,
 )
 from fleet.spec.mistakes import SpecError, placed
+from fleet.spec.monitor import Monitor
 from fleet.spec.settings import Settings
 from fleet.spec.validate import validate
 from fleet.spec.worker import Worker
@@ -36,6 +39,7 @@ def load_fleet(inventory: Inventory) -> Fleet:
     validated: dict[str, Worker | None] = {}
     hosts: dict[str, Host] = {}
     broker: Broker | None = None
+    monitor: Monitor | None = None
     for name, data in inventory.hosts.items():
         groups = [group for group in inventory.groups if name in members[group]]
         mistakes += unknown_names(data, inventory.groups)
@@ -52,13 +56,25 @@ def load_fleet(inventory: Inventory) -> Fleet:
                     f'{name}.lan_address: missing; workers connect to it: write ("{name}", {{"lan_address": "10.0.0.10"}}) '
                     "in the inventory"
                 )
+        if MONITOR in groups:
+            monitor = validate(Monitor, data.get(MONITOR, {}), MONITOR, mistakes)
+    if monitor is not None:
+        mistakes += monitor_mistakes(monitor, inventory)
     mistakes = [placed(mistake, inventory.places) for mistake in mistakes]
     mistakes += differing_settings(hosts.values())
     mistakes += (placed(mistake, inventory.places) for mistake in app_mistakes(host.settings for host in hosts.values()))
     if mistakes or broker is None:
         raise SpecError(mistakes)
     unused = inventory.group_data - {group for group, names in inventory.groups.items() if names} - {"all"}
-    return Fleet(hosts, inventory.groups[BROKER][0], broker, tuple(sorted(unused)))
+    monitored = inventory.groups.get(MONITOR) if monitor else None
+    return Fleet(
+        hosts,
+        inventory.groups[BROKER][0],
+        broker,
+        tuple(sorted(unused)),
+        monitored[0] if monitored else None,
+        monitor or Monitor(),
+    )
 
 
 def _workers(

@@ -7,7 +7,7 @@ from fleet.spec.nvidia import Nvidia
 from fleet.spec.reliability import Reliability
 from fleet.spec.sizes import SizeOrShare
 from fleet.spec.sources import CELERY, MEASURED, OURS
-from fleet.spec.values import Address, DottedName, Lease, Line, Reason, Variable, VisibilityTimeout, Whole
+from fleet.spec.values import Address, DottedName, Lease, Line, Objective, Reason, Variable, VisibilityTimeout, Whole
 
 SYSTEM_SHARE, SYSTEM_LEAST = "10%", 192 << 20
 """Automatic `machine_reserve`: a share of the machine's memory, and the least, in bytes."""
@@ -102,6 +102,13 @@ class Settings(Model):
         unit="connections",
         default=None,
         gt=0,
+    )
+    slo: dict[Line, Objective] = setting(
+        'Seconds that a task may wait in a queue, by queue, e.g. {"default": 10, "reports": 600}.',
+        why="How long tasks wait is what users feel. Alerts, `fleet top` and `fleet report` compare with it.",
+        source=OURS,
+        unit="seconds",
+        default={},
     )
     lint_ignore: dict[str, Reason] = setting(
         'Rules of `fleet lint` to silence, each with the reason, e.g. {"single-consumer": "one device is all we have"}.',

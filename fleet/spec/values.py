@@ -181,6 +181,7 @@ VisibilityTimeout = Annotated[
 Lease = Annotated[int | None, BeforeValidator(_check_lease)]
 Whole = Annotated[int, BeforeValidator(_check_whole)]
 Seconds = Annotated[PositiveInt, BeforeValidator(_check_whole), Field(le=10**8)]
+Objective = Annotated[float, Field(gt=0, le=10**7)]
 Names = Annotated[list[Name], BeforeValidator(_check_list), AfterValidator(_check_distinct)]
 Variables = Annotated[list[Variable], BeforeValidator(_check_list), AfterValidator(_check_distinct)]
 Reason = Annotated[str, AfterValidator(_check_reason)]

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from fleet.spec.alerts import Alerts
 from fleet.spec.broker import Broker
 from fleet.spec.fields import Model
+from fleet.spec.monitor import Monitor
 from fleet.spec.nvidia import Nvidia
 from fleet.spec.settings import Settings
 
@@ -29,11 +31,14 @@ def commented(file: str) -> dict[str, Any]:
     return values
 
 
-@pytest.mark.parametrize(("file", "model"), [("all.py", Settings), ("broker.py", Broker), ("gpu.py", Nvidia)])
+@pytest.mark.parametrize(
+    ("file", "model"), [("all.py", Settings), ("broker.py", Broker), ("gpu.py", Nvidia), ("monitor.py", Monitor)]
+)
 def test_commented_lines_show_the_defaults(file: str, model: type[Model]) -> None:
     shown = commented(file)
     shown.pop("gpus", None)  # an example
     optional = {name for name, field in model.model_fields.items() if not field.is_required()}
     assert set(shown) == optional - {"lan_address", "gpus", "nvidia"}  # a host's own, or gpu.py's
     for name, value in shown.items():
-        assert model.model_fields[name].get_default() == value, name
+        default = model.model_fields[name].get_default()
+        assert (value == {} and default == Alerts()) or default == value, name
