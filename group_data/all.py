@@ -42,7 +42,7 @@ app_source = "examples/shop"
 # Connections that the app's database accepts. If it is set, `fleet lint` counts the processes against it.
 # database_max_connections = None
 
-# Seconds that a task may wait, by queue, e.g. {"default": 10, "reports": 600}. Alerts, fleet top and fleet report compare with it.
+# Seconds that a task may wait, by queue, e.g. {"default": 10, "reports": 600}. Alerts and `fleet top` compare with it.
 # slo = {}
 
 # Rules of `fleet lint` to silence, each with the reason: {"single-consumer": "one device is all we have"}.
