@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fleet.inventory.ssh import forward
+from fleet.inventory.ssh import Process, forward
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.urls import celery_variables
@@ -31,8 +31,8 @@ def through(data: Mapping[str, Any], fleet: Fleet, passwords: Mapping[str, str])
 
 
 @contextmanager
-def reached(data: Mapping[str, Any], fleet: Fleet) -> Iterator[str]:
+def reached(data: Mapping[str, Any], fleet: Fleet, on_start: Callable[[Process], None] = lambda process: None) -> Iterator[str]:
     """`address:port` on this machine that leads to the broker, while the context lasts. data: of the broker's machine in the
-    inventory. Raises SSHError."""
-    with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port) as port:
+    inventory. on_start: as of `forward`. Raises SSHError."""
+    with forward(fleet.broker_host, data, fleet.broker_address, fleet.broker.port, on_start) as port:
         yield f"127.0.0.1:{port}"

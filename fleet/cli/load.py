@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 
 from fleet.cli.arguments import InventoryFile, Json, looking
-from fleet.cli.lines import print_line, span
+from fleet.cli.lines import print_line
 from fleet.observe.advice import advise
 from fleet.observe.collect import collect
 from fleet.observe.plain import load_as_json
 from fleet.observe.workers import Load, WorkerLoad, load_of
 from fleet.plan.sizing import mib
-from fleet.spec.text import table_lines
+from fleet.spec.text import span, table_lines
 
 _STYLES = {
     "dead": "red",

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from fleet.cli import connect, drill, history, lint, load, parked, queues, record, report, retire, secrets, status
+from fleet.cli.top import command as top
 from fleet.errors import FleetError
 from lab.cli import app as lab_app
 
@@ -24,6 +25,7 @@ app.command("queues")(queues.show_queues)
 app.command("status")(status.show_status)
 app.command("record")(record.record_fleet)
 app.command("report")(report.report_fleet)
+app.command("top")(top.show_top)
 app.command("connect", context_settings={"ignore_unknown_options": True})(connect.run_connected)
 app.command("history")(history.show_history)
 app.command("unlock")(history.unlock)

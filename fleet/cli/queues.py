@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.cli.arguments import InventoryFile, Json, looking, say
-from fleet.cli.lines import print_line, span
+from fleet.cli.lines import print_line
 from fleet.errors import FleetError
 from fleet.inventory import last_facts
 from fleet.inventory.read import read_inventory
@@ -22,7 +22,7 @@ from fleet.observe.queues import Queue, queues_as_json, queues_of
 from fleet.observe.sampling import samples
 from fleet.plan.plan import resolved
 from fleet.spec.load import load_fleet
-from fleet.spec.text import table_lines
+from fleet.spec.text import span, table_lines
 
 
 def show_queues(

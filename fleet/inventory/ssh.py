@@ -102,11 +102,16 @@ def stream(host: str, data: Mapping[str, Any], command: str, timeout: float, on_
     return code, errors
 
 
+Process = subprocess.Popen[str]
+
+
 @contextmanager
-def forward(host: str, data: Mapping[str, Any], address: str, port: int) -> Iterator[int]:
+def forward(
+    host: str, data: Mapping[str, Any], address: str, port: int, on_start: Callable[[Process], None] = lambda process: None
+) -> Iterator[int]:
     """A port on 127.0.0.1 that leads to `address:port` as seen from `host`, while the context lasts.
 
-    Raises SSHError if SSH does not connect.
+    on_start: gets the process of ssh, for whoever has to end it from another thread. Raises SSHError if SSH does not connect.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -130,6 +135,7 @@ def forward(host: str, data: Mapping[str, Any], address: str, port: int) -> Iter
     )
     with process:
         try:
+            on_start(process)
             _wait_until_open(host, process, local)
             yield local
         finally:

@@ -46,10 +46,10 @@ def ask(url: str, monitor: str, lease: float | None) -> BrokerReport:
     try:
         with Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE) as client:
             prefix = prefix_of(client)
-            signs, renewed, waiting = _read(client, prefix, lease)
+            signs, renewed, waiting = read(client, prefix, lease)
     except RedisError as error:
         return absent(f"the broker does not answer: {error}")
-    connected, problem = _connections(monitor)
+    connected, problem = connected_workers(monitor)
     answers, unasked = try_workers(url, {*signs, *renewed}, prefix)
     return BrokerReport(answers, signs, renewed, connected, waiting, problem or unasked)
 
@@ -92,7 +92,7 @@ def ask_workers(url: str, expected: Collection[str], prefix: str = "", counts: b
     return answers
 
 
-def _read(
+def read(
     client: Any, prefix: str, lease: float | None
 ) -> tuple[dict[str, tuple[WorkerSign, float]], dict[str, float | None], dict[str, int]]:
     """(signs, renewed, waiting) of a BrokerReport."""
@@ -137,7 +137,7 @@ def _waiting(read: Waiting) -> dict[str, int]:
     return waiting
 
 
-def _connections(url: str) -> tuple[dict[str, float], str]:
+def connected_workers(url: str) -> tuple[dict[str, float], str]:
     """Node → seconds since its connection said something; and what is wrong with Redis, as why it does not say so."""
     try:
         with Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE) as client:

@@ -12,9 +12,9 @@ from fleet.errors import FleetError
 from fleet.inventory import ssh
 from fleet.inventory.ask import answer
 from fleet.observe import drift
-from fleet.observe.collect import AT_ONCE, CONNECT_SECONDS, Collected, collect
+from fleet.observe.collect import AT_ONCE, CONNECT_SECONDS, collect
 from fleet.observe.workers import Load, load_of
-from fleet.plan.plan import resolved
+from fleet.plan.plan import Plan, resolved
 from fleet.rollout import history, lock
 from fleet.rollout.history import HistoryEntry
 from fleet.state import observed
@@ -66,16 +66,23 @@ def status(file: Path) -> Status:
     load = load_of(collected.plan, collected.machines, collected.silent, collected.broker)
     machines = {host: machine for host, machine in answers.items() if isinstance(machine, ObservedMachine)}
     unknown = {host: why for host, why in answers.items() if isinstance(why, str)}
-    differing, unclear = _drifts(collected, machines, lambda view, host: drift.drift_of(view, roles, view.fleet.hosts[host]))
+    differing, unclear = drifts(
+        collected.plan, collected.secrets, machines, lambda view, host: drift.drift_of(view, roles, view.fleet.hosts[host])
+    )
     return Status(load, len(hosts), differing, {**unknown, **unclear}, *runs, problems=problems)
 
 
-def _drifts(
-    collected: Collected, machines: Mapping[str, ObservedMachine], judge: Callable[[drift.View, str], list[str]]
+def drifts(
+    plan: Plan,
+    secrets: Mapping[str, str],
+    machines: Mapping[str, ObservedMachine],
+    judge: Callable[[drift.View, str], list[str]],
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    fleet = collected.plan.fleet
-    plan = resolved(fleet, {**collected.plan.machines, **{host: machine.facts for host, machine in machines.items()}})
-    view = drift.View(fleet, plan, collected.secrets, machines)
+    """(host → what a deploy would change there, host → why that is not known). machines: that have said what is on them. judge:
+    says what a deploy would do on a host. secrets: of the fleet."""
+    fleet = plan.fleet
+    plan = resolved(fleet, {**plan.machines, **{host: machine.facts for host, machine in machines.items()}})
+    view = drift.View(fleet, plan, secrets, machines)
     differing: dict[str, list[str]] = {}
     unclear: dict[str, str] = {}
     for host in machines:

@@ -43,7 +43,8 @@ class HistoryEntry(TypedDict):
     """One run. at: when it began, in UTC. releases: id by Python version. outcome: done, failed, interrupted or killed.
 
     drill: whether a drill started the run. seconds: how long it took. planned: the instances that were to restart.
-    errors: why the run failed outside a step. notes: what a run without steps did, in lines.
+    errors: why the run failed outside a step. notes: what a run without steps did, in lines. paused: queue → whether the run
+    paused it, or let it go on.
     """
 
     who: str
@@ -59,6 +60,7 @@ class HistoryEntry(TypedDict):
     errors: NotRequired[list[str]]
     steps: NotRequired[list[StepRecord]]
     notes: NotRequired[list[str]]
+    paused: NotRequired[dict[str, bool]]
 
 
 PHASES: Mapping[str, str] = {

@@ -1,4 +1,4 @@
-"""How output shows lists and tables, and suggests the nearest name."""
+"""How output shows lists, tables and times, and suggests the nearest name."""
 
 from __future__ import annotations
 
@@ -23,3 +23,11 @@ def table_lines(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str
     lines = [tuple(heads), *map(tuple, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def span(seconds: float) -> str:
+    """A time in two characters or a few more: 12s, 5m, 3h, 2d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length or (unit == "m" and seconds >= 60):
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"

@@ -47,6 +47,7 @@ class Machine:
     prefetch: int = 1
     flags: str = ""
     hostname: str = "test"  # of workers that start from now on
+    role: str = "web"  # the same
     python: str = sys.executable  # of its workers, drains and gates: the app's own
     more: dict[str, str] = field(default_factory=dict)  # environment of its workers
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Machine:
 
     def unit(self, number: int | str, release: Path, revision: str, queues: Iterable[str]) -> str:
         """The text of a worker's unit, with the lines that bring() and stop() read."""
-        python, node = shlex.quote(self.python), f"web-worker-{number}@{self.hostname}"
+        python, node = shlex.quote(self.python), f"{self.role}-worker-{number}@{self.hostname}"
         pool = f"-P {self.pool} -c {self.concurrency} --prefetch-multiplier={self.prefetch} {self.flags}"
         return (
             f"Environment=PYTHONPATH={release}:{ROOT} FLEET_REVISION={revision} FLEET_RELEASE={release.name}\n"
@@ -139,7 +140,7 @@ class Machine:
 
     def start(self, release: Path, number: int = 1, queues: Iterable[str] = ("default",)) -> subprocess.Popen[bytes]:
         """Start a worker. Returns its process when it is ready."""
-        name = f"celery-web@{number}.service"
+        name = f"celery-{self.role}@{number}.service"
         path = self.root / UNIT_FOLDER.lstrip("/") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.unit(number, release, "v1", queues))

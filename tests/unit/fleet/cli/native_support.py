@@ -1,42 +1,55 @@
-"""A fleet whose machines are an sshd on loopback, and whose workers run here."""
+"""A fleet to look at: its machines are an sshd on loopback, its workers run here. Each machine has a folder of its own for the
+files that it keeps, and a systemctl that knows the workers there."""
 
 import json
 import os
-import socket
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loopback import sshd
+from benchmarks.loopback import Sshd, sshd
+from fleet_node.protocol import STATE_FOLDER
 from tests.unit.fleet_node.delivery.lease_support import leased
 from tests.unit.fleet_support import make_app
 from tests.unit.process_support import ROOT, Machine
 
 FLEET = str(Path(sys.executable).parent / "fleet")
-GROUP_DATA = """\
-celery_app, app_source, secrets_file = "shop.app", "app", "s.env"
-broker = {{"port": {port}}}
-web_worker = {{"queues": ["default", "quiet"], "concurrency": 4, "instances": 1, "min_consumers": 1}}
+PASSWORDS = {"WORKER": "worker-password", "MONITOR": "monitor-password"}
+GROUP_DATA = {
+    "all": 'celery_app, app_source, secrets_file = "shop.app", "app", "s.env"\n',
+    "web": 'web_worker = {"queues": ["default", "quiet"], "concurrency": 4, "instances": 1, "min_consumers": 1}\n',
+}
+MACHINE = """#!/bin/sh
+# What sshd runs for a command: on this machine, {name} has folders and commands of its own.
+PATH={bin}:$PATH
+command=$(printf '%s' "$SSH_ORIGINAL_COMMAND" | sed 's,{state},{root}/state,g; s,/etc/systemd/system,{root}/etc/systemd/system,g')
+exec sh -c "$command"
 """
 
 
 @dataclass
 class Project:
-    """A clone's root. here: the machine that the workers run on."""
+    """A clone's root. here: the machine that the workers run on; machines: all of them, by name."""
 
     folder: Path
     here: Machine
+    machines: dict[str, Machine] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of commands that are run there."""
+        state = {"XDG_STATE_HOME": str(self.folder / "kept"), "PYTHONPATH": str(ROOT)}
+        return {**os.environ, "NO_COLOR": "1", "COLUMNS": "250", **state}
 
     def fleet(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a fleet command, which ends by itself in a minute."""
-        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "250", "PYTHONPATH": str(ROOT)}
-        environment["XDG_STATE_HOME"] = str(self.folder / "kept")
         return subprocess.run(
-            [FLEET, *words], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+            [FLEET, *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60, check=False
         )
 
     def json(self, *words: str) -> Any:
@@ -47,24 +60,60 @@ class Project:
 
 
 @contextmanager
-def project(tmp_path: Path, *, down: bool = False) -> Iterator[Project]:
-    """A fleet of a broker and a web machine. down: a second web machine does not answer."""
-    folder = tmp_path / "project"
+def project(
+    tmp_path: Path, *, down: bool = False, machines: dict[str, str] | None = None, group_data: dict[str, str] | None = None
+) -> Iterator[Project]:
+    """A fleet of a broker and a web machine. machines: host → role, if others. down: a second web machine does not answer."""
+    folder, hosts = tmp_path / "project", machines or {"web1": "web"}
     folder.mkdir()
     make_app(folder)
-    with leased(tmp_path / "here", lease=60) as here, sshd(tmp_path / "sshd") as server, here.redis() as redis:
-        here.hostname = socket.gethostname()
-        passwords = {"WORKER": "worker-password", "MONITOR": "monitor-password"}
-        for user, password in passwords.items():
-            redis.execute_command("ACL", "SETUSER", user.lower(), "on", f">{password}", "~*", "&*", "+@all")
-        (folder / "s.env").write_text("".join(f"BROKER_{user}_PASSWORD={value}\n" for user, value in passwords.items()))
+    with ExitStack() as stack:
+        (tmp_path / "here").mkdir(exist_ok=True)
+        here = stack.enter_context(leased(tmp_path / "here", lease=60))
+        server = stack.enter_context(sshd(tmp_path / "sshd"))
+        with here.redis() as redis:
+            for user, password in PASSWORDS.items():
+                redis.execute_command("ACL", "SETUSER", user.lower(), "on", f">{password}", "~*", "&*", "+@all")
+        (folder / "s.env").write_text("".join(f"BROKER_{user}_PASSWORD={value}\n" for user, value in PASSWORDS.items()))
         (folder / "s.env").chmod(0o600)
+        made: dict[str, Machine] = {}
+        for host, role in hosts.items():
+            made[host] = here if not made else Machine(tmp_path / host, here.port, more=here.more)
+            made[host].hostname, made[host].role = host, role
+            stack.callback(made[host].end)
         reach = {"ssh_hostname": "127.0.0.1", "ssh_port": server.port, "lan_address": "127.0.0.1", "ssh_user": server.user}
-        reach |= {"ssh_key": str(server.key), "ssh_known_hosts_file": str(server.known_hosts)}
-        lost = ", ('web2', {**_at, 'ssh_port': 9})" if down else ""
-        (folder / "prod.py").write_text(f"_at = {reach!r}\nbroker = [('b', _at)]\nweb = [('web1', _at){lost}]\n")
+        reach["ssh_known_hosts_file"] = str(server.known_hosts)
+        groups: dict[str, list[str]] = {}
+        for host, role in {"b": "broker", **hosts}.items():
+            root = made[host].root if host in made else tmp_path / "b"
+            data = {**reach, "ssh_key": str(_key_of(host, root, server))}
+            groups.setdefault(role, []).append(f"({host!r}, {data!r})")
+        if down:
+            groups["web"].append(f"('web2', { ({**reach, 'ssh_port': 9})!r})")
+        (folder / "prod.py").write_text("".join(f"{role} = [{', '.join(of)}]\n" for role, of in groups.items()))
         (folder / "group_data").mkdir()
-        everywhere, broker, web = GROUP_DATA.format(port=here.port).splitlines(keepends=True)
-        for name, text in (("all", everywhere), ("broker", broker), ("web", web)):
+        texts = {"broker": f'broker = {{"port": {here.port}}}\n', **GROUP_DATA, **(group_data or {})}
+        for name, text in texts.items():
             (folder / "group_data" / f"{name}.py").write_text(text)
-        yield Project(folder, here)
+        yield Project(folder, here, made)
+
+
+def _key_of(host: str, root: Path, server: Sshd) -> Path:
+    """The key with which sshd takes this machine for `host`. root: its folders."""
+    commands = root / "bin"
+    commands.mkdir(parents=True)
+    (root / "state").mkdir()
+    (commands / "uname").write_text(f"#!/bin/sh\necho {host}\n")
+    shutil.copy(Path(__file__).parent / "systemctl_stand_in.py", commands / "systemctl")
+    (commands / "systemctl").write_text(f"#!{sys.executable}\n" + (commands / "systemctl").read_text())
+    shell = root / "machine"
+    shell.write_text(MACHINE.format(name=host, bin=commands, state=STATE_FOLDER, root=root))
+    for path in (commands / "uname", commands / "systemctl", shell):
+        path.chmod(0o700)
+    key = root / "key"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", host, "-f", str(key)], check=True, stdin=subprocess.DEVNULL
+    )
+    with (server.folder / "authorized_keys").open("a") as keys:
+        keys.write(f'command="{shell}" {key.with_suffix(".pub").read_text()}')
+    return key

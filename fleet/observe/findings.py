@@ -1,0 +1,126 @@
+"""What is wrong with a fleet at one moment, the worst first, each with its evidence and the command to run next. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from fleet.observe.advice import Advice, advices, unit_of
+from fleet.observe.rows import QueueRow, Records, WorkerRow
+from fleet.observe.workers import Load
+from fleet.rollout import history, lock
+from fleet.rollout.history import HistoryEntry
+from fleet.spec.text import span
+
+BROKEN, LATE, NOTE = 0, 1, 2
+"""Something does not work; tasks wait too long, or soon will; what is good to know."""
+
+
+class Finding(NamedTuple):
+    """level: BROKEN, LATE or NOTE. evidence: what is so. step: what to run or to look at; empty if there is nothing to do."""
+
+    level: int
+    evidence: str
+    step: str = ""
+
+
+def findings(
+    load: Load, queues: Sequence[QueueRow], workers: Iterable[WorkerRow], records: Records, inventory: str
+) -> list[Finding]:
+    """All of them, the worst first. inventory: its path, for commands."""
+    paused = {row.queue.name: row.paused for row in queues if row.paused}
+    idle_by_pause = _idle_by_pause(load, paused)
+    advice = [entry for entry in advices(load, inventory) if not any(entry.evidence.startswith(node) for node in idle_by_pause)]
+    lines = [
+        *(_of_broker(entry, inventory) for entry in advice if entry.evidence == load.problem),
+        *(found for row in queues for found in _of_queue(row, inventory)),
+        *(Finding(BROKEN, entry.evidence, entry.step) for entry in advice if entry.urgent and entry.evidence != load.problem),
+        *(
+            Finding(BROKEN, f"{host} does not answer: {why}", f"ssh {host}")
+            for host, why in load.silent.items()
+            if all(worker.is_well for worker in load.workers if worker.host == host)
+        ),
+        *(Finding(NOTE, f"{queue} is paused {words}", "P on the queue resumes it") for queue, words in paused.items()),
+        *(
+            Finding(LATE if "wait" in entry.evidence else NOTE, entry.evidence, entry.step)
+            for entry in advice
+            if not entry.urgent
+        ),
+        *_of_slots(workers),
+        *_of_records(records, inventory),
+    ]
+    return sorted(lines, key=lambda found: found.level)
+
+
+def _of_broker(entry: Advice, inventory: str) -> Finding:
+    return Finding(
+        BROKEN, entry.evidence, entry.step or f"fleet status {inventory}; on its machine: systemctl status redis-server"
+    )
+
+
+def _of_queue(row: QueueRow, inventory: str) -> Iterable[Finding]:
+    queue = row.queue
+    if not queue.is_served and not row.paused:
+        wait = f"{queue.waiting} tasks wait, and " if queue.waiting else ""
+        least = max(queue.minimum, 1)
+        yield Finding(
+            BROKEN,
+            f"{queue.name}: {wait}{queue.consumers} workers consume it, at least {least} should",
+            f"fleet load {inventory}",
+        )
+    if queue.orphaned:
+        back = f"are back in {span(queue.back_s)}" if queue.back_s is not None else "do not come back by themselves"
+        yield Finding(LATE, f"{queue.name}: {queue.orphaned} tasks of silent workers {back}")
+    if row.objective and row.share and row.share > 1 and queue.oldest:
+        empty = "never empty at this rate" if queue.drained_s is None else f"empty in {span(queue.drained_s)}"
+        rates = "" if queue.in_s is None else f"; {queue.in_s:.1f}/s come, {queue.out_s:.1f}/s begin, {empty}"
+        yield Finding(
+            LATE,
+            f"{queue.name}: the oldest waits {span(queue.oldest.seconds)}, and may wait {span(row.objective)}{rates}",
+            f"fleet load {inventory}",
+        )
+    if queue.dead_letters:
+        yield Finding(NOTE, f"{queue.name}: {queue.dead_letters} dead letters", f"fleet parked list {inventory}")
+
+
+def _of_slots(workers: Iterable[WorkerRow]) -> Iterable[Finding]:
+    for row in workers:
+        if row.slots.near and row.limit:
+            tasks = f"{row.slots.near} task{'s' if row.slots.near > 1 else ''}"
+            yield Finding(
+                LATE,
+                f"{row.load.node}: {tasks} near the limit of {span(row.limit)}",
+                f"on {row.load.host}: journalctl -u {unit_of(row.load.node)} -n 50",
+            )
+
+
+def _of_records(records: Records, inventory: str) -> Iterable[Finding]:
+    if records.held and lock.is_gone(records.held):
+        yield Finding(LATE, lock.explain(records.held, inventory).rpartition(": ")[0], f"fleet unlock {inventory}")
+    last = history.last(records.entries)
+    if last and not records.held and not history.ended_well(last):
+        yield Finding(
+            NOTE, f"the last run did not end well: {last.get('what')}, {last.get('outcome')}", f"fleet history {inventory} --why"
+        )
+
+
+def _idle_by_pause(load: Load, paused: Mapping[str, str]) -> set[str]:
+    """Workers that consume nothing since all queues of their role are paused."""
+    queues = {role.role: set(role.queues) for role in load.roles}
+    return {
+        worker.node
+        for worker in load.workers
+        if worker.state == "ghost" and paused and queues.get(worker.role, {""}) <= set(paused)
+    }
+
+
+def paused_queues(entries: Iterable[HistoryEntry]) -> dict[str, str]:
+    """Queue → by whom and since when, of queues whose last action in the history was to pause them."""
+    paused: dict[str, str] = {}
+    for entry in entries:
+        for queue, is_paused in entry.get("paused", {}).items():
+            if is_paused:
+                paused[queue] = f"by {entry.get('who')} since {entry.get('at')}"
+            else:
+                paused.pop(queue, None)
+    return paused

@@ -1,0 +1,273 @@
+"""Keeps on looking at a fleet, in threads: the broker through one connection, each machine through one of its own."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from redis import Redis, RedisError
+
+from fleet.broker import connect
+from fleet.broker.look import prefix_of
+from fleet.errors import FleetError
+from fleet.inventory import last_facts
+from fleet.inventory.connections import AGAIN, Connections
+from fleet.inventory.read import read_inventory
+from fleet.inventory.ssh import as_root
+from fleet.observe import broker as asking
+from fleet.observe import drift, machine, sampling
+from fleet.observe.broker import BrokerReport
+from fleet.observe.machine import Machine
+from fleet.observe.queues import Sample
+from fleet.observe.rows import Drift, Records
+from fleet.observe.status import drifts
+from fleet.observe.top import Reading
+from fleet.plan.plan import resolved
+from fleet.rollout.history import HistoryEntry
+from fleet.spec import secrets
+from fleet.spec.load import load_fleet
+from fleet.spec.urls import redis_url
+from fleet.state import observed
+from fleet.state.observed import ObservedMachine
+from fleet.state.role import watched
+from fleet_node.protocol import STATE_FOLDER
+
+MACHINES_EVERY, RECORDS_EVERY, DRIFT_EVERY, UNCONSUMED_EVERY = 5.0, 5.0, 60.0, 30.0
+"""Seconds between two looks at machines, at the runs, at drift, and for queues that nobody consumes."""
+RATE_SECONDS = 10.0
+"""Seconds over which rates are measured."""
+DRIFT_PATIENCE = 60.0
+"""Seconds for a machine to say what is on it."""
+LATE = 20.0
+"""Seconds after which a machine that has not answered again counts as silent."""
+ENTRIES = 50
+"""Runs of the history that are read."""
+
+
+class Watch:
+    """A look at a fleet that goes on. `reading` is what was last learnt; it asks nobody, and never waits.
+
+    inventory, fleet, secrets: as they were when the program started.
+    """
+
+    def __init__(self, file: Path, interval: float) -> None:
+        """Read the settings. interval: seconds between two looks at the broker. Raises SpecError and SecretsError."""
+        self.file, self._interval = file, interval
+        self.inventory = read_inventory(file)
+        self.fleet = load_fleet(self.inventory)
+        path = Path(self.fleet.settings.secrets_file)
+        self.secrets = secrets.read(path)
+        secrets.require(path, self.secrets, secrets.BROKER_NAMES)
+        self.url = ""
+        """Of the broker with the worker's user, while it can be reached; empty if not."""
+        self.connections = Connections()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._facts = last_facts.read(file)[0]
+        self._reading = Reading(resolved(self.fleet, self._facts.completed({}, self.fleet.hosts)))
+        self._machines: dict[str, tuple[float, Machine]] = {}
+        self._silent: dict[str, str] = {}
+        self._at: dict[str, float] = {}
+        self._samples: deque[Sample] = deque()
+        self._unconsumed: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
+
+    @property
+    def broker_machine(self) -> tuple[str, Mapping[str, Any]]:
+        """The broker's host, and its data in the inventory."""
+        return self.fleet.broker_host, self.inventory.hosts[self.fleet.broker_host]
+
+    @property
+    def _with_workers(self) -> list[str]:
+        return [host.name for host in self.fleet.hosts.values() if host.workers]
+
+    def start(self) -> None:
+        """Begin to look."""
+        ask = machine.command(self.fleet.broker_address, self.fleet.broker.port)
+        for host in self._with_workers:
+            self._thread(self._watch_machine, host, ask)
+        for look in (self._watch_broker, self._watch_records, self._watch_drift):
+            self._thread(look)
+
+    def close(self) -> None:
+        """End all connections and threads."""
+        self.connections.close()
+        for thread in self._threads:
+            thread.join(asking.PATIENCE)
+
+    def reading(self) -> Reading:
+        """What was last learnt, with its age now."""
+        now = time.monotonic()
+        with self._lock:
+            ages = {host: now - at for host, (at, _) in self._machines.items()}
+            silent = {
+                **{host: f"no answer for {age:.0f} s" for host, age in ages.items() if age > LATE},
+                **{host: why for host, why in self._silent.items() if ages.get(host, LATE) >= MACHINES_EVERY},
+            }
+            return replace(
+                self._reading,
+                machines={host: found for host, (_, found) in self._machines.items() if host not in silent},
+                ages=ages,
+                silent=silent,
+                broker_age=self._age("broker", now),
+                records_age=self._age("records", now),
+                drift_age=self._age("drift", now),
+            )
+
+    def _age(self, name: str, now: float) -> float | None:
+        return now - self._at[name] if name in self._at else None
+
+    def _thread(self, look: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=look, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _learn(self, name: str = "", **changes: Any) -> None:
+        with self._lock:
+            self._reading = replace(self._reading, **changes)
+            if name:
+                self._at[name] = time.monotonic()
+
+    def _watch_machine(self, host: str, command: str) -> None:
+        def learn(lines: list[str]) -> None:
+            try:
+                found = machine.parse(lines)
+            except ValueError as error:
+                be_silent(str(error))
+                return
+            with self._lock:
+                known = self._machines.get(host)
+                self._machines[host] = (time.monotonic(), found)
+                self._silent.pop(host, None)
+                if known is None or known[1].facts != found.facts:
+                    facts = self._facts.completed(
+                        {name: of.facts for name, (_, of) in self._machines.items()}, self._with_workers
+                    )
+                    self._reading = replace(self._reading, plan=resolved(self.fleet, facts))
+
+        def be_silent(why: str) -> None:
+            with self._lock:
+                self._silent[host] = why
+
+        self.connections.repeat(host, self.inventory.hosts[host], command, MACHINES_EVERY, learn, be_silent)
+
+    def _watch_broker(self) -> None:
+        _, data = self.broker_machine
+        while not self.connections.is_closed:
+            try:
+                with connect.reached(data, self.fleet, self.connections.add) as netloc:
+                    self._through(netloc)
+            except FleetError as error:
+                self._learn(broker_problem=f"the broker's machine does not answer: {error}")
+            except (RedisError, OSError) as error:
+                self._learn(broker_problem=f"the broker does not answer: {error}")
+            self.url = ""
+            self.connections.wait(min(AGAIN, self._interval))
+
+    def _through(self, netloc: str) -> None:
+        """Look at the broker as long as it answers. Raises RedisError and OSError."""
+        worker, monitor = (
+            redis_url(user, self.secrets[name], netloc)
+            for user, name in (("worker", secrets.BROKER_WORKER), ("monitor", secrets.BROKER_MONITOR))
+        )
+        with Redis.from_url(
+            worker, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=asking.PATIENCE
+        ) as client:
+            while not self.connections.is_closed:
+                began = time.monotonic()
+                report, sample = self._ask(client, worker, monitor)
+                self.url = worker
+                self._samples.append(sample)
+                while len(self._samples) > 2 and self._samples[1].at <= sample.at - RATE_SECONDS:
+                    self._samples.popleft()
+                before = self._samples[0] if len(self._samples) > 1 else None
+                self._learn("broker", broker=report, sample=sample, before=before, broker_problem="")
+                self.connections.wait(max(0.1, self._interval - (time.monotonic() - began)))
+
+    def _ask(self, client: Any, worker: str, monitor: str) -> tuple[BrokerReport, Sample]:
+        lease = self.fleet.settings.lease
+        sample = sampling.sample(client, worker, lease)
+        signs, renewed, waiting = asking.read(client, prefix_of(client), lease)
+        connected, problem = asking.connected_workers(monitor)
+        if time.monotonic() - self._unconsumed[0] > UNCONSUMED_EVERY:
+            self._unconsumed = (time.monotonic(), sampling.unconsumed(client, set(sample.ages)))
+        others = {queue: age for queue, age in self._unconsumed[1].items() if queue not in sample.ages}
+        report = BrokerReport(sample.answers, signs, renewed, connected, waiting, problem or sample.problem)
+        return report, replace(sample, ages={**others, **sample.ages})
+
+    def _watch_records(self) -> None:
+        def learn(lines: list[str]) -> None:
+            self._learn("records", records=parse_records(lines), records_problem="")
+
+        host, data = self.broker_machine
+        self.connections.repeat(host, data, records_command(), RECORDS_EVERY, learn, lambda why: self._learn(records_problem=why))
+
+    def _watch_drift(self) -> None:
+        try:
+            roles = drift.roles_of_project()
+        except FleetError as error:
+            self._learn(drift_problem=str(error))
+            return
+        command = observed.command(watched(roles))
+        while not self.connections.is_closed:
+            machines: dict[str, ObservedMachine] = {}
+            unknown: dict[str, str] = {}
+            with ThreadPoolExecutor(16) as pool:
+                hosts = self.inventory.hosts
+                answers = pool.map(lambda host: self._probe(host, command), hosts)
+                for host, answer in zip(hosts, answers, strict=True):
+                    if isinstance(answer, str):
+                        unknown[host] = answer
+                    else:
+                        machines[host] = answer
+            if self.connections.is_closed:
+                return
+            try:
+                with self._lock:
+                    plan = self._reading.plan
+                differing, unclear = drifts(
+                    plan, self.secrets, machines, lambda view, host: drift.drift_of(view, roles, view.fleet.hosts[host])
+                )
+                found = Drift(differing, {**unknown, **unclear}, len(hosts))
+                self._learn("drift", drift=found, drift_problem="")
+            except (FleetError, OSError) as error:
+                self._learn(drift_problem=str(error))
+            self.connections.wait(DRIFT_EVERY)
+
+    def _probe(self, host: str, command: str) -> ObservedMachine | str:
+        data = self.inventory.hosts[host]
+        lines, complaint = self.connections.run(host, data, as_root(data, command), DRIFT_PATIENCE)
+        try:
+            return observed.parse(lines)
+        except ValueError as error:
+            return complaint or str(error)
+
+
+def records_command(folder: str = STATE_FOLDER) -> str:
+    """sh that prints the lock, and the last runs."""
+    lock, runs = (shlex.quote(f"{folder}/{name}") for name in ("lock", "history.jsonl"))
+    return f"sed 's/^/lock\\t/' {lock} 2>/dev/null; tail -n {ENTRIES} {runs} 2>/dev/null | sed 's/^/run\\t/'; printf 'end\\n'"
+
+
+def parse_records(lines: list[str]) -> Records:
+    """What it printed. Lines that are no entries are left out."""
+    held, entries = "", []
+    for line in lines:
+        kind, _, text = line.partition("\t")
+        if kind == "lock":
+            held = text
+        elif kind == "run":
+            try:
+                entry = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(entry, dict):
+                entries.append(entry)
+    return Records(held, tuple(cast("list[HistoryEntry]", entries)))
