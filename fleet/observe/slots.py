@@ -51,6 +51,8 @@ def _percentile(numbers: list[float]) -> float | None:
 def slots_of(worker: WorkerLoad, sign: WorkerSign | None, now: float, normal: Mapping[str, float], limit: float | None) -> Slots:
     """The slots of a worker. sign: what it last said; None if that is too old. now: Redis's time. normal: `usual`. limit: of its
     role's tasks, in seconds."""
+    if not (worker.is_well or worker.state in ("ghost", "out")):
+        return Slots(0, 0, 0, 0, worker.slots)
     near = over = 0
     longest: dict[str, float] = {}
     for task, times in (sign.get("begun", {}) if sign else {}).items():
@@ -62,6 +64,4 @@ def slots_of(worker: WorkerLoad, sign: WorkerSign | None, now: float, normal: Ma
             elif task in normal and seconds > normal[task] + 1:
                 over += 1
     busy = max(0, worker.active - near - over)
-    rest = max(0, worker.slots - worker.active)
-    answers = worker.is_well or worker.state in ("ghost", "out")
-    return Slots(near, over, busy, rest if answers else 0, 0 if answers else rest, longest)
+    return Slots(near, over, busy, max(0, worker.slots - worker.active), 0, longest)

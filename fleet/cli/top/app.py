@@ -51,14 +51,19 @@ class Rows(DataTable[Text]):
     """A table of a look. It keeps its cursor on the row that it was on."""
 
     def __init__(self, table: Table) -> None:
-        super().__init__(cursor_type="row", cell_padding=1)
+        super().__init__(cursor_type="row", cell_padding=0, cursor_foreground_priority="renderable")
         self.table, self.order = table, next(iter(table.sorts))
         self.shown: list[Any] = []
 
     def on_mount(self) -> None:
         """Make the columns."""
-        for head in self.table.heads:
-            self.add_column(head, key=head)
+        for head, gap in zip(self.table.heads, self._gaps, strict=True):
+            self.add_column(f"{gap}{head}", key=head)
+
+    @property
+    def _gaps(self) -> list[str]:
+        """What stands before each column."""
+        return [" ", *(" " * self.table.gap for _ in self.table.heads[1:])]
 
     @property
     def current(self) -> Any:
@@ -75,7 +80,10 @@ class Rows(DataTable[Text]):
         before, known = self.current, [self.table.key(row) for row in self.shown]
         self.shown = self.table.shown(look, self.order, words)
         keys = [self.table.key(row) for row in self.shown]
-        lines = [self.table.cells(row, glyphs, width) for row in self.shown]
+        lines = [
+            [Text(gap, justify=cell.justify).append_text(cell) for gap, cell in zip(self._gaps, cells, strict=True)]
+            for cells in (self.table.cells(row, glyphs, width) for row in self.shown)
+        ]
         if keys == known and self.row_count == len(keys):
             for key, cells in zip(keys, lines, strict=True):
                 for head, cell in zip(self.table.heads, cells, strict=True):
@@ -202,7 +210,8 @@ class TopApp(App[None]):
         for number, (name, title) in enumerate(PANES.items(), 1):
             tabs.append(f"{number} {title}", "bold reverse" if name == self._pane else "").append("  ")
         root.query_one("#tabs", Static).update(tabs)
-        keys = "tab pane · / filter · s sort · enter more · v all findings · p pause · ? help · q quit"
+        acts = "P pause queue · D drain · " if self._may_act else ""
+        keys = f"tab pane · / filter · s sort · enter more · v findings · {acts}j journal · p pause · ? help · q quit"
         if self._words:
             keys = f"filter: {self._words} (esc: all) · " + keys
         root.query_one("#keys", Static).update(Text(keys, no_wrap=True, overflow="ellipsis"))

@@ -19,8 +19,8 @@ from fleet.rollout import history
 from fleet.spec.text import span
 
 LEVELS = {BROKEN: ("BROKEN", BAD), LATE: ("LATE", WARN)}
-SPARKS = 10
-"""Columns before a line of values, and as many after it."""
+BEFORE, AFTER = 10, 6
+"""Columns before and after a line of values."""
 
 
 def head(look: Look | None, inventory: str, frozen: float | None) -> Text:
@@ -73,7 +73,7 @@ def all_findings(look: Look, glyphs: Glyphs) -> Text:
 
 def trend(look: Look, kept: Trend, now: float, glyphs: Glyphs, width: int, words: str) -> Text:
     """Fifteen minutes of each queue, with what happened as marks. now: seconds since 1970."""
-    columns = max(10, width - 2 * SPARKS - 2)
+    columns = max(10, width - BEFORE - AFTER)
     page = Text(no_wrap=True)
     happened = sorted((*runs(look.entries, now), *kept.faults))
     marks = [" "] * columns
@@ -82,9 +82,9 @@ def trend(look: Look, kept: Trend, now: float, glyphs: Glyphs, width: int, words
         if index is not None and marks[index] != FAULT:
             marks[index] = mark.letter
     ago = "-15m" + "now".rjust(columns - 4)
-    page.append(" " * SPARKS).append(ago + "\n", DIM)
+    page.append(" " * BEFORE).append(ago + "\n", DIM)
     if happened:
-        page.append("events".ljust(SPARKS)).append("".join(marks) + "\n", WARN)
+        page.append("events".ljust(BEFORE)).append("".join(marks) + "\n", WARN)
     for row in look.queues:
         name = row.queue.name
         if any(word not in name.lower() for word in words.lower().split()):
@@ -106,7 +106,7 @@ def trend(look: Look, kept: Trend, now: float, glyphs: Glyphs, width: int, words
             ),
         )
         for label, values, last, style in lines:
-            page.append(f" {label}".ljust(SPARKS), DIM).append(spark(values, glyphs), style).append(f" {last}\n")
+            page.append(f" {label}".ljust(BEFORE), DIM).append(spark(values, glyphs), style).append(f" {last}\n")
     page.append_text(_legend(happened, now))
     return page
 
@@ -146,7 +146,7 @@ def _lock(look: Look) -> Text:
 
 
 def _drift(look: Look) -> Text:
-    page = Text("drift   ", "bold")
+    page = Text.assemble(("drift   ", "bold"))
     if look.drift is None:
         return page.append(look.drift_problem or "comparing …", DIM).append("\n")
     checked = f" ({span(look.drift_age)} ago)" if look.drift_age is not None else ""

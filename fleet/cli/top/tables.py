@@ -29,7 +29,7 @@ STATES = {
 @dataclass(frozen=True)
 class Table:
     """heads: of its columns. rows: of a look. key: names a row. cells: of a row, for a width of the screen. words: what a filter
-    looks in. sorts: name → key to sort by; the first is the one to begin with."""
+    looks in. sorts: name → key to sort by; the first is the one to begin with. gap: spaces between columns."""
 
     heads: tuple[str, ...]
     rows: Callable[[Look], Sequence[Any]]
@@ -37,6 +37,7 @@ class Table:
     cells: Callable[[Any, Glyphs, int], list[Text]]
     words: Callable[[Any], str]
     sorts: dict[str, Callable[[Any], Any]]
+    gap: int = 2
 
     def shown(self, look: Look, sort: str, words: str) -> list[Any]:
         """The rows of a look, filtered and sorted."""
@@ -72,7 +73,7 @@ def _objective(row: QueueRow, glyphs: Glyphs) -> Text:
         return Text("")
     full, rest = bar(row.share, 6, glyphs)
     style = BAD if row.share > 1 else WARN if row.share > 0.8 else GOOD
-    return Text.assemble((full, style), (rest, DIM), f" {'!' if row.share > 1 else '<'}{span(row.objective)}")
+    return Text.assemble((full, style), (rest, DIM), f" {'over' if row.share > 1 else 'of'} {span(row.objective)}")
 
 
 def age(known: Age | None) -> str:
@@ -140,14 +141,16 @@ def _machine(row: MachineRow, glyphs: Glyphs, _: int) -> list[Text]:
     if machine is None:
         return [name, Text(row.why or "not asked yet", BAD if row.why else DIM), *(Text("") for _ in range(6))]
     used = machine.facts.memory - machine.available
-    full, rest = bar(used / machine.facts.memory, 6, glyphs)
+    full, rest = bar(used / machine.facts.memory, 5, glyphs)
     loaded = WARN if machine.load > 2 * machine.facts.cores else ""
     pressure = "/".join(f"{machine.pressure[kind]:.0f}" if kind in machine.pressure else "-" for kind in ("cpu", "memory", "io"))
-    cap = f"{mib(row.memory)}/{mib(row.memory_max)}" if row.memory_max else "-"
+    cap = f"{size(row.memory)}/{size(row.memory_max)}" if row.memory_max else "-"
     return [
         name,
         Text.assemble(
-            (full, WARN if used > 0.9 * machine.facts.memory else GOOD), (rest, DIM), f" {mib(used)}/{mib(machine.facts.memory)}"
+            (full, WARN if used > 0.9 * machine.facts.memory else GOOD),
+            (rest, DIM),
+            f" {size(used)}/{size(machine.facts.memory)}",
         ),
         Text(cap),
         Text(f"{machine.load:.1f}/{machine.facts.cores}", loaded),
@@ -158,12 +161,23 @@ def _machine(row: MachineRow, glyphs: Glyphs, _: int) -> list[Text]:
     ]
 
 
+def size(number: float) -> str:
+    """Bytes, short."""
+    return (
+        f"{number / (1 << 30):.0f}G"
+        if number >= 10 << 30
+        else f"{number / (1 << 30):.1f}G"
+        if number >= 1 << 30
+        else mib(int(number))
+    )
+
+
 def _devices(machine: Any) -> str:
     return str(machine.facts.gpus) if machine.facts.gpus else "-"
 
 
 QUEUES = Table(
-    heads=("QUEUE", "WAIT", "PRIORITY", "OLDEST", "OF ALLOWED", "IN/s", "OUT/s", "EMPTY", "CONSUMERS"),
+    heads=("QUEUE", "WAIT", "PRIORITY", "OLDEST", "OBJECTIVE", "IN/s", "OUT/s", "EMPTY", "CONSUMERS"),
     rows=lambda look: look.queues,
     key=lambda row: row.queue.name,
     cells=_queue,
@@ -200,7 +214,8 @@ FLIGHT = Table(
     },
 )
 MACHINES = Table(
-    heads=("MACHINE", "MEMORY", "WORKERS/CAP", "LOAD", "PRESSURE %", "OOM", "GPU", "HEARD"),
+    heads=("MACHINE", "MEMORY", "OF CAP", "LOAD", "PRESSURE", "OOM", "GPU", "HEARD"),
+    gap=1,
     rows=lambda look: look.machines,
     key=lambda row: row.host,
     cells=_machine,

@@ -67,6 +67,7 @@ async def _draw(made: Project, size: tuple[int, int]) -> str:
 
 def clean(picture: str) -> str:
     """Without fonts of the network, and with the reader's own."""
+    picture = re.sub(r"<!-- .*? -->\s*", "", picture)
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     return picture.replace("Fira Code", "ui-monospace, SFMono-Regular, Menlo, DejaVu Sans Mono")
 
