@@ -20,7 +20,7 @@ EVERY_COMING = 1.0
 EVERY_IDLE = 60.0
 """The same of a worker in which nothing changes. Its lease says more often that it lives."""
 
-RESTLESS = ("at", "started_at", "memory")
+RESTLESS = ("at", "memory")
 """What is different each time, and no reason to write."""
 
 Sign = Callable[[float], Any]

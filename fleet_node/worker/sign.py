@@ -32,7 +32,7 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
     return {
         "node": worker.hostname,
         "at": round(now, 3),
-        "started_at": round(now - age(), 3),
+        "started_at": vars(worker).setdefault("fleet_started_at", round(now - age(), 3)),  # the same each time: clocks drift
         "release": os.environ.get("FLEET_RELEASE", ""),
         "revision": os.environ.get("FLEET_REVISION", ""),
         "pool": pool,

@@ -114,6 +114,10 @@ def test_a_sign_says_what_the_worker_does(tmp_path: Path, pool: str) -> None:
         with here.redis() as redis:
             seconds, _ = redis.time()
         assert seconds - 30 < sign["started_at"] < sign["at"] <= seconds + 1
+        if pool != "solo":  # which is busy
+            assert asked(here)["web-worker-1@test"]["started_at"] == sign["started_at"], (
+                "a worker that starts again is told by it"
+            )
         assert not sign["draining"]
 
 
