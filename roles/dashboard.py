@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from fleet.spec.alerts import Alerts
+from fleet.spec.fleet import Fleet
 from fleet.state.desired import File
 from fleet.state.render import render
 from roles.grafana import Panel, graph, mark, rows, stat, table, variable
@@ -12,6 +13,10 @@ from roles.grafana import Panel, graph, mark, rows, stat, table, variable
 DASHBOARD = "/etc/grafana/dashboards/celery-fleet.json"
 DATASOURCE = "/etc/grafana/provisioning/datasources/fleet.yml"
 PROVIDER = "/etc/grafana/provisioning/dashboards/fleet.yml"
+FOLDERS = tuple(
+    f"/etc/grafana{folder}"
+    for folder in ("", "/dashboards", "/provisioning", "/provisioning/datasources", "/provisioning/dashboards")
+)
 
 Q, W = '{queue=~"$queue"}', '{role=~"$role"}'
 TASKS = '{job="celery-fleet", queue_name=~"$queue"}'
@@ -20,14 +25,15 @@ BY_WORKER = "max by (worker, role, host)"
 BEGUN = f"sum by (queue) (rate(fleet_queue_begun_total{Q}{RATE}))"
 
 
-def files(title: str, alerts: Alerts) -> tuple[File, ...]:
+def files(fleet: Fleet) -> tuple[File, ...]:
     """What a Grafana on the monitor's machine needs to show the dashboard."""
-    provisioning = (File(path, render(f"{path.lstrip('/')}.j2")) for path in (DATASOURCE, PROVIDER))
-    return (File(DASHBOARD, dashboard(title, alerts)), *provisioning)
+    values = {"address": fleet.monitor_address, "seconds": fleet.monitor.scrape_seconds}
+    provisioning = (File(path, render(f"{path.lstrip('/')}.j2", **values)) for path in (DATASOURCE, PROVIDER))
+    return (File(DASHBOARD, dashboard(fleet.settings.celery_app, fleet.monitor.alerts)), *provisioning)
 
 
 def dashboard(title: str, alerts: Alerts) -> bytes:
-    """The dashboard as JSON. title: of the fleet, e.g. "prod". Limits in it are those at which alerts fire."""
+    """The dashboard as JSON. title: the fleet's, e.g. its app. Limits in it are those at which alerts fire."""
     source = {"name": "datasource", "label": "Source", "type": "datasource", "query": "prometheus", "current": {}}
     variables = [source, variable("queue", "Queue", "fleet_queue_consumers"), variable("role", "Role", "fleet_worker_expected")]
     new = "count by (release) (fleet_worker_info) unless on (release) count by (release) (fleet_worker_info offset 1m)"

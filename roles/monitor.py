@@ -13,7 +13,7 @@ from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.paths import UNITS as UNIT_FOLDER
 from fleet.state.render import render
 from fleet.state.role import RunView
-from roles import alerts
+from roles import alerts, dashboard
 from roles.node_exporter import targets
 
 PROMETHEUS, ALERTMANAGER, EXPORTER = "prometheus.service", "prometheus-alertmanager.service", "fleet-exporter.service"
@@ -38,6 +38,10 @@ PATHS = (
     SETTINGS,
     f"{SETTINGS}/fleet.json",
     f"{SETTINGS}/password",
+    *dashboard.FOLDERS,
+    dashboard.DASHBOARD,
+    dashboard.DATASOURCE,
+    dashboard.PROVIDER,
 )
 UNITS = (PROMETHEUS, ALERTMANAGER, EXPORTER)
 _ROOT = Path(__file__).parent.parent
@@ -47,7 +51,7 @@ def desired(run: RunView, host: Host) -> State:
     """All of it, on the monitor's host. Elsewhere there is no exporter."""
     if host.name != run.fleet.monitor_host:
         return State(only=(EXPORTER_UNIT,))
-    return _exporter(run) + _prometheus(run, host) + _alertmanager(run)
+    return _exporter(run) + _prometheus(run, host) + _alertmanager(run) + _grafana(run)
 
 
 def first(run: RunView, host: Host) -> State:
@@ -137,6 +141,13 @@ def _alertmanager(run: RunView) -> State:
     # It may hold secrets.
     configuration = File(FILES[2], content, mode=0o640, group="prometheus")
     return _debian(ALERTMANAGER, "prometheus-alertmanager", (configuration,), address=run.fleet.monitor_address)
+
+
+def _grafana(run: RunView) -> State:
+    """The dashboard, and what makes Grafana find it. Grafana is not ours."""
+    if not run.fleet.monitor.grafana:
+        return State()
+    return State(directories=tuple(map(Directory, dashboard.FOLDERS)), files=dashboard.files(run.fleet))
 
 
 def _debian(unit: str, package: str, files: tuple[File, ...], **values: object) -> State:

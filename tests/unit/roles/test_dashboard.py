@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 
 from fleet.spec.alerts import Alerts
-from roles.dashboard import DASHBOARD, files
+from roles import monitor
+from roles.dashboard import DASHBOARD, DATASOURCE, FOLDERS, PROVIDER, dashboard, files
+from tests.unit.fleet_support import fleet_of
 from tests.unit.prometheus_support import prometheus, query
 from tests.unit.roles import contract
 
 CHOSEN = {"$__rate_interval": "1m", "$__range": "3h", "$queue": ".*", "$role": ".*"}
 
 
-def written() -> dict[str, Any]:
-    dashboard: dict[str, Any] = json.loads(next(file.content for file in files("prod", Alerts()) if file.path == DASHBOARD))
-    return dashboard
+def written(alerts: Alerts | None = None) -> dict[str, Any]:
+    whole: dict[str, Any] = json.loads(dashboard("shop.app", alerts or Alerts()))
+    return whole
 
 
 def panels() -> list[dict[str, Any]]:
@@ -59,7 +61,22 @@ def test_panels_do_not_overlap_and_have_units() -> None:
 
 
 def test_limits_are_those_of_the_alerts() -> None:
-    def limits(alerts: Alerts) -> str:
-        return next(file.content for file in files("prod", alerts) if file.path == DASHBOARD).decode()
+    def limits(alerts: Alerts) -> list[float]:
+        steps = [
+            panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
+            for panel in written(alerts)["panels"]
+            if "fieldConfig" in panel
+        ]
+        return [step["value"] for some in steps for step in some]
 
-    assert limits(Alerts(blind_after=77)).count("77") == limits(Alerts()).count("77") + 1
+    assert 77 in limits(Alerts(blind_after=77))
+    assert 77 not in limits(Alerts())
+
+
+def test_a_deploy_watches_what_it_writes_for_grafana() -> None:
+    fleet = fleet_of({"web": {"queues": ["default"], "workload": "io"}})
+    written = {file.path: file.content.decode() for file in files(fleet)}
+    assert {*written, *FOLDERS} <= set(monitor.PATHS)
+    assert {path.rpartition("/")[0] for path in written} <= set(FOLDERS)
+    assert "http://127.0.0.1:9090" in written[DATASOURCE]
+    assert DASHBOARD.rpartition("/")[0] in written[PROVIDER]
