@@ -74,7 +74,7 @@ def test_limits_are_those_of_the_alerts() -> None:
 
 
 def test_a_deploy_watches_what_it_writes_for_grafana() -> None:
-    fleet = fleet_of({"web": {"queues": ["default"], "workload": "io"}})
+    fleet = fleet_of({"web": {"queues": ["default"], "workload": "io", "time_limit": 60}}, app_source="examples/shop")
     written = {file.path: file.content.decode() for file in files(fleet)}
     assert {*written, *FOLDERS} <= set(monitor.PATHS)
     assert {path.rpartition("/")[0] for path in written} <= set(FOLDERS)
