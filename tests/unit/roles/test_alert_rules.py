@@ -399,7 +399,7 @@ CASES = [
         "a tenth of a busy queue's tasks is late, for hours",
         queue("default", begun_total=counting(60)) | objective("default", 10, late=counting(6)),
         {
-            120: [
+            65: [
                 (
                     "WaitBudgetBurn",
                     "severity=warning queue=default",
