@@ -4,13 +4,13 @@
   const start = +main.dataset.start, step = +main.dataset.step, number = +main.dataset.number;
   const plots = [...document.querySelectorAll(".plot")], clocks = document.querySelectorAll(".now");
   const short = n => n.toLocaleString("en", { maximumSignificantDigits: 3 });
-  const scaled = (n, units) => { const [size, name] = units.find(([least]) => n >= least) || units[units.length - 1]; return short(n / size) + " " + name; };
+  const scaled = (n, units) => { const [size, name] = units.find(([least]) => n >= least) || units[units.length - 1]; return short(n / size) + "\u00a0" + name; };
   const words = {
-    seconds: n => n < 120 ? short(n) + " s" : n < 7200 ? short(n / 60) + " min" : short(n / 3600) + " h",
-    number: short, rate: n => short(n) + "/s", percent: n => short(n) + " %",
+    seconds: n => n < 120 ? short(n) + "\u00a0s" : n < 7200 ? short(n / 60) + "\u00a0min" : short(n / 3600) + "\u00a0h",
+    number: short, rate: n => short(n) + "/s", percent: n => short(n) + "\u00a0%",
     bytes: n => scaled(n, [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"], [1, "B"]]),
   };
-  let current = -1;
+  let current = number;
   const values = plot => plot.series ??= plot.dataset.values.split("|").map(series => series.split(","));
   const text = (plot, index) => {
     const names = plot.dataset.names.split(",");
@@ -39,7 +39,7 @@
       if (event.key === "Escape") hide();
       if (to === undefined) return;
       event.preventDefault();
-      const time = show(current < 0 ? number - 1 : to);
+      const time = show(to);
       status.textContent = time + " UTC: " + text(plot, current);
     });
   });

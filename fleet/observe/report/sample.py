@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fleet.observe.broker import BrokerReport
-from fleet.observe.machine import Machine
+from fleet.observe.machine import Machine, Unit
 from fleet.observe.queues import Queue, Sample
 from fleet.observe.workers import node_of
 from fleet.plan.plan import Plan
@@ -42,8 +42,16 @@ def entry_of(
             for instance, node in nodes.items()
             if instance.host in machines
         }
-        entry["m"] = {node: [unit.memory, unit.memory_max, unit.oom_kills] for node, unit in units.items() if unit}
+        memory = {node: _memory(now.alive.get(node), units.get(node)) for node in {**units, **now.alive}}
+        entry["m"] = {node: values for node, values in memory.items() if values[0] is not None}
     return entry
+
+
+def _memory(sign: WorkerSign | None, unit: Unit | None) -> list[int | None]:
+    """Of a worker that says it itself, or of its unit."""
+    if sign and sign.get("memory") is not None:
+        return [sign.get("memory"), sign.get("memory_max"), sign.get("oom_kills")]
+    return [unit.memory, unit.memory_max, unit.oom_kills] if unit else [None, None, None]
 
 
 def _queue(queue: Queue) -> list[float | None]:

@@ -12,6 +12,8 @@ Unit = Literal["seconds", "number", "rate", "percent", "bytes"]
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 172800, 432000, 864000)
 _TICKS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 MOST_TICKS = 8
+NBSP = "\u00a0"
+"""A space at which no line ends."""
 
 
 def text(value: float | None, unit: Unit) -> str:
@@ -21,11 +23,11 @@ def text(value: float | None, unit: Unit) -> str:
     if unit == "seconds":
         return seconds_text(value)
     if unit == "percent":
-        return f"{value:.0f} %"
+        return f"{value:.0f}{NBSP}%"
     if unit == "bytes":
         return bytes_text(value)
     if unit == "number" and value >= 1e6:
-        return f"{value / 1e6:.3g} M"
+        return f"{value / 1e6:.3g}{NBSP}M"
     return f"{_short(value)}/s" if unit == "rate" else f"{value:,.0f}" if value >= 10 else _short(value)
 
 
@@ -38,12 +40,12 @@ def _short(value: float) -> str:
 def seconds_text(seconds: float) -> str:
     """As in "8.3 s", "95 s", "31 min", "3.5 h", "2.1 d"."""
     if seconds < 10:
-        return f"{seconds:.1f}".rstrip("0").rstrip(".") + " s"
+        return f"{seconds:.1f}".rstrip("0").rstrip(".") + f"{NBSP}s"
     for unit, length, least in (("d", 86400, 2 * 86400), ("h", 3600, 2 * 3600), ("min", 60, 120)):
         if seconds >= least:
             number = seconds / length
-            return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f}".rstrip("0").rstrip(".") + f" {unit}"
-    return f"{seconds:.0f} s"
+            return f"{number:.0f}{NBSP}{unit}" if number >= 10 else f"{number:.1f}".rstrip("0").rstrip(".") + f"{NBSP}{unit}"
+    return f"{seconds:.0f}{NBSP}s"
 
 
 def bytes_text(number: float) -> str:
@@ -51,8 +53,8 @@ def bytes_text(number: float) -> str:
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if number >= size:
             value = number / size
-            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f}".rstrip("0").rstrip(".") + f" {unit}"
-    return f"{number:.0f} B"
+            return f"{value:.0f}{NBSP}{unit}" if value >= 10 else f"{value:.1f}".rstrip("0").rstrip(".") + f"{NBSP}{unit}"
+    return f"{number:.0f}{NBSP}B"
 
 
 def scale(most: float, unit: Unit) -> float:

@@ -22,6 +22,9 @@ LONG = 600.0
 FULL_FOR = 0.1
 """Share of the time for which a role is full above which that is named."""
 
+MOST = 3
+"""Findings that the sentence names."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -38,13 +41,9 @@ def verdict(timeline: Timeline, of: Statistics) -> Verdict:
     findings += _watch(timeline, of)
     if not findings:
         return Verdict("good", f"{_good(of)}.")
-    first, *others = findings
-    also = f" Also: {'; '.join(others[:2])}{_more(len(others) - 2)}." if others else ""
-    return Verdict("watch" if level == "good" else level, f"{first[0].upper()}{first[1:]}.{also}")
-
-
-def _more(number: int) -> str:
-    return f"; and {number} more" if number > 0 else ""
+    rest = f"; and {len(findings) - MOST} more" if len(findings) > MOST else ""
+    sentence = f"{'; '.join(findings[:MOST])}{rest}."
+    return Verdict("watch" if level == "good" else level, sentence[0].upper() + sentence[1:])
 
 
 def _bad(timeline: Timeline, of: Statistics) -> Iterator[str]:
@@ -80,10 +79,10 @@ def _watch(timeline: Timeline, of: Statistics) -> Iterator[str]:
     near = [worker for worker in of.workers if (worker.share or 0) >= NEAR_CAP]
     if near:
         others = f" ({_number(len(near) - 1, 'other worker')} too)" if len(near) > 1 else ""
-        yield f"{short(near[0].name)} came to {text(near[0].share, 'percent')} of its memory limit{others}"
+        yield f"the worker {short(near[0].name)} came to {text(near[0].share, 'percent')} of its memory limit{others}"
     full = [role for role in of.roles if role.full_s > FULL_FOR * of.seen_s]
     if full:
-        yield f"{short(full[0].name)} had {FULL:.0f} % of its slots busy, or more, for {seconds_text(full[0].full_s)}"
+        yield f"the role {short(full[0].name)} had {FULL:.0f} % of its slots busy, or more, for {seconds_text(full[0].full_s)}"
     if of.unseen_s > 2 * timeline.grid.step and of.unseen_s - timeline.away_s > 2 * timeline.grid.step:
         yield f"nothing is known of {seconds_text(of.unseen_s - timeline.away_s)} of the time"
 
@@ -92,7 +91,7 @@ def _good(of: Statistics) -> str:
     tasks = f"{text(round(of.begun), 'number')} tasks began and {text(round(of.failed), 'number')} failed"
     oldest = max(of.queues, key=lambda queue: queue.age or 0, default=None)
     if oldest is None:
-        return f"no fault, and no queue: {tasks}"
+        return f"No fault, and no queue: {tasks}"
     kept = "every queue kept its objective" if any(queue.objective for queue in of.queues) else "no fault"
     return f"{kept[0].upper()}{kept[1:]}: the oldest task waited {text(oldest.age, 'seconds')}, in {short(oldest.name)}; {tasks}"
 
