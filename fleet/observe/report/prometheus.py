@@ -27,8 +27,6 @@ from fleet.observe.report.timeline import (
 PORT = 9090
 PATIENCE = 30.0
 """Seconds for each answer."""
-SCRAPED = 15.0
-"""Seconds between two scrapes."""
 FAILING = 10
 """Tasks and exceptions that are named."""
 
@@ -42,10 +40,11 @@ class PrometheusError(FleetError):
     exit_code = 2
 
 
-def queries(step: float) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Name → (the expression, the labels of its answers). Each point is for the step before it."""
-    seen = f"[{max(step, 2 * SCRAPED):g}s]"
-    rate = f"[{max(step, 4 * SCRAPED):g}s]"
+def queries(step: float, scraped: float) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Name → (the expression, the labels of its answers). Each point is for the step before it. scraped: seconds from one scrape
+    to the next."""
+    seen = f"[{max(step, 2 * scraped):g}s]"
+    rate = f"[{max(step, 4 * scraped):g}s]"
     queue, worker = ("queue",), ("worker", "role")
     return {
         "age": (f"max by (queue) (max_over_time(fleet_queue_age_seconds{seen}))", queue),
@@ -71,19 +70,28 @@ def queries(step: float) -> dict[str, tuple[str, tuple[str, ...]]]:
     }
 
 
-def read(port: int, now: float, hours: float) -> Timeline:
-    """The last hours from the Prometheus at a port of this machine. now: seconds since 1970. Raises PrometheusError."""
-    points = grid(now - hours * 3600, now, SCRAPED)
+def read(port: int, now: float, hours: float, scraped: float = 15) -> Timeline:
+    """The last hours from the Prometheus at a port of this machine. now: seconds since 1970. scraped: seconds between
+    two scrapes. Raises PrometheusError."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        return _read(connection, now, hours, scraped)
+    finally:
+        connection.close()
+
+
+def _read(connection: http.client.HTTPConnection, now: float, hours: float, scraped: float) -> Timeline:
+    points = grid(now - hours * 3600, now, scraped)
     answers: dict[str, dict[tuple[str, ...], Values]] = {}
-    for name, (expression, labels) in queries(points.step).items():
+    for name, (expression, labels) in queries(points.step, scraped).items():
         window = {"start": points.time(1), "end": points.end, "step": points.step}
-        answers[name] = parse(_ask(port, "query_range", {"query": expression, **window}), labels, points)
+        answers[name] = parse(_ask(connection, "query_range", {"query": expression, **window}), labels, points)
     failing = f"topk({FAILING}, sum by (name, exception) (increase(celery_task_failed_total[{points.seconds:g}s])) > 0)"
-    failures = parse_failures(_ask(port, "query", {"query": failing, "time": now}))
+    failures = parse_failures(_ask(connection, "query", {"query": failing, "time": now}))
     if not answers["broker"] and not answers["age"]:
         raise PrometheusError(
             f"Prometheus has nothing of this fleet in the last {hours:g} hours: is its job celery-fleet up? "
-            "(http://127.0.0.1:9090/targets on the monitor's machine)"
+            "On the monitor's machine, http://127.0.0.1:9090/targets says."
         )
     return timeline_of(answers, points, failures)
 
@@ -205,8 +213,7 @@ def _last(values: Values) -> float | None:
     return next((value for value in reversed(values) if value is not None), None)
 
 
-def _ask(port: int, what: str, parameters: Mapping[str, Any]) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+def _ask(connection: http.client.HTTPConnection, what: str, parameters: Mapping[str, Any]) -> Any:
     try:
         connection.request(
             "POST",
@@ -221,5 +228,3 @@ def _ask(port: int, what: str, parameters: Mapping[str, Any]) -> Any:
         return body["data"]["result"]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         raise PrometheusError(f"Prometheus does not answer: {error or type(error).__name__}") from None
-    finally:
-        connection.close()

@@ -19,9 +19,6 @@ from fleet.rollout import lock
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 
-GROUP = "monitor"
-"""The inventory's group with the machine that runs Prometheus."""
-
 
 class NoSourceError(FleetError):
     """There is neither Prometheus nor a recording."""
@@ -34,19 +31,19 @@ def report(file: Path, source: Path | None, hours: float) -> bytes:
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
     now = time.time()
-    timeline = recording.read(source, hours) if source else _from_prometheus(inventory, now, hours)
+    timeline = recording.read(source, hours) if source else _from_prometheus(inventory, fleet, now, hours)
     return page.render(completed(timeline, fleet, _history(fleet, inventory)), file.stem, now)
 
 
-def _from_prometheus(inventory: Inventory, now: float, hours: float) -> Timeline:
-    hosts = inventory.groups.get(GROUP, ())
-    if not hosts:
+def _from_prometheus(inventory: Inventory, fleet: Fleet, now: float, hours: float) -> Timeline:
+    host = fleet.monitor_host
+    if host is None:
         raise NoSourceError("the inventory has no group monitor; record with `fleet record`, then --from")
     try:
-        with ssh.forward(hosts[0], inventory.hosts[hosts[0]], "127.0.0.1", prometheus.PORT) as port:
-            return prometheus.read(port, now, hours)
+        with ssh.forward(host, inventory.hosts[host], fleet.monitor_address, prometheus.PORT) as port:
+            return prometheus.read(port, now, hours, fleet.monitor.scrape_seconds)
     except PrometheusError as error:
-        raise PrometheusError(f"{hosts[0]}: {error}") from None
+        raise PrometheusError(f"{host}: {error}") from None
 
 
 def _history(fleet: Fleet, inventory: Inventory) -> list[dict[str, Any]] | str:
@@ -60,7 +57,7 @@ def _history(fleet: Fleet, inventory: Inventory) -> list[dict[str, Any]] | str:
 
 def completed(timeline: Timeline, fleet: Fleet, history: list[dict[str, Any]] | str) -> Timeline:
     """A timeline with what it does not know by itself: rollouts, and objectives as the settings have them now."""
-    objectives: Mapping[str, float] = {**timeline.objectives, **getattr(fleet.settings, "slo", {})}
+    objectives: Mapping[str, float] = {**timeline.objectives, **fleet.settings.slo}
     if isinstance(history, str):
         note = f"Rollouts are not known: {history}"
         return replace(timeline, objectives=objectives, notes=(*timeline.notes, note))

@@ -68,10 +68,7 @@ def test_a_monitor_that_does_not_answer(folder: Path) -> None:
 @pytest.fixture
 def monitored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """A fleet with a monitor. Its Prometheus would listen on a free port."""
-    (tmp_path / "here").mkdir()
-    with project(tmp_path) as made:
-        with (made.folder / "prod.py").open("a") as inventory:
-            inventory.write("monitor = [('m', _at)]\n")
+    with project(tmp_path, machines={"web1": "web", "m": "monitor"}) as made:
         monkeypatch.chdir(made.folder)
         monkeypatch.setattr(prometheus, "PORT", free_port())
         yield made
