@@ -10,7 +10,7 @@ from fleet.observe.rows import QueueRow, Records, WorkerRow
 from fleet.observe.workers import Load
 from fleet.rollout import history, lock
 from fleet.rollout.history import HistoryEntry
-from fleet.spec.text import span
+from fleet.spec.text import count, span
 
 BROKEN, LATE, NOTE = 0, 1, 2
 """Something does not work; tasks wait too long, or soon will; what is good to know."""
@@ -33,8 +33,9 @@ def findings(
     advice = [entry for entry in advices(load, inventory) if not any(entry.evidence.startswith(node) for node in idle_by_pause)]
     lines = [
         *(_of_broker(entry, inventory) for entry in advice if entry.evidence == load.problem),
-        *(found for row in queues for found in _of_queue(row, inventory)),
+        # A worker's state is why a queue has no consumer: the first link of the chain comes first.
         *(Finding(BROKEN, entry.evidence, entry.step) for entry in advice if entry.urgent and entry.evidence != load.problem),
+        *(found for row in queues for found in _of_queue(row, inventory)),
         *(
             Finding(BROKEN, f"{host} does not answer: {why}", f"ssh {host}")
             for host, why in load.silent.items()
@@ -86,7 +87,7 @@ def _of_queue(row: QueueRow, inventory: str) -> Iterable[Finding]:
 def _of_slots(workers: Iterable[WorkerRow]) -> Iterable[Finding]:
     for row in workers:
         if row.slots.near and row.limit:
-            tasks = f"{row.slots.near} task{'s' if row.slots.near > 1 else ''}"
+            tasks = count(row.slots.near, "task")
             yield Finding(
                 LATE,
                 f"{row.load.node}: {tasks} near the limit of {span(row.limit)}",

@@ -40,7 +40,7 @@ from fleet.state.observed import ObservedMachine
 from fleet.state.role import watched
 from fleet_node.protocol import STATE_FOLDER
 
-MACHINES_EVERY, RECORDS_EVERY, DRIFT_EVERY, UNCONSUMED_EVERY = 5.0, 5.0, 60.0, 30.0
+MACHINES_EVERY, RECORDS_EVERY, DRIFT_EVERY, UNCONSUMED_EVERY = 5.0, 2.0, 60.0, 30.0
 """Seconds between two looks at machines, at the runs, at drift, and for queues that nobody consumes."""
 RATE_SECONDS = 10.0
 """Seconds over which rates are measured."""
@@ -253,7 +253,10 @@ class Watch:
 def records_command(folder: str = STATE_FOLDER) -> str:
     """sh that prints the lock, and the last runs."""
     lock, runs = (shlex.quote(f"{folder}/{name}") for name in ("lock", "history.jsonl"))
-    return f"sed 's/^/lock\\t/' {lock} 2>/dev/null; tail -n {ENTRIES} {runs} 2>/dev/null | sed 's/^/run\\t/'; printf 'end\\n'"
+    return (
+        f"printf 'lock\\t%s\\n' \"$(cat {lock} 2>/dev/null)\"; tail -n {ENTRIES} {runs} 2>/dev/null | sed 's/^/run\\t/'; "
+        "printf 'end\\n'"
+    )
 
 
 def parse_records(lines: list[str]) -> Records:

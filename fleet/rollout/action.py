@@ -16,6 +16,7 @@ from fleet.broker.look import prefix_of
 from fleet.errors import FleetError
 from fleet.inventory import ssh
 from fleet.rollout import lock
+from fleet.spec.text import count
 
 ANSWER = 2.0
 """Seconds that workers have to answer."""
@@ -64,13 +65,13 @@ def pause(queue: str, nodes: Collection[str], url: str, inventory: Path) -> Acti
     """Have workers take nothing more from a queue. nodes: that consume it now. url: of the broker, with the worker's user."""
     return Action(
         what=f"pause queue {queue}",
-        question=f"Pause {queue}? {_workers(nodes)} take nothing more from it.",
+        question=f"Pause {queue}? It is consumed by {count(len(nodes), 'worker')}, which take nothing more from it then.",
         consequences=(
             "They finish what they have fetched. Producers go on: tasks wait in the queue.",
             "A worker that starts again (a deploy, restart.py, a crash) consumes it again.",
         ),
         command=_control(inventory, "cancel_consumer", queue, nodes),
-        run=lambda: _tell("cancel_consumer", "no longer consume", queue, nodes, url),
+        run=lambda: _tell("cancel_consumer", "takes nothing more from", queue, nodes, url),
         paused={queue: True},
     )
 
@@ -79,10 +80,10 @@ def resume(queue: str, nodes: Collection[str], url: str, inventory: Path) -> Act
     """Have workers consume a queue again. nodes: that should consume it and do not."""
     return Action(
         what=f"resume queue {queue}",
-        question=f"Resume {queue}? {_workers(nodes)} consume it again.",
+        question=f"Resume {queue}, with {count(len(nodes), 'worker')}?",
         consequences=(),
         command=_control(inventory, "add_consumer", queue, nodes),
-        run=lambda: _tell("add_consumer", "consume", queue, nodes, url),
+        run=lambda: _tell("add_consumer", "consumes", queue, nodes, url),
         paused={queue: False},
     )
 
@@ -139,18 +140,14 @@ def _tell(command: str, words: str, queue: str, nodes: Collection[str], url: str
     told = {node for reply in replies or () for node, answer in reply.items() if "ok" in answer}
     missing = [node for node in nodes if node not in told]
     if missing:
-        done = f"; {len(told)} others {words} it" if told else ""
+        done = f"; {', '.join(sorted(told))} has done it" if told else ""
         raise ActionError(f"{queue}: no answer of {', '.join(missing)}{done}: try it again")
-    return [f"{_workers(nodes)} {words} {queue}: {', '.join(sorted(nodes))}"]
+    return [f"{words} {queue}: {', '.join(sorted(nodes))}"]
 
 
 def _control(inventory: Path, command: str, queue: str, nodes: Collection[str]) -> str:
     words = ["celery", "control", "--destination", ",".join(sorted(nodes)), command, queue]
     return f"fleet connect {shlex.quote(str(inventory))} -- {shlex.join(words)}"
-
-
-def _workers(nodes: Collection[str]) -> str:
-    return f"{len(nodes)} worker{'s' if len(nodes) != 1 else ''}"
 
 
 def _as_user(data: Mapping[str, Any], command: str) -> str:

@@ -31,3 +31,8 @@ def span(seconds: float) -> str:
         if seconds >= 2 * length or (unit == "m" and seconds >= 60):
             return f"{seconds / length:.0f}{unit}"
     return f"{seconds:.0f}s"
+
+
+def count(number: int, thing: str) -> str:
+    """A number of things: "1 task", "2 tasks"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

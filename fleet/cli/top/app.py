@@ -120,7 +120,8 @@ class TopApp(App[None]):
     ]
 
     def __init__(self, watch: Watch, objectives: Mapping[str, float], allow_actions: bool = False) -> None:
-        super().__init__()
+        # Textual's own way with NO_COLOR has shades of grey.
+        super().__init__(ansi_color=True if os.environ.get("NO_COLOR") else None)
         self._watch, self._objectives, self._may_act = watch, objectives, allow_actions
         self._inventory = str(watch.file)
         self._glyphs = glyphs_for(os.environ)
@@ -183,6 +184,8 @@ class TopApp(App[None]):
 
     def draw(self) -> None:
         """Take what was learnt, and show it."""
+        if not self.screen_stack or not self.screen_stack[0].query("#head"):
+            return  # it ends
         if self._frozen_at is None:
             self._take()
             self.draw_panes()
@@ -210,8 +213,9 @@ class TopApp(App[None]):
         for number, (name, title) in enumerate(PANES.items(), 1):
             tabs.append(f"{number} {title}", "bold reverse" if name == self._pane else "").append("  ")
         root.query_one("#tabs", Static).update(tabs)
-        acts = "P pause queue · D drain · " if self._may_act else ""
-        keys = f"tab pane · / filter · s sort · enter more · v findings · {acts}j journal · p pause · ? help · q quit"
+        keys = "tab pane · / filter · s sort · enter more · v findings · ? help · q quit"
+        if self.size.width >= WIDE[0]:
+            keys = keys.replace("? help", f"{'P pause queue · D drain · ' if self._may_act else ''}j journal · p pause · ? help")
         if self._words:
             keys = f"filter: {self._words} (esc: all) · " + keys
         root.query_one("#keys", Static).update(Text(keys, no_wrap=True, overflow="ellipsis"))
@@ -367,6 +371,8 @@ class TopApp(App[None]):
 
     def action_pause_queue(self) -> None:
         """Pause a queue, or resume it."""
+        self._take()
+        self.draw_panes()
         row = self._rows.current if self._rows is not None and self._pane == "queues" else None
         if not isinstance(row, QueueRow) or self.look is None:
             self.notify("choose a queue first: pane 1", severity="warning")
@@ -396,6 +402,7 @@ class TopApp(App[None]):
             self._drain(node)
 
     def _drain(self, node: str) -> None:
+        self._take()
         row = self._worker(node)
         if row is None or self.look is None or row.load.host not in self._watch.inventory.hosts:
             self.notify(f"{node}: its machine is not in the inventory", severity="error")
@@ -415,9 +422,10 @@ class TopApp(App[None]):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.notify(chosen.command, title=f"{chosen.what} …", markup=False)
+                self.notify(f"{chosen.what} …", markup=False)
                 self._in_thread(partial(self._perform, chosen), True)
 
+        self.clear_notifications()  # on a small screen they cover it
         self.push_screen(Question(chosen), answered)
 
     def _perform(self, chosen: Action) -> None:

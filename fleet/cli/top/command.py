@@ -42,7 +42,7 @@ def show_top(
         watch = Watch(file, interval)
     from fleet.cli.top.app import TopApp
 
-    screen = TopApp(watch, getattr(watch.fleet.settings, "slo", {}), allow_actions)
+    screen = TopApp(watch, watch.fleet.settings.slo, allow_actions)
     try:
         watch.start()
         screen.run(mouse=False)

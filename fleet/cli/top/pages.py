@@ -16,7 +16,7 @@ from fleet.observe.top import Look
 from fleet.observe.trend import FAULT, Mark, Trend, column, runs
 from fleet.plan.sizing import mib
 from fleet.rollout import history
-from fleet.spec.text import span
+from fleet.spec.text import count, span
 
 LEVELS = {BROKEN: ("BROKEN", BAD), LATE: ("LATE", WARN)}
 BEFORE, AFTER = 10, 6
@@ -49,7 +49,7 @@ def verdict(look: Look | None, glyphs: Glyphs, width: int) -> Text:
     if not look.findings:
         working, there = sum(row.load.active for row in look.workers), sum(row.load.slots for row in look.workers)
         waiting = sum(row.queue.waiting for row in look.queues)
-        summary = f"{len(look.workers)} workers, {working} of {there} slots busy, {waiting} tasks wait"
+        summary = f"{count(len(look.workers), 'worker')}, {working} of {there} slots busy, {count(waiting, 'task')} waiting"
         return Text.assemble((f"{glyphs.dot} WELL  ", f"bold {GOOD}"), summary, "\n")
     worst, *others = look.findings
     name, style = LEVELS.get(worst.level, ("NOTE", "cyan"))
@@ -220,7 +220,7 @@ def help_page(glyphs: Glyphs, may_act: bool) -> Text:
         f"{glyphs.idle} idle  {glyphs.busy} busy  {glyphs.over} longer than 99 % of its name\n"
         f"           {glyphs.near} near its limit  {glyphs.unknown} nobody knows\n"
     )
-    page.append("heard      ", "bold").append("seconds since systemd / connection / the worker itself spoke\n")
-    page.append("pressure   ", "bold").append("percent of 10 s that processes waited for cpu / memory / io\n")
+    page.append("heard      ", "bold").append("seconds since systemd/connection/worker spoke\n")
+    page.append("pressure   ", "bold").append("percent of time waited for cpu/memory/io\n")
     page.append("events     ", "bold").append("R a run of the history began, ! something went wrong\n")
     return page

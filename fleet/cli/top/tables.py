@@ -48,6 +48,9 @@ class Table:
 def _queue(row: QueueRow, glyphs: Glyphs, _: int) -> list[Text]:
     queue = row.queue
     grave = BAD if not queue.is_served and not row.paused else WARN if row.paused or (row.share or 0) > 1 else ""
+    empty = (
+        "paused" if row.paused else "-" if not queue.waiting else "never" if queue.drained_s is None else span(queue.drained_s)
+    )
     consumers = f"{queue.consumers}/{queue.expected} min {queue.minimum}"
     return [
         Text(queue.name, grave or "bold"),
@@ -57,8 +60,8 @@ def _queue(row: QueueRow, glyphs: Glyphs, _: int) -> list[Text]:
         _objective(row, glyphs),
         _rate(queue.in_s),
         _rate(queue.out_s),
-        Text("-" if not queue.waiting else "never" if queue.drained_s is None else span(queue.drained_s)),
-        Text(f"{consumers} paused" if row.paused else consumers, grave),
+        Text(empty, WARN if row.paused else ""),
+        Text(consumers, grave),
     ]
 
 
@@ -71,7 +74,7 @@ def _objective(row: QueueRow, glyphs: Glyphs) -> Text:
     """How much of its objective the oldest task has waited."""
     if row.share is None or row.objective is None:
         return Text("")
-    full, rest = bar(row.share, 6, glyphs)
+    full, rest = bar(row.share, 5, glyphs)
     style = BAD if row.share > 1 else WARN if row.share > 0.8 else GOOD
     return Text.assemble((full, style), (rest, DIM), f" {'over' if row.share > 1 else 'of'} {span(row.objective)}")
 
@@ -188,6 +191,7 @@ QUEUES = Table(
         "waiting": lambda row: -row.queue.waiting,
         "oldest": lambda row: -(row.queue.oldest.seconds if row.queue.oldest else -1.0),
     },
+    gap=1,
 )
 WORKERS = Table(
     heads=("WORKER", "STATE", "SLOTS", "BUSY", "HEARD s", "MEMORY", "WHY"),

@@ -23,7 +23,9 @@ def pid_of(unit: str) -> int:
     found = []
     for folder in Path("/proc").iterdir():
         try:
-            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0") if folder.name.isdigit() else []
+            if not folder.name.isdigit() or (folder / "cwd").readlink() != ROOT:
+                continue
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
         if f"--hostname={node}" in words:
