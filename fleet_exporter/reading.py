@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,18 +56,18 @@ class Reader:
         """All of it, in three round trips."""
         self._commands = 0
         prefix = self._prefix_of()
-        names = (SIGNS, WORKERS, LEFT, CONSUMED, AGES, PARKED)
-        signs_key, workers, left, consumed, ages_key, parked = (prefix + name for name in names)
-        info, signs, leases, gone, consumers, ages, letters, clients = self._ask(
-            ("INFO",),
-            ("HGETALL", signs_key),
-            ("ZRANGE", workers, 0, -1, "WITHSCORES"),
-            ("LRANGE", left, 0, -1),
-            ("ZRANGE", consumed, 0, -1),
-            ("HGETALL", ages_key),
-            ("HLEN", parked),
-            ("CLIENT LIST",),
-        )
+
+        def questions(pipeline: Any) -> None:
+            pipeline.info()
+            pipeline.hgetall(prefix + SIGNS)
+            pipeline.zrange(prefix + WORKERS, 0, -1, withscores=True)
+            pipeline.lrange(prefix + LEFT, 0, -1)
+            pipeline.zrange(prefix + CONSUMED, 0, -1)
+            pipeline.hgetall(prefix + AGES)
+            pipeline.hlen(prefix + PARKED)
+            pipeline.client_list()
+
+        info, signs, leases, gone, consumers, ages, letters, clients = self._ask(questions)
         now = int(info["server_time_usec"]) / 1e6
         written: dict[str, ListAge] = {name: entry for name, text in ages.items() if (entry := _json(text))}
         return Reading(
@@ -84,13 +84,14 @@ class Reader:
 
     def _prefix_of(self) -> str:
         """The app's global_keyprefix: looked for until a worker has been there, some steps at a time."""
-        if self._ask(("EXISTS", self._prefix + WORKERS))[0]:
+        there, without = self._ask(lambda pipeline: pipeline.exists(self._prefix + WORKERS).exists(WORKERS))
+        if there or without:
+            self._prefix = self._prefix if there else ""
             return self._prefix
-        if self._prefix and self._ask(("EXISTS", WORKERS))[0]:
-            self._prefix = ""
-            return ""
         for _ in range(SCANS):
-            ((self._cursor, keys),) = self._ask(("SCAN", self._cursor, "MATCH", f"*{WORKERS}", "COUNT", 1000, "TYPE", "zset"))
+            ((self._cursor, keys),) = self._ask(
+                lambda pipeline: pipeline.scan(self._cursor, match=f"*{WORKERS}", count=1000, _type="zset")
+            )
             if keys:
                 self._prefix = str(keys[0]).removesuffix(WORKERS)
             if keys or not self._cursor:
@@ -108,11 +109,13 @@ class Reader:
         if not lists:
             return {}
         parts = {queue: (names[0], names[1:]) for queue, all_names in lists.items() if (names := sorted(all_names))}
-        asked: list[tuple[Any, ...]] = []
-        for main, rest in parts.values():
-            asked.append(("LLEN", main))
-            asked.append(("EXISTS", *rest) if rest else ("EXISTS", main))
-        answers = iter(self._ask(*asked, lenient=True))
+
+        def questions(pipeline: Any) -> None:
+            for main, rest in parts.values():
+                pipeline.llen(main)
+                pipeline.exists(*(rest or (main,)))
+
+        answers = iter(self._ask(questions, lenient=True))
         for queue, (main, rest) in parts.items():
             length, there = _number(next(answers)), _number(next(answers))
             lengths[queue] = {main: length, **dict.fromkeys(rest, 0)}
@@ -125,18 +128,16 @@ class Reader:
                 else:
                     others.append((queue, name))
         if others:
-            for (queue, name), answer in zip(
-                others, self._ask(*(("LLEN", name) for _, name in others), lenient=True), strict=True
-            ):
+            answers_of_others = self._ask(lambda pipeline: [pipeline.llen(name) for _, name in others], lenient=True)
+            for (queue, name), answer in zip(others, answers_of_others, strict=True):
                 lengths[queue][name] = _number(answer)
         return lengths
 
-    def _ask(self, *commands: tuple[Any, ...], lenient: bool = False) -> list[Any]:
-        """The answers, in one round trip. lenient: an error takes the place of an answer."""
-        self._commands += len(commands)
+    def _ask(self, questions: Callable[[Any], object], lenient: bool = False) -> list[Any]:
+        """The answers, in one round trip. questions: puts them into a pipeline. lenient: errors are answers."""
         with self._client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            questions(pipeline)
+            self._commands += len(pipeline)
             answers: list[Any] = pipeline.execute(raise_on_error=not lenient)
         return answers
 

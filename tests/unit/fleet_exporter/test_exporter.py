@@ -23,6 +23,8 @@ from tests.unit.process_support import ROOT, Machine
 from tests.unit.shop_support import free_port
 
 pytestmark = pytest.mark.long
+DEBIAN = "/usr/bin/python3"
+"""With the distribution's own packages, as on the monitor's machine."""
 ACL = (ROOT / "templates/etc/redis/users.acl.j2").read_text()
 APP = """
 @app.task(name="good")
@@ -53,7 +55,8 @@ class Metrics:
 class Exporter:
     """One that runs."""
 
-    def __init__(self, here: Machine, folder: Path) -> None:
+    def __init__(self, here: Machine, folder: Path, python: str = DEBIAN) -> None:
+        self.python = python
         self.folder, self.port, self.password = folder, free_port(), secrets.token_hex(8)
         with here.redis() as redis:
             rules = re.search(r"^user monitor .*?(~.*)$", ACL, re.M)
@@ -70,7 +73,7 @@ class Exporter:
     @contextmanager
     def running(self) -> Iterator[None]:
         environment = os.environ | {"CREDENTIALS_DIRECTORY": str(self.folder), "STATE_DIRECTORY": str(self.folder)}
-        command = [sys.executable, "-m", "fleet_exporter", str(self.folder / "fleet.json")]
+        command = [self.python, "-m", "fleet_exporter", str(self.folder / "fleet.json")]
         with subprocess.Popen(command, env=environment, cwd=ROOT) as started:
             try:
                 assert until(self.answers)
@@ -167,11 +170,12 @@ def test_a_fleet_from_its_first_task_to_its_last_worker(tmp_path: Path) -> None:
             assert exporter.scrape().value("fleet_queue_begun_total", queue="default") == last, "a restart loses nothing"
 
 
-def test_a_scrape_asks_little_and_only_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("python", [DEBIAN, sys.executable])
+def test_a_scrape_asks_little_and_only_reads(tmp_path: Path, python: str) -> None:
     """Counted by Redis: at most 20 commands, and two a queue, with four priorities each."""
     queues = [f"queue{number}" for number in range(10)]
     with leased(tmp_path, lease=60) as here, here.client() as client:
-        exporter = Exporter(here, tmp_path / "exporter")
+        exporter = Exporter(here, tmp_path / "exporter", python)
         here.start(here.release("r", APP), queues=queues)
         for number in range(5):
             send(client, number, 600, queue="queue0")
