@@ -1,5 +1,6 @@
-"""`python -m tests.unit.fleet.cli.top_picture docs/images/top.svg`: the picture of `fleet top`, of workers that run here. It takes
-fifteen minutes: as long as the history that it shows."""
+"""`python -m tests.unit.fleet.cli.top_picture docs/images/top.svg`: the picture of `fleet top`, of workers that run here.
+
+It takes fifteen minutes: as long as the history that it shows."""
 
 import asyncio
 import os
