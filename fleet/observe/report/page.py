@@ -136,7 +136,7 @@ def _page(timeline: Timeline, of: Statistics, name: str, made: float, limits: Li
             every=units.seconds_text(timeline.grid.step),
             source=timeline.source,
             made=units.moment(made),
-            notes=timeline.notes,
+            notes=(*timeline.notes, *([] if timeline.workers else ["Memory of workers is not known."])),
             tiles=_tiles(timeline, of),
             pins=pins(timeline.grid, drawn),
             ticks=[(f"{100 * left:.2f}", label) for left, label in axis],

@@ -1,5 +1,6 @@
 """A timeline from a real Prometheus, and answers of another one."""
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from fleet.observe.report import page, prometheus
 from fleet.observe.report.prometheus import PrometheusError
 from tests.unit.prometheus_support import prometheus as running
+from tests.unit.roles import contract
 from tests.unit.shop_support import free_port
 
 MINUTES = 90
@@ -103,6 +105,15 @@ def test_a_timeline_from_prometheus(tmp_path: Path) -> None:
     assert all(abs(found[text] - ago) < 3 for text, ago in expected.items())
     assert empty.grid.number >= 10
     assert b"gave no sign of life" in page.render(timeline, "prod", now)
+
+
+def test_queries_name_what_the_exporter_has() -> None:
+    """The contract is held against the exporter by its own tests."""
+    labels = {series.partition("{")[0]: set(re.findall(r'(\w+)="', series)) for series, _ in contract.fleet()}
+    for expression, of in prometheus.queries(60, 15).values():
+        (metric,) = re.findall(r"\b((?:fleet|celery)_\w+|ALERTS)", expression)
+        assert metric in labels
+        assert set(of) <= labels[metric] | {"worker"} if metric == "ALERTS" else set(of) <= labels[metric]
 
 
 class Answering(BaseHTTPRequestHandler):
