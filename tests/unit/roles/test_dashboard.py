@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,3 +81,15 @@ def test_a_deploy_watches_what_it_writes_for_grafana() -> None:
     assert {path.rpartition("/")[0] for path in written} <= set(FOLDERS)
     assert "http://127.0.0.1:9090" in written[DATASOURCE]
     assert DASHBOARD.rpartition("/")[0] in written[PROVIDER]
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    page = (Path(__file__).parents[3] / "docs/monitoring.md").read_text()
+    rows = [line.strip("|").split("|") for line in page.splitlines() if re.match(r"\| `(fleet|celery)_", line)]
+    documented = {name: tuple(re.findall(r"\w+", labels)) for names, labels, _ in rows for name in re.findall(r"`(\w+)`", names)}
+    metrics = {}
+    for series, _ in contract.fleet():
+        name, _, labels = series.partition("{")
+        own = tuple(label for label in re.findall(r'(\w+)="', labels) if label not in {"job", "instance", "le"})
+        metrics[re.sub(r"(runtime|wait_time|wait_seconds)_(bucket|sum|count)$", r"\1", name)] = own
+    assert documented == {name: labels for name, labels in metrics.items() if name not in {"up", "ALERTS"}}
