@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from fleet.observe.advice import Advice, advices, unit_of
@@ -29,8 +31,7 @@ def findings(
 ) -> list[Finding]:
     """All of them, the worst first. inventory: its path, for commands."""
     paused = {row.queue.name: row.paused for row in queues if row.paused}
-    idle_by_pause = _idle_by_pause(load, paused)
-    advice = [entry for entry in advices(load, inventory) if not any(entry.evidence.startswith(node) for node in idle_by_pause)]
+    advice = advices(_without_paused(load, paused), inventory)
     lines = [
         *(_of_broker(entry, inventory) for entry in advice if entry.evidence == load.problem),
         # A worker's state is why a queue has no consumer: the first link of the chain comes first.
@@ -105,14 +106,14 @@ def _of_records(records: Records, inventory: str) -> Iterable[Finding]:
         )
 
 
-def _idle_by_pause(load: Load, paused: Mapping[str, str]) -> set[str]:
-    """Workers that consume nothing since all queues of their role are paused."""
-    queues = {role.role: set(role.queues) for role in load.roles}
-    return {
-        worker.node
-        for worker in load.workers
-        if worker.state == "ghost" and paused and queues.get(worker.role, {""}) <= set(paused)
-    }
+def _without_paused(load: Load, paused: Mapping[str, str]) -> Load:
+    """The load with workers that consume nothing since all queues of their role are paused as idle ones: that is no fault."""
+    roles = {role.role for role in load.roles if role.queues and set(role.queues) <= set(paused)}
+    workers = tuple(
+        replace(worker, state="idle") if worker.state == "ghost" and worker.role in roles else worker for worker in load.workers
+    )
+    well = Counter(worker.role for worker in workers if worker.expected and worker.is_well)
+    return replace(load, workers=workers, roles=tuple(replace(role, well=well[role.role]) for role in load.roles))
 
 
 def paused_queues(entries: Iterable[HistoryEntry]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from textual.widgets import DataTable, Input, Static
 
 from fleet.cli.top import pages
 from fleet.cli.top.dialogs import Page, Question
-from fleet.cli.top.glyphs import ASCII, glyphs_for
+from fleet.cli.top.glyphs import in_ascii, needs_ascii
 from fleet.cli.top.tables import FLIGHT, MACHINES, QUEUES, WORKERS, Table
 from fleet.errors import FleetError
 from fleet.observe.advice import unit_of
@@ -75,14 +75,14 @@ class Rows(DataTable[Text]):
         names = list(self.table.sorts)
         self.order = names[(names.index(self.order) + 1) % len(names)]
 
-    def draw(self, look: Look, words: str, glyphs: Any, width: int) -> None:
+    def draw(self, look: Look, words: str, width: int, fit: Callable[[Text], Text]) -> None:
         """Show the rows of a look that a filter leaves."""
         before, known = self.current, [self.table.key(row) for row in self.shown]
         self.shown = self.table.shown(look, self.order, words)
         keys = [self.table.key(row) for row in self.shown]
         lines = [
-            [Text(gap, justify=cell.justify).append_text(cell) for gap, cell in zip(self._gaps, cells, strict=True)]
-            for cells in (self.table.cells(row, glyphs, width) for row in self.shown)
+            [fit(Text(gap, justify=cell.justify).append_text(cell)) for gap, cell in zip(self._gaps, cells, strict=True)]
+            for cells in (self.table.cells(row, width) for row in self.shown)
         ]
         if keys == known and self.row_count == len(keys):
             for key, cells in zip(keys, lines, strict=True):
@@ -124,7 +124,7 @@ class TopApp(App[None]):
         super().__init__(ansi_color=True if os.environ.get("NO_COLOR") else None)
         self._watch, self._objectives, self._may_act = watch, objectives, allow_actions
         self._inventory = str(watch.file)
-        self._glyphs = glyphs_for(os.environ)
+        self._ascii = needs_ascii(os.environ)
         self.look: Look | None = None
         self.kept = Trend()
         self._condition: Condition | None = None
@@ -160,7 +160,7 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         """Begin to draw."""
         self.theme = "textual-dark"
-        self.screen.set_class(self._glyphs is ASCII, "ascii")
+        self.screen.set_class(self._ascii, "ascii")
         self.screen.set_class(bool(os.environ.get("NO_COLOR")), "mono")
         for name, title in PANES.items():
             self.query_one(f"#{name}").border_title = title
@@ -191,6 +191,10 @@ class TopApp(App[None]):
             self.draw_panes()
         self._draw_head()
 
+    def _fit(self, text: Text) -> Text:
+        """As the terminal can show it."""
+        return in_ascii(text) if self._ascii else text
+
     def _take(self) -> None:
         reading = self._watch.reading()
         look = look_of(reading, self._objectives, self._inventory)
@@ -207,8 +211,8 @@ class TopApp(App[None]):
     def _draw_head(self) -> None:
         frozen = None if self._frozen_at is None else time.monotonic() - self._frozen_at
         root = self.screen_stack[0]
-        root.query_one("#head", Static).update(pages.head(self.look, self._inventory, frozen))
-        root.query_one("#verdict", Static).update(pages.verdict(self.look, self._glyphs, self.size.width - 2))
+        root.query_one("#head", Static).update(self._fit(pages.head(self.look, self._inventory, frozen)))
+        root.query_one("#verdict", Static).update(self._fit(pages.verdict(self.look, self.size.width - 2)))
         tabs = Text()
         for number, (name, title) in enumerate(PANES.items(), 1):
             tabs.append(f"{number} {title}", "bold reverse" if name == self._pane else "").append("  ")
@@ -218,7 +222,7 @@ class TopApp(App[None]):
             keys = keys.replace("? help", f"{'P pause queue · D drain · ' if self._may_act else ''}j journal · p pause · ? help")
         if self._words:
             keys = f"filter: {self._words} (esc: all) · " + keys
-        root.query_one("#keys", Static).update(Text(keys, no_wrap=True, overflow="ellipsis"))
+        root.query_one("#keys", Static).update(self._fit(Text(keys, no_wrap=True, overflow="ellipsis")))
 
     def draw_panes(self) -> None:
         """Show the look."""
@@ -227,7 +231,7 @@ class TopApp(App[None]):
             return
         old = look.source("broker")
         for rows in root.query(Rows):
-            rows.draw(look, self._words, self._glyphs, self.size.width)
+            rows.draw(look, self._words, self.size.width, self._fit)
             pane = rows.parent
             if isinstance(pane, Vertical):
                 total = len(rows.table.rows(look))
@@ -237,8 +241,9 @@ class TopApp(App[None]):
                 pane.border_subtitle = f"sort: {rows.order}"
         trend = root.query_one("#trend", VerticalScroll)
         width = trend.size.width or self.size.width - 4
-        root.query_one("#trend-text", Static).update(pages.trend(look, self.kept, time.time(), self._glyphs, width, self._words))
-        root.query_one("#releases-text", Static).update(pages.releases(look, self._glyphs))
+        history = pages.trend(look, self.kept, time.time(), width, self._words)
+        root.query_one("#trend-text", Static).update(self._fit(history))
+        root.query_one("#releases-text", Static).update(self._fit(pages.releases(look)))
 
     def action_next_pane(self, step: int) -> None:
         """Another pane."""
@@ -303,12 +308,12 @@ class TopApp(App[None]):
 
     def action_keys(self) -> None:
         """Help."""
-        self.push_screen(Page("Keys", partial(pages.help_page, self._glyphs, self._may_act)))
+        self.push_screen(Page("Keys", lambda: self._fit(pages.help_page(self._may_act))))
 
     def action_findings(self) -> None:
         """All that is wrong."""
         self.push_screen(
-            Page("What is wrong, the worst first", lambda: pages.all_findings(self.look, self._glyphs) if self.look else Text())
+            Page("What is wrong, the worst first", lambda: self._fit(pages.all_findings(self.look) if self.look else Text()))
         )
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
@@ -327,7 +332,7 @@ class TopApp(App[None]):
     def _show_worker(self, node: str) -> None:
         def text() -> Text:
             row = self._worker(node)
-            return pages.worker(row, self._glyphs) if row else Text("It is gone.")
+            return self._fit(pages.worker(row) if row else Text("It is gone."))
 
         def answered(key: str | None) -> None:
             if key == "j":

@@ -29,7 +29,7 @@ class Page(ModalScreen[str]):
         """The page."""
         with VerticalScroll(classes="page") as page:
             page.border_title = self._title
-            page.border_subtitle = "esc back" + "".join(f" · {key}" for key in self._keys.split(",") if key)
+            page.border_subtitle = "esc back" + "".join(f", {key}" for key in self._keys.split(",") if key)
             yield Static(self._text())
 
     def on_mount(self) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
-from fleet.cli.top.glyphs import Glyphs, spark
+from fleet.cli.top.glyphs import ARROW, BUSY, DOT, IDLE, NEAR, OVER, UNKNOWN, spark
 from fleet.cli.top.tables import BAD, DIM, GOOD, STATES, WARN, slots
 from fleet.observe.advice import unit_of
 from fleet.observe.findings import BROKEN, LATE
@@ -42,7 +42,7 @@ def _freshness(source: Source) -> Text:
     return Text.assemble((f"{source.name} ", DIM), (known, BAD if source.is_old or source.problem else GOOD))
 
 
-def verdict(look: Look | None, glyphs: Glyphs, width: int) -> Text:
+def verdict(look: Look | None, width: int) -> Text:
     """What is worst, with its evidence, and the command to run next: two lines."""
     if look is None or not look.is_whole:
         return Text("asking the broker, the workers and the machines …\n", DIM)
@@ -50,28 +50,28 @@ def verdict(look: Look | None, glyphs: Glyphs, width: int) -> Text:
         working, there = sum(row.load.active for row in look.workers), sum(row.load.slots for row in look.workers)
         waiting = sum(row.queue.waiting for row in look.queues)
         summary = f"{count(len(look.workers), 'worker')}, {working} of {there} slots busy, {count(waiting, 'task')} waiting"
-        return Text.assemble((f"{glyphs.dot} WELL  ", f"bold {GOOD}"), summary, "\n")
+        return Text.assemble((f"{DOT} WELL  ", f"bold {GOOD}"), summary, "\n")
     worst, *others = look.findings
     name, style = LEVELS.get(worst.level, ("NOTE", "cyan"))
     more = f"  +{len(others)} more: v" if others else ""
     room = width - len(name) - 4 - len(more)
     evidence = worst.evidence if len(worst.evidence) <= room else worst.evidence[: room - 1] + "…"
-    line = Text.assemble((f"{glyphs.dot} {name}  ", style), (evidence, "bold"), (more, DIM), "\n")
-    return line.append(f"  {glyphs.arrow} {worst.step}" if worst.step else "", "cyan")
+    line = Text.assemble((f"{DOT} {name}  ", style), (evidence, "bold"), (more, DIM), "\n")
+    return line.append(f"  {ARROW} {worst.step}" if worst.step else "", "cyan")
 
 
-def all_findings(look: Look, glyphs: Glyphs) -> Text:
+def all_findings(look: Look) -> Text:
     """All that is found."""
     page = Text()
     for found in look.findings:
         name, style = LEVELS.get(found.level, ("NOTE", "cyan"))
-        page.append(f"{glyphs.dot} {name:<7}", style).append(f"{found.evidence}\n")
+        page.append(f"{DOT} {name:<7}", style).append(f"{found.evidence}\n")
         if found.step:
-            page.append(f"    {glyphs.arrow} {found.step}\n", "cyan")
+            page.append(f"    {ARROW} {found.step}\n", "cyan")
     return page if look.findings else Text("Nothing is wrong.")
 
 
-def trend(look: Look, kept: Trend, now: float, glyphs: Glyphs, width: int, words: str) -> Text:
+def trend(look: Look, kept: Trend, now: float, width: int, words: str) -> Text:
     """Fifteen minutes of each queue, with what happened as marks. now: seconds since 1970."""
     columns = max(10, width - BEFORE - AFTER)
     page = Text(no_wrap=True)
@@ -106,7 +106,7 @@ def trend(look: Look, kept: Trend, now: float, glyphs: Glyphs, width: int, words
             ),
         )
         for label, values, last, style in lines:
-            page.append(f" {label}".ljust(BEFORE), DIM).append(spark(values, glyphs), style).append(f" {last}\n")
+            page.append(f" {label}".ljust(BEFORE), DIM).append(spark(values), style).append(f" {last}\n")
     page.append_text(_legend(happened, now))
     return page
 
@@ -118,7 +118,7 @@ def _legend(happened: list[Mark], now: float) -> Text:
     return page
 
 
-def releases(look: Look, glyphs: Glyphs) -> Text:
+def releases(look: Look) -> Text:
     """Release and drift by role, the run at work, and the last ones."""
     page = Text()
     for role in look.roles:
@@ -129,7 +129,7 @@ def releases(look: Look, glyphs: Glyphs) -> Text:
         known = ", ".join(f"{number} × {release[:12]}" for release, number in sorted(role.releases.items()))
         page.append(f"{known or 'release not known'}\n", "" if one else WARN if known else DIM)
         for node in role.moving:
-            page.append(f"  {glyphs.arrow} {node}\n", "cyan")
+            page.append(f"  {ARROW} {node}\n", "cyan")
     page.append_text(_lock(look)).append_text(_drift(look))
     for entry in reversed(look.entries[-4:]):
         well = history.ended_well(entry)
@@ -167,13 +167,13 @@ def _when(at: str) -> str:
         return at
 
 
-def worker(row: WorkerRow, glyphs: Glyphs) -> Text:
+def worker(row: WorkerRow) -> Text:
     """All that is known of one worker."""
     load = row.load
     page = Text()
     for name, text in _facts(row):
         page.append(f"{name:<10}", DIM).append_text(text).append("\n")
-    page.append("slots     ", DIM).append_text(slots(row, glyphs, 50)).append("\n\n")
+    page.append("slots     ", DIM).append_text(slots(row, 50)).append("\n\n")
     page.append("tasks that run\n", "bold")
     for task, number in sorted(load.running.items(), key=lambda item: -item[1]):
         longest = f", the longest for {span(row.slots.longest[task])}" if task in row.slots.longest else ""
@@ -199,7 +199,7 @@ def _facts(row: WorkerRow) -> Iterator[tuple[str, Text]]:
     yield "up", Text(f"{up}, {load.restarts} restarts")
 
 
-def help_page(glyphs: Glyphs, may_act: bool) -> Text:
+def help_page(may_act: bool) -> Text:
     """Keys, and what the characters mean."""
     keys = (
         ("tab, 1-6", "next pane, or that pane"),
@@ -217,8 +217,8 @@ def help_page(glyphs: Glyphs, may_act: bool) -> Text:
     for key, text in keys:
         page.append(f"{key:<11}", "bold").append(f"{text}\n")
     page.append("\nslots      ", "bold").append(
-        f"{glyphs.idle} idle  {glyphs.busy} busy  {glyphs.over} longer than 99 % of its name\n"
-        f"           {glyphs.near} near its limit  {glyphs.unknown} nobody knows\n"
+        f"{IDLE} idle  {BUSY} busy  {OVER} longer than 99 % of its name\n"
+        f"           {NEAR} near its limit  {UNKNOWN} nobody knows\n"
     )
     page.append("heard      ", "bold").append("seconds since systemd/connection/worker spoke\n")
     page.append("pressure   ", "bold").append("percent of time waited for cpu/memory/io\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from fleet.cli.top.glyphs import Glyphs, bar, cells
+from fleet.cli.top.glyphs import BUSY, IDLE, NEAR, OVER, UNKNOWN, bar, cells
 from fleet.observe.ages import Age
 from fleet.observe.rows import MachineRow, QueueRow, WorkerRow
 from fleet.observe.top import Look
@@ -34,7 +34,7 @@ class Table:
     heads: tuple[str, ...]
     rows: Callable[[Look], Sequence[Any]]
     key: Callable[[Any], str]
-    cells: Callable[[Any, Glyphs, int], list[Text]]
+    cells: Callable[[Any, int], list[Text]]
     words: Callable[[Any], str]
     sorts: dict[str, Callable[[Any], Any]]
     gap: int = 2
@@ -45,7 +45,7 @@ class Table:
         return sorted(left, key=self.sorts[sort])
 
 
-def _queue(row: QueueRow, glyphs: Glyphs, _: int) -> list[Text]:
+def _queue(row: QueueRow, _: int) -> list[Text]:
     queue = row.queue
     grave = BAD if not queue.is_served and not row.paused else WARN if row.paused or (row.share or 0) > 1 else ""
     empty = (
@@ -57,7 +57,7 @@ def _queue(row: QueueRow, glyphs: Glyphs, _: int) -> list[Text]:
         Text(str(queue.waiting), "bold" if queue.waiting else DIM, justify="right"),
         Text(_priorities(queue.by_priority)),
         Text(age(queue.oldest), WARN if (row.share or 0) > 1 else ""),
-        _objective(row, glyphs),
+        _objective(row),
         _rate(queue.in_s),
         _rate(queue.out_s),
         Text(empty, WARN if row.paused else ""),
@@ -70,11 +70,11 @@ def _priorities(numbers: Any) -> str:
     return "" if set(apart) <= {0} else " ".join(f"{priority}:{number}" for priority, number in sorted(apart.items()))
 
 
-def _objective(row: QueueRow, glyphs: Glyphs) -> Text:
+def _objective(row: QueueRow) -> Text:
     """How much of its objective the oldest task has waited."""
     if row.share is None or row.objective is None:
         return Text("")
-    full, rest = bar(row.share, 5, glyphs)
+    full, rest = bar(row.share, 5)
     style = BAD if row.share > 1 else WARN if row.share > 0.8 else GOOD
     return Text.assemble((full, style), (rest, DIM), f" {'over' if row.share > 1 else 'of'} {span(row.objective)}")
 
@@ -85,15 +85,15 @@ def age(known: Age | None) -> str:
         return "-"
     if known.most is None:
         return f">{span(known.least)}"
-    bound = (known.most - known.least) / 2
-    return span(known.seconds) + (f"±{span(bound)}" if bound >= 1 else "")
+    middle, bound = (known.least + known.most) / 2, (known.most - known.least) / 2
+    return span(middle) + (f"±{span(bound)}" if bound >= 1 else "")
 
 
 def _rate(number: float | None) -> Text:
     return Text("-" if number is None else f"{number:.1f}" if number < 100 else f"{number:.0f}", justify="right")
 
 
-def _worker(row: WorkerRow, glyphs: Glyphs, width: int) -> list[Text]:
+def _worker(row: WorkerRow, width: int) -> list[Text]:
     load = row.load
     style = STATES.get(load.state, BAD)
     why = load.why if load.expected else "no setting asks for it"
@@ -103,7 +103,7 @@ def _worker(row: WorkerRow, glyphs: Glyphs, width: int) -> list[Text]:
     return [
         Text(load.node, "bold" if load.is_well else BAD),
         Text(load.state, style),
-        slots(row, glyphs, 24 if width >= 110 else 10),
+        slots(row, 24 if width >= 110 else 10),
         Text(f"{load.active}/{load.slots}", justify="right"),
         Text("/".join("-" if known is None else f"{known:.0f}" for known in load.heard_s.values())),
         Text("-" if load.memory is None else mib(load.memory) + (f"/{mib(load.memory_max)}" if load.memory_max else "")),
@@ -111,21 +111,21 @@ def _worker(row: WorkerRow, glyphs: Glyphs, width: int) -> list[Text]:
     ]
 
 
-def slots(row: WorkerRow, glyphs: Glyphs, width: int) -> Text:
+def slots(row: WorkerRow, width: int) -> Text:
     """A cell a slot; if there are more slots than cells, a cell stands for several."""
     drawn = row.slots
     numbers = (
-        (glyphs.near, drawn.near),
-        (glyphs.over, drawn.over),
-        (glyphs.busy, drawn.busy),
-        (glyphs.idle, drawn.idle),
-        (glyphs.unknown, drawn.unknown),
+        (NEAR, drawn.near),
+        (OVER, drawn.over),
+        (BUSY, drawn.busy),
+        (IDLE, drawn.idle),
+        (UNKNOWN, drawn.unknown),
     )
-    styles = {glyphs.near: BAD, glyphs.over: WARN, glyphs.busy: GOOD, glyphs.idle: DIM, glyphs.unknown: BAD}
+    styles = {NEAR: BAD, OVER: WARN, BUSY: GOOD, IDLE: DIM, UNKNOWN: BAD}
     return Text.assemble(*((glyph * number, styles[glyph]) for glyph, number in cells(numbers, width)))
 
 
-def _flight(row: QueueRow, glyphs: Glyphs, _: int) -> list[Text]:
+def _flight(row: QueueRow, _: int) -> list[Text]:
     queue = row.queue
     back = "-" if not queue.orphaned else f"in {span(queue.back_s)}" if queue.back_s is not None else "not by itself"
     numbers = (queue.running, queue.prefetched, queue.eta)
@@ -138,13 +138,13 @@ def _flight(row: QueueRow, glyphs: Glyphs, _: int) -> list[Text]:
     ]
 
 
-def _machine(row: MachineRow, glyphs: Glyphs, _: int) -> list[Text]:
+def _machine(row: MachineRow, _: int) -> list[Text]:
     machine = row.machine
     name = Text(row.host, BAD if row.why else "bold")
     if machine is None:
         return [name, Text(row.why or "not asked yet", BAD if row.why else DIM), *(Text("") for _ in range(6))]
     used = machine.facts.memory - machine.available
-    full, rest = bar(used / machine.facts.memory, 5, glyphs)
+    full, rest = bar(used / machine.facts.memory, 5)
     loaded = WARN if machine.load > 2 * machine.facts.cores else ""
     pressure = "/".join(f"{machine.pressure[kind]:.0f}" if kind in machine.pressure else "-" for kind in ("cpu", "memory", "io"))
     cap = f"{size(row.memory)}/{size(row.memory_max)}" if row.memory_max else "-"

@@ -1,0 +1,92 @@
+"""How `fleet top` draws: bars, lines and cells, with and without Unicode, and what a filter leaves."""
+
+import pytest
+
+from fleet.cli.top import pages
+from fleet.cli.top.glyphs import bar, cells, in_ascii, needs_ascii, spark
+from fleet.cli.top.tables import QUEUES, WORKERS, age, size
+from fleet.observe.ages import Age
+from fleet.observe.trend import Trend
+from tests.unit.fleet.observe.test_top import NODES, look, reading
+
+pytestmark = pytest.mark.usefixtures("app_folder")
+
+
+@pytest.mark.parametrize(
+    ("share", "drawn"), [(0.0, "░░░░░"), (0.01, "█░░░░"), (0.5, "██░░░"), (0.97, "█████"), (1.0, "█████"), (9.0, "█████")]
+)
+def test_a_bar(share: float, drawn: str) -> None:
+    assert "".join(bar(share, 5)) == drawn
+
+
+def test_a_line_of_values() -> None:
+    assert spark([None, 0.0, 1.0, 8.0]) == " ▁▂█"
+    assert spark([0.0, 0.0]) == "▁▁"
+    assert spark([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "drawn"),
+    [
+        ((("!", 0), ("#", 2), (".", 2)), "##.."),
+        ((("!", 1), ("#", 49), (".", 50)), "!####....."),
+        ((("!", 1), ("#", 99), (".", 0)), "!#########"),
+        ((("!", 0), ("#", 0), (".", 0)), ""),
+    ],
+)
+def test_cells_of_slots(numbers: tuple[tuple[str, int], ...], drawn: str) -> None:
+    """What is grave does not vanish among a hundred slots."""
+    assert "".join(glyph * number for glyph, number in cells(numbers, 10)) == drawn
+
+
+@pytest.mark.parametrize(
+    ("variables", "ascii_only"),
+    [
+        ({"LANG": "en_US.UTF-8"}, False),
+        ({"LANG": "en_US.utf8"}, False),
+        ({"LANG": "en_US.UTF-8", "LC_ALL": "C"}, True),
+        ({"LANG": "C.UTF-8"}, False),
+        ({"LANG": "de_DE.ISO-8859-1"}, True),
+        ({}, False),
+    ],
+)
+def test_the_characters_of_a_terminal(variables: dict[str, str], ascii_only: bool) -> None:
+    assert needs_ascii(variables) is ascii_only
+
+
+@pytest.mark.parametrize(
+    ("known", "drawn"),
+    [(None, "-"), (Age(10.0, 10.4), "10s"), (Age(30.0, 50.0), "40s±10s"), (Age(30.0, None), ">30s")],
+)
+def test_an_age_and_its_bound(known: Age | None, drawn: str) -> None:
+    assert age(known) == drawn
+
+
+def test_a_size() -> None:
+    assert [size(57 << 20), size(3 << 29), size(24 << 30)] == ["57M", "1.5G", "24G"]
+
+
+def test_a_filter_looks_for_all_words() -> None:
+    whole = look(reading(*NODES))
+    shown = [row.load.node for row in WORKERS.shown(whole, "name", "WEB2 idle")]
+    assert shown == [NODES[1]]
+    assert [row.load.node for row in WORKERS.shown(whole, "name", "default")] == list(NODES), "they consume it"
+    assert QUEUES.shown(whole, "name", "none") == []
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_verdict_fits_a_line(columns: int) -> None:
+    whole = look(reading(*NODES, waiting=7, oldest=Age(30.0, 32.0)))
+    first, second = pages.verdict(whole, columns).plain.split("\n")
+    assert len(first) <= columns
+    assert "LATE" in first
+    assert second.endswith("fleet load inventory/prod.py")
+
+
+def test_ascii_is_ascii() -> None:
+    whole = look(reading(*NODES, waiting=7, oldest=Age(30.0, 34.0)))
+    texts = [cell for row in whole.queues for cell in QUEUES.cells(row, 80)]
+    texts += [cell for row in whole.workers for cell in WORKERS.cells(row, 80)]
+    texts += [pages.verdict(whole, 60), pages.releases(whole), pages.all_findings(whole), pages.help_page(True)]
+    texts += [pages.trend(whole, Trend().plus(0.0, [], ["a fault"]), 1.0, 80, ""), pages.worker(whole.workers[0])]
+    assert [text.plain for text in map(in_ascii, texts) if not text.plain.isascii()] == []
