@@ -36,7 +36,7 @@ def findings(
         *(_of_broker(entry, inventory) for entry in advice if entry.evidence == load.problem),
         # A worker's state is why a queue has no consumer: the first link of the chain comes first.
         *(Finding(BROKEN, entry.evidence, entry.step) for entry in advice if entry.urgent and entry.evidence != load.problem),
-        *(found for row in queues for found in _of_queue(row, inventory)),
+        *(found for row in queues for found in _of_queue(row, _step_for(row.queue.name, load, advice), inventory)),
         *(
             Finding(BROKEN, f"{host} does not answer: {why}", f"ssh {host}")
             for host, why in load.silent.items()
@@ -60,7 +60,14 @@ def _of_broker(entry: Advice, inventory: str) -> Finding:
     )
 
 
-def _of_queue(row: QueueRow, inventory: str) -> Iterable[Finding]:
+def _step_for(queue: str, load: Load, advice: Iterable[Advice]) -> str:
+    """What the advice to a role that consumes the queue says to do; empty if it says nothing."""
+    roles = tuple(f"{role.role}: " for role in load.roles if queue in role.queues)
+    return next((entry.step for entry in advice if entry.evidence.startswith(roles)), "")
+
+
+def _of_queue(row: QueueRow, step: str, inventory: str) -> Iterable[Finding]:
+    """step: what to do if tasks wait too long."""
     queue = row.queue
     if not queue.is_served and not row.paused:
         wait = f"{queue.waiting} tasks wait, and " if queue.waiting else ""
@@ -79,7 +86,7 @@ def _of_queue(row: QueueRow, inventory: str) -> Iterable[Finding]:
         yield Finding(
             LATE,
             f"{queue.name}: the oldest waits {span(queue.oldest.seconds)}, and may wait {span(row.objective)}{rates}",
-            f"fleet load {inventory}",
+            step or f"fleet load {inventory}",
         )
     if queue.dead_letters:
         yield Finding(NOTE, f"{queue.name}: {queue.dead_letters} dead letters", f"fleet parked list {inventory}")

@@ -160,8 +160,8 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         """Begin to draw."""
         self.theme = "textual-dark"
-        self.screen.set_class(self._ascii, "ascii")
-        self.screen.set_class(bool(os.environ.get("NO_COLOR")), "mono")
+        self.set_class(self._ascii, "ascii")
+        self.set_class(bool(os.environ.get("NO_COLOR")), "mono")
         for name, title in PANES.items():
             self.query_one(f"#{name}").border_title = title
         self._arrange(self.size.width, self.size.height)

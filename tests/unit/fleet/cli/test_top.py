@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -18,10 +19,12 @@ from typing import Any
 
 import pytest
 
+from fleet.rollout import action
+from tests.unit.fleet.cli.cli_support import make_project
 from tests.unit.fleet.cli.native_support import FLEET, Project, project
 from tests.unit.fleet.cli.top_support import opened
 from tests.unit.fleet_node.delivery.lease_support import begun, ended, send, until
-from tests.unit.process_support import ROOT
+from tests.unit.process_support import ROOT, Machine
 
 pytestmark = pytest.mark.long
 QUIT, INTERRUPT = b"q", b"\x03"
@@ -53,7 +56,7 @@ def test_the_eight_things_on_a_small_screen(made: Project) -> None:
         assert until(lambda: len(begun(made.here)) == 4)
         async with opened(made, objectives={"default": 1}) as screen:
             assert await screen.shows("LATE  default: the oldest waits .* may wait 1s")  # 1: the verdict
-            assert "→ fleet load prod.py" in screen.text
+            assert "→ raise concurrency or instances of web_worker, or add a machine" in screen.text
             assert await screen.shows(r"default +\d 3:\d +>?\d+s\S* +█████ over 1s +\d\.\d +\d\.\d never +1/1 min 1")  # 2
             assert re.search(r"broker \d+s +workers \d+s +machines \d+s", screen.text)
             page = await screen.press("2")  # 3
@@ -157,6 +160,24 @@ def test_an_action_while_a_run_is_at_work(made: Project) -> None:
     asyncio.run(act())
     lock.unlink()
     assert history(made) == []
+
+
+def test_the_command_that_an_action_prints_does_the_same(made: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(FLEET).parent}:{os.environ['PATH']}")
+    words = shlex.split(action.pause("default", ["web-worker-1@web1"], "", Path("prod.py")).command)
+    done = made.fleet(*words[1:])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert made.json("queues", "prod.py", "--seconds", "0")["queues"]["default"]["consumers"] == 0
+
+
+def test_a_fleet_that_does_not_answer_at_all(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    made = Project(tmp_path, Machine(tmp_path, 0))
+    (tmp_path / "s.env").write_text("BROKER_WORKER_PASSWORD=a\nBROKER_MONITOR_PASSWORD=b\nBROKER_ADMIN_PASSWORD=c\n")
+    (tmp_path / "s.env").chmod(0o600)
+    code, output, restored = on_terminal(made, QUIT, "BROKEN")
+    assert (code, restored) == (0, True), output[-2000:]
+    assert "the broker's machine does not answer" in output
 
 
 def test_the_broker_and_a_worker_go_while_one_looks(made: Project) -> None:
