@@ -50,12 +50,13 @@ def record_fleet(
         say(f"{at} sample {samples}, {writing.size / (1 << 20):.1f} MB: {_summary(entry)}")
 
     try:
-        record(of, writing, interval, seconds, show)
+        with looking():
+            record(of, writing, interval, seconds, show)
     except KeyboardInterrupt:
         pass
     finally:
+        say(f"{output}: {samples} samples, {writing.size / (1 << 20):.1f} MB")
         writing.close()
-    say(f"{output}: {samples} samples, {writing.size / (1 << 20):.1f} MB")
 
 
 def _summary(entry: Mapping[str, Any]) -> str:
@@ -68,4 +69,4 @@ def _summary(entry: Mapping[str, Any]) -> str:
     for values in entry["w"].values():
         busy += values[0] if values else 0
         silent += values is None
-    return f"{waiting} waiting, {busy} running, {len(entry['w']) - silent} of {len(entry['w'])} workers answer"
+    return f"{waiting} waiting, {busy} running, {len(entry['w']) - silent} of {len(entry['w'])} workers alive"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -49,20 +50,31 @@ class RecordingFile:
         self.header = (header.line() + "\n").encode()
         self.file = _locked(path)
         if exists and not _ends_with_line(path):
-            self.file.write(b"\n")  # what a killed run has left is a line of its own
-        self.file.write(self.header)
+            self._write(b"\n")  # what a killed run has left is a line of its own
+        self._write(self.header)
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.path.stat().st_size
+        return os.fstat(self.file.fileno()).st_size
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write a sample, in one piece."""
+        """Write a sample, in one piece. Raises RecordingError if there is no room."""
         line = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
+        if not self.path.exists():  # somebody has moved it away
+            self.file.close()
+            self.file = _locked(self.path)
+            self._write(self.header)
         if self.size + len(line) > self.most:
             self._halve()
-        self.file.write(line)
+        self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            if self.file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise RecordingError(f"{self.path}: {error.strerror}") from None
 
     def _halve(self) -> None:
         part = self.path.with_name(f"{self.path.name}.part")

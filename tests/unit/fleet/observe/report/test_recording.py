@@ -183,6 +183,16 @@ def test_a_file_goes_on_and_loses_its_older_half(tmp_path: Path) -> None:
     assert stat.S_ISREG(path.stat().st_mode)
 
 
+def test_a_file_that_is_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    writing = RecordingFile(path, HEADER, 20_000)
+    writing.append({"t": BEGIN})
+    path.rename(tmp_path / "b.jsonl")
+    writing.append({"t": BEGIN + 10})
+    writing.close()
+    assert [json.loads(line).get("t") for line in path.read_text().splitlines()] == [None, BEGIN + 10]
+
+
 @pytest.mark.parametrize(
     ("seconds", "least", "step"),
     [(60, 10, 10), (3600, 10, 15), (6 * 3600, 15, 120), (24 * 3600, 10, 300), (40 * 86400, 10, 21600)],
