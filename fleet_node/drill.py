@@ -31,6 +31,10 @@ class NotAnnouncedError(Exception):
     """The task is of a drill that does not run any more."""
 
 
+class DrillFailureError(Exception):
+    """The task was sent to fail."""
+
+
 def register(app: Any) -> Any:
     """Register the task in an app. Returns it."""
     broker, results = _client("CELERY_BROKER_URL"), _client("CELERY_RESULT_BACKEND")
@@ -44,9 +48,11 @@ def register(app: Any) -> Any:
             pipeline.execute()
 
     def work(self: Any, drill: str, number: int, kind: str, seconds: float) -> None:
-        """kind: "cpu" computes for `seconds`; "memory" takes that many bytes, and as much again; any other waits."""
+        """kind: "cpu" computes for `seconds`; "memory" takes that many bytes, twice; "fail" raises; any other waits."""
         if not broker.sismember(DRILL_ANNOUNCED, drill):
             raise NotAnnouncedError(f"drill {drill} does not run any more")
+        if kind == "fail":
+            raise DrillFailureError("this task was sent to fail")
         write(drill, number, "start", self.request.hostname)
         if kind == "cpu":
             end = time.perf_counter() + seconds
@@ -71,7 +77,7 @@ def register(app: Any) -> Any:
         acks_late=True,
         reject_on_worker_lost=True,
         autoretry_for=(Exception,),
-        dont_autoretry_for=(NotAnnouncedError,),
+        dont_autoretry_for=(NotAnnouncedError, DrillFailureError),
         max_retries=None,
         retry_kwargs={"countdown": 1},
     )

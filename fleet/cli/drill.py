@@ -15,9 +15,9 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.cli.arguments import InventoryFile, say
+from fleet.drill import alarms, report
 from fleet.drill import fault as fault_drill
 from fleet.drill import phases as drill_phases
-from fleet.drill import report
 from fleet.drill.context import DrillContext, is_local
 from fleet.drill.errors import DrillError
 from fleet.drill.faults import FAULTS, Fault
@@ -25,8 +25,10 @@ from fleet.drill.outcome import RECOVERY_SECONDS, START_SECONDS
 from fleet.drill.phases import PATIENCE, PHASES
 from fleet.drill.releases import BROKEN, module_of
 from fleet.drill.runs import Runs
+from fleet.drill.watch import Watch
 from fleet.inventory.ask import ask_machines
 from fleet.inventory.read import read_inventory
+from fleet.inventory.ssh import forward
 from fleet.plan import facts
 from fleet.plan.plan import REDIS_DEFAULT, Plan, resolved
 from fleet.spec.fleet import Fleet, Inventory
@@ -120,6 +122,57 @@ def drill_fault(
         account = {**done.as_json(), "seconds": round(time.monotonic() - started, 1)}
     _print(account, report.show_fault, as_json)
     raise typer.Exit(1 if account["lost"] or account["went_wrong"] else 0)
+
+
+@app.command("alarms")
+def drill_alarms(
+    file: InventoryFile,
+    only: Annotated[str, typer.Option(metavar="NAMES", help=f"Which of these: {', '.join(alarms.SCENARIOS)}.")] = "",
+    group_data: GroupData = None,
+    log: Annotated[Path, typer.Option(help="The file for pyinfra's output.")] = Path("drill.log"),
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Do one fault after the other, and see which alerts the monitor sends: those that it should, soon enough, and no others.
+
+    The inventory needs a group monitor. Each fault lasts until its alerts have been sent; a restart of all workers, and faults
+    from which the fleet recovers by itself, must send none. All of it takes about an hour. The tasks are this project's own.
+
+    Exit code: 0; 1 if an alert was not sent in time, or another one was; 2 if the drill itself was cut off.
+
+    Example: fleet drill alarms inventory/lab.py --only worker-away,broker-away
+    """
+    from redis import Redis
+
+    from fleet.drill import load
+
+    scenarios = alarms.chosen(only)
+    inventory = read_inventory(file, group_data)
+    fleet = load_fleet(inventory)
+    if fleet.monitor_host is None:
+        raise DrillError("the inventory has no group monitor, so there are no alerts: docs/monitoring.md")
+    _confirm(file, inventory, yes, f"break it in {len(scenarios)} ways ({', '.join(scenario.name for scenario in scenarios)})")
+    log.write_text("")
+    plan = _plan(fleet, inventory)
+    more = ["--group-data", str(group_data)] if group_data else []
+    monitor = inventory.hosts[fleet.monitor_host]
+    cut_off = f"what it broke ends by itself within {alarms.LONGEST // 60} minutes"
+    with (
+        _cut_off_explained(fleet, cut_off),
+        connect.broker(inventory, fleet) as urls,
+        forward(fleet.monitor_host, monitor, fleet.monitor_address, 9090) as prometheus,
+        forward(fleet.monitor_host, monitor, fleet.monitor_address, 9093) as alertmanager,
+        load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan), outages=True) as producer,
+        Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis,
+        Watch(prometheus, alertmanager) as watch,
+    ):
+        drill = alarms.Drill(
+            DrillContext(plan, inventory.hosts, producer, redis, say), Runs(file, plan, inventory.hosts, more, log, say), watch
+        )
+        results = [drill.run(scenario) for scenario in scenarios]
+        producer.stop()
+    _print({"scenarios": [done.as_json() for done in results]}, report.show_alarms, as_json)
+    raise typer.Exit(1 if any(done.problems for done in results if not done.skipped) else 0)
 
 
 def fault_command(fault: Fault) -> Callable[..., None]:

@@ -74,19 +74,20 @@ def _partition(target: Target) -> str:
         f"add rule inet fleet_drill out {family} daddr {address} tcp dport {port} drop; "
         f"add rule inet fleet_drill in {family} saddr {address} tcp sport {port} drop"
     )
-    return _for_a_while(f"nft {shlex.quote(rules)}", "nft delete table inet fleet_drill")
+    return for_a_while(f"nft {shlex.quote(rules)}", "nft delete table inet fleet_drill")
 
 
 def _disk_full(target: Target) -> str:
     file = shlex.quote(f"{target.folder}/fleet-drill.full")
     # fallocate takes most of the disk at once; dd takes the rest, to the last block.
     fill = f'fallocate -l "$(df --output=avail -B1 {shlex.quote(target.folder)} | tail -n 1)" {file}; dd if=/dev/zero bs=64k'
-    return _for_a_while(f"{fill} >>{file} 2>/dev/null; true", f"rm -f {file}")
+    return for_a_while(f"{fill} >>{file} 2>/dev/null; true", f"rm -f {file}")
 
 
-def _for_a_while(begin: str, end: str) -> str:
+def for_a_while(begin: str, end: str, seconds: int = LASTS) -> str:
+    """sh that begins something, and has systemd end it after some seconds, or as the unit UNIT is stopped."""
     words = ["systemd-run", "--quiet", "--collect", f"--unit={UNIT}", f"--property=ExecStopPost=/bin/sh -c {shlex.quote(end)}"]
-    return shlex.join([*words, "/bin/sh", "-c", f"{begin} && exec sleep {LASTS}"])
+    return shlex.join([*words, "/bin/sh", "-c", f"{begin} && exec sleep {seconds}"])
 
 
 FAULTS: dict[str, Fault] = {

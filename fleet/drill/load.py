@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -26,6 +26,10 @@ BUSY = 0.2
 """Share of a role's slots that each kind of its tasks takes. A fleet at half its power has room for a rollout."""
 MOST = 1.0
 """Most tasks a second of one kind and role: enough to count, and little load for a large fleet."""
+
+
+ANSWER = 5.0
+"""Seconds for a worker to answer."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,15 @@ class Producer:
     def send_aside(self, kind: str, amount: float, queue: str) -> str:
         """Send one task that is not in the account. Returns its id."""
         return str(self._app.send_task(DRILL_TASK, [self.run, -1, kind, amount], queue=queue).id)
+
+    def send_unknown(self, task: str, queue: str) -> None:
+        """Send a task that is in no account, and that no worker has."""
+        self._app.send_task(task, queue=queue)
+
+    def stop_consuming(self, node: str, queues: Iterable[str]) -> None:
+        """Have a worker consume nothing, until it is started again."""
+        for queue in queues:
+            self._app.control.cancel_consumer(queue, destination=[node], reply=True, timeout=ANSWER)
 
     def stop(self) -> None:
         """Send no more."""

@@ -19,6 +19,17 @@ def show(account: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def show_alarms(account: Mapping[str, Any], console: Console) -> None:
+    """Print the results of `fleet drill alarms`: a row for each fault."""
+    table = Table("fault", "at", "alerts", "fired after", "as expected")
+    for scenario in account["scenarios"]:
+        fired = [f"{seconds:g} s (at most {scenario['limits'][name]:g})" for name, seconds in scenario["fired"].items()]
+        verdict = f"skipped: {scenario['skipped']}" if scenario["skipped"] else scenario["went_wrong"] or "yes"
+        alerts = ", ".join(scenario["expected"]) or "none"
+        table.add_row(scenario["name"], scenario["at"], alerts, ", ".join(fired) or "-", verdict)
+    console.print(table)
+
+
 def _counts(account: Mapping[str, Any]) -> list[str]:
     waits = sorted(account["longest_wait"].items(), key=lambda item: -item[1])[:1]
     longest = f"{waits[0][1]:g} s ({waits[0][0]})" if waits else "-"
