@@ -123,13 +123,20 @@ def _without_paused(load: Load, paused: Mapping[str, str]) -> Load:
     return replace(load, workers=workers, roles=tuple(replace(role, well=well[role.role]) for role in load.roles))
 
 
-def paused_queues(entries: Iterable[HistoryEntry]) -> dict[str, str]:
-    """Queue → by whom and since when, of queues whose last action in the history was to pause them."""
-    paused: dict[str, str] = {}
+class Pause(NamedTuple):
+    """at: seconds since 1970. words: by whom and since when."""
+
+    at: float
+    words: str
+
+
+def paused_queues(entries: Iterable[HistoryEntry]) -> dict[str, Pause]:
+    """Queue → its pause, of queues whose last action in the history was to pause them."""
+    paused: dict[str, Pause] = {}
     for entry in entries:
         for queue, is_paused in entry.get("paused", {}).items():
             if is_paused:
-                paused[queue] = f"by {entry.get('who')} since {entry.get('at')}"
+                paused[queue] = Pause(history.began(entry) or 0.0, f"by {entry.get('who')} since {entry.get('at')}")
             else:
                 paused.pop(queue, None)
     return paused

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleet.observe.broker import BrokerReport, absent
-from fleet.observe.findings import Finding, findings, paused_queues
+from fleet.observe.findings import Finding, Pause, findings, paused_queues
 from fleet.observe.machine import Machine
 from fleet.observe.queues import Sample, queues_of
 from fleet.observe.rows import Drift, MachineRow, QueueRow, Records, RoleRow, Source, WorkerRow
 from fleet.observe.slots import slots_of, usual
 from fleet.observe.workers import Load, load_of
+from fleet.plan import process
 from fleet.plan.plan import Plan
 from fleet.rollout import lock
 from fleet.rollout.history import HistoryEntry
@@ -65,6 +66,21 @@ class Look:
         """A source by its name."""
         return next(source for source in self.sources if source.name == name)
 
+    def consumers_of(self, queue: str) -> list[str]:
+        """Nodes that consume a queue."""
+        return [row.load.node for row in self.workers if queue in row.load.queues]
+
+    def could_consume(self, queue: str) -> list[str]:
+        """Nodes that answer, do not consume a queue, and should by their role."""
+        roles = {role.role for role in self.load.roles if queue in role.queues}
+        others = [row.load for row in self.workers if row.load.role in roles and queue not in row.load.queues]
+        return [load.node for load in others if load.state in ("idle", "busy", "ghost")]
+
+    def short_without(self, worker: WorkerRow) -> list[str]:
+        """Queues that have fewer consumers than they have to have without a worker."""
+        queues = [row.queue for row in self.queues if row.queue.name in worker.load.queues]
+        return [queue.name for queue in queues if queue.consumers - 1 < max(1, queue.minimum)]
+
 
 def look_of(reading: Reading, objectives: Mapping[str, float], inventory: str) -> Look:
     """Put a look together. objectives: queue → seconds. inventory: its path, for commands."""
@@ -74,9 +90,11 @@ def look_of(reading: Reading, objectives: Mapping[str, float], inventory: str) -
         broker = absent(reading.broker_problem or "the broker has not answered yet")
     load = load_of(reading.plan, reading.machines, reading.silent, broker)
     holder = lock.explain(reading.records.held, inventory) if reading.records.held else ""
-    paused = paused_queues(reading.records.entries)
+    paused = {
+        queue: pause.words for queue, pause in paused_queues(reading.records.entries).items() if _lasts(queue, pause, reading)
+    }
     queues = tuple(
-        QueueRow(queue, objectives.get(queue.name), paused.get(queue.name, "") if queue.consumers < queue.expected else "")
+        QueueRow(queue, objectives.get(queue.name), paused.get(queue.name, ""))
         for queue in (queues_of(reading.plan, reading.before, reading.sample) if reading.sample else ())
     )
     workers = _workers(reading, load, broker)
@@ -96,6 +114,20 @@ def look_of(reading: Reading, objectives: Mapping[str, float], inventory: str) -
         drift=reading.drift,
         drift_age=reading.drift_age,
         drift_problem=reading.drift_problem,
+    )
+
+
+def _lasts(queue: str, pause: Pause, reading: Reading) -> bool:
+    """Whether a worker that was there at the pause still does not consume the queue. One that has started since does."""
+    roles = {role for role, places in reading.plan.roles.items() if any(queue in place.worker.queues for place in places)}
+    signs = reading.sample.alive.items() if reading.sample else ()
+    return any(
+        (name := process.parse_node(node)) is not None
+        and name.role in roles
+        and queue not in sign["queues"]
+        and not sign["draining"]
+        and sign["started_at"] <= pause.at
+        for node, sign in signs
     )
 
 
@@ -121,12 +153,14 @@ def _workers(reading: Reading, load: Load, broker: BrokerReport) -> tuple[Worker
     sample = reading.sample
     signs = dict(sample.alive) if sample and broker.is_there else {}
     normal = usual(signs.values())
-    limits = {role: placements[0].worker.time_limit for role, placements in reading.plan.roles.items() if placements}
+    limits = {(place.host, place.role): place.worker.time_limit for place in reading.plan.placed}
     return tuple(
         WorkerRow(
             worker,
-            slots_of(worker, signs.get(worker.node), sample.at if sample else 0.0, normal, limits.get(worker.role)),
-            limits.get(worker.role),
+            slots_of(
+                worker, signs.get(worker.node), sample.at if sample else 0.0, normal, limits.get((worker.host, worker.role))
+            ),
+            limits.get((worker.host, worker.role)),
         )
         for worker in load.workers
     )

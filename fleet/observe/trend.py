@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from fleet.observe.machine import Machine
 from fleet.observe.queues import Queue
 from fleet.observe.workers import Load
+from fleet.rollout import history
 from fleet.rollout.history import HistoryEntry
 
 KEPT = 900.0
@@ -99,18 +99,10 @@ def runs(entries: Iterable[HistoryEntry], now: float) -> list[Mark]:
     """The runs in the history that began in the time that is kept. now: seconds since 1970."""
     marks = []
     for entry in entries:
-        at = began(entry)
+        at = history.began(entry)
         if at is not None and now - KEPT < at <= now:
             marks.append(Mark(at, RUN, f"{entry.get('what')} by {entry.get('who')}: {entry.get('outcome', 'at work')}"))
     return marks
-
-
-def began(entry: HistoryEntry) -> float | None:
-    """When a run began, in seconds since 1970."""
-    try:
-        return datetime.strptime(str(entry.get("at")), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
 
 
 def column(at: float, now: float, columns: int) -> int | None:

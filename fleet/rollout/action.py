@@ -24,7 +24,11 @@ JOURNAL_LINES = 200
 
 
 class ActionError(FleetError):
-    """Not done, or not by all. str() is what the user reads."""
+    """Not done, or not by all. str() is what the user reads. partly: whether some have done it."""
+
+    def __init__(self, message: str, partly: bool = False) -> None:
+        super().__init__(message)
+        self.partly = partly
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,16 @@ def perform(action: Action, host: str, data: Mapping[str, Any], inventory: Path)
     LockError if a run is at work, and ActionError if it was not done."""
     content, began = lock.describe_run(f"fleet top: {action.what}"), time.monotonic()
     lock.acquire(host, data, content, str(inventory), None)
-    outcome, errors, notes = "interrupted", [], [action.command]
+    outcome, errors, notes, begun = "interrupted", [], [action.command], False
     try:
         notes += action.run()
-        outcome = "done"
-    except FleetError as error:
-        outcome, errors = "failed", [str(error)]
+        outcome, begun = "done", True
+    except ActionError as error:
+        outcome, errors, begun = "failed", [str(error)], error.partly
         raise
     finally:
         entry = {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "errors": errors, "notes": notes}
-        if action.paused and outcome == "done":
+        if action.paused and begun:
             entry["paused"] = dict(action.paused)
         lock.release(host, data, content, {**content, **entry})
     return notes[1:]
@@ -141,7 +145,7 @@ def _tell(command: str, words: str, queue: str, nodes: Collection[str], url: str
     missing = [node for node in nodes if node not in told]
     if missing:
         done = f"; {', '.join(sorted(told))} has done it" if told else ""
-        raise ActionError(f"{queue}: no answer of {', '.join(missing)}{done}: try it again")
+        raise ActionError(f"{queue}: no answer of {', '.join(missing)}{done}: try it again", partly=bool(told))
     return [f"{words} {queue}: {', '.join(sorted(nodes))}"]
 
 

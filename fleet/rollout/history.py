@@ -7,6 +7,7 @@ have neither `errors` nor `steps`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NotRequired, TypedDict
 
 
@@ -70,6 +71,14 @@ PHASES: Mapping[str, str] = {
     "gate": "watched",
 }
 """What a step does on a host, in order: its key in `seconds`, and its name for people."""
+
+
+def began(entry: HistoryEntry) -> float | None:
+    """When a run began, in seconds since 1970."""
+    try:
+        return datetime.strptime(str(entry.get("at")), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def last(entries: Sequence[HistoryEntry]) -> HistoryEntry | None:

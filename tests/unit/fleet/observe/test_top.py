@@ -7,7 +7,7 @@ import pytest
 
 from fleet.observe.ages import Age, QueueAge
 from fleet.observe.broker import BrokerReport
-from fleet.observe.findings import BROKEN, LATE, NOTE, Finding, paused_queues
+from fleet.observe.findings import BROKEN, LATE, NOTE, Finding, Pause, paused_queues
 from fleet.observe.machine import Machine, Unit
 from fleet.observe.queues import Queue, Sample
 from fleet.observe.rows import Drift, QueueRow, Records, WorkerRow
@@ -140,11 +140,21 @@ def test_a_queue_without_consumers_and_one_that_is_paused() -> None:
     assert [finding[0] for finding in found(known)] == [NOTE]
     assert found(known)[0][1] == "default is paused by ann since 2026-11-29T12:00:00Z"
     assert look(known).queues[0].paused
+    assert look(known).could_consume("default") == list(NODES)
+    later = {node: sign(node=node, slots=4, queues=[], started_at=1795953700.0) for node in NODES}
+    since = replace(known, sample=replace(known.sample, answers=later) if known.sample else None)
+    assert not look(since).queues[0].paused, "workers that have started since consume it"
+
+
+def test_whom_a_drain_leaves_short() -> None:
+    both, one = look(reading(*NODES)), look(reading(NODES[0]))
+    assert (both.consumers_of("default"), both.short_without(both.workers[0])) == (list(NODES), [])
+    assert one.short_without(one.workers[0]) == ["default"]
 
 
 def test_what_is_paused_until_it_is_resumed() -> None:
     entries: list[Any] = [{**DONE, "paused": {"a": True, "b": True}}, DONE, {**DONE, "paused": {"a": False}}]
-    assert paused_queues(entries) == {"b": "by ann since 2026-11-29T12:00:00Z"}
+    assert paused_queues(entries) == {"b": Pause(1795953600.0, "by ann since 2026-11-29T12:00:00Z")}
 
 
 def test_old_answers_are_said_to_be_old() -> None:
