@@ -99,8 +99,8 @@ class Alerts(Model):
         default=120,
     )
     restarts: Whole = setting(
-        "CapacityLost fires if a worker starts more often than this within 15 minutes.",
-        why="A rollout starts each worker once. Two deploys in 15 minutes are no fault.",
+        "CapacityLost fires if a worker starts more often than this within 15 minutes, starts with another release not counted.",
+        why="Two runs of restart.py in 15 minutes are no fault.",
         source=OURS,
         unit="starts",
         default=2,

@@ -540,7 +540,7 @@ CASES = [
                 (
                     "CapacityLost",
                     "severity=warning cause=restarts worker=web-worker-1@web1 role=web host=web1",
-                    "web-worker-1@web1 has started 3 times within 15 minutes.",
+                    "web-worker-1@web1 has started 3 times within 15 minutes, beside deploys.",
                 )
             ],
         },
@@ -559,6 +559,17 @@ CASES = [
             begun_total=counting(100),
         ),
         dict.fromkeys((3, 5.25, 6, 8.25, 10, 13.25, 16.25, 17, 20), NOTHING),
+    ),
+    Case(
+        "a deploy, a release that is put back, and another deploy within 15 minutes",
+        deployed("web1", 2, 5, 8, 11)
+        | {
+            f'fleet_worker_info{{worker="web-worker-1@web1", role="web", host="web1", release="{release}"}}': between(
+                first, last, 1, other=None
+            )
+            for release, first, last in (("r2", 4.5, 7.5), ("r3", 7.5, 10.5), ("r4", 13.5, 99))
+        },
+        dict.fromkeys((5, 9, 11, 14, 15.5, 18), NOTHING),
     ),
     Case(
         "a worker drains for an hour while others consume its queue",
