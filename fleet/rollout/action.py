@@ -69,7 +69,7 @@ def pause(queue: str, nodes: Collection[str], url: str, inventory: Path) -> Acti
     """Have workers take nothing more from a queue. nodes: that consume it now. url: of the broker, with the worker's user."""
     return Action(
         what=f"pause queue {queue}",
-        question=f"Pause {queue}? It is consumed by {count(len(nodes), 'worker')}, which take nothing more from it then.",
+        question=f"Pause {queue}? Its consumers ({count(len(nodes), 'worker')}) take nothing more from it.",
         consequences=(
             "They finish what they have fetched. Producers go on: tasks wait in the queue.",
             "A worker that starts again (a deploy, restart.py, a crash) consumes it again.",

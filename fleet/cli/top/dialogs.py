@@ -75,7 +75,7 @@ class Question(ModalScreen[bool]):
         text = Text(f"{action.question}\n", "bold")
         for line in action.consequences:
             text.append(f"{line}\n", "bold red" if line.startswith("WARNING") else "not bold")
-        text.append("\nIt runs what this does:\n", "not bold dim").append(f"{action.command}\n\n", "not bold cyan")
+        text.append("\nBy hand:\n", "not bold dim").append(f"{action.command}\n\n", "not bold cyan")
         text.append("y", "bold reverse").append(" do it   ", "not bold").append("n", "bold reverse").append(
             " leave it", "not bold"
         )

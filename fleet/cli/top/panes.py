@@ -43,6 +43,7 @@ PANES = {
 class Panes(App[None]):
     """The panes. watch: looks at the fleet. objectives: queue → seconds that its tasks may wait."""
 
+    TITLE = "fleet top"
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -112,7 +112,7 @@ def test_a_queue_is_paused_and_resumed_and_a_worker_drained(made: Project) -> No
     async def act() -> None:
         async with opened(made, may_act=True) as screen:
             page = await screen.press("P")
-            assert "Pause default? It is consumed by 1 worker" in page
+            assert "Pause default? Its consumers (1 worker) take nothing more" in page
             assert "A worker that starts again" in page
             assert "fleet connect prod.py -- celery control --destination" in page
             await screen.press("n")

@@ -1,5 +1,7 @@
 """How `fleet top` draws: bars, lines and cells, with and without Unicode, and what a filter leaves."""
 
+import re
+
 import pytest
 
 from fleet.cli.top import pages
@@ -8,6 +10,7 @@ from fleet.cli.top.tables import QUEUES, WORKERS, age, size
 from fleet.observe.ages import Age
 from fleet.observe.trend import Trend
 from tests.unit.fleet.observe.test_top import NODES, look, reading
+from tests.unit.process_support import ROOT
 
 pytestmark = pytest.mark.usefixtures("app_folder")
 
@@ -90,3 +93,9 @@ def test_ascii_is_ascii() -> None:
     texts += [pages.verdict(whole, 60), pages.releases(whole), pages.all_findings(whole), pages.help_page(True)]
     texts += [pages.trend(whole, Trend().plus(0.0, [], ["a fault"]), 1.0, 80, ""), pages.worker(whole.workers[0])]
     assert [text.plain for text in map(in_ascii, texts) if not text.plain.isascii()] == []
+
+
+def test_the_picture_asks_nobody_for_anything() -> None:
+    picture = (ROOT / "docs" / "images" / "top.svg").read_text()
+    assert set(re.findall(r"https?://[^\s\"'<]+", picture)) == {"http://www.w3.org/2000/svg"}
+    assert "@font-face" not in picture and "url(http" not in picture
