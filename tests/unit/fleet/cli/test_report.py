@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from fleet.cli.main import app
 from fleet.errors import FleetError
 from fleet.observe.report import prometheus
 from fleet.observe.report.report import report
@@ -19,10 +21,17 @@ from tests.unit.shop_support import free_port
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A project whose machines do not answer."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose machines do not answer, as the working directory."""
     make_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of fleet report."""
+    done = CliRunner().invoke(app, ["report", "prod.py", *words])
+    return done.exit_code, done.stdout, done.stderr
 
 
 def test_a_page_of_a_recording_whose_machines_are_gone(folder: Path) -> None:
@@ -52,17 +61,14 @@ def test_mistakes_are_a_line(folder: Path, words: tuple[str, ...], why: str) -> 
     write(folder / "good.jsonl", lines(3))
     write(folder / "empty.jsonl", lines(0))
     write(folder / "later.jsonl", iter(['{"fleet-recording":2}\n']))
-    done = fleet(folder, "report", "prod.py", *words)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{why}\n")
+    assert run(*words) == (2, "", f"{why}\n")
     assert not (folder / "report.html").exists()
 
 
 def test_a_monitor_that_does_not_answer(folder: Path) -> None:
     with (folder / "prod.py").open("a") as inventory:
         inventory.write("monitor = [('127.0.0.1', {'ssh_port': 9})]\n")
-    done = fleet(folder, "report", "prod.py")
-    assert done.returncode == 2
-    assert done.stderr == "127.0.0.1: ssh: connect to host 127.0.0.1 port 9: Connection refused\n"
+    assert run() == (2, "", "127.0.0.1: ssh: connect to host 127.0.0.1 port 9: Connection refused\n")
 
 
 @pytest.fixture
