@@ -82,7 +82,8 @@ def _watch(timeline: Timeline, of: Statistics) -> Iterator[str]:
         yield f"the worker {short(near[0].name)} came to {text(near[0].share, 'percent')} of its memory limit{others}"
     full = [role for role in of.roles if role.full_s > FULL_FOR * of.seen_s]
     if full:
-        yield f"the role {short(full[0].name)} had {FULL:.0f} % of its slots busy, or more, for {seconds_text(full[0].full_s)}"
+        busy = f"{text(FULL, 'percent')} or more of its slots busy"
+        yield f"the role {short(full[0].name)} had {busy} for {seconds_text(full[0].full_s)}"
     if of.unseen_s > 2 * timeline.grid.step and of.unseen_s - timeline.away_s > 2 * timeline.grid.step:
         yield f"nothing is known of {seconds_text(of.unseen_s - timeline.away_s)} of the time"
 

@@ -11,18 +11,20 @@ from typing import Any
 import pytest
 
 from fleet.observe.report import recording
+from fleet.observe.report.timeline import Failure
 from tests.unit.fleet.cli.native_support import FLEET, Project, project
 from tests.unit.fleet_node.delivery.lease_support import begun, kill, send, until
 from tests.unit.process_support import ROOT
 
 pytestmark = pytest.mark.long
+FAILS = "@app.task(name='bad')\ndef bad(): 1 / 0"
 
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Project]:
     (tmp_path / "here").mkdir()
     with project(tmp_path) as made:
-        made.here.start(made.here.release("r"), queues=("default", "quiet"))
+        made.here.start(made.here.release("r", FAILS), queues=("default", "quiet"))
         yield made
 
 
@@ -45,12 +47,14 @@ def test_a_recording_of_a_fleet_at_work_whose_broker_and_worker_go(started: Proj
     file, here = started.folder / "recording.jsonl", started.here
     node = f"web-worker-1@{here.hostname}"
     recorder = start(started)
+    assert until(lambda: samples(file))
     with here.client() as client:
         for number in range(8):
             send(client, number, 1)
-        client.send_task("fleet.drill", ["r", 100, "no such kind", 0], queue="default")
+        client.send_task("bad", queue="quiet")
         assert until(lambda: len(begun(here)) >= 8)
         assert until(lambda: any(entry["q"]["default"][9] for entry in samples(file) if "q" in entry))
+        assert until(lambda: any(entry.get("f") for entry in samples(file)))
     assert until(lambda: any(entry.get("m") is not None for entry in samples(file))), "the machine was asked, too"
     kill(here)
     assert until(lambda: samples(file)[-1].get("w") == {node: None})
@@ -77,6 +81,8 @@ def test_a_recording_of_a_fleet_at_work_whose_broker_and_worker_go(started: Proj
     assert set(timeline.queues) == {"default", "quiet"}
     assert max(value or 0 for value in timeline.queues["default"].begun) > 0
     assert max(value or 0 for value in timeline.roles["web"].busy) == 4
+    assert timeline.failures == (Failure("bad", "ZeroDivisionError", 1),)
+    assert max(value or 0 for value in timeline.queues["quiet"].failed) > 0
     texts = [mark.text for mark in timeline.marks]
     assert f"{node} gave no sign of life" in texts
     assert any(text.startswith("the broker was away: ") for text in texts)

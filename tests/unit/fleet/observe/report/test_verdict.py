@@ -79,7 +79,7 @@ OLD = replace(QUEUE, age=(*(700.0,) * 10, *(2.0,) * 50))
         (
             {"roles": {"web": RoleSeries(flat(4), flat(4))}},
             "watch",
-            "The role web had 90 % of its slots busy, or more, for 60 min.",
+            "The role web had 90 % or more of its slots busy for 60 min.",
         ),
         ({"known": (*(None,) * 5, *(1.0,) * 55)}, "watch", "Nothing is known of 5 min of the time."),
     ],
