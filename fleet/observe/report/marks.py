@@ -17,9 +17,10 @@ TOGETHER = 30.0
 AFTER_ROLLOUT = 60.0
 """Seconds after a rollout in which what its steps did to workers may still be seen."""
 
-What = Literal["silent", "restarted", "killed"]
+What = Literal["silent", "replaced", "restarted", "killed"]
 _WORDS: Mapping[What, str] = {
     "silent": "gave no sign of life",
+    "replaced": "gave no sign of life, then started again",
     "restarted": "started again",
     "killed": "had a process killed for memory",
 }
@@ -50,12 +51,13 @@ def faults_of(node: str, points: Iterable[Point]) -> Iterator[Fault]:
     silent_since: float | None = None
     last = Point(0.0, None)
     for point in points:
+        is_new = point.started is not None and last.started is not None and point.started > last.started + 1
         if point.up is False and silent_since is None:
             silent_since = point.at
         elif point.up and silent_since is not None:
-            yield Fault(silent_since, point.at, "silent", node)
+            yield Fault(silent_since, point.at, "replaced" if is_new else "silent", node)
             silent_since = None
-        if point.started is not None and last.started is not None and point.started > last.started + 1:
+        elif is_new and point.started is not None:
             yield Fault(min(max(point.started, last.at), point.at), None, "restarted", node)
         if point.killed is not None and last.killed is not None and point.killed > last.killed:
             yield Fault(point.at, None, "killed", node)

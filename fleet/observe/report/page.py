@@ -509,12 +509,13 @@ def _slots(
     if not columns:
         return None
     size = -(-grid.number // SLOTS)
+    digits = slice(5, None if size * grid.step % 60 else -3)
     rows = []
     for begin in range(0, grid.number, size):
         cells = [cell(values[begin : begin + size]) for _, values in columns]
         if last:
             cells[-1] = last(columns[-1][1][begin : begin + size])
-        rows.append((units.moment(grid.time(begin))[5:-3], *cells))
+        rows.append((units.moment(grid.time(begin))[digits], *cells))
     return Table((("From (UTC)", False), *((name, True) for name, _ in columns)), tuple(rows))
 
 

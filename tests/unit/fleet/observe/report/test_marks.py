@@ -18,7 +18,7 @@ from fleet.observe.report.timeline import Mark
         ([Point(0, False), Point(10, None), Point(20, True)], [(0, 20, "silent")]),
         ([Point(0, True, 5.0), Point(10, True, 5.4)], []),
         ([Point(0, True, -50.0), Point(10, True, 8.0)], [(8, None, "restarted")]),
-        ([Point(0, True, -50.0), Point(10, False), Point(20, True, 18.0)], [(10, 20, "silent"), (18, None, "restarted")]),
+        ([Point(0, True, -50.0), Point(10, False), Point(20, True, 18.0)], [(10, 20, "replaced")]),
         ([Point(0, True, None, 0), Point(10, True, None, None), Point(20, True, None, 2)], [(20, None, "killed")]),
         ([Point(0, True, None, None), Point(10, True, None, 2)], []),
         ([], []),

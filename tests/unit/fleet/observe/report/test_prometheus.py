@@ -95,8 +95,7 @@ def test_a_timeline_from_prometheus(tmp_path: Path) -> None:
     assert abs(timeline.failures[0].number - 6 * MINUTES) < 40
     found = {mark.text: (now - mark.at) / 60 for mark in timeline.marks}
     expected = {
-        "web-worker-1@web2 gave no sign of life": 70,
-        "web-worker-1@web2 started again": 60,
+        "web-worker-1@web2 gave no sign of life, then started again": 70,
         "alert QueueTooOld (queue default)": 45,
         "web-worker-1@web1 had a process killed for memory": 30,
         "the broker was away": 25,
