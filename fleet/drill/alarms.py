@@ -117,8 +117,8 @@ SCENARIOS: dict[str, Scenario] = {
 
 @dataclass(frozen=True)
 class Result:
-    """How a scenario went. fired: name of an alert → seconds from the beginning until it fired. limits: name → seconds that this may
-    take. unexpected: other alerts, in words. skipped: why it was not done; empty if it was."""
+    """How a scenario went. fired: name of an alert → seconds from the beginning until it fired. limits: name → seconds that it
+    may take. unexpected: other alerts, in words. skipped: why it was not done; empty if it was."""
 
     name: str
     action: str

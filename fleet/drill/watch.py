@@ -19,7 +19,7 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert that fires. labels: which of its kind. since: when its condition came true, in seconds since 1970. waits: its `for`,
+    """An alert that fires. labels: which of its kind. since: when its condition came true (seconds since 1970). waits: its `for`,
     in seconds. sent: whether Alertmanager sends it, and does not hold it back because another says more."""
 
     name: str
