@@ -1,0 +1,149 @@
+"""What the monitor's machine gets, and what the exporter there is told of the fleet."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.engine.run import Run
+from fleet.spec.fleet import Fleet
+from fleet.spec.monitor import Monitor
+from fleet.spec.secrets import BROKER_MONITOR
+from fleet.state.desired import State
+from fleet.state.role import check_watched
+from fleet_exporter import settings
+from roles import monitor, node_exporter
+from tests.render.conftest import SECRETS, content, file_of, run_of
+
+HOST = "monitor1.example.com"
+DROP_IN = "/etc/systemd/system/{}.service.d/fleet.conf"
+
+
+def run_with(fleet: Fleet, secrets: dict[str, str] = SECRETS, **given: Any) -> Run:
+    """A run over the example fleet with these settings of the monitor, on machines with host names of their own."""
+    run = run_of(replace(fleet, monitor=Monitor(**given)), secrets)
+    observed = {name: replace(machine, hostname=name.split(".")[0]) for name, machine in run.observed.items()}
+    return replace(run, roles=(*run.roles, monitor, node_exporter), observed=observed)
+
+
+def state_of(run: Run, host: str = HOST) -> State:
+    """What both roles want on a host."""
+    states = [role.desired(run, run.fleet.hosts[host]) for role in (monitor, node_exporter)]
+    for role, state in zip((monitor, node_exporter), states, strict=True):
+        check_watched(state, role)
+    return sum(states, State())
+
+
+def with_addresses(fleet: Fleet) -> Fleet:
+    """The fleet, with an address on the LAN for each host."""
+    hosts = {
+        name: replace(host, settings=host.settings.model_copy(update={"lan_address": f"10.0.0.{number}"}))
+        for number, (name, host) in enumerate(fleet.hosts.items(), 10)
+    }
+    return replace(fleet, hosts=hosts)
+
+
+def test_prometheus_and_alertmanager_read_what_they_get(fleet: Fleet, tmp_path: Path) -> None:
+    state = state_of(run_with(fleet, {**SECRETS, "HOOK": "https://chat.example.com/x"}, webhook="HOOK"))
+    for name in ("prometheus.yml", "fleet-rules.yml", "alertmanager.yml"):
+        (tmp_path / name).write_text(content(state, f"/etc/prometheus/{name}"))
+    for command in (("promtool", "check", "config", "prometheus.yml"), ("amtool", "check-config", "alertmanager.yml")):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_listens_beyond_loopback_unless_asked(fleet: Fleet) -> None:
+    state = state_of(run_with(fleet))
+    for unit, port in (("prometheus", 9090), ("prometheus-alertmanager", 9093), ("prometheus-node-exporter", 9100)):
+        assert f"--web.listen-address=127.0.0.1:{port}" in content(state, DROP_IN.format(unit))
+    assert "--cluster.listen-address= " in content(state, DROP_IN.format("prometheus-alertmanager")).replace("\n", " ")
+    assert settings.parse(json.loads(content(state, "/etc/fleet-exporter/fleet.json"))).address == "127.0.0.1"
+    asked = state_of(run_with(with_addresses(fleet), listen="lan", node_exporter="all"))
+    assert "--web.listen-address=10.0.0.18:9090" in content(asked, DROP_IN.format("prometheus"))
+    prometheus = content(asked, "/etc/prometheus/prometheus.yml")
+    assert '"10.0.0.18:9093"' in prometheus
+    assert 'targets: ["10.0.0.11:9100"]' in prometheus
+
+
+def test_flags_are_there_before_the_services_of_the_packages_start(fleet: Fleet) -> None:
+    run = run_with(fleet)
+    for role in (monitor, node_exporter):
+        first = role.first(run, fleet.hosts[HOST])
+        assert {file.path for file in first.files} == {
+            file.path for file in role.desired(run, fleet.hosts[HOST]).files if file.path.endswith(".service.d/fleet.conf")
+        }
+        assert not first.packages
+
+
+def test_secrets_are_where_only_their_reader_sees_them(fleet: Fleet) -> None:
+    secrets = {**SECRETS, "HOOK": "https://chat.example.com/secret"}
+    state = state_of(run_with(fleet, secrets, webhook="HOOK"))
+    having = {file.path: (file.mode, file.group) for file in state.files if secrets["HOOK"].encode() in file.content}
+    assert having == {"/etc/prometheus/alertmanager.yml": (0o640, "prometheus")}
+    having = {file.path: (file.mode, file.group) for file in state.files if SECRETS[BROKER_MONITOR].encode() in file.content}
+    assert having == {"/etc/fleet-exporter/password": (0o600, "root")}
+
+
+def test_the_exporter_is_told_what_the_fleet_should_be(fleet: Fleet) -> None:
+    slo = {"default": 10.0}
+    with_slo = {name: replace(host, settings=host.settings.model_copy(update={"slo": slo})) for name, host in fleet.hosts.items()}
+    run = run_with(replace(fleet, hosts=with_slo))
+    told = settings.parse(json.loads(content(state_of(run), "/etc/fleet-exporter/fleet.json")))
+    assert len(told.workers) == len(run.plan.instances)
+    assert told.workers[0] == settings.ExpectedWorker(("web-worker-1@web1",), "web", "web1.example.com")
+    assert told.queues["default"] == settings.ExpectedQueue(run.plan.consumers["default"], 1, 10.0)
+    assert told.queues["batch"].objective is None
+    assert (told.broker_host, told.user, told.lease) == ("10.0.0.10", "monitor", 60)
+
+
+def test_what_is_sent_runs_by_itself(fleet: Fleet, tmp_path: Path) -> None:
+    """With the distribution's Python, from the files that the machine gets, and no others."""
+    for file in state_of(run_with(fleet)).files:
+        if file.path.startswith("/opt/fleet/exporter/"):
+            target = tmp_path / file.path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.content)
+    environment = {"PYTHONPATH": str(tmp_path / "opt/fleet/exporter"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["/usr/bin/python3", "-m", "fleet_exporter", "missing.json"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "missing.json: FileNotFoundError(2, 'No such file or directory')\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "restarts"),
+    [
+        (lambda fleet: replace(fleet, monitor=Monitor(alerts={"restarts": 5})), {"prometheus.service"}),  # type: ignore[arg-type]
+        (lambda fleet: replace(fleet, monitor=Monitor(scrape_seconds=30)), {"prometheus.service"}),
+        (lambda fleet: replace(fleet, broker=fleet.broker.model_copy(update={"port": 6380})), {"fleet-exporter.service"}),
+    ],
+)
+def test_a_change_restarts_what_it_is_of(fleet: Fleet, change: Callable[[Fleet], Fleet], restarts: set[str]) -> None:
+    def revisions(fleet: Fleet) -> dict[str, str | None]:
+        run = replace(run_of(fleet), roles=(monitor, node_exporter))
+        return {unit.name: unit.revision for unit in state_of(run).units}
+
+    before, after = revisions(fleet), revisions(change(fleet))
+    assert {name for name in before if before[name] != after[name]} == restarts
+
+
+def test_other_machines_have_none_of_it(fleet: Fleet) -> None:
+    state = state_of(run_with(fleet), "web1.example.com")
+    assert (state.packages, state.files, state.units) == ((), (), ())
+    assert state.only == ("/etc/systemd/system/fleet-exporter.service",), "what an earlier monitor left goes"
+
+
+def test_an_alertmanager_of_your_own(fleet: Fleet, tmp_path: Path) -> None:
+    own = tmp_path / "own.yml"
+    own.write_text("route: {receiver: mail}\n")
+    state = state_of(run_with(fleet, alertmanager_file=str(own)))
+    assert file_of(state, "/etc/prometheus/alertmanager.yml").content == own.read_bytes()
+
+
+def test_a_run_on_some_machines_does_not_know_what_to_expect(fleet: Fleet) -> None:
+    run = run_with(fleet)
+    assert monitor.is_whole(run)
+    assert not monitor.is_whole(replace(run, observed={HOST: run.observed[HOST]}))
