@@ -22,7 +22,7 @@ class Monitor(Model):
         source=OURS,
         default="loopback",
     )
-    scrape_seconds: Annotated[Whole, Field(ge=5, le=60)] = setting(
+    scrape_seconds: Annotated[Whole, Field(ge=10, le=60)] = setting(
         "Seconds between two readings of the fleet.",
         why="Workers write down what they do every ten seconds. A reading takes eight Redis commands, and two a queue.",
         source=OURS,

@@ -63,3 +63,46 @@ def test_a_role_name_that_no_unit_can_have() -> None:
     assert messages == [
         "wéb x: not a name for a role, because units are named after it; write up to 40 of a-z, A-Z, 0-9, _ and -"
     ]
+
+
+def monitored(*hosts: str, **settings: object) -> Inventory:
+    """With a monitor, which has these settings."""
+    inventory = inventory_of()
+    having = {**inventory.hosts, **{name: {**ALL, "monitor": settings} for name in hosts}}
+    return Inventory(having, {**inventory.groups, "monitor": hosts}, inventory.group_data)
+
+
+def test_a_monitor_is_one_host_or_none() -> None:
+    assert load_fleet(inventory_of()).monitor_host is None
+    assert load_fleet(monitored()).monitor_host is None
+    fleet = load_fleet(monitored("monitor1", scrape_seconds=30))
+    assert (fleet.monitor_host, fleet.monitor.scrape_seconds, fleet.monitor.retention_days) == ("monitor1", 30, 15)
+    assert mistakes(monitored("monitor1", "monitor2")) == [
+        "the group monitor of the inventory: found 2 (monitor1, monitor2); it has one host at most"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        ({"scrape": 30}, "monitor.scrape: unknown setting; did you mean grafana?"),
+        ({"listen": "lan"}, 'monitor.listen: "lan" needs a lan_address of monitor1: write ("monitor1", {"lan_address": '),
+        ({"node_exporter": "all"}, 'monitor.node_exporter: "all" needs a lan_address of web1, monitor1: write ("web1", '),
+        ({"alertmanager_file": "none.yml"}, "monitor.alertmanager_file: none.yml: no such file"),
+        ({"alerts": {"failing": 200}}, "monitor.alerts.failing: "),
+    ],
+)
+def test_settings_of_the_monitor_that_cannot_be(settings: dict[str, object], mistake: str) -> None:
+    (found,) = mistakes(monitored("monitor1", **settings))
+    assert found.startswith(mistake.partition(" did you")[0])
+
+
+def test_objectives_hold_for_the_whole_fleet() -> None:
+    inventory = inventory_of(slo={"default": 5})
+    assert mistakes(inventory) == [
+        "slo: {} on broker1, {'default': 5.0} on web1; it holds for the whole fleet: write it in group_data/all.py"
+    ]
+    everywhere = inventory_of(everywhere={**ALL, "slo": {"default": 5}})
+    assert load_fleet(everywhere).settings.slo == {"default": 5.0}
+    (mistake,) = mistakes(inventory_of(everywhere={**ALL, "slo": {"default": 0}}))
+    assert "slo.default" in mistake
