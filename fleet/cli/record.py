@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from fleet.cli.arguments import InventoryFile, looking, say
-from fleet.observe.report.record import MACHINES_EVERY, RecordingFile, record, sampler
+from fleet.observe.report.record import MACHINES_EVERY, record, sampler
 from fleet.observe.report.recording import Header
+from fleet.observe.report.recording_file import RecordingFile
 
 
 def record_fleet(

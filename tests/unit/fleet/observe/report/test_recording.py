@@ -10,8 +10,8 @@ import pytest
 from fleet.observe.machine import Machine, Unit
 from fleet.observe.queues import Sample, queues_of
 from fleet.observe.report import recording
-from fleet.observe.report.record import RecordingFile
 from fleet.observe.report.recording import Header, RecordingError
+from fleet.observe.report.recording_file import RecordingFile
 from fleet.observe.report.sample import entry_of, failed_between
 from fleet.observe.report.timeline import POINTS, grid
 from fleet_node.protocol import WorkerSign
