@@ -9,9 +9,11 @@ from fleet.engine import broker as bring_broker
 from fleet.engine import driver as bring_driver
 from fleet.engine import monitor as bring_monitor
 from fleet.engine.start import start
-from roles import broker, driver, gpu, machine, monitor, node_exporter, worker
+from roles import broker, driver, flower, gpu, machine, monitor, node_exporter, worker
 
-run = start(machine, gpu, broker, worker, monitor, node_exporter, takes=["discard_tasks", "abandon_queues", "leave_workers"])
+run = start(
+    machine, gpu, broker, worker, monitor, flower, node_exporter, takes=["discard_tasks", "abandon_queues", "leave_workers"]
+)
 lock.acquire(name="Take the lock", run=run, script="deploy.py")
 
 # Prepare: nothing that runs is touched.
@@ -26,4 +28,4 @@ apply.phase(name="Bring up the workers")
 operations.roll_out(run, worker)
 
 apply.phase(name="Bring up the monitor")
-bring_monitor.bring(run, monitor, node_exporter)
+bring_monitor.bring(run, monitor, flower, node_exporter)

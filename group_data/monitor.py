@@ -14,6 +14,8 @@ monitor = {
     # "node_exporter": "monitor",
     # Whether our dashboard is written where a Grafana on that machine looks for it.
     # "grafana": False,
+    # Whether Flower runs there, behind TLS and a password (FLOWER_PASSWORD in the secrets file).
+    # "flower": False,
     # When alerts fire: docs/settings.md.
     # "alerts": {},
 }

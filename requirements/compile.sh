@@ -11,6 +11,8 @@ compile --group bench -o requirements/bench.txt "$@"
 for name in uv gevent eventlet; do
     echo "$name" | compile - -o "requirements/$name.txt" "$@"
 done
+# Flower on the monitor's machine, in a venv of its own.
+printf 'flower\ncelery[redis]==5.7.0\n' | compile - -o requirements/flower.txt "$@"
 compile examples/shop/requirements.in -o examples/shop/requirements.txt "$@"
 # What the matrix tries (make matrix). The .in files name the versions of Celery, kombu and redis-py, and move by hand.
 for file in requirements/matrix/*.in; do

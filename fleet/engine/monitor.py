@@ -30,10 +30,10 @@ class MonitorRole(DebianRole, Protocol):
         """Whether the run knows what the exporter should expect."""
 
 
-def bring(run: Run, role: MonitorRole, nodes: DebianRole) -> None:
-    """Declare the monitor on its host, and on hosts that it reads their exporters; nothing on any other."""
+def bring(run: Run, role: MonitorRole, *others: DebianRole) -> None:
+    """Declare the monitor on its host, and the others where they belong."""
     local = run.fleet.hosts[host.name]
-    roles: list[DebianRole] = [nodes, role] if role.is_whole(run) else [nodes]
+    roles: list[DebianRole] = [*others, role] if role.is_whole(run) else [*others]
     if role not in roles and host.name == run.fleet.monitor_host:
         logger.warning(f"{host.print_prefix}the monitor is left as it is: with --limit it is not known what workers to expect")
     with refusing():

@@ -6,6 +6,7 @@ from typing import Any
 
 from fleet.spec.broker import Broker
 from fleet.spec.monitor import Monitor
+from fleet.spec.secrets import FLOWER
 from fleet.spec.settings import Settings
 from fleet.spec.worker import Worker
 
@@ -63,6 +64,8 @@ class Fleet:
         names = [name for worker in workers for name in worker.secrets]
         if self.monitor_host and self.monitor.webhook:
             names.append(self.monitor.webhook)
+        if self.monitor_host and self.monitor.flower:
+            names.append(FLOWER)
         return tuple(dict.fromkeys(names))
 
     @property

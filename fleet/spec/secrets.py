@@ -12,6 +12,8 @@ from fleet.spec.mistakes import SpecError
 
 BROKER_WORKER = "BROKER_WORKER_PASSWORD"
 BROKER_MONITOR = "BROKER_MONITOR_PASSWORD"
+FLOWER = "FLOWER_PASSWORD"
+"""Needed only if the monitor has Flower."""
 BROKER_NAMES = (BROKER_WORKER, BROKER_MONITOR)
 BEFORE = "_BEFORE"
 """The end of the name of a password that the broker accepts as well, while a rotation is under way."""

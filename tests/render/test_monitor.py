@@ -16,7 +16,7 @@ from fleet.spec.secrets import BROKER_MONITOR
 from fleet.state.desired import State
 from fleet.state.role import check_watched
 from fleet_exporter import settings
-from roles import monitor, node_exporter
+from roles import flower, monitor, node_exporter
 from tests.render.conftest import SECRETS, content, file_of, run_of
 
 HOST = "monitor1.example.com"
@@ -98,6 +98,24 @@ def test_the_exporter_is_told_what_the_fleet_should_be(fleet: Fleet) -> None:
     assert told.queues["default"] == settings.ExpectedQueue(run.plan.consumers["default"], 1, 10.0)
     assert told.queues["batch"].objective is None
     assert (told.broker_host, told.user, told.lease) == ("10.0.0.10", "monitor", 60)
+
+
+def test_flower_is_behind_tls_and_a_password(fleet: Fleet) -> None:
+    secrets = {**SECRETS, "FLOWER_PASSWORD": "a password"}
+    run = replace(run_with(fleet, secrets, flower=True), roles=(flower,))
+    state = flower.desired(run, fleet.hosts[HOST])
+    check_watched(state, flower)
+    having = {file.path: file.mode for file in state.files if b"a password" in file.content}
+    assert having == {"/etc/fleet-flower/environment": 0o600}
+    unit = content(state, "/etc/systemd/system/fleet-flower.service")
+    assert "--address=127.0.0.1" in unit
+    assert "--enable_events=False" in unit
+    assert "bind 127.0.0.1\n" in content(state, "/etc/caddy/Caddyfile")
+    assert "https://127.0.0.1:5556 {" in content(state, "/etc/caddy/Caddyfile")
+    first = {file.path for file in flower.first(run, fleet.hosts[HOST]).files}
+    assert first == {"/etc/caddy/Caddyfile", "/etc/systemd/system/caddy.service.d/fleet.conf"}
+    assert run.fleet.secrets == ("FLOWER_PASSWORD",), "a deploy without it is refused"
+    assert not flower.desired(replace(run_with(fleet), roles=(flower,)), fleet.hosts[HOST]).files
 
 
 def test_what_is_sent_runs_by_itself(fleet: Fleet, tmp_path: Path) -> None:
