@@ -74,8 +74,8 @@ class Monitor(Model):
     flower: bool = setting(
         "Whether Flower runs there, to look at single tasks and to act on them: behind Caddy with TLS, on port 5556 of where "
         "Prometheus listens. The user is flower; the secret FLOWER_PASSWORD is the password.",
-        why="Who is logged in may revoke tasks and stop workers. It runs without task events, which cost a third of the throughput "
-        "of short tasks: it shows workers, and no history of tasks.",
+        why="Who is logged in may revoke tasks and stop workers. It runs without task events, which cost a third of the "
+        "throughput of short tasks: it shows workers, and no history of tasks.",
         source="flower 2.2.0, --enable_events; measured",
         default=False,
     )
