@@ -130,3 +130,12 @@ def unused_group_data(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     for name in plan.fleet.unused_group_data:
         hint = did_you_mean(name, groups) or "rename it, or leave it out"
         yield Violation(f"group_data/{name}.py", f"no host is in a group {name}; {hint}")
+
+
+@rule("objective-without-queue", "warning")
+def objective_without_queue(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
+    """An objective of a queue that no worker consumes is looked at by nothing: its name may be misspelt."""
+    for queue in plan.fleet.settings.slo:
+        if queue not in plan.consumers:
+            hint = did_you_mean(queue, plan.consumers) or "name a queue of a role"
+            yield Violation(f"slo[{queue!r}]", f"no worker consumes {queue}; {hint}")

@@ -58,6 +58,9 @@ CASES = {
         APP,
         "group_data/batsh.py: no host is in a group batsh; did you mean batch?",
     ),
+    "objective-without-queue": Case(
+        lambda: plan(slo={"defualt": 10}), APP, "slo['defualt']: no worker consumes defualt; did you mean default?"
+    ),
     "shared-queue": Case(
         two_apps_on_one_queue,
         APP,
