@@ -79,6 +79,8 @@ def _version(line: str) -> Any:
 
 def read_header(path: Path) -> Header:
     """The first header of a file. Raises RecordingError, also if there is no such file."""
+    if path.is_fifo():
+        raise RecordingError(f"{path}: a pipe, which cannot be read twice; write it to a file first")
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             first = file.readline(1 << 20)

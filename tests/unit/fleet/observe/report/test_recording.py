@@ -1,6 +1,7 @@
 """A recording: its size, what becomes of it on a timeline, and files that are none."""
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any, cast
@@ -89,7 +90,8 @@ def test_files_that_are_no_recordings(tmp_path: Path, text: str, why: str) -> No
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none"):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "none", tmp_path / "pipe"):
         with pytest.raises(RecordingError):
             recording.read(path, 6)
 
