@@ -59,6 +59,12 @@ class Project:
         return json.loads(done.stdout)
 
 
+def allow(redis: Any) -> None:
+    """Let the fleet's users in."""
+    for user, password in PASSWORDS.items():
+        redis.execute_command("ACL", "SETUSER", user.lower(), "on", f">{password}", "~*", "&*", "+@all")
+
+
 @contextmanager
 def project(
     tmp_path: Path, *, down: bool = False, machines: dict[str, str] | None = None, group_data: dict[str, str] | None = None
@@ -72,8 +78,7 @@ def project(
         here = stack.enter_context(leased(tmp_path / "here", lease=60))
         server = stack.enter_context(sshd(tmp_path / "sshd"))
         with here.redis() as redis:
-            for user, password in PASSWORDS.items():
-                redis.execute_command("ACL", "SETUSER", user.lower(), "on", f">{password}", "~*", "&*", "+@all")
+            allow(redis)
         (folder / "s.env").write_text("".join(f"BROKER_{user}_PASSWORD={value}\n" for user, value in PASSWORDS.items()))
         (folder / "s.env").chmod(0o600)
         made: dict[str, Machine] = {}

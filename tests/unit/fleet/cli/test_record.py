@@ -12,9 +12,10 @@ import pytest
 
 from fleet.observe.report import recording
 from fleet.observe.report.timeline import Failure
-from tests.unit.fleet.cli.native_support import FLEET, Project, project
+from tests.unit.fleet.cli.native_support import FLEET, Project, allow, project
 from tests.unit.fleet_node.delivery.lease_support import begun, kill, send, until
 from tests.unit.process_support import ROOT
+from tests.unit.shop_support import answering, process, redis_server
 
 pytestmark = pytest.mark.long
 FAILS = "@app.task(name='bad')\ndef bad(): 1 / 0"
@@ -41,6 +42,11 @@ def samples(file: Path) -> list[dict[str, Any]]:
     return [
         entry for line in file.read_text().splitlines(keepends=True) if line[-1] == "\n" and "t" in (entry := json.loads(line))
     ]
+
+
+def last(file: Path) -> Any:
+    """The last line of a recording."""
+    return json.loads(file.read_text().splitlines()[-1])
 
 
 def test_a_recording_of_a_fleet_at_work_whose_broker_and_worker_go(started: Project) -> None:
@@ -72,10 +78,15 @@ def test_a_recording_of_a_fleet_at_work_whose_broker_and_worker_go(started: Proj
         redis.shutdown(nosave=True)
     recorder = start(started)
     assert until(lambda: len(file.read_text().splitlines()) > before + 1)
-    recorder.send_signal(signal.SIGINT)
-    recorder.communicate(timeout=30)
-    assert recorder.returncode == 0, said
-    assert "away" in json.loads(file.read_text().splitlines()[-1])
+    assert "away" in last(file)
+    with process(redis_server(here.port, here.root), here.root / "redis2.log"):
+        answering(here.port)
+        with here.redis() as redis:
+            allow(redis)
+        assert until(lambda: "q" in last(file)), "it goes on when the broker is back"
+        recorder.send_signal(signal.SIGINT)
+        _, said = recorder.communicate(timeout=30)
+        assert recorder.returncode == 0, said
 
     timeline = recording.read(file, 1)
     assert set(timeline.queues) == {"default", "quiet"}
