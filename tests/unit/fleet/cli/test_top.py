@@ -41,6 +41,14 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
         yield fleet
 
 
+def small(folder: Path) -> Project:
+    """A fleet whose machines do not answer."""
+    make_project(folder)
+    (folder / "s.env").write_text("BROKER_WORKER_PASSWORD=a\nBROKER_MONITOR_PASSWORD=b\nBROKER_ADMIN_PASSWORD=c\n")
+    (folder / "s.env").chmod(0o600)
+    return Project(folder, Machine(folder, 0))
+
+
 def history(made: Project) -> list[dict[str, Any]]:
     """The runs that the broker's machine has recorded, by the user's own command."""
     return [json.loads(line) for line in made.fleet("history", "prod.py", "--json").stdout.splitlines()]
@@ -171,10 +179,7 @@ def test_the_command_that_an_action_prints_does_the_same(made: Project, monkeypa
 
 
 def test_a_fleet_that_does_not_answer_at_all(tmp_path: Path) -> None:
-    make_project(tmp_path)
-    made = Project(tmp_path, Machine(tmp_path, 0))
-    (tmp_path / "s.env").write_text("BROKER_WORKER_PASSWORD=a\nBROKER_MONITOR_PASSWORD=b\nBROKER_ADMIN_PASSWORD=c\n")
-    (tmp_path / "s.env").chmod(0o600)
+    made = small(tmp_path)
     code, output, restored = on_terminal(made, QUIT, "BROKEN")
     assert (code, restored) == (0, True), output[-2000:]
     assert "the broker's machine does not answer" in output
@@ -201,13 +206,15 @@ def test_the_broker_and_a_worker_go_while_one_looks(made: Project) -> None:
     asyncio.run(look())
 
 
-def test_a_user_without_a_terminal(made: Project) -> None:
+def test_a_user_without_a_terminal(tmp_path: Path) -> None:
+    made = small(tmp_path)
     done = made.fleet("top", "prod.py")
     assert (done.returncode, done.stdout) == (2, "")
     assert "fleet load prod.py and fleet queues prod.py" in done.stderr
 
 
-def test_settings_that_are_wrong(made: Project) -> None:
+def test_settings_that_are_wrong(tmp_path: Path) -> None:
+    made = small(tmp_path)
     (made.folder / "group_data" / "web.py").write_text("web_worker = {'queues': []}\n")
     code, output, _ = on_terminal(made, QUIT, "web_worker.queues")
     assert code == 2
