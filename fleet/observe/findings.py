@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,9 +29,9 @@ class Finding(NamedTuple):
 def findings(
     load: Load, queues: Sequence[QueueRow], workers: Iterable[WorkerRow], records: Records, inventory: str
 ) -> list[Finding]:
-    """All of them, the worst first. inventory: its path, for commands."""
+    """All of them, the worst first. load: as it is to be judged. inventory: its path, for commands."""
     paused = {row.queue.name: row.paused for row in queues if row.paused}
-    advice = advices(_without_paused(load, paused), inventory)
+    advice = advices(load, inventory)
     lines = [
         *(_of_broker(entry, inventory) for entry in advice if entry.evidence == load.problem),
         # A worker's state is why a queue has no consumer: the first link of the chain comes first.
@@ -113,12 +113,15 @@ def _of_records(records: Records, inventory: str) -> Iterable[Finding]:
         )
 
 
-def _without_paused(load: Load, paused: Mapping[str, str]) -> Load:
-    """The load with workers that consume nothing since all queues of their role are paused as idle ones: that is no fault."""
+def idle_by_pause(load: Load, paused: Collection[str]) -> set[str]:
+    """Workers that consume nothing since all queues of their role are paused."""
     roles = {role.role for role in load.roles if role.queues and set(role.queues) <= set(paused)}
-    workers = tuple(
-        replace(worker, state="idle") if worker.state == "ghost" and worker.role in roles else worker for worker in load.workers
-    )
+    return {worker.node for worker in load.workers if worker.state == "ghost" and worker.role in roles}
+
+
+def forgiven(load: Load, nodes: Collection[str]) -> Load:
+    """The load with these workers as idle ones."""
+    workers = tuple(replace(worker, state="idle") if worker.node in nodes else worker for worker in load.workers)
     well = Counter(worker.role for worker in workers if worker.expected and worker.is_well)
     return replace(load, workers=workers, roles=tuple(replace(role, well=well[role.role]) for role in load.roles))
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleet.observe.broker import BrokerReport, absent
-from fleet.observe.findings import Finding, Pause, findings, paused_queues
+from fleet.observe.findings import Finding, Pause, findings, forgiven, idle_by_pause, paused_queues
 from fleet.observe.machine import Machine
 from fleet.observe.queues import Sample, queues_of
-from fleet.observe.rows import Drift, MachineRow, QueueRow, Records, RoleRow, Source, WorkerRow
+from fleet.observe.rows import STALE, Drift, MachineRow, QueueRow, Records, RoleRow, Source, WorkerRow
 from fleet.observe.slots import slots_of, usual
 from fleet.observe.workers import Load, load_of
 from fleet.plan import process
@@ -22,6 +22,7 @@ from fleet.rollout.history import HistoryEntry
 @dataclass(frozen=True)
 class Reading:
     """What was last learnt, each with its age in seconds. machines, silent: by host. ages: host → seconds since it answered.
+    answered: node → the same of a worker.
 
     broker, sample: the last that came; broker_problem: why no other has come since. before: a sample of some seconds before.
     drift: None until all machines have been compared.
@@ -31,6 +32,7 @@ class Reading:
     machines: Mapping[str, Machine] = field(default_factory=dict)
     ages: Mapping[str, float] = field(default_factory=dict)
     silent: Mapping[str, str] = field(default_factory=dict)
+    answered: Mapping[str, float] = field(default_factory=dict)
     broker: BrokerReport | None = None
     sample: Sample | None = None
     before: Sample | None = None
@@ -46,7 +48,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Look:
-    """The whole screen. is_whole: whether all have been asked at least once. holder: who holds the lock, in words."""
+    """The whole screen. is_whole: whether all have been asked at least once. judged: the load in which workers count as well that
+    are not, and for which that is no fault. holder: who holds the lock, in words."""
 
     sources: tuple[Source, ...]
     findings: tuple[Finding, ...]
@@ -55,6 +58,7 @@ class Look:
     machines: tuple[MachineRow, ...]
     roles: tuple[RoleRow, ...]
     load: Load
+    judged: Load
     is_whole: bool
     holder: str = ""
     entries: tuple[HistoryEntry, ...] = ()
@@ -99,7 +103,8 @@ def look_of(reading: Reading, objectives: Mapping[str, float], inventory: str) -
     )
     workers = _workers(reading, load, broker)
     whole = bool(reading.broker or reading.broker_problem) and _with_workers(reading) <= {*reading.ages, *reading.silent}
-    found = findings(load, queues, workers, reading.records, inventory) if whole else ()
+    judged = forgiven(load, {*idle_by_pause(load, {row.queue.name for row in queues if row.paused}), *_unsettled(load, reading)})
+    found = findings(judged, queues, workers, reading.records, inventory) if whole else ()
     return Look(
         sources=sources,
         findings=tuple(found),
@@ -108,6 +113,7 @@ def look_of(reading: Reading, objectives: Mapping[str, float], inventory: str) -
         machines=_machines(reading, load),
         roles=_roles(load),
         load=load,
+        judged=judged,
         is_whole=whole,
         holder=holder,
         entries=reading.records.entries,
@@ -115,6 +121,16 @@ def look_of(reading: Reading, objectives: Mapping[str, float], inventory: str) -
         drift_age=reading.drift_age,
         drift_problem=reading.drift_problem,
     )
+
+
+def _unsettled(load: Load, reading: Reading) -> set[str]:
+    """Workers that have just ceased to answer, and whose machine has not said why yet: a restart looks like this."""
+    return {
+        worker.node
+        for worker in load.workers
+        if worker.state == "unknown"
+        and reading.answered.get(worker.node, float("inf")) < reading.ages.get(worker.host, 0.0) < STALE["machines"]
+    }
 
 
 def _lasts(queue: str, pause: Pause, reading: Reading) -> bool:

@@ -75,6 +75,7 @@ class Watch:
         self._reading = Reading(resolved(self.fleet, self._facts.completed({}, self.fleet.hosts)))
         self._machines: dict[str, tuple[float, Machine]] = {}
         self._silent: dict[str, str] = {}
+        self._answered: dict[str, float] = {}
         self._at: dict[str, float] = {}
         self._samples: deque[Sample] = deque()
         self._unconsumed: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
@@ -116,6 +117,7 @@ class Watch:
                 machines={host: found for host, (_, found) in self._machines.items() if host not in silent},
                 ages=ages,
                 silent=silent,
+                answered={node: now - at for node, at in self._answered.items()},
                 broker_age=self._age("broker", now),
                 records_age=self._age("records", now),
                 drift_age=self._age("drift", now),
@@ -184,6 +186,8 @@ class Watch:
                 began = time.monotonic()
                 report, sample = self._ask(client, worker, monitor)
                 self.url = worker
+                with self._lock:
+                    self._answered |= dict.fromkeys(sample.answers, time.monotonic())
                 self._samples.append(sample)
                 while len(self._samples) > 2 and self._samples[1].at <= sample.at - RATE_SECONDS:
                     self._samples.popleft()

@@ -139,7 +139,7 @@ class Panes(App[None]):
         reading = self._watch.reading()
         look = look_of(reading, self._objectives, self._inventory)
         if look.is_whole:
-            now = condition(look.load, reading.machines)
+            now = condition(look.judged, reading.machines)
             happened = faults(self._condition, now)
             self._condition = now
             fresh = reading.sample is not None and reading.sample.at != self._sample_at

@@ -78,7 +78,7 @@ def test_the_eight_things_on_a_small_screen(made: Project) -> None:
             assert "lock    free" in screen.text
             assert await screen.shows("drift   2 of 2 machines", 60), "it was not deployed"
             page = await screen.press("6")  # 7
-            assert re.search(r"web1 .*\d+\.\dG/\d+G .*/400M", page), page
+            assert re.search(r"web1 .*[\d.]+[GM]/[\d.]+[GM] .*/400M", page), page
             await screen.press("1")
             page = await screen.press("P")  # 8: an action, refused
             assert "read-only: fleet top --allow-actions does this" in page

@@ -146,6 +146,23 @@ def test_a_queue_without_consumers_and_one_that_is_paused() -> None:
     assert not look(since).queues[0].paused, "workers that have started since consume it"
 
 
+@pytest.mark.parametrize(
+    ("answered", "asked", "evidence"),
+    [
+        (3.0, 4.0, None),  # its machine was asked before: it may have been restarted
+        (3.0, 1.0, "web-worker-1@web2 is unknown: it runs, and does not answer"),
+        (3.0, 30.0, "web-worker-1@web2 is unknown: it runs, and does not answer"),  # its machine hangs
+        (None, 4.0, "web-worker-1@web2 is unknown: it runs, and does not answer"),
+    ],
+)
+def test_a_worker_that_has_just_ceased_to_answer(answered: float | None, asked: float, evidence: str | None) -> None:
+    known = reading(NODES[0], answered={} if answered is None else {NODES[1]: answered}, ages={"web1": asked, "web2": asked})
+    whole = look(known)
+    assert whole.workers[1].load.state == "unknown"
+    urgent = [finding.evidence for finding in whole.findings if finding.level == BROKEN]
+    assert urgent == ([evidence] if evidence else [])
+
+
 def test_whom_a_drain_leaves_short() -> None:
     both, one = look(reading(*NODES)), look(reading(NODES[0]))
     assert (both.consumers_of("default"), both.short_without(both.workers[0])) == (list(NODES), [])
