@@ -11,8 +11,8 @@ from fleet.observe.slots import Slots
 from fleet.observe.workers import WorkerLoad
 from fleet.rollout.history import HistoryEntry
 
-STALE = {"broker": 10.0, "workers": 10.0, "machines": 20.0, "records": 30.0}
-"""Seconds after which what a source said is old."""
+STALE = {"broker": 10.0, "machines": 20.0, "records": 30.0}
+"""Seconds after which what a source said is old, at the least."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,17 @@ class Drift:
 @dataclass(frozen=True)
 class Source:
     """Where something is known from. age: seconds since it last said something; None if it never has. problem: why it is silent
-    now, or not whole."""
+    now, or not whole. lasts: seconds for which what it said is taken for true."""
 
     name: str
     age: float | None
-    problem: str = ""
+    problem: str
+    lasts: float
 
     @property
     def is_old(self) -> bool:
         """Whether what it said is too old to be true."""
-        return self.age is None or self.age > STALE[self.name]
+        return self.age is None or self.age > self.lasts
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Reading:
     answered: node → the same of a worker.
 
     broker, sample: the last that came; broker_problem: why no other has come since. before: a sample of some seconds before.
-    drift: None until all machines have been compared.
+    interval: seconds between two looks at the broker. drift: None until all machines have been compared.
     """
 
     plan: Plan
@@ -37,6 +37,7 @@ class Reading:
     sample: Sample | None = None
     before: Sample | None = None
     broker_age: float | None = None
+    interval: float = 2.0
     broker_problem: str = ""
     records: Records = field(default_factory=Records)
     records_age: float | None = None
@@ -156,12 +157,12 @@ def _sources(reading: Reading) -> tuple[Source, ...]:
     ages = [reading.ages.get(host) for host in expected]
     known = [age for age in ages if age is not None]
     silent = f"{len(reading.silent)} of {len(expected)} silent" if reading.silent else ""
-    broker = reading.broker
+    broker, lasts = reading.broker, max(STALE["broker"], 3 * reading.interval)
     return (
-        Source("broker", reading.broker_age, reading.broker_problem or (broker.problem if broker else "")),
-        Source("workers", reading.broker_age, reading.sample.problem if reading.sample else ""),
-        Source("machines", max(known) if known and not reading.silent else min(known, default=None), silent),
-        Source("records", reading.records_age, reading.records_problem),
+        Source("broker", reading.broker_age, reading.broker_problem or (broker.problem if broker else ""), lasts),
+        Source("workers", reading.broker_age, reading.sample.problem if reading.sample else "", lasts),
+        Source("machines", max(known) if known and not reading.silent else min(known, default=None), silent, STALE["machines"]),
+        Source("records", reading.records_age, reading.records_problem, STALE["records"]),
     )
 
 

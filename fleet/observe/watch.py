@@ -72,7 +72,7 @@ class Watch:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._facts = last_facts.read(file)[0]
-        self._reading = Reading(resolved(self.fleet, self._facts.completed({}, self.fleet.hosts)))
+        self._reading = Reading(resolved(self.fleet, self._facts.completed({}, self.fleet.hosts)), interval=interval)
         self._machines: dict[str, tuple[float, Machine]] = {}
         self._silent: dict[str, str] = {}
         self._answered: dict[str, float] = {}

@@ -182,6 +182,11 @@ def test_old_answers_are_said_to_be_old() -> None:
     assert [row.slots.unknown for row in whole.workers] == [4, 4]
 
 
+def test_who_looks_seldom_takes_nothing_for_old() -> None:
+    whole = look(reading(*NODES, broker_age=59.0, interval=60.0))
+    assert (whole.source("broker").is_old, whole.findings) == (False, ())
+
+
 def test_drift_and_lock_are_there() -> None:
     held = '{"who": "ann@desk", "pid": 1, "at": "2026-11-29T12:00:00Z", "what": "deploy.py"}'
     whole = look(reading(*NODES, records=Records(held), drift=Drift({"web1": ["restart x"]}, {}, 3), drift_age=5.0))
