@@ -13,7 +13,7 @@ import pytest
 from fleet.observe.report import recording
 from fleet.observe.report.timeline import Failure
 from tests.unit.fleet.cli.native_support import FLEET, Project, allow, project
-from tests.unit.fleet_node.delivery.lease_support import begun, kill, send, until
+from tests.unit.fleet_node.delivery.lease_support import begun, send, until
 from tests.unit.process_support import ROOT
 from tests.unit.shop_support import answering, process, redis_server
 
@@ -49,7 +49,7 @@ def last(file: Path) -> Any:
     return json.loads(file.read_text().splitlines()[-1])
 
 
-def test_a_recording_of_a_fleet_at_work_whose_broker_and_worker_go(started: Project) -> None:
+def test_a_recording_of_a_fleet_whose_worker_and_broker_go(started: Project) -> None:
     file, here = started.folder / "recording.jsonl", started.here
     node = f"web-worker-1@{here.hostname}"
     recorder = start(started)
@@ -62,7 +62,7 @@ def test_a_recording_of_a_fleet_at_work_whose_broker_and_worker_go(started: Proj
         assert until(lambda: any(entry["q"]["default"][9] for entry in samples(file) if "q" in entry))
         assert until(lambda: any(entry.get("f") for entry in samples(file)))
     assert until(lambda: any(entry.get("m") is not None for entry in samples(file))), "the machine was asked, too"
-    kill(here)
+    here.stop(["celery-web@1.service"])
     assert until(lambda: samples(file)[-1].get("w") == {node: None})
     recorder.send_signal(signal.SIGTERM)
     _, said = recorder.communicate(timeout=30)
