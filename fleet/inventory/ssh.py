@@ -15,6 +15,7 @@ from fleet.errors import FleetError
 
 CONNECT_TIMEOUT = 20  # seconds
 PATIENCE = 60  # seconds, a command
+END_SECONDS = 0.5  # until an ssh that was asked to end is killed
 
 
 class SSHError(FleetError):
@@ -139,7 +140,17 @@ def forward(
             _wait_until_open(host, process, local)
             yield local
         finally:
-            process.terminate()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End an ssh that forwards. If the signal comes just before ssh waits for its connection, it is only seen with the next
+    sign of life of the other side, ten seconds later."""
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _wait_until_open(host: str, process: subprocess.Popen[str], port: int) -> None:
