@@ -45,7 +45,13 @@ def assert_same(path: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> Inven
 
 def test_the_example_is_read_as_pyinfra_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     example = assert_same(ROOT / "inventory" / "prod.py", ROOT, monkeypatch)
-    assert {name: len(hosts) for name, hosts in example.groups.items()} == {"broker": 1, "web": 3, "batch": 2, "gpu": 2}
+    assert {name: len(hosts) for name, hosts in example.groups.items()} == {
+        "broker": 1,
+        "monitor": 1,
+        "web": 3,
+        "batch": 2,
+        "gpu": 2,
+    }
 
 
 def test_precedence_is_pyinfras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
