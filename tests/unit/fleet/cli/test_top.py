@@ -156,14 +156,14 @@ def test_a_queue_is_paused_and_resumed_and_a_worker_drained(made: Project) -> No
 
 def test_an_action_while_a_run_is_at_work(made: Project) -> None:
     lock = made.folder.parent / "b" / "state" / "lock"
-    lock.write_text(json.dumps({"who": "ann@desk", "pid": 1, "at": "2026-11-29T12:00:00Z", "what": "deploy.py"}))
+    lock.write_text(json.dumps({"who": "ops@desk", "pid": 1, "at": "2026-11-29T12:00:00Z", "what": "deploy.py"}))
 
     async def act() -> None:
         async with opened(made, may_act=True) as screen:
             await screen.press("P", "y")
             assert await screen.shows("pause queue default: not done"), screen.text
             await screen.press("5")
-            assert await screen.shows("lock    deploy.py by ann@desk")
+            assert await screen.shows("lock    deploy.py by ops@desk")
 
     asyncio.run(act())
     lock.unlink()

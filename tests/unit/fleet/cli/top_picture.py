@@ -26,7 +26,7 @@ SIZE = (120, 38)
 SECONDS = 900
 BURSTS = ((250, 310), (SECONDS - 40, SECONDS))
 """Seconds in which more tasks are sent than the workers can do."""
-RUN = {"who": "ann@desk", "pid": 7, "what": "deploy.py", "outcome": "done", "seconds": 41.5, "releases": {"3.11": "r2"}}
+RUN = {"who": "ops@desk", "pid": 7, "what": "deploy.py", "outcome": "done", "seconds": 41.5, "releases": {"3.11": "r2"}}
 
 
 def main() -> None:

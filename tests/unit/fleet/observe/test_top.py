@@ -24,7 +24,7 @@ from tests.unit.fleet_support import fleet_of, plan_of
 pytestmark = pytest.mark.usefixtures("app_folder")
 WEB = {"queues": ["default"], "concurrency": 4, "instances": 1, "time_limit": 100, "min_consumers": 1}
 NODES = ("web-worker-1@web1", "web-worker-1@web2")
-DONE: Any = {"who": "ann", "pid": 1, "at": "2026-11-29T12:00:00Z", "what": "deploy.py", "outcome": "done"}
+DONE: Any = {"who": "ops", "pid": 1, "at": "2026-11-29T12:00:00Z", "what": "deploy.py", "outcome": "done"}
 QUIET = Queue("default", {0: 0}, None, 0, 0, 0, 0, None, 0.0, 0.0, 2, 2, 1, 0)
 
 
@@ -138,7 +138,7 @@ def test_a_queue_without_consumers_and_one_that_is_paused() -> None:
     assert found(known)[0][1].startswith("web-worker-1@web1 is ghost")
     known = replace(known, records=records(paused={"default": True}))
     assert [finding[0] for finding in found(known)] == [NOTE]
-    assert found(known)[0][1] == "default is paused by ann since 2026-11-29T12:00:00Z"
+    assert found(known)[0][1] == "default is paused by ops since 2026-11-29T12:00:00Z"
     assert look(known).queues[0].paused
     assert look(known).could_consume("default") == list(NODES)
     later = {node: sign(node=node, slots=4, queues=[], started_at=1795953700.0) for node in NODES}
@@ -171,7 +171,7 @@ def test_whom_a_drain_leaves_short() -> None:
 
 def test_what_is_paused_until_it_is_resumed() -> None:
     entries: list[Any] = [{**DONE, "paused": {"a": True, "b": True}}, DONE, {**DONE, "paused": {"a": False}}]
-    assert paused_queues(entries) == {"b": Pause(1795953600.0, "by ann since 2026-11-29T12:00:00Z")}
+    assert paused_queues(entries) == {"b": Pause(1795953600.0, "by ops since 2026-11-29T12:00:00Z")}
 
 
 def test_old_answers_are_said_to_be_old() -> None:
@@ -188,9 +188,9 @@ def test_who_looks_seldom_takes_nothing_for_old() -> None:
 
 
 def test_drift_and_lock_are_there() -> None:
-    held = '{"who": "ann@desk", "pid": 1, "at": "2026-11-29T12:00:00Z", "what": "deploy.py"}'
+    held = '{"who": "ops@desk", "pid": 1, "at": "2026-11-29T12:00:00Z", "what": "deploy.py"}'
     whole = look(reading(*NODES, records=Records(held), drift=Drift({"web1": ["restart x"]}, {}, 3), drift_age=5.0))
-    assert whole.holder.startswith("deploy.py by ann@desk (process 1) holds the lock")
+    assert whole.holder.startswith("deploy.py by ops@desk (process 1) holds the lock")
     assert whole.drift and whole.drift.differing == {"web1": ["restart x"]}
 
 
@@ -272,11 +272,11 @@ def test_faults_are_what_has_changed() -> None:
 def test_runs_are_marks() -> None:
     at = 1795953600.0  # 2026-11-29T12:00:00Z
     entries: list[Any] = [DONE, {**DONE, "at": "nonsense"}]
-    assert runs(entries, at + 60) == [Mark(at, RUN, "deploy.py by ann: done")]
+    assert runs(entries, at + 60) == [Mark(at, RUN, "deploy.py by ops: done")]
     assert runs(entries, at + KEPT + 1) == []
 
 
 def test_what_the_machine_of_the_broker_says_of_runs() -> None:
-    lines = ["", 'lock\t{"who": "ann"}', 'run\t{"what": "deploy.py"}', "run\tnonsense", "run\t[]", "end"]
-    assert parse_records(lines) == Records('{"who": "ann"}', ({"what": "deploy.py"},))  # type: ignore[typeddict-item]
+    lines = ["", 'lock\t{"who": "ops"}', 'run\t{"what": "deploy.py"}', "run\tnonsense", "run\t[]", "end"]
+    assert parse_records(lines) == Records('{"who": "ops"}', ({"what": "deploy.py"},))  # type: ignore[typeddict-item]
     assert parse_records(["lock\t", "end"]) == Records()

@@ -25,12 +25,12 @@ HOSTILE = (
     "日本語 очередь",
 )
 MARKS = (
-    Mark(BEGIN + 4000, BEGIN + 4170, "rollout", "deploy.py by ann@ops1: done, release fb1083b822ae"),
+    Mark(BEGIN + 4000, BEGIN + 4170, "rollout", "deploy.py by ops@ops1: done, release fb1083b822ae"),
     Mark(BEGIN + 9000, BEGIN + 9700, "fault", "web-worker-1@web2 gave no sign of life"),
     Mark(BEGIN + 9120, BEGIN + 10300, "alert", "alert QueueTooOld (queue default)"),
     Mark(BEGIN + 9130, None, "fault", "batch-worker-1@batch1 had a process killed for memory"),
     Mark(BEGIN + 15000, BEGIN + 15240, "fault", "the broker was away: Connection refused"),
-    Mark(BEGIN + 18000, BEGIN + 18090, "rollout", "deploy.py by ann@ops1: failed, release 0c3a", failed=True),
+    Mark(BEGIN + 18000, BEGIN + 18090, "rollout", "deploy.py by ops@ops1: failed, release 0c3a", failed=True),
 )
 
 

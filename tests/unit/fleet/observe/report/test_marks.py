@@ -65,15 +65,15 @@ def test_what_a_rollout_does_is_no_fault() -> None:
 
 
 def entry(**more: Any) -> dict[str, Any]:
-    return {"who": "ann@ops", "what": "deploy.py", "at": "2026-11-29T19:02:26Z", "outcome": "done", "seconds": 60, **more}
+    return {"who": "ops@desk", "what": "deploy.py", "at": "2026-11-29T19:02:26Z", "outcome": "done", "seconds": 60, **more}
 
 
 def test_rollouts_are_those_of_the_time() -> None:
     found = rollout_marks([entry(releases={"3.11": "fb10"}), entry(outcome="failed"), entry(at="yesterday"), {}], 0, 1e12)
     at = found[0].at
     assert [(mark.text, mark.failed, mark.until) for mark in found] == [
-        ("deploy.py by ann@ops: done, release fb10", False, at + 60),
-        ("deploy.py by ann@ops: failed", True, at + 60),
+        ("deploy.py by ops@desk: done, release fb10", False, at + 60),
+        ("deploy.py by ops@desk: failed", True, at + 60),
     ]
     assert rollout_marks([entry()], at + 61, at + 100) == []
     assert rollout_marks([entry()], at - 100, at - 1) == []

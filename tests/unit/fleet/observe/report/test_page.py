@@ -101,7 +101,7 @@ def test_what_the_page_says() -> None:
         "2026-05-28 20:30 to 2026-05-29 02:30 UTC",
         "6 h, from Prometheus, a point every 2 min",
         "How long the oldest task waits",
-        "deploy.py by ann@ops1: failed, release 0c3a",
+        "deploy.py by ops@ops1: failed, release 0c3a",
         "shop.tasks.orders.place_order",
     ):
         assert words in text
