@@ -15,7 +15,7 @@ from roles.worker import environment_file
 
 UNIT, PROXY = "fleet-flower.service", "caddy.service"
 UNIT_PATH = f"{UNIT_FOLDER}/{UNIT}"
-FOLDER = "/opt/fleet/flower"
+FOLDER = "/opt/fleet-monitor/flower"
 SETTINGS = "/etc/fleet-flower"
 ENVIRONMENT = f"{SETTINGS}/environment"
 CADDY, OVERRIDES = "/etc/caddy", f"{UNIT_FOLDER}/{PROXY}.d"
@@ -58,7 +58,7 @@ def _flower(run: RunView) -> State:
     variables = celery_variables(run.secrets[BROKER_WORKER], run.fleet.broker_netloc)
     variables |= {"FLOWER_BASIC_AUTH": f"flower:{run.secrets[FLOWER]}"}
     files = (
-        File(f"{FOLDER}/build.sh", render("opt/fleet/flower/build.sh.j2", folder=FOLDER)),
+        File(f"{FOLDER}/build.sh", render("opt/fleet-monitor/flower/build.sh.j2", folder=FOLDER)),
         File(f"{FOLDER}/requirements.txt", _REQUIREMENTS.read_bytes()),
         File(ENVIRONMENT, environment_file(variables), mode=0o600),
     )

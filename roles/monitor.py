@@ -19,7 +19,8 @@ from roles.node_exporter import targets
 PROMETHEUS, ALERTMANAGER, EXPORTER = "prometheus.service", "prometheus-alertmanager.service", "fleet-exporter.service"
 CONFIGURATION = "/etc/prometheus"
 FILES = tuple(f"{CONFIGURATION}/{name}" for name in ("prometheus.yml", "fleet-rules.yml", "alertmanager.yml"))
-FOLDER = "/opt/fleet/exporter"
+OPT = "/opt/fleet-monitor"
+FOLDER = f"{OPT}/exporter"
 SETTINGS = "/etc/fleet-exporter"
 EXPORTER_UNIT = f"{UNIT_FOLDER}/{EXPORTER}"
 SOURCES = (f"{FOLDER}/fleet_exporter/*.py", f"{FOLDER}/fleet_node/*.py")
@@ -31,6 +32,7 @@ PATHS = (
     *OVERRIDES,
     *(f"{folder}/fleet.conf" for folder in OVERRIDES),
     EXPORTER_UNIT,
+    OPT,
     FOLDER,
     f"{FOLDER}/fleet_exporter",
     f"{FOLDER}/fleet_node",
@@ -84,7 +86,9 @@ def _exporter(run: RunView) -> State:
     digest = revision(render(template, **values, revision=""), *contents)
     return State(
         packages=("python3-prometheus-client", "python3-redis"),
-        directories=tuple(Directory(path) for path in (FOLDER, f"{FOLDER}/fleet_exporter", f"{FOLDER}/fleet_node", SETTINGS)),
+        directories=tuple(
+            Directory(path) for path in (OPT, FOLDER, f"{FOLDER}/fleet_exporter", f"{FOLDER}/fleet_node", SETTINGS)
+        ),
         files=(*sources, settings, password, File(EXPORTER_UNIT, render(template, **values, revision=digest))),
         units=(Unit(EXPORTER, digest),),
         only=(EXPORTER_UNIT, *SOURCES),

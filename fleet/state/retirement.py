@@ -21,6 +21,9 @@ _UNIT = re.compile(r"celery-(?P<role>.+)@(?P<number>\d+(-surge)?)\.service")
 OPT = RELEASES.rpartition("/")[0]
 """Releases, virtualenvs, and what they are built with."""
 WATCH, TARGET, SLICE = "fleet-gpu.service", "fleet.target", "fleet.slice"
+MONITOR = ("fleet-exporter.service", "fleet-flower.service")
+"""Of a monitor's machine. Debian's Prometheus and its data are the user's."""
+MONITOR_PATHS = ("/etc/fleet-exporter", "/etc/fleet-flower", "/opt/fleet-monitor")
 STOP_SECONDS = 600
 """Seconds that a unit may take to stop if its file does not say."""
 MARGIN = 120
@@ -94,8 +97,8 @@ class Removal:
 
 def survey_command(destdir: str = "") -> str:
     """sh that reports what celery-fleet has on a machine. It is to run as root: secrets are in folders that are closed."""
-    machine = (f"{UNITS}/{name}" for name in (WATCH, TARGET, SLICE))
-    paths = " ".join(f"{destdir}{path}" for path in (f"{ETC}/*.env", ETC, OPT, STATE_FOLDER, *machine))
+    machine = (f"{UNITS}/{name}" for name in (WATCH, *MONITOR, TARGET, SLICE))
+    paths = " ".join(f"{destdir}{path}" for path in (f"{ETC}/*.env", ETC, OPT, STATE_FOLDER, *MONITOR_PATHS, *machine))
     return f"""export LC_ALL=C
 {facts.SHELL}printf 'hostname\\t%s\\n' "$(uname -n)"
 for file in {destdir}{UNITS}/celery-*@*.service {destdir}{RUNTIME_UNITS}/celery-*@*.service; do
@@ -134,8 +137,8 @@ def removal(installed: Installed, role: str | None = None) -> Removal:
     present = set(installed.paths)
     others: tuple[str, ...] = ()
     if role is None:
-        own = [f"{UNITS}/{WATCH}", f"{UNITS}/{TARGET}", f"{UNITS}/{SLICE}", ETC, OPT, STATE_FOLDER]
-        others = (WATCH, TARGET, SLICE)
+        others = (WATCH, *MONITOR, TARGET, SLICE)
+        own = [*(f"{UNITS}/{name}" for name in others), ETC, OPT, STATE_FOLDER, *MONITOR_PATHS]
     elif set(installed.roles) <= {role}:
         own, others = [f"{UNITS}/{WATCH}", f"{ETC}/{role}.env", OPT], (WATCH,)
     else:

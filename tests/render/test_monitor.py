@@ -121,11 +121,11 @@ def test_flower_is_behind_tls_and_a_password(fleet: Fleet) -> None:
 def test_what_is_sent_runs_by_itself(fleet: Fleet, tmp_path: Path) -> None:
     """With the distribution's Python, from the files that the machine gets, and no others."""
     for file in state_of(run_with(fleet)).files:
-        if file.path.startswith("/opt/fleet/exporter/"):
+        if file.path.startswith("/opt/fleet-monitor/exporter/"):
             target = tmp_path / file.path.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.content)
-    environment = {"PYTHONPATH": str(tmp_path / "opt/fleet/exporter"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PYTHONPATH": str(tmp_path / "opt/fleet-monitor/exporter"), "PYTHONDONTWRITEBYTECODE": "1"}
     command = ["/usr/bin/python3", "-m", "fleet_exporter", "missing.json"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "missing.json: FileNotFoundError(2, 'No such file or directory')\n")
