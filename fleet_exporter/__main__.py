@@ -56,7 +56,7 @@ def main() -> int:
         client_name="fleet-exporter",
         retry=Retry(NoBackoff(), 1),  # a connection that was cut since the last scrape; Prometheus does not wait for more
     )
-    collector = Collector(settings, Reader(client).read, lambda now: restore(kept, now))
+    collector = Collector(settings, Reader(client, settings.queues).read, lambda now: restore(kept, now))
     registry = CollectorRegistry()
     registry.register(collector)
     ProcessCollector(registry=registry)
@@ -80,7 +80,7 @@ def restore(file: Path, now: float) -> Totals:
         return Totals.of(json.loads(file.read_text()), now)
     except FileNotFoundError:
         return Totals()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         sys.stderr.write(f"{file}: counted anew: {error!r}\n")
         return Totals()
 

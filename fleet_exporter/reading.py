@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis import Redis
+from redis import Redis, ResponseError
 
+from fleet_exporter.entries import age_of, label, loaded, signs_of
 from fleet_node.protocol import AGES, CONNECTION, CONSUMED, LEFT, PARKED, PROBE_TASK, SIGNS, WORKERS, ListAge, WorkerSign
 
 PATIENCE = 5.0
@@ -22,6 +22,8 @@ SCANS = 5
 """Steps of a look for the app's global_keyprefix in one reading."""
 PRIORITY = "\x06\x16"
 """What kombu writes between a queue's name and a priority in the name of a list."""
+PRIORITIES = (3, 6, 9)
+"""Those that kombu makes lists of, if an app says nothing else, beside the queue's own."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class Reading:
 
 
 class Reader:
-    """Reads one broker. It keeps its connection. Raises redis.RedisError."""
+    """Reads one broker. It keeps its connection. queues: those that are read in any case. Raises redis.RedisError."""
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    def __init__(self, client: Redis, queues: Collection[str] = ()) -> None:
+        self._client, self._queues = client, queues
         self._prefix, self._cursor = "", 0
         self._commands = 0
 
@@ -69,15 +71,16 @@ class Reader:
 
         info, signs, leases, gone, consumers, ages, letters, clients = self._ask(questions)
         now = int(info["server_time_usec"]) / 1e6
-        written: dict[str, ListAge] = {name: entry for name, text in ages.items() if (entry := _json(text))}
+        written = {key: entry for key, text in (ages or {}).items() if (entry := age_of(loaded(text)))}
+        lists = lists_of(consumers or [], written, prefix, self._queues)
         return Reading(
             now=now,
-            signs=signs_of(signs.items(), gone),
-            leases={holder: float(ends) for holder, ends in leases},
+            signs=signs_of(signs or {}, gone or []),
+            leases={holder: float(ends) for holder, ends in leases or []},
             connected=connections(clients),
-            lists=self._lengths(lists_of(consumers, written, prefix), written, now),
+            lists=self._lengths(lists, self._never_consumed(lists, prefix), written, now),
             ages=written,
-            parked=letters,
+            parked=letters or 0,
             info=info,
             commands=self._commands,
         )
@@ -98,71 +101,81 @@ class Reader:
                 break
         return self._prefix
 
+    def _never_consumed(self, lists: Collection[str], prefix: str) -> dict[str, set[str]]:
+        """Queue → its lists, as kombu makes them, of those that are read in any case: no worker has ever been there."""
+        names = {queue: f"{prefix}{queue}" for queue in self._queues if queue not in lists}
+        return {queue: {key, *(f"{key}{PRIORITY}{step}" for step in PRIORITIES)} for queue, key in names.items()}
+
     def _lengths(
-        self, lists: Mapping[str, Iterable[str]], written: Mapping[str, ListAge], now: float
+        self,
+        lists: Mapping[str, Iterable[str]],
+        never: Mapping[str, Iterable[str]],
+        written: Mapping[str, ListAge],
+        now: float,
     ) -> dict[str, dict[str, int]]:
-        """Queue → list → messages: two commands a queue as long as workers say every second how long its other lists are."""
+        """Queue → list → messages: two commands a queue as long as workers say every second how long its other lists are. never:
+        queues of which they say nothing."""
         lengths: dict[str, dict[str, int]] = {}
         others: list[tuple[str, str]] = []
         # Lists of which nothing is written yet are empty, or got their first message less than a second ago.
         is_written = any(now - entry["at"] < FRESH for entry in written.values())
-        if not lists:
+        if not (lists or never):
             return {}
-        parts = {queue: (names[0], names[1:]) for queue, all_names in lists.items() if (names := sorted(all_names))}
+        every = {**lists, **never}.items()
+        parts = {queue: (names[0], names[1:]) for queue, all_names in every if (names := sorted(all_names))}
 
         def questions(pipeline: Any) -> None:
             for main, rest in parts.values():
                 pipeline.llen(main)
                 pipeline.exists(*(rest or (main,)))
 
-        answers = iter(self._ask(questions, lenient=True))
+        answers = iter(self._ask(questions))
         for queue, (main, rest) in parts.items():
-            length, there = _number(next(answers)), _number(next(answers))
+            length, there = next(answers) or 0, next(answers)
             lengths[queue] = {main: length, **dict.fromkeys(rest, 0)}
             if not (rest and there):
                 continue
-            for name in rest:
-                entry = written.get(name)
-                if is_written and (entry is None or now - entry["at"] < FRESH):
-                    lengths[queue][name] = entry["length"] if entry else 0
+            for key in rest:
+                entry = written.get(key)
+                if is_written and queue not in never and (entry is None or now - entry["at"] < FRESH):
+                    lengths[queue][key] = entry["length"] if entry else 0
                 else:
-                    others.append((queue, name))
+                    others.append((queue, key))
         if others:
-            answers_of_others = self._ask(lambda pipeline: [pipeline.llen(name) for _, name in others], lenient=True)
-            for (queue, name), answer in zip(others, answers_of_others, strict=True):
-                lengths[queue][name] = _number(answer)
+            answers_of_others = self._ask(lambda pipeline: [pipeline.llen(key) for _, key in others])
+            for (queue, key), answer in zip(others, answers_of_others, strict=True):
+                lengths[queue][key] = answer or 0
         return lengths
 
-    def _ask(self, questions: Callable[[Any], object], lenient: bool = False) -> list[Any]:
-        """The answers, in one round trip. questions: puts them into a pipeline. lenient: errors are answers."""
+    def _ask(self, questions: Callable[[Any], object]) -> list[Any]:
+        """The answers, in one round trip; None for a key of another type. questions: puts them into a pipeline."""
         with self._client.pipeline(transaction=False) as pipeline:
             questions(pipeline)
             self._commands += len(pipeline)
-            answers: list[Any] = pipeline.execute(raise_on_error=not lenient)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        for index, answer in enumerate(answers):
+            if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+                answers[index] = None
+            elif isinstance(answer, Exception):
+                raise answer
         return answers
 
 
-def signs_of(signs: Iterable[tuple[str, str]], left: Iterable[str]) -> dict[str, WorkerSign]:
-    """Holder → its sign. left: entries of protocol.LEFT."""
-    found: dict[str, WorkerSign] = {holder: sign for holder, text in signs if (sign := _json(text))}
-    for text in left:
-        entry: Any = _json(text)
-        if isinstance(entry, list) and len(entry) == 2:
-            found[entry[0]] = entry[1]
-    return found
-
-
-def lists_of(consumed: Iterable[str], ages: Iterable[str], prefix: str) -> dict[str, set[str]]:
+def lists_of(consumed: Iterable[str], ages: Iterable[str], prefix: str, first: Collection[str] = ()) -> dict[str, set[str]]:
     """Queue → its lists, of the queues that workers consume, or have consumed and that are not empty. consumed: of
-    protocol.CONSUMED. Without those of one worker alone, for probe tasks."""
+    protocol.CONSUMED. Without those of one worker alone, for probe tasks. first: queues that are read also if there are too
+    many."""
     lists: defaultdict[str, set[str]] = defaultdict(set)
     for text in consumed:
-        entry: Any = _json(text)
-        if isinstance(entry, list) and len(entry) == 2:
-            lists[str(entry[0])].add(str(entry[1]))
-    for name in ages:
-        lists[name.removeprefix(prefix).partition(PRIORITY)[0]].add(name)
-    public = sorted(queue for queue in lists if not (queue.startswith(f"{PROBE_TASK}.") or queue.endswith(".dq2")))
+        entry = loaded(text)
+        if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and isinstance(entry[1], str):
+            lists[label(entry[0])].add(_raw(entry[1]))
+    for key in ages:
+        lists[label(key.removeprefix(prefix).partition(PRIORITY)[0])].add(key)
+    public = sorted(
+        (queue for queue in lists if not (queue.startswith(f"{PROBE_TASK}.") or queue.endswith(".dq2"))),
+        key=lambda queue: (queue not in first, queue),
+    )
     return {queue: lists[queue] for queue in public[:MOST_QUEUES]}
 
 
@@ -170,19 +183,17 @@ def connections(clients: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Node → seconds since its connection said something. clients: Redis's list."""
     ages: dict[str, float] = {}
     for client in clients:
-        name = str(client.get("name") or "")
-        if name.startswith(CONNECTION):
-            node, idle = name.removeprefix(CONNECTION), float(client.get("idle") or 0)
+        own = str(client.get("name") or "")
+        if own.startswith(CONNECTION):
+            node, idle = label(own.removeprefix(CONNECTION)), float(client.get("idle") or 0)
             ages[node] = min(idle, ages.get(node, idle))
     return ages
 
 
-def _json(text: str) -> Any:
+def _raw(key: str) -> str:
+    """A key that Redis can be asked for."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def _number(answer: Any) -> int:
-    return answer if isinstance(answer, int) else 0
+        key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return label(key)
+    return key

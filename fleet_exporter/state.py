@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from fleet_exporter.entries import label
 from fleet_exporter.reading import Reading
 from fleet_exporter.settings import Settings
 from fleet_node.protocol import WorkerSign
@@ -66,7 +67,7 @@ class Queue:
 
 def workers_of(reading: Reading, settings: Settings) -> list[Worker]:
     """The expected workers in their order, then others that are there."""
-    nodes = {holder: holder.rsplit("|", 4)[0] for holder in {*reading.signs, *reading.leases}}
+    nodes = {holder: _node(holder) for holder in {*reading.signs, *reading.leases}}
     known = {*nodes.values(), *reading.connected}
     workers, named = [], set()
     for expected in settings.workers:
@@ -82,7 +83,7 @@ def workers_of(reading: Reading, settings: Settings) -> list[Worker]:
 
 
 def _worker(node: str, role: str, host: str, is_expected: bool, reading: Reading, settings: Settings) -> Worker:
-    own = [holder for holder in {*reading.signs, *reading.leases} if holder.rsplit("|", 4)[0] == node]
+    own = [holder for holder in {*reading.signs, *reading.leases} if _node(holder) == node]
     leases = {holder: reading.leases[holder] for holder in own if holder in reading.leases}
     signs = [sign for holder in own if holder in leases and (sign := reading.signs.get(holder))]
     sign = max(signs, key=lambda sign: sign["at"]) if signs else None
@@ -97,6 +98,10 @@ def _worker(node: str, role: str, host: str, is_expected: bool, reading: Reading
         endless and heard is not None and heard < SIGN
     )
     return Worker(node, role, host, is_expected, is_up, heard, sign)
+
+
+def _node(holder: str) -> str:
+    return label(holder.rsplit("|", 4)[0])
 
 
 def queues_of(reading: Reading, settings: Settings, workers: list[Worker]) -> list[Queue]:
@@ -150,7 +155,7 @@ def _age(reading: Reading, lists: Mapping[str, int]) -> tuple[float, float]:
 
 def _priority(name: str) -> int:
     number = name.rpartition("\x16")[2]
-    return int(number) if "\x16" in name and number.isdigit() else 0
+    return int(number) if "\x16" in name and number.isascii() and number.isdigit() and len(number) < 4 else 0
 
 
 def _orphaned(queue: str, reading: Reading) -> int:
@@ -180,4 +185,4 @@ def source_ages(reading: Reading, workers: list[Worker]) -> Iterator[tuple[str, 
     waiting = {name for lists in reading.lists.values() for name, length in lists.items() if length}
     if waiting:
         written = [entry["at"] for name, entry in reading.ages.items() if name in waiting]
-        yield "ages", reading.now - max(written) if written else math.inf
+        yield "ages", max(0.0, reading.now - max(written)) if written else math.inf
