@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from fleet_exporter.entries import COUNTS, counts_of, label, number
 from fleet_node.protocol import OTHER, RUNTIME_BUCKETS, WAIT_BUCKETS, TaskCounts, WorkerSign
 
-COUNTS = ("received", "started", "succeeded", "retried", "revoked", "rejected")
 MOST = 1000
 """Pairs of task, queue and machine that are counted by themselves, of some 50 series each. If there are more, machines are not
 told apart any more; if there are still more, further tasks are counted together."""
@@ -22,7 +22,8 @@ GENERIC = "generic"
 FORGOTTEN = 900.0
 """Seconds after which a worker that has gone is forgotten."""
 STALE = 600.0
-"""Seconds after which what was kept on disk is only where counting goes on: the work since then would look like a peak."""
+"""Seconds after which what was kept on disk is of no use: the work since then would look like a peak. Counters begin at zero
+then, which Prometheus understands; if they went back by a little, it would take all that is left for new."""
 
 
 class Key(NamedTuple):
@@ -47,8 +48,8 @@ class Counts:
         for name in COUNTS:
             self.numbers[name] += int(_more(_number(now, name), _number(before, name)))
         earlier = before.get("failed", {})
-        for exception, number in now.get("failed", {}).items():
-            self.failed[exception] += int(_more(number, earlier.get(exception, 0)))
+        for exception, failed in now.get("failed", {}).items():
+            self.failed[exception] += int(_more(failed, earlier.get(exception, 0)))
         _add(self.runtime, now.get("runtime", []), before.get("runtime", []))
         _add(self.wait, now.get("wait", []), before.get("wait", []))
 
@@ -83,14 +84,18 @@ class Totals:
     def take(self, signs: Mapping[str, WorkerSign], now: float) -> None:
         """Count what workers have counted since the last time. signs: by holder. now: Redis's time in seconds.
 
-        The first time, it is only noted what they have counted so far."""
+        The first time, it is only noted what they have counted so far. So it is of a worker that has been there for long and is
+        not known: it was away for so long that it was forgotten."""
         for holder, sign in signs.items():
             entries = {(entry["task"], entry["queue"]): entry for entry in sign.get("tasks", ())}
-            _, before = self._workers.get(holder, (now, entries if self._first else {}))
+            is_old = self._first or now - sign["started_at"] > FORGOTTEN
+            _, before = self._workers.get(holder, (now, entries if is_old else {}))
             for (task, queue), entry in entries.items():
-                earlier = before.get((task, queue))
-                self._of(task, queue, sign["node"].rpartition("@")[2]).add(entry, earlier or _NOTHING)
-            self._workers[holder] = (now, entries)
+                earlier = before.get((task, queue), _NOTHING)
+                self._of(task, queue, sign["node"].rpartition("@")[2]).add(entry, earlier)
+                if _weight(earlier) > _weight(entry):
+                    entries[task, queue] = earlier  # a Redis that was restored from an older copy
+            self._workers[holder] = (now, {**before, **entries})
         self._first = False
         for holder, (seen, _) in list(self._workers.items()):
             if now - seen > FORGOTTEN:
@@ -134,19 +139,24 @@ class Totals:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any], now: float) -> Totals:
-        """Of what `plain` gave. Raises KeyError, TypeError and ValueError if it is something else."""
+        """Of what `plain` gave, if that is not old. Raises KeyError, TypeError and ValueError if it is something else."""
         totals = cls()
+        if now - plain["at"] > STALE:
+            return totals
         totals.folded = bool(plain["folded"])
         for task, queue, machine, counts in plain["counts"]:
-            key = Key(task, queue, machine)
-            totals._counts[key] = Counts.of(counts)
-            totals._born.update([(key, ""), *((key, exception) for exception in counts["failed"])])
-        if now - plain["at"] <= STALE:
-            totals._first = False
-            totals._workers = {
-                holder: (seen, {(entry["task"], entry["queue"]): entry for entry in entries})
-                for holder, seen, entries in plain["workers"]
-            }
+            lists = {name: counts[name] for name in ("failed", "runtime", "wait")}
+            checked = counts_of({"task": task, "queue": queue, **counts["numbers"], **lists})
+            if checked is None:
+                raise ValueError(f"a task {task!r} of a queue {queue!r}")
+            key = Key(checked["task"], checked["queue"], label(machine))
+            totals._counts[key] = Counts()
+            totals._counts[key].add(checked, _NOTHING)
+            totals._born.update([(key, ""), *((key, exception) for exception in checked["failed"])])
+        totals._first = False
+        for holder, seen, entries in plain["workers"]:
+            known = [counts for entry in entries if (counts := counts_of(entry))]
+            totals._workers[str(holder)] = (number(seen), {(entry["task"], entry["queue"]): entry for entry in known})
         return totals
 
 
@@ -156,6 +166,12 @@ _NOTHING: TaskCounts = {}
 def _number(entry: TaskCounts, name: str) -> int:
     number: Any = entry.get(name, 0)
     return int(number)
+
+
+def _weight(entry: TaskCounts) -> float:
+    """All that was counted: an entry of the same worker that has less is older."""
+    histograms = sum(entry.get("runtime", [])[1:]) + sum(entry.get("wait", [])[1:])
+    return sum(_number(entry, name) for name in COUNTS) + sum(entry.get("failed", {}).values()) + histograms
 
 
 def _more(now: float, before: float) -> float:

@@ -11,8 +11,9 @@ from fleet_node.protocol import OTHER
 KEY = Key("pay", "default", "web1")
 
 
-def sign(task: str = "pay", machine: str = "web1", **counts: Any) -> Any:
-    return {"node": f"web-worker-1@{machine}", "tasks": [{"task": task, "queue": "default", **counts}]}
+def sign(task: str = "pay", machine: str = "web1", started_at: float = 0, **counts: Any) -> Any:
+    entry = {"task": task, "queue": "default", **counts}
+    return {"node": f"web-worker-1@{machine}", "started_at": started_at, "tasks": [entry]}
 
 
 def shown(totals: Totals) -> dict[Key, Any]:
@@ -73,9 +74,36 @@ def test_workers_that_have_gone_are_forgotten() -> None:
     assert totals.plain(0)["workers"] == []
 
 
-@pytest.mark.parametrize(("away", "counted"), [(30.0, 5), (STALE + 1, 3)])
+def test_a_worker_that_was_forgotten_and_is_there_again() -> None:
+    """Cut off for long, or Redis lost its data: what it had counted before is not counted twice."""
+    totals = Totals()
+    totals.take({}, 0)
+    totals.take({"a": sign(started=1000)}, 10)
+    shown(totals)
+    assert begun(totals) == 1000
+    totals.take({}, 20 + FORGOTTEN)
+    totals.take({"a": sign(started=1010)}, 40 + FORGOTTEN)
+    assert begun(totals) == 1000
+    totals.take({"a": sign(started=1013), "b": sign(started=2, started_at=45 + FORGOTTEN)}, 50 + FORGOTTEN)
+    assert begun(totals) == 1005
+
+
+def test_a_redis_that_comes_back_with_older_signs() -> None:
+    totals = Totals()
+    totals.take({"a": sign(started=10, failed={"ValueError": 1}, wait=[1.0, 10])}, 10)
+    totals.take({"a": sign(started=100, failed={"ValueError": 4}, wait=[9.0, 100])}, 20)
+    shown(totals)
+    for older in (sign(started=60, failed={"ValueError": 2}, wait=[5.0, 60]), sign("other")):
+        totals.take({"a": older}, 30)
+        totals.take({"a": sign(started=101, failed={"ValueError": 4}, wait=[9.5, 101])}, 40)
+        counts = shown(totals)[KEY]
+        assert (counts.numbers["started"], counts.failed["ValueError"], counts.wait[:2]) == (91, 3, [8.5, 91])
+
+
+@pytest.mark.parametrize(("away", "counted"), [(30.0, 5), (STALE + 1, 0)])
 def test_a_restart_of_the_exporter(away: float, counted: int) -> None:
-    """After a short one nothing is missing; after a long one counting goes on from where it was, without a peak."""
+    """After a short one nothing is missing. After a long one counting begins at zero: a counter that went on from a file that is
+    older than what Prometheus has seen would go back by a little, and Prometheus would take all of it for new."""
     totals = Totals()
     totals.take({"a": sign()}, 100)
     totals.take({"a": sign(started=3)}, 110)
