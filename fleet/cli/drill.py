@@ -169,6 +169,7 @@ def drill_alarms(
         drill = alarms.Drill(
             DrillContext(plan, inventory.hosts, producer, redis, say), Runs(file, plan, inventory.hosts, more, log, say), watch
         )
+        drill.wait_for_earlier_starts(scenarios)
         results = [drill.run(scenario) for scenario in scenarios]
         producer.stop()
     _print({"scenarios": [done.as_json() for done in results]}, report.show_alarms, as_json)

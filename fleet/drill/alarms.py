@@ -30,6 +30,10 @@ SETTLE = 300.0
 """Seconds to wait until nothing is about to fire."""
 LONG_TASK = 30.0
 """Seconds of each task that fills a queue."""
+RESTARTING = frozenset({"restart", "kill-worker", "worker-away", "ghost", "reboot"})
+"""Scenarios that start workers. Together they start none more often than CapacityLost allows."""
+STARTS = "max(changes(fleet_worker_start_time_seconds[15m]))"
+"""The most starts of a worker in the time that CapacityLost looks back."""
 UNKNOWN_TASK = "fleet.drill.unknown"
 """A task that no worker has."""
 
@@ -208,6 +212,14 @@ class Drill:
     def __init__(self, context: DrillContext, runs: Runs, watch: Watch) -> None:
         self._context, self._runs, self._watch, self._now = context, runs, watch, watch.now
         self._workers = context.workers()
+
+    def wait_for_earlier_starts(self, scenarios: Iterable[Scenario]) -> None:
+        """Wait until nobody has started a worker for 15 minutes: those starts would count with this drill's own."""
+        if not any(scenario.name in RESTARTING for scenario in scenarios):
+            return
+        if self._watch.number(STARTS):
+            self._context.say("workers were started within the last 15 minutes: waiting until that is over …")
+            self._watch.wait(lambda: not self._watch.number(STARTS), 16 * 60, self._context.producer.check)
 
     def run(self, scenario: Scenario) -> Result:
         """Do one: wait until all is quiet, do it, wait for its alerts, end it, wait until all is quiet. Raises DrillError."""

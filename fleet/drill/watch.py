@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 EVERY = 5.0
 """Seconds between two looks."""
@@ -98,6 +99,11 @@ class Watch:
     def now(self) -> float:
         """Seconds since 1970 by Prometheus' clock."""
         return time.time() + self._ahead
+
+    def number(self, expression: str) -> float:
+        """The value of an expression that has one; 0 if it has none. Raises OSError and ValueError as `look` does."""
+        result = _get(self._ports[0], f"/api/v1/query?{urlencode({'query': expression})}")["data"]["result"]
+        return float(result[0]["value"][1]) if result else 0.0
 
     def look(self) -> None:
         """Look once. Raises OSError and ValueError if the monitor does not answer."""
