@@ -12,10 +12,14 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from fleet.drill.errors import DrillError
+
 EVERY = 5.0
 """Seconds between two looks."""
 PATIENCE = 20.0
 """Seconds for an answer."""
+ERRORS = (OSError, ValueError, KeyError, http.client.HTTPException)
+"""What is raised if there is no answer, or none that can be read."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,11 @@ class Watch:
         """(name, labels, since) → alert, of all that was sent since `forget`."""
 
     def __enter__(self) -> Watch:
-        self._ahead = float(_get(self._ports[0], "/api/v1/query?query=time()")["data"]["result"][0]) - time.time()
-        self.look()
+        try:
+            self._ahead = float(_get(self._ports[0], "/api/v1/query?query=time()")["data"]["result"][0]) - time.time()
+            self.look()
+        except ERRORS as error:
+            raise DrillError(f"the monitor's Prometheus or Alertmanager does not answer: {error!r}") from None
         self._thread.start()
         return self
 
@@ -101,12 +108,15 @@ class Watch:
         return time.time() + self._ahead
 
     def number(self, expression: str) -> float:
-        """The value of an expression that has one; 0 if it has none. Raises OSError and ValueError as `look` does."""
-        result = _get(self._ports[0], f"/api/v1/query?{urlencode({'query': expression})}")["data"]["result"]
+        """The value of an expression that has one; 0 if it has none. Raises DrillError."""
+        try:
+            result = _get(self._ports[0], f"/api/v1/query?{urlencode({'query': expression})}")["data"]["result"]
+        except ERRORS as error:
+            raise DrillError(f"the monitor's Prometheus does not answer: {error!r}") from None
         return float(result[0]["value"][1]) if result else 0.0
 
     def look(self) -> None:
-        """Look once. Raises OSError and ValueError if the monitor does not answer."""
+        """Look once. Raises one of ERRORS."""
         prometheus, alertmanager = self._ports
         rules = _get(prometheus, "/api/v1/rules?type=alert")
         sent = _get(alertmanager, "/api/v2/alerts?active=true&inhibited=false&silenced=false")
@@ -129,7 +139,7 @@ class Watch:
         while not self._over.wait(EVERY):
             try:
                 self.look()
-            except (OSError, ValueError, KeyError, http.client.HTTPException):
+            except ERRORS:
                 continue
 
 

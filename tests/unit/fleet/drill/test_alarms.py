@@ -8,8 +8,9 @@ from fleet.drill import alarms
 from fleet.drill.alarms import SCENARIOS, WITHIN, Place, Scenario
 from fleet.drill.context import RunningWorker
 from fleet.drill.errors import DrillError
-from fleet.drill.watch import Alert, parse
+from fleet.drill.watch import Alert, Watch, parse
 from tests.unit.fleet_support import fleet_of, plan_of
+from tests.unit.shop_support import free_port
 
 pytestmark = pytest.mark.usefixtures("app_folder")
 WEB = {"queues": ["default"], "workload": "io", "concurrency": 4, "min_consumers": 1, "instances": 1}
@@ -79,3 +80,11 @@ def test_what_prometheus_and_alertmanager_answer() -> None:
     assert [(alert.name, alert.sent) for alert in look.fires] == [("Sent", True), ("Held", False)]
     assert look.fires[0].fired_at == 1795990419 + 120
     assert look.pending == {"Soon"}
+
+
+def test_a_monitor_that_does_not_answer_is_one_line() -> None:
+    with (
+        pytest.raises(DrillError, match="the monitor's Prometheus or Alertmanager does not answer: ConnectionRefused"),
+        Watch(free_port(), free_port()),
+    ):
+        pass
