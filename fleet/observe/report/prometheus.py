@@ -103,7 +103,7 @@ def parse(result: object, labels: Sequence[str], points: Grid) -> dict[tuple[str
         for entry in result:  # type: ignore[attr-defined]
             values: list[float | None] = [None] * points.number
             for at, text in entry["values"]:
-                index = round((at - points.start) / points.step) - 1
+                index = round(((finite(at) or 0.0) - points.start) / points.step) - 1
                 if 0 <= index < points.number:
                     values[index] = finite(float(text))
             series[tuple(str(entry["metric"].get(label, "")) for label in labels)] = tuple(values)
@@ -116,7 +116,11 @@ def parse_failures(result: object) -> tuple[Failure, ...]:
     """What `query` answers: tasks that failed, the most often first."""
     try:
         failures = [
-            Failure(str(of["metric"].get("name", "")), str(of["metric"].get("exception", "")), round(float(of["value"][1])))
+            Failure(
+                str(of["metric"].get("name", "")),
+                str(of["metric"].get("exception", "")),
+                round(finite(float(of["value"][1])) or 0),
+            )
             for of in result  # type: ignore[attr-defined]
         ]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -222,9 +226,14 @@ def _ask(connection: http.client.HTTPConnection, what: str, parameters: Mapping[
             {"Content-Type": "application/x-www-form-urlencoded"},
         )
         answer = connection.getresponse()
-        body = json.loads(answer.read())
+        text = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise PrometheusError(f"Prometheus does not answer: {error or type(error).__name__}") from None
+    try:
+        body = json.loads(text)
         if body["status"] != "success":
             raise PrometheusError(f"Prometheus refuses a question: {body.get('error')}")
         return body["data"]["result"]
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-        raise PrometheusError(f"Prometheus does not answer: {error or type(error).__name__}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        began = f"{text[:80]!r}" if text else "nothing"
+        raise PrometheusError(f"what answers is no Prometheus: status {answer.status} {answer.reason}, {began}") from None

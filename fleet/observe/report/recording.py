@@ -24,8 +24,8 @@ from fleet.errors import FleetError
 from fleet.observe.report.resample import Resampler
 from fleet.observe.report.timeline import (
     Timeline,
-    finite,
     grid,
+    moment,
 )
 
 VERSION = 1
@@ -60,7 +60,7 @@ def parse_header(path: Path, line: str) -> Header:
         entry = json.loads(line)
         version = entry[MARK]
         header = Header(str(entry["fleet"]), float(entry["interval"]), float(entry["machines_every"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         version, header = _version(line), None
     if version is not None and version != VERSION:
         raise RecordingError(f"{path}: a recording of version {version}; this celery-fleet reads version {VERSION}")
@@ -97,7 +97,9 @@ def read(path: Path, hours: float) -> Timeline:
     first, last = _first_time(path), _last_time(path)
     if first is None or last is None:
         raise RecordingError(f"{path}: there is no sample in it yet")
-    start = max(first, last - hours * 3600)
+    start = last - hours * 3600
+    if first <= last:  # else the clock was put back meanwhile
+        start = max(first, start)
     resampler = Resampler(grid(start, last + header.interval, header.interval))
     for entry, current in _samples(path, header):
         if start <= entry["t"] <= last:
@@ -125,12 +127,12 @@ def _samples(path: Path, header: Header) -> Iterator[tuple[dict[str, Any], Heade
     for entry in _lines(path):
         if MARK in entry:
             header = parse_header(path, json.dumps(entry))
-        elif finite(entry.get("t")) is not None:
+        elif moment(entry.get("t")) is not None:
             yield entry, header
 
 
 def _first_time(path: Path) -> float | None:
-    return next((at for entry in _lines(path) if (at := finite(entry.get("t"))) is not None), None)
+    return next((at for entry in _lines(path) if (at := moment(entry.get("t"))) is not None), None)
 
 
 def _last_time(path: Path) -> float | None:
@@ -138,4 +140,4 @@ def _last_time(path: Path) -> float | None:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         lines = file.read().decode("utf-8", "replace").splitlines()
     times = ((_object(line) or {}).get("t") for line in reversed(lines))
-    return next((at for time in times if (at := finite(time)) is not None), None)
+    return next((at for time in times if (at := moment(time)) is not None), None)

@@ -147,7 +147,7 @@ class Resampler:
         for failure in failures if isinstance(failures, list) else []:
             try:
                 queue, task, exception, number = failure
-                count = max(0, int(number))
+                count = max(0, int(finite(number) or 0))
             except (ValueError, TypeError):
                 continue
             self.failures[str(task), str(exception)] += count

@@ -15,6 +15,11 @@ POINTS = 300
 _STEPS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 """Steps that divide a day, in seconds."""
 
+_LARGEST = 1e18
+"""The largest number that is believed: more than any count or memory, and small enough to be added up."""
+_LAST = 253_402_300_799
+"""The end of the year 9999."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -125,10 +130,16 @@ class Timeline:
 
 
 def finite(value: object) -> float | None:
-    """A number; None for anything else, for what is not a number, and for infinity."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    """A number; None for anything else, for what is not a number, and for what is too large to be added up."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST:
         return float(value)
     return None
+
+
+def moment(value: object) -> float | None:
+    """A time in seconds since 1970 that has a date; None for anything else."""
+    at = finite(value)
+    return at if at is not None and 0 <= at <= _LAST else None
 
 
 def counted(values: Values, known: Values) -> Values:

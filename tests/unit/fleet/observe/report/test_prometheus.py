@@ -115,6 +115,11 @@ def test_queries_name_what_the_exporter_has() -> None:
         assert set(of) <= labels[metric] | {"worker"} if metric == "ALERTS" else set(of) <= labels[metric]
 
 
+def answer(values: str) -> bytes:
+    """One series, to all questions."""
+    return f'{{"status":"success","data":{{"result":[{{"metric":{{}},{values}}}]}}}}'.encode()
+
+
 class Answering(BaseHTTPRequestHandler):
     """Answers everything alike."""
 
@@ -135,11 +140,13 @@ class Answering(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("status", "body", "why"),
     [
-        (200, b"", "Prometheus does not answer: "),
-        (502, b"<html>Bad gateway</html>", "Prometheus does not answer: "),
-        (200, b"[]", "Prometheus does not answer: "),
+        (200, b"", "what answers is no Prometheus: status 200 OK, nothing"),
+        (502, b"<html>\nBad</html>", "what answers is no Prometheus: status 502 Bad Gateway, b'<html>\\nBad</html>'"),
+        (200, b"[]", "what answers is no Prometheus: status 200 OK, b'[]'"),
+        (200, b"[" * 100_000, "what answers is no Prometheus: status 200 OK, b'[[["),
         (422, b'{"status":"error","error":"too many samples"}', "Prometheus refuses a question: too many samples"),
         (200, b'{"status":"success","data":{"result":[{"metric":3}]}}', "Prometheus answers in another form: "),
+        (200, answer('"values":[[Infinity,"1"]]'), "Prometheus answers in another form: 'value'"),
         (200, b'{"status":"success","data":{"result":[]}}', "Prometheus has nothing of this fleet in the last 6 hours"),
     ],
 )

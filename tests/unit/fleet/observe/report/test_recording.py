@@ -11,6 +11,7 @@ import pytest
 from fleet.observe.machine import Machine, Unit
 from fleet.observe.queues import Sample, queues_of
 from fleet.observe.report import recording
+from fleet.observe.report.page import render
 from fleet.observe.report.recording import Header, RecordingError
 from fleet.observe.report.recording_file import RecordingFile
 from fleet.observe.report.sample import entry_of, failed_between
@@ -74,6 +75,7 @@ def test_times_without_a_recording_and_without_a_broker_are_gaps(tmp_path: Path)
         ("\n", "no recording of fleet record"),
         ("{}\n", "no recording of fleet record"),
         ("[" * 100_000, "no recording of fleet record"),
+        (f'{{"fleet-recording":1,"fleet":"f","interval":{10**400},"machines_every":60}}\n', "no recording of fleet record"),
         ('{"fleet-recording":2}\n', "a recording of version 2; this celery-fleet reads version 1"),
         ('{"fleet-recording":1,"fleet":"f","interval":0,"machines_every":60}\n', "no recording of fleet record"),
         (HEADER.line() + "\n", "there is no sample in it yet"),
@@ -103,12 +105,25 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         {"w": {"n": 3, "m": [], "o": ["x", None, {}]}, "m": {"n": 1, "o": ["x", "y", "z"]}},
         {"q": [], "w": 3, "m": "x", "f": [[1], 2, ["q", "t", "e", "many"], ["q", "t", "e", -3]]},
         {"away": {}},
+        {"q": {"a": [1e308] * 11, "b": [10**400] * 11}, "w": {"n": [1e308, 1e308, -1e308]}, "m": {"n": [1e308, 1e308, 1e308]}},
+        {"f": [["q", "t", "e", 1e308], ["q", "t", "e", 10**400]]},
+        {"t": 1e300},
+        {"t": 1e12},
     ],
 )
 def test_samples_of_another_shape_are_passed_over(tmp_path: Path, entry: dict[str, object]) -> None:
     text = [*lines(10), json.dumps({"t": BEGIN + 100, **entry}) + "\n", json.dumps({"t": BEGIN + 110}) + "\n"]
     timeline = recording.read(write(tmp_path / "a.jsonl", iter(text)), 6)
     assert timeline.queues["queue-0"].waiting[0] == 12
+    assert render(timeline, "prod", BEGIN)
+
+
+def test_a_clock_that_is_put_back(tmp_path: Path) -> None:
+    """The samples since then are shown."""
+    text = [HEADER.line() + "\n", json.dumps({"t": BEGIN + 1e6, "q": {"a": [5] * 11}}) + "\n", *lines(10)]
+    timeline = recording.read(write(tmp_path / "a.jsonl", iter(text)), 1)
+    assert next(value for value in timeline.queues["queue-0"].waiting if value is not None) == 12
+    assert "a" not in timeline.queues
 
 
 @pytest.mark.usefixtures("app_folder")
