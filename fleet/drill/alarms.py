@@ -278,8 +278,10 @@ class Drill:
         if scenario.fault:
             placement = choose_placement(FAULTS[scenario.fault], plan, None)
         elif scenario.name == "queue-old":
-            # Where few tasks fill the slots.
-            placement = min(plan.placed, key=lambda placement: sum(place.sized.slots for place in plan.roles[placement.role]))
+            # Where few tasks fill the slots, of the queues that have an objective.
+            objectives = plan.fleet.settings.slo
+            fitting = [placement for placement in plan.placed if placement.worker.queues[0] in objectives] or plan.placed
+            placement = min(fitting, key=lambda placement: sum(place.sized.slots for place in plan.roles[placement.role]))
         else:
             # Where others go on: the role with most machines.
             placement = max(plan.placed, key=lambda placement: len(plan.roles[placement.role]))
