@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 
+from fleet.broker import entries
 from fleet.broker.look import queue_of
 from fleet_node.protocol import AGES, CONSUMED, ListAge
 
@@ -37,7 +37,7 @@ def read(client: Redis, prefix: str = "") -> Waiting:
         pipeline.time()
         consumed, ages, (seconds, microseconds) = pipeline.execute()
     queues: dict[str, str] = {name: queue_of(name.removeprefix(prefix)) for name in ages}
-    queues |= {name: queue for queue, name in map(json.loads, consumed)}
+    queues |= {name: queue for queue, name in entries.consumed(consumed)}
     names = list(queues)
     with client.pipeline(transaction=False) as pipeline:
         for name in names:
@@ -46,7 +46,7 @@ def read(client: Redis, prefix: str = "") -> Waiting:
     return Waiting(
         now=int(seconds) + int(microseconds) / 1e6,
         queues={name.removeprefix(prefix): queue for name, queue in queues.items()},
-        ages={name.removeprefix(prefix): json.loads(text) for name, text in ages.items()},
+        ages={name.removeprefix(prefix): entry for name, text in ages.items() if (entry := entries.list_age(text))},
         lengths={
             name.removeprefix(prefix): length if isinstance(length, int) else 0
             for name, length in zip(names, lengths, strict=True)

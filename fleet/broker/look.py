@@ -17,6 +17,7 @@ from typing import Any
 
 from redis import Redis
 
+from fleet.broker import entries
 from fleet.broker.view import BrokerView, parse
 from fleet.errors import FleetError
 from fleet_node.protocol import CONSUMED, HELD, PROBE_TASK, WORKERS
@@ -55,8 +56,8 @@ def ask(url: str) -> BrokerView:
         deadline = time.monotonic() + PATIENCE
         prefix = prefix_of(client)
         seconds, _ = client.time()
-        entries: Any = client.zrangebyscore(f"{prefix}{CONSUMED}", seconds - SPOKEN_OF, "+inf")
-        consumed = {json.loads(entry)[0] for entry in entries}
+        spoken_of: Any = client.zrangebyscore(f"{prefix}{CONSUMED}", seconds - SPOKEN_OF, "+inf")
+        consumed = {queue for queue, _ in entries.consumed(spoken_of)}
         waiting, held = Counter[str](), Counter[str]()
         whole = True
         for key in client.scan_iter(count=1000, _type="list"):

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fleet.errors import FleetError
+from fleet.spec.text import printable
 
 InventoryFile = Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/prod.py.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -21,10 +22,10 @@ def looking() -> Iterator[None]:
     try:
         yield
     except FleetError as error:
-        typer.echo(str(error), err=True)
+        say(str(error))
         raise typer.Exit(2) from None
 
 
 def say(line: str) -> None:
-    """Print progress, on stderr."""
-    typer.echo(line, err=True)
+    """Print progress, or a problem, on stderr."""
+    typer.echo("\n".join(map(printable, line.split("\n"))), err=True)

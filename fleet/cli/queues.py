@@ -22,7 +22,7 @@ from fleet.observe.queues import Queue, queues_as_json, queues_of
 from fleet.observe.sampling import samples
 from fleet.plan.plan import resolved
 from fleet.spec.load import load_fleet
-from fleet.spec.text import span, table_lines
+from fleet.spec.text import short, span, table_lines
 
 
 def show_queues(
@@ -85,7 +85,7 @@ def _show(queues: Iterable[Queue], console: Console) -> None:
     queues = list(queues)
     rows = [
         (
-            queue.name,
+            short(queue.name, 100),
             _waiting(queue),
             _age(queue.oldest),
             _rate(queue.in_s),

@@ -78,4 +78,4 @@ def age_of(entry: ListAge | None, length: int, now: float) -> Age | None:
 def priority(name: str) -> int:
     """The priority of a list: kombu's name for it ends with it, but for 0."""
     number = name.partition(PRIORITY)[2]
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 4 else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 from redis import Redis, RedisError
 
 from fleet.broker import ages as reading
+from fleet.broker import entries
 from fleet.broker.ages import Waiting
 from fleet.broker.look import node_of, prefix_of
 from fleet_node.protocol import CONNECTION, SIGNS, WORKERS, WorkerSign
@@ -44,7 +44,7 @@ def ask(url: str, monitor: str, lease: float | None) -> BrokerReport:
     """Ask all. url, monitor: of the broker, for the worker's and for the monitor's user. lease: in seconds. A broker that does
     not answer is a problem in the report, and no error."""
     try:
-        with Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE) as client:
+        with Redis.from_url(url, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=PATIENCE) as client:
             prefix = prefix_of(client)
             signs, renewed, waiting = read(client, prefix, lease)
     except RedisError as error:
@@ -88,7 +88,7 @@ def ask_workers(url: str, expected: Collection[str], prefix: str = "", counts: b
                 destination=silent if attempt else None,
             )
             for reply in replies or ():
-                answers |= {node: answer for node, answer in reply.items() if isinstance(answer, dict) and "slots" in answer}
+                answers |= {node: sign for node, answer in reply.items() if (sign := entries.sign(answer))}
     return answers
 
 
@@ -108,11 +108,10 @@ def latest(texts: Iterable[str], now: float) -> dict[str, tuple[WorkerSign, floa
     """Node → its youngest sign, and its age. texts: the signs as JSON. now: Redis's time."""
     signs: dict[str, tuple[WorkerSign, float]] = {}
     for text in texts:
-        try:
-            sign: WorkerSign = json.loads(text)
-            node, age = sign["node"], max(0.0, now - sign["at"])
-        except (ValueError, KeyError, TypeError):
+        sign = entries.sign(entries.loaded(text))
+        if sign is None:
             continue
+        node, age = sign["node"], max(0.0, now - sign["at"])
         if node not in signs or age < signs[node][1]:
             signs[node] = (sign, age)
     return signs
@@ -140,7 +139,7 @@ def _waiting(read: Waiting) -> dict[str, int]:
 def connected_workers(url: str) -> tuple[dict[str, float], str]:
     """Node → seconds since its connection said something; and what is wrong with Redis, as why it does not say so."""
     try:
-        with Redis.from_url(url, decode_responses=True, socket_timeout=PATIENCE) as client:
+        with Redis.from_url(url, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=PATIENCE) as client:
             return connections(client.client_list()), fullness(client.info("memory"))
     except RedisError as error:
         return {}, f"the broker does not list its connections: {error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from redis import Redis
 
 from fleet.broker import ages as reading
+from fleet.broker import entries
 from fleet.broker.look import is_task, node_of, prefix_of, queue_of
 from fleet.observe.ages import Age, QueueAge, ages, priority
 from fleet.observe.broker import PATIENCE, latest, renewals, try_workers
@@ -97,8 +97,7 @@ def parked_in(letters: Iterable[str]) -> dict[str, int]:
     """Queue → dead letters."""
     queues = Counter[str]()
     for letter in letters:
-        try:
-            queues[json.loads(letter)["queue"]] += 1
-        except (ValueError, KeyError, TypeError):
-            continue
+        entry = entries.loaded(letter)
+        if isinstance(entry, dict) and isinstance(entry.get("queue"), str):
+            queues[entry["queue"]] += 1
     return queues

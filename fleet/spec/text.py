@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Others' words as a terminal or a page may show them, character for character: no control characters, none that turn text
+    around, and none that is half of another."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def short(name: str, most: int = 60) -> str:
+    """A name that leaves room for others."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def enumerate_briefly(names: Iterable[str]) -> str:
@@ -20,7 +34,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def table_lines(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """A line for the heads, and one for each row. The table is as wide as its cells: folded cells are unreadable."""
-    lines = [tuple(heads), *map(tuple, rows)]
+    lines = [tuple(heads), *(tuple(printable(cell) for cell in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 

@@ -92,7 +92,7 @@ class TopApp(Panes):
                 text = "\n".join(lines) or "it is empty"
             except FleetError as error:
                 text = str(error)
-            self._later(page.show, Text(text))
+            self._later(page.show, self._fit(Text(text)))
 
         self._in_thread(ask, False)
 
@@ -131,12 +131,12 @@ class TopApp(Panes):
 
     def _ask_first(self, chosen: Action) -> None:
         if not self._may_act:
-            self.notify(f"{READ_ONLY}\n{chosen.command}", title=chosen.what, severity="warning", timeout=15, markup=False)
+            self.notify(f"{READ_ONLY}\n{chosen.command}", title=chosen.what, severity="warning", timeout=15)
             return
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.notify(f"{chosen.what} …", markup=False)
+                self.notify(f"{chosen.what} …")
                 self._in_thread(partial(self._perform, chosen), True)
 
         self.clear_notifications()  # on a small screen they cover it
@@ -146,11 +146,9 @@ class TopApp(Panes):
         try:
             lines = action.perform(chosen, *self._watch.broker_machine, self._watch.file)
         except FleetError as error:
-            self._later(
-                partial(self.notify, str(error), title=f"{chosen.what}: not done", severity="error", timeout=30, markup=False)
-            )
+            self._later(partial(self.notify, str(error), title=f"{chosen.what}: not done", severity="error", timeout=30))
         else:
-            self._later(partial(self.notify, "\n".join(lines), title=f"{chosen.what}: done", timeout=15, markup=False))
+            self._later(partial(self.notify, "\n".join(lines), title=f"{chosen.what}: done", timeout=15))
 
     def _in_thread(self, what: Callable[[], None], has_to_end: bool) -> None:
         """Run something that waits. has_to_end: the program waits for it before it ends."""

@@ -9,10 +9,18 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from fleet.cli.top.glyphs import fit
 from fleet.rollout.action import Action
+from fleet.spec.text import printable
+
+
+def as_title(text: str) -> Content:
+    """A title with others' names in it, in which nothing is markup."""
+    return Content(printable(text))
 
 
 class Page(ModalScreen[str]):
@@ -28,7 +36,7 @@ class Page(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         """The page."""
         with VerticalScroll(classes="page") as page:
-            page.border_title = self._title
+            page.border_title = as_title(self._title)
             page.border_subtitle = "esc back" + "".join(f", {key}" for key in self._keys.split(",") if key)
             yield Static(self._text())
 
@@ -80,8 +88,8 @@ class Question(ModalScreen[bool]):
             " leave it", "not bold"
         )
         with Vertical(classes="page question") as page:
-            page.border_title = action.what
-            yield Static(text)
+            page.border_title = as_title(action.what)
+            yield Static(fit(text))
 
     def action_answer(self, yes: bool) -> None:
         """Close it."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
+from fleet.spec.text import printable
+
 IDLE, BUSY, OVER, NEAR, UNKNOWN = "·", "■", "▲", "‼", "?"
 """A slot: runs nothing, a task, one that is longer than others of its name, one near its limit; nobody knows."""
 FULL, REST = "█", "░"
@@ -18,6 +20,13 @@ def needs_ascii(environment: Mapping[str, str]) -> bool:
     """Whether the locale of a process has no other characters."""
     locale = next((value for name in ("LC_ALL", "LC_CTYPE", "LANG") if (value := environment.get(name))), "UTF-8")
     return "utf" not in locale.lower()
+
+
+def fit(text: Text) -> Text:
+    """The same without what would move the cursor or turn text around, character for character."""
+    text = text.copy()
+    text.plain = "\n".join(map(printable, text.plain.split("\n")))
+    return text
 
 
 def in_ascii(text: Text) -> Text:

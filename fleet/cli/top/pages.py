@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from fleet.cli.top.glyphs import ARROW, BUSY, DOT, IDLE, NEAR, OVER, UNKNOWN, spark
-from fleet.cli.top.tables import BAD, DIM, GOOD, STATES, WARN, slots
+from fleet.cli.top.tables import BAD, DIM, GOOD, STATES, WARN, named, slots
 from fleet.observe.advice import unit_of
 from fleet.observe.findings import BROKEN, LATE
 from fleet.observe.rows import Source, WorkerRow
@@ -16,7 +16,7 @@ from fleet.observe.top import Look
 from fleet.observe.trend import FAULT, Mark, Trend, column, runs
 from fleet.plan.sizing import mib
 from fleet.rollout import history
-from fleet.spec.text import count, span
+from fleet.spec.text import count, printable, short, span
 
 LEVELS = {BROKEN: ("BROKEN", BAD), LATE: ("LATE", WARN)}
 BEFORE, AFTER = 10, 6
@@ -55,9 +55,9 @@ def verdict(look: Look | None, width: int) -> Text:
     name, style = LEVELS.get(worst.level, ("NOTE", "cyan"))
     more = f"  +{len(others)} more: v" if others else ""
     room = width - len(name) - 4 - len(more)
-    evidence = worst.evidence if len(worst.evidence) <= room else worst.evidence[: room - 1] + "…"
+    evidence = short(printable(worst.evidence), max(1, room))
     line = Text.assemble((f"{DOT} {name}  ", style), (evidence, "bold"), (more, DIM), "\n")
-    return line.append(f"  {ARROW} {worst.step}" if worst.step else "", "cyan")
+    return line.append(f"  {ARROW} {printable(worst.step)}" if worst.step else "", "cyan")
 
 
 def all_findings(look: Look) -> Text:
@@ -65,7 +65,7 @@ def all_findings(look: Look) -> Text:
     page = Text()
     for found in look.findings:
         name, style = LEVELS.get(found.level, ("NOTE", "cyan"))
-        page.append(f"{DOT} {name:<7}", style).append(f"{found.evidence}\n")
+        page.append(f"{DOT} {name:<7}", style).append(f"{printable(found.evidence)}\n")
         if found.step:
             page.append(f"    {ARROW} {found.step}\n", "cyan")
     return page if look.findings else Text("Nothing is wrong.")
@@ -89,7 +89,7 @@ def trend(look: Look, kept: Trend, now: float, width: int, words: str) -> Text:
         name = row.queue.name
         if any(word not in name.lower() for word in words.lower().split()):
             continue
-        page.append(name + "\n", "bold")
+        page.append(named(name) + "\n", "bold")
         lines = (
             ("waiting", kept.line(name, lambda point: point.waiting, now, columns), f"{row.queue.waiting}", "cyan"),
             (
@@ -177,7 +177,7 @@ def worker(row: WorkerRow) -> Text:
     page.append("tasks that run\n", "bold")
     for task, number in sorted(load.running.items(), key=lambda item: -item[1]):
         longest = f", the longest for {span(row.slots.longest[task])}" if task in row.slots.longest else ""
-        page.append(f"  {number} × {task or 'it does not say which'}{longest}\n")
+        page.append(f"  {number} × {named(task) or 'it does not say which'}{longest}\n")
     if not load.running:
         page.append("  none\n" if load.is_well else "  not known\n", DIM)
     return page

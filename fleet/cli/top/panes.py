@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import events
@@ -19,7 +19,7 @@ from textual.widgets import Input, Static
 
 from fleet.cli.top import pages
 from fleet.cli.top.dialogs import Page
-from fleet.cli.top.glyphs import in_ascii, needs_ascii
+from fleet.cli.top.glyphs import fit, in_ascii, needs_ascii
 from fleet.cli.top.tables import FLIGHT, MACHINES, QUEUES, WORKERS
 from fleet.cli.top.widgets import Rows
 from fleet.observe.top import Look, look_of
@@ -131,8 +131,14 @@ class Panes(App[None]):
             self.draw_panes()
         self._draw_head()
 
+    def notify(self, message: str, *, markup: bool = False, **how: Any) -> None:
+        """Say something for a while. Names of queues and nodes are in it: nothing is markup, unless that is asked for."""
+        fitted, title = (self._fit(Text(text)).plain for text in (message, how.pop("title", "")))
+        super().notify(fitted, title=title, markup=markup, **how)
+
     def _fit(self, text: Text) -> Text:
         """As the terminal can show it."""
+        text = fit(text)
         return in_ascii(text) if self._ascii else text
 
     def _take(self) -> None:

@@ -13,7 +13,7 @@ from fleet.observe.ages import Age
 from fleet.observe.rows import MachineRow, QueueRow, WorkerRow
 from fleet.observe.top import Look
 from fleet.plan.sizing import mib
-from fleet.spec.text import span
+from fleet.spec.text import printable, short, span
 
 BAD, WARN, GOOD, DIM = "bold red", "yellow", "green", "dim"
 STATES = {
@@ -45,6 +45,11 @@ class Table:
         return sorted(left, key=self.sorts[sort])
 
 
+def named(name: str) -> str:
+    """A name of others in a cell: one line, and not endless."""
+    return short(printable(name))
+
+
 def _queue(row: QueueRow, _: int) -> list[Text]:
     queue = row.queue
     grave = BAD if not queue.is_served and not row.paused else WARN if row.paused or (row.share or 0) > 1 else ""
@@ -53,7 +58,7 @@ def _queue(row: QueueRow, _: int) -> list[Text]:
     )
     consumers = f"{queue.consumers}/{queue.expected} min {queue.minimum}"
     return [
-        Text(queue.name, grave or "bold"),
+        Text(named(queue.name), grave or "bold"),
         Text(str(queue.waiting), "bold" if queue.waiting else DIM, justify="right"),
         Text(_priorities(queue.by_priority)),
         Text(age(queue.oldest), WARN if (row.share or 0) > 1 else ""),
@@ -99,9 +104,9 @@ def _worker(row: WorkerRow, width: int) -> list[Text]:
     why = load.why if load.expected else "no setting asks for it"
     if load.is_well and row.slots.longest:
         task, seconds = max(row.slots.longest.items(), key=lambda item: item[1])
-        why = why or f"{task.rpartition('.')[2]} {span(seconds)}"
+        why = why or f"{named(task.rpartition('.')[2])} {span(seconds)}"
     return [
-        Text(load.node, "bold" if load.is_well else BAD),
+        Text(named(load.node), "bold" if load.is_well else BAD),
         Text(load.state, style),
         slots(row, 24 if width >= 110 else 10),
         Text(f"{load.active}/{load.slots}", justify="right"),
@@ -130,7 +135,7 @@ def _flight(row: QueueRow, _: int) -> list[Text]:
     back = "-" if not queue.orphaned else f"in {span(queue.back_s)}" if queue.back_s is not None else "not by itself"
     numbers = (queue.running, queue.prefetched, queue.eta)
     return [
-        Text(queue.name, "bold"),
+        Text(named(queue.name), "bold"),
         *(Text(str(number), "" if number else DIM, justify="right") for number in numbers),
         Text(str(queue.orphaned), BAD if queue.orphaned else DIM, justify="right"),
         Text(back, WARN if queue.orphaned else DIM),

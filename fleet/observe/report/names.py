@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from fleet.observe.report.timeline import Timeline
-from fleet.observe.report.verdict import short
-
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from fleet.spec.text import printable, short
 
 
 def clean(name: str) -> str:
     """A name on the page: no control characters, none that turn text around, and not endless."""
-    return short(_UNPRINTABLE.sub("\ufffd", name), 120)
+    return short(printable(name), 120)
 
 
 def cleaned(timeline: Timeline) -> Timeline:
     """With names that can be shown, and its marks in order."""
     queues = _unique(timeline.queues)
-    marks = [replace(mark, text=short(_UNPRINTABLE.sub("\ufffd", mark.text), 300)) for mark in timeline.marks]
+    marks = [replace(mark, text=short(printable(mark.text), 300)) for mark in timeline.marks]
     return replace(
         timeline,
         source=clean(timeline.source),
@@ -33,7 +30,7 @@ def cleaned(timeline: Timeline) -> Timeline:
         objectives={queues[name]: seconds for name, seconds in timeline.objectives.items() if name in queues},
         marks=tuple(sorted(marks, key=lambda mark: mark.at)),
         failures=tuple(replace(of, task=clean(of.task), exception=clean(of.exception)) for of in timeline.failures),
-        notes=tuple(short(_UNPRINTABLE.sub("\ufffd", note), 300) for note in timeline.notes),
+        notes=tuple(short(printable(note), 300) for note in timeline.notes),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from fleet.observe.report.statistics import FULL, Statistics
 from fleet.observe.report.timeline import Timeline
 from fleet.observe.report.units import clock, seconds_text, text
+from fleet.spec.text import short
 
 Level = Literal["bad", "watch", "good"]
 NEAR_CAP = 90.0
@@ -99,8 +100,3 @@ def _good(of: Statistics) -> str:
 
 def _number(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
-
-
-def short(name: str, most: int = 60) -> str:
-    """A name that leaves room for others."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet_node.protocol import AGES, CONSUMED, PARKED, SIGNS
 from tests.unit.fleet.cli.native_support import Project, project
 from tests.unit.fleet_node.delivery.lease_support import begun, send, until
 from tests.unit.process_support import ROOT
@@ -106,6 +107,25 @@ def test_the_status_of_a_fleet(started: Project) -> None:
     assert "last run: none" in done.stdout
     found = started.json("status", "prod.py")
     assert (found["as_asked"], found["working"], found["lock"], found["last_run"]) == (False, True, None, None)
+
+
+def test_others_words_in_the_broker(started: Project) -> None:
+    """Names that would move the cursor, and entries that the fleet has not written."""
+    hostile = ("esc\x1b]0;title\x07", "new\nline", "[/", "\u202etxet", "long" * 3000, "half \ud800")
+    with started.here.redis() as redis:
+        redis.zadd(CONSUMED, {"not JSON": 1, "[5]": 1, **{json.dumps([name, name]): 1 for name in hostile}})
+        redis.hset(AGES, mapping={b"\xff": "not JSON", "other": "[]"})
+        redis.hset(SIGNS, mapping={"x|b|1|2|t": '{"node": "x", "at": 1}', "y|b|1|2|t": "[" * 5000})
+        redis.hset(PARKED, mapping={"a": "[]", "b": '{"queue": []}', "c": json.dumps({"queue": hostile[0]})})
+        for name in hostile[:-1]:
+            redis.rpush(name, json.dumps({"headers": {"task": name}}))
+    for words in (("load",), ("record", "--for", "0"), ("queues", "--seconds", "0")):
+        done = started.fleet(words[0], "prod.py", *words[1:])
+        assert done.returncode == (1 if words[0] == "queues" else 0), done.stderr
+        assert not set("\x1b\x07\u202e") & set(done.stdout + done.stderr)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1 + len(("default", "quiet", *hostile[:-1])), done.stdout
+    assert max(map(len, lines)) < 250
 
 
 @pytest.mark.parametrize("command", ["load", "queues", "status"])

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
+from fleet.cli.top.dialogs import Question
 from fleet.rollout import action
+from fleet_node.protocol import CONSUMED
 from tests.unit.fleet.cli.cli_support import make_project
 from tests.unit.fleet.cli.native_support import FLEET, Project, project
 from tests.unit.fleet.cli.top_support import opened
@@ -87,6 +89,25 @@ def test_the_eight_things_on_a_small_screen(made: Project) -> None:
 
     asyncio.run(see())
     assert history(made) == []
+
+
+def test_names_are_no_markup(made: Project) -> None:
+    async def use() -> None:
+        with made.here.redis() as redis:
+            for name in ("[/", "a\x1b[31m\nb"):
+                redis.zadd(CONSUMED, {json.dumps([name, name]): 1})
+                redis.rpush(name, json.dumps({"headers": {"task": name}}))
+        async with opened(made, may_act=True) as screen:
+            await screen.press("s")  # by name
+            page = await screen.press("P")
+            assert re.search(r"\[/: no worker that answers does +consume it", page), page
+            assert re.search("a\ufffd\\[31m\ufffdb +1 ", page), page
+            title = Question(action.pause("[/", ["web-worker-1@web1"], "", Path("prod.py")))
+            await screen.app.push_screen(title)
+            assert "pause queue [/" in await screen.press("x")
+            assert "\x1b" not in screen.text
+
+    asyncio.run(use())
 
 
 def test_filter_sort_and_one_worker(made: Project) -> None:
