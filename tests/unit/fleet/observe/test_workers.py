@@ -1,5 +1,6 @@
 """The load of a fleet put together, and what to do about it."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -156,7 +157,7 @@ def test_what_to_do(workers: tuple[WorkerLoad, ...], roles: tuple[RoleLoad, ...]
 
 
 def test_signs_leases_and_connections_become_ages() -> None:
-    texts = ['{"node": "a", "at": 90}', '{"node": "a", "at": 95}', "{", '{"node": "b"}']
+    texts = [*(json.dumps(sign(node="a", at=at)) for at in (90, 95)), "{", '{"node": "b"}']
     assert {node: age for node, (_, age) in latest(texts, 100.0).items()} == {"a": 5.0}
     holders = {"a|boot|1|2|x": 150.0, "a|boot|3|4|y": 130.0, "b|boot|1|2|z": float("inf")}
     assert renewals(holders, 100.0, 60) == {"a": 10.0, "b": None}
