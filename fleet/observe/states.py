@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fleet.observe.machine import Machine, Unit
+from fleet.spec.text import count
 from fleet_node.protocol import WorkerSign
 
 State = Literal["idle", "busy", "draining", "starting", "out", "ghost", "stopped", "cut off", "dead", "unknown"]
@@ -89,6 +90,8 @@ def _of_answer(sign: WorkerSign) -> Verdict:
 
 def _of_silent_machine(witnesses: Witnesses) -> Verdict:
     """Of a machine that does not answer over SSH, and a worker that does not answer through the broker."""
+    if not witnesses.silence:
+        return Verdict("unknown", "its machine has not answered yet")
     if not witnesses.broker:
         return Verdict("unknown", f"neither its machine nor the broker answers ({witnesses.silence})")
     ages = [age for age in (witnesses.sign_age, witnesses.renewed) if age is not None]
@@ -108,7 +111,7 @@ def _of_unit(witnesses: Witnesses, unit: Unit) -> Verdict:
         again = ", to be started again" if unit.sub.startswith("auto-restart") else ""
         return Verdict("dead", _ending(unit) + again)
     if unit.active == "activating":
-        return Verdict("starting", f"{unit.restarts} restarts" if unit.restarts else "")
+        return Verdict("starting", count(unit.restarts, "restart") if unit.restarts else "")
     if unit.process == "T":
         return Verdict("stopped", "SIGCONT lets it go on")
     if unit.active == "deactivating" or unit.status.startswith("draining"):
@@ -150,4 +153,4 @@ def _loop_runs_tasks(sign: WorkerSign | None) -> bool:
 def _ending(unit: Unit) -> str:
     words = {"oom-kill": "killed for memory", "signal": "killed by a signal", "exit-code": "ended with an error"}
     text = words.get(unit.result, "stopped" if unit.result in ("success", "") else unit.result)
-    return f"{text}, {unit.restarts} restarts" if unit.restarts else text
+    return f"{text}, {count(unit.restarts, 'restart')}" if unit.restarts else text

@@ -160,7 +160,7 @@ def _sources(reading: Reading) -> tuple[Source, ...]:
     broker, lasts = reading.broker, max(STALE["broker"], 3 * reading.interval)
     return (
         Source("broker", reading.broker_age, reading.broker_problem or (broker.problem if broker else ""), lasts),
-        Source("workers", reading.broker_age, reading.sample.problem if reading.sample else "", lasts),
+        Source("workers", reading.broker_age, reading.sample.problem if reading.sample else reading.broker_problem, lasts),
         Source("machines", max(known) if known and not reading.silent else min(known, default=None), silent, STALE["machines"]),
         Source("records", reading.records_age, reading.records_problem, STALE["records"]),
     )

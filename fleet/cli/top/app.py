@@ -62,7 +62,7 @@ class TopApp(Panes):
             elif key == "D":
                 self._drain(node)
 
-        self.push_screen(Page(node, text, "j journal,D drain"), answered)
+        self.push_screen(Page(node, text, "j journal,D drain" if self._may_act else "j journal"), answered)
 
     def _current_worker(self) -> str | None:
         row = self._rows.current if self._rows is not None and self._pane == "workers" else None

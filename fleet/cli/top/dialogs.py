@@ -49,10 +49,11 @@ class Page(ModalScreen[str]):
         self.query_one(Static).update(self._text())
 
     def show(self, text: Text) -> None:
-        """Show another text."""
+        """Show another text, from its end: of a journal, that is what happened last."""
         self._text = lambda: text
         if self.is_mounted:
             self.draw()
+            self.query_one(VerticalScroll).scroll_end(animate=False)
 
     def on_key(self, event: object) -> None:
         """A key of the page's own closes it."""

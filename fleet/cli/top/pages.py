@@ -19,6 +19,8 @@ from fleet.rollout import history
 from fleet.spec.text import count, printable, short, span
 
 LEVELS = {BROKEN: ("BROKEN", BAD), LATE: ("LATE", WARN)}
+DRIFT = 60
+"""Characters of what a deploy would change on a machine."""
 BEFORE, AFTER = 10, 6
 """Columns before and after a line of values."""
 
@@ -39,6 +41,8 @@ def _freshness(source: Source) -> Text:
     known = "no answer" if source.age is None else f"{span(source.age)} old" if source.is_old else span(source.age)
     if source.name == "machines" and source.problem:
         known = source.problem
+    if source.age is None and not source.problem:
+        return Text(f"{source.name} asking", DIM)
     return Text.assemble((f"{source.name} ", DIM), (known, BAD if source.is_old or source.problem else GOOD))
 
 
@@ -156,7 +160,9 @@ def _drift(look: Look) -> Text:
     page.append(f"{differ} of {look.drift.hosts} machines", WARN).append(f"{checked}\n", DIM)
     for host, lines in (*look.drift.differing.items(), *((host, [why]) for host, why in look.drift.unknown.items())):
         more = f" +{len(lines) - 1}" if len(lines) > 1 else ""
-        page.append(f"  {host}: {lines[0]}{more}\n")
+        # A line may name every file of a machine: the runs below have to stay in sight. `fleet status` has all of it.
+        first = lines[0] if len(lines[0]) <= DRIFT else f"{lines[0][: DRIFT - 1]}…"
+        page.append(f"  {host}: {first}{more}\n")
     return page
 
 
@@ -189,14 +195,14 @@ def _facts(row: WorkerRow) -> Iterator[tuple[str, Text]]:
     yield "unit", Text(f"{unit_of(load.node)} on {load.host}")
     ages = (f"{name} {'says nothing' if age is None else f'{span(age)} ago'}" for name, age in load.heard_s.items())
     yield "heard by", Text(", ".join(ages))
-    yield "queues", Text(", ".join(load.queues) or "none")
+    yield "queues", Text(", ".join(load.queues) or ("none" if load.heard_s.get("sign") is not None else "not known"))
     yield "holds", Text(f"{load.active} running, {load.prefetched} fetched, {load.eta} with an ETA")
     yield "limit", Text(f"{span(row.limit)} a task" if row.limit else "not known")
     memory = "not known" if load.memory is None else mib(load.memory)
     yield "memory", Text(memory + (f" of {mib(load.memory_max)}" if load.memory_max else ""))
     yield "release", Text(load.release or "not known")
     up = "not known" if load.up_s is None else span(load.up_s)
-    yield "up", Text(f"{up}, {load.restarts} restarts")
+    yield "up", Text(f"{up}, {count(load.restarts, 'restart')}")
 
 
 def help_page(may_act: bool) -> Text:

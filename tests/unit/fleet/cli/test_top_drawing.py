@@ -1,13 +1,21 @@
 """How `fleet top` draws: bars, lines and cells, with and without Unicode, and what a filter leaves."""
 
+import asyncio
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from rich.text import Text
+from textual.app import App
+from textual.containers import VerticalScroll
 
 from fleet.cli.top import pages
+from fleet.cli.top.dialogs import Page
 from fleet.cli.top.glyphs import bar, cells, in_ascii, needs_ascii, spark
 from fleet.cli.top.tables import QUEUES, WORKERS, age, size
 from fleet.observe.ages import Age
+from fleet.observe.rows import Drift, Records
 from fleet.observe.trend import Trend
 from tests.unit.fleet.observe.test_top import NODES, look, reading
 from tests.unit.process_support import ROOT
@@ -84,6 +92,42 @@ def test_the_verdict_fits_a_line(columns: int) -> None:
     assert len(first) <= columns
     assert "LATE" in first
     assert second.endswith("fleet load inventory/prod.py")
+
+
+def test_the_first_screen_asks() -> None:
+    first = look(replace(reading(), machines={}, ages={}, broker=None, sample=None, broker_age=None))
+    assert pages.head(first, "inventory/prod.py", None).plain.split("  ")[1:4] == [
+        "broker asking",
+        "workers asking",
+        "machines asking",
+    ]
+    refused = look(replace(reading(), broker=None, sample=None, broker_age=None, broker_problem="refused"))
+    assert "broker no answer  workers no answer" in pages.head(refused, "inventory/prod.py", None).plain
+
+
+def test_a_long_change_leaves_the_last_runs_in_sight() -> None:
+    files = "write " + " ".join(f"/opt/fleet/{number}.py" for number in range(100))
+    run: Any = {"who": "ops", "pid": 1, "at": "2026-11-29T12:00:00Z", "what": "deploy.py", "outcome": "done"}
+    whole = look(reading(*NODES, drift=Drift({"web1": [files, "restart a"]}, {}, 2), records=Records("", (run,))))
+    lines = pages.releases(whole).plain.splitlines()
+    assert max(map(len, lines)) < 80
+    assert lines[-2].endswith("… +1")
+    assert lines[-1] == "29 Nov 12:00 done deploy.py by ops"
+
+
+def test_a_journal_is_read_from_its_end() -> None:
+    async def read() -> str:
+        page = Page("journal", lambda: Text("asking …"))
+        app: App[None] = App()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await app.push_screen(page)
+            page.show(Text("\n".join(f"line {number}" for number in range(200))))
+            await pilot.pause()
+            scroll = page.query_one(VerticalScroll)
+            return f"{scroll.scroll_y:.0f} of {scroll.max_scroll_y}"
+
+    at, _, end = asyncio.run(read()).partition(" of ")
+    assert at == end != "0"
 
 
 def test_ascii_is_ascii() -> None:
