@@ -8,6 +8,7 @@ from typing import NamedTuple
 from fleet.observe.states import WORDS
 from fleet.observe.workers import Load, RoleLoad, WorkerLoad
 from fleet.plan import process
+from fleet.spec.text import count
 
 FULL, FREE = 90.0, 50.0
 """Percent of a role's slots above which it counts as full, and below which as free."""
@@ -67,6 +68,16 @@ def _next_step(worker: WorkerLoad, inventory: str) -> str:
     return f"on {worker.host}: journalctl -u {unit} -n 50"
 
 
+def more_slots(role: str) -> str:
+    """What to do for a role that has too few."""
+    return f"raise concurrency or instances of {role}_worker, or add a machine"
+
+
+def tasks_wait(number: int) -> str:
+    """How many, as the start of a clause."""
+    return count(number, "task waits", "tasks wait")
+
+
 def unit_of(node: str) -> str:
     """The systemd unit of a worker."""
     parts = process.parse_node(node)
@@ -86,25 +97,26 @@ def _of_role(role: RoleLoad, load: Load) -> Iterator[Advice]:
     free = role.slots - role.active
     own = [worker for worker in load.workers if worker.role == role.role and worker.is_well]
     if role.workers and not role.well:
-        waiting = f", and {role.waiting} tasks wait in {', '.join(role.queues)}" if role.waiting else ""
+        waiting = f", and {tasks_wait(role.waiting)} in {', '.join(role.queues)}" if role.waiting else ""
         yield Advice(f"{role.role}: no worker is well{waiting}", urgent=True)
     elif role.slots and role.utilisation >= FULL and role.waiting:
         idle = [other for other in load.roles if other.slots and other.utilisation < FREE and not other.waiting]
         spare = "; ".join(f"{other.role} has {other.slots - other.active} of {other.slots} slots free" for other in idle)
         yield Advice(
-            f"{role.role}: {role.active} of {role.slots} slots are busy and {role.waiting} tasks wait",
-            f"raise concurrency or instances of {role.role}_worker, or add a machine" + (f"; {spare}" if spare else ""),
+            f"{role.role}: {role.active} of {role.slots} slots are busy and {tasks_wait(role.waiting)}",
+            more_slots(role.role) + (f"; {spare}" if spare else ""),
         )
-    elif free > role.prefetched and (role.waiting or 0) > free and role.utilisation < FREE:
+    elif role.waiting and free > role.prefetched and role.waiting > free and role.utilisation < FREE:
         yield Advice(
-            f"{role.role}: {role.waiting} tasks wait in {', '.join(role.queues)} although {free} of {role.slots} slots are free",
+            f"{role.role}: {tasks_wait(role.waiting)} in {', '.join(role.queues)} although {free} of {role.slots} slots are free",
             "ask again, and if it stays so, look at what its workers log",
         )
     held = [worker for worker in own if worker.prefetched and worker.active >= worker.slots]
     if held and free:
         number = sum(worker.prefetched for worker in held)
+        full = count(len(held), "full worker holds", "full workers hold")
         yield Advice(
-            f"{role.role}: {len(held)} full workers hold {number} tasks that have not begun, while {free} slots are free",
+            f"{role.role}: {full} {count(number, 'fetched task')}, while {count(free, 'slot is', 'slots are')} free",
             f'set "prefetch" of {role.role}_worker to 1, or to "disabled"',
         )
 

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from fleet.observe.advice import Advice, advices, unit_of
+from fleet.observe.advice import Advice, advices, more_slots, tasks_wait, unit_of
 from fleet.observe.rows import QueueRow, Records, WorkerRow
 from fleet.observe.workers import Load
 from fleet.rollout import history, lock
 from fleet.rollout.history import HistoryEntry
-from fleet.spec.text import count, span
+from fleet.spec.text import apart, count, span
 
 BROKEN, LATE, NOTE = 0, 1, 2
 """Something does not work; tasks wait too long, or soon will; what is good to know."""
@@ -36,18 +36,14 @@ def findings(
         *(_of_broker(entry, inventory) for entry in advice if entry.evidence == load.problem),
         # A worker's state is why a queue has no consumer: the first link of the chain comes first.
         *(Finding(BROKEN, entry.evidence, entry.step) for entry in advice if entry.urgent and entry.evidence != load.problem),
-        *(found for row in queues for found in _of_queue(row, _step_for(row.queue.name, load, advice), inventory)),
+        *(found for row in queues for found in _of_queue(row, _step_for(row, load, advice), inventory)),
         *(
             Finding(BROKEN, f"{host} does not answer: {why}", f"ssh {host}")
             for host, why in load.silent.items()
             if all(worker.is_well for worker in load.workers if worker.host == host)
         ),
         *(Finding(NOTE, f"{queue} is paused {words}", "P on the queue resumes it") for queue, words in paused.items()),
-        *(
-            Finding(LATE if "wait" in entry.evidence else NOTE, entry.evidence, entry.step)
-            for entry in advice
-            if not entry.urgent
-        ),
+        *(Finding(_level(entry, load, queues), entry.evidence, entry.step) for entry in advice if not entry.urgent),
         *_of_slots(workers),
         *_of_records(records, inventory),
     ]
@@ -60,36 +56,52 @@ def _of_broker(entry: Advice, inventory: str) -> Finding:
     )
 
 
-def _step_for(queue: str, load: Load, advice: Iterable[Advice]) -> str:
-    """What the advice to a role that consumes the queue says to do; empty if it says nothing."""
-    roles = tuple(f"{role.role}: " for role in load.roles if queue in role.queues)
-    return next((entry.step for entry in advice if entry.evidence.startswith(roles)), "")
+def _level(entry: Advice, load: Load, queues: Iterable[QueueRow]) -> int:
+    """Tasks that wait are late, unless all of them wait within their objectives."""
+    if "wait" not in entry.evidence:
+        return NOTE
+    names = {queue for role in load.roles if entry.evidence.startswith(f"{role.role}: ") for queue in role.queues}
+    waiting = [row for row in queues if row.queue.name in names and row.queue.waiting]
+    return NOTE if waiting and all(row.share is not None and row.share <= 1 for row in waiting) else LATE
+
+
+def _step_for(row: QueueRow, load: Load, advice: Iterable[Advice]) -> str:
+    """What the advice to a role that consumes the queue says to do; empty if it says nothing. While tasks begin, a free slot of a
+    worker is free only for the moment between two tasks."""
+    roles = [role for role in load.roles if row.queue.name in role.queues]
+    full = next((role for role in roles if role.well and role.slots - role.active <= role.well), None)
+    if full and row.queue.out_s:
+        return more_slots(full.role)
+    starts = tuple(f"{role.role}: " for role in roles)
+    return next((entry.step for entry in advice if entry.evidence.startswith(starts)), "")
 
 
 def _of_queue(row: QueueRow, step: str, inventory: str) -> Iterable[Finding]:
     """step: what to do if tasks wait too long."""
     queue = row.queue
     if not queue.is_served and not row.paused:
-        wait = f"{queue.waiting} tasks wait, and " if queue.waiting else ""
+        wait = f"{tasks_wait(queue.waiting)}, and " if queue.waiting else ""
         least = max(queue.minimum, 1)
+        consumers = count(queue.consumers, "worker consumes", "workers consume")
         yield Finding(
             BROKEN,
-            f"{queue.name}: {wait}{queue.consumers} workers consume it, at least {least} should",
+            f"{queue.name}: {wait}{consumers} it, at least {least} should",
             f"fleet load {inventory}",
         )
     if queue.orphaned:
         back = f"are back in {span(queue.back_s)}" if queue.back_s is not None else "do not come back by themselves"
-        yield Finding(LATE, f"{queue.name}: {queue.orphaned} tasks of silent workers {back}")
+        yield Finding(LATE, f"{queue.name}: {count(queue.orphaned, 'task')} of silent workers {back}")
     if row.objective and row.share and row.share > 1 and queue.oldest:
         empty = "never empty at this rate" if queue.drained_s is None else f"empty in {span(queue.drained_s)}"
         rates = "" if queue.in_s is None else f"; {queue.in_s:.1f}/s come, {queue.out_s:.1f}/s begin, {empty}"
+        waits, may = apart(queue.oldest.seconds, row.objective)
         yield Finding(
             LATE,
-            f"{queue.name}: the oldest waits {span(queue.oldest.seconds)}, and may wait {span(row.objective)}{rates}",
+            f"{queue.name}: the oldest waits {waits}, and may wait {may}{rates}",
             step or f"fleet load {inventory}",
         )
     if queue.dead_letters:
-        yield Finding(NOTE, f"{queue.name}: {queue.dead_letters} dead letters", f"fleet parked list {inventory}")
+        yield Finding(NOTE, f"{queue.name}: {count(queue.dead_letters, 'dead letter')}", f"fleet parked list {inventory}")
 
 
 def _of_slots(workers: Iterable[WorkerRow]) -> Iterable[Finding]:

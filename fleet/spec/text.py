@@ -40,13 +40,19 @@ def table_lines(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str
 
 
 def span(seconds: float) -> str:
-    """A time in two characters or a few more: 12s, 5m, 3h, 2d."""
+    """A time in two characters or a few more: 12s, 90s, 5m, 3h, 2d. A minute is 1m."""
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length or (unit == "m" and seconds >= 60):
+        if seconds >= 2 * length or (unit == "m" and round(seconds) == 60):
             return f"{seconds / length:.0f}{unit}"
     return f"{seconds:.0f}s"
 
 
-def count(number: int, thing: str) -> str:
-    """A number of things: "1 task", "2 tasks"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def apart(longer: float, shorter: float) -> tuple[str, str]:
+    """Two times, so that one can see which is longer: in seconds if both look the same."""
+    texts = span(longer), span(shorter)
+    return (f"{longer:.0f}s", f"{shorter:.0f}s") if texts[0] == texts[1] else texts
+
+
+def count(number: int, thing: str, things: str = "") -> str:
+    """A number of things: "1 task", "2 tasks". things: of other numbers than one, if that is not the thing and an s."""
+    return f"{number} {thing}" if number == 1 else f"{number} {things or f'{thing}s'}"

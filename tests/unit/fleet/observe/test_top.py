@@ -76,6 +76,50 @@ def test_what_nobody_has_been_asked_for_is_not_well() -> None:
         assert look(unasked).findings == ()
 
 
+def test_who_has_not_been_asked_yet_is_not_said_to_be_silent() -> None:
+    first = look(Reading(plan_of(fleet_of({"web": WEB}))))
+    assert {row.load.why for row in first.workers} == {"its machine has not answered yet"}
+    assert not any(source.problem for source in first.sources)
+
+
+@pytest.mark.parametrize(
+    ("oldest", "began", "running", "expected"),
+    [
+        # Between two tasks of a worker with one slot, it looks free: what to do does not change by that.
+        (70.0, 60, [1, 0], [(LATE, "the oldest waits 70s, and may wait 1m", "raise concurrency or instances of web_worker")]),
+        (70.0, 60, [0, 0], [(LATE, "the oldest waits 70s, and may wait 1m", "raise concurrency or instances of web_worker")]),
+        (70.0, 0, [0, 0], [(LATE, "the oldest waits 70s, and may wait 1m", "ask again")]),
+        (
+            130.0,
+            60,
+            [1, 1],
+            [(LATE, "the oldest waits 130s", "raise"), (LATE, "2 of 2 slots are busy and 9 tasks wait", "raise")],
+        ),
+        (5.0, 60, [1, 1], [(NOTE, "2 of 2 slots are busy and 9 tasks wait", "raise concurrency")]),
+    ],
+)
+def test_what_to_do_for_a_queue_whose_workers_are_busy(
+    oldest: float, began: int, running: list[int], expected: list[tuple[int, str, str]]
+) -> None:
+    def sample(at: float, started: int) -> Sample:
+        tasks: Any = [{"task": "a", "queue": "default", "started": started}]
+        signs = {
+            node: sign(node=node, slots=1, running={"a": 1} if number else {}, tasks=tasks)
+            for node, number in zip(NODES, running, strict=True)
+        }
+        return Sample(at, signs, {"default": QueueAge({0: 9}, Age(oldest, oldest + 1), 0.0)})
+
+    now = sample(1000.0, began)
+    known = reading(sample=now, before=sample(990.0, 0), broker=BrokerReport(now.answers, waiting={"default": 9}))
+    known = replace(known, plan=plan_of(fleet_of({"web": {**WEB, "concurrency": 1}})))
+    lines = list(look(known, 120.0 if oldest > 100 else 60.0).findings)
+    assert len(lines) >= len(expected)
+    for line, (level, evidence, step) in zip(lines, expected, strict=False):
+        assert line.level == level
+        assert evidence in line.evidence
+        assert line.step.startswith(step)
+
+
 DEAD = Unit("failed", result="oom-kill", restarts=4)
 
 

@@ -120,7 +120,7 @@ def test_a_worker_that_no_setting_asks_for() -> None:
             (replace(WORKER, prefetched=8), replace(WORKER, node="web-worker-2@web1", running={})),
             (replace(ROLE, workers=2, well=2, slots=8, active=4, prefetched=8, waiting=0),),
             (
-                'web: 1 full workers hold 8 tasks that have not begun, while 4 slots are free; set "prefetch" of web_worker to '
+                'web: 1 full worker holds 8 fetched tasks, while 4 slots are free; set "prefetch" of web_worker to '
                 '1, or to "disabled"',
             ),
         ),
