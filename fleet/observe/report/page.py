@@ -124,7 +124,7 @@ def _tiles(timeline: Timeline, of: Statistics) -> list[tuple[str, str, str]]:
     rollouts = f"{numbers['rollout']} rollout{'s' if numbers['rollout'] != 1 else ''}"
     alerts = f"{numbers['alert']} alert{'s' if numbers['alert'] != 1 else ''}"
     return [
-        ("Tasks begun", text(round(of.begun), "number"), f"{text(of.begun / of.seen_s if of.seen_s else 0, 'rate')} on average"),
+        ("Tasks begun", text(round(of.begun), "number"), f"{text(of.rate, 'rate')} on average"),
         ("Tasks failed", text(round(of.failed), "number"), failed),
         ("Oldest task waited", text(oldest.age if oldest else None, "seconds"), f"in {oldest.name}" if oldest else ""),
         ("Busiest role", text(busiest.busy if busiest else None, "percent"), f"{busiest.name}, on average" if busiest else ""),

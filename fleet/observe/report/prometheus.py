@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +18,7 @@ from fleet.observe.report.timeline import (
     QueueSeries,
     RoleSeries,
     Timeline,
+    Total,
     Values,
     WorkerSeries,
     counted,
@@ -29,6 +31,9 @@ PATIENCE = 30.0
 """Seconds for each answer."""
 FAILING = 10
 """Tasks and exceptions that are named."""
+
+ALERT = ("alertname", "queue", "worker", "name", "cause", "limit")
+"""Labels that tell alerts apart; severity is none of them, since a warning and its page are one thing that happened."""
 
 Answers = Mapping[str, Mapping[tuple[str, ...], Values]]
 """Query → values of its labels → numbers."""
@@ -64,8 +69,8 @@ def queries(step: float, scraped: float) -> dict[str, tuple[str, tuple[str, ...]
         "broker": (f"min(min_over_time(fleet_broker_up{seen}))", ()),
         "away": (f"sum(avg_over_time(fleet_broker_up{seen}))", ()),
         "alerts": (
-            f'max by (alertname, queue, worker) (last_over_time(ALERTS{{alertstate="firing"}}{seen}))',
-            ("alertname", "queue", "worker"),
+            f'max by ({", ".join(ALERT)}) (last_over_time(ALERTS{{alertstate="firing"}}{seen}))',
+            ALERT,
         ),
     }
 
@@ -88,12 +93,19 @@ def _read(connection: http.client.HTTPConnection, now: float, hours: float, scra
         answers[name] = parse(_ask(connection, "query_range", {"query": expression, **window}), labels, points)
     failing = f"topk({FAILING}, sum by (name, exception) (increase(celery_task_failed_total[{points.seconds:g}s])) > 0)"
     failures = parse_failures(_ask(connection, "query", {"query": failing, "time": now}))
+    begun, failed = (
+        parse_totals(
+            _ask(connection, "query", {"query": f"sum by ({of}) (increase({metric}[{points.seconds:g}s]))", "time": now}), of
+        )
+        for metric, of in (("fleet_queue_begun_total", "queue"), ("celery_task_failed_total", "queue_name"))
+    )
+    totals = {queue: Total(begun.get(queue), failed.get(queue)) for queue in {**begun, **failed}}
     if not answers["broker"] and not answers["age"]:
         raise PrometheusError(
             f"Prometheus has nothing of this fleet in the last {hours:g} hours: is its job celery-fleet up? "
             "On the monitor's machine, http://127.0.0.1:9090/targets says."
         )
-    return timeline_of(answers, points, failures)
+    return replace(timeline_of(answers, points, failures), totals=totals)
 
 
 def parse(result: object, labels: Sequence[str], points: Grid) -> dict[tuple[str, ...], Values]:
@@ -126,6 +138,15 @@ def parse_failures(result: object) -> tuple[Failure, ...]:
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise PrometheusError(f"Prometheus answers in another form: {error}") from None
     return tuple(sorted((failure for failure in failures if failure.number), key=lambda failure: -failure.number))
+
+
+def parse_totals(result: object, label: str) -> dict[str, float]:
+    """What `query` answers: a number for each value of a label."""
+    try:
+        numbers = {str(of["metric"].get(label, "")): finite(float(of["value"][1])) for of in result}  # type: ignore[attr-defined]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise PrometheusError(f"Prometheus answers in another form: {error}") from None
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def timeline_of(answers: Answers, points: Grid, failures: tuple[Failure, ...]) -> Timeline:
@@ -190,8 +211,8 @@ def _marks(answers: Answers, points: Grid, broker: Values) -> list[Mark]:
     marks += span_marks(
         "fault", "the exporter did not answer: nothing is known", [(at, value is None) for at, value in times(broker)]
     )
-    for (name, queue, worker), values in answers["alerts"].items():
-        about = " ".join(filter(None, (f"queue {queue}" if queue else "", worker)))
+    for (name, queue, *others), values in answers["alerts"].items():
+        about = ", ".join(filter(None, (f"queue {queue}" if queue else "", *others)))
         text = f"alert {name}{f' ({about})' if about else ''}"
         marks += span_marks("alert", text, [(at, bool(value)) for at, value in times(values)])
     return marks

@@ -12,6 +12,7 @@ from fleet.observe.report.statistics import (
     RoleStatistics,
     Statistics,
     WorkerStatistics,
+    added,
     mean,
     most,
     share,
@@ -19,6 +20,7 @@ from fleet.observe.report.statistics import (
 )
 from fleet.observe.report.timeline import Timeline
 from fleet.observe.report.units import text
+from fleet.spec.text import count
 
 
 def sections(timeline: Timeline, of: Statistics, limits: Limits, behind: Markup) -> list[Section]:
@@ -121,11 +123,12 @@ def _throughput(timeline: Timeline, of: Statistics, limits: Limits, behind: Mark
     waiting = total([queue.waiting for queue in queues], points.number)
     top = units.scale(max(most(incoming) or 0, most(begun) or 0), "rate")
     most_waiting = units.scale(most(waiting) or 0, "number")
-    rates = f"{text(mean(incoming), 'rate')} in, {text(mean(begun), 'rate')} begun"
+    came, failing_s = (added(values) * points.step / of.seen_s if of.seen_s else 0.0 for values in (incoming, failed))
+    rates = f"{text(came, 'rate')} in, {text(of.rate, 'rate')} begun"
     shown = (
         Chart(
             name="All queues",
-            lead=text(mean(begun), "rate"),
+            lead=text(of.rate, "rate"),
             note=f"begun on average, {text(most(begun), 'rate')} at most",
             level="",
             top=text(top, "rate"),
@@ -136,7 +139,7 @@ def _throughput(timeline: Timeline, of: Statistics, limits: Limits, behind: Mark
             names="failed,in,begun",
             data=charts.data([failed, incoming, begun]),
             unit="rate",
-            described=f"Throughput of all queues: on average {rates}, {text(mean(failed), 'rate')} failed.",
+            described=f"Throughput of all queues: on average {rates}, {text(failing_s, 'rate')} failed.",
             tall=True,
         ),
         Chart(
@@ -181,7 +184,7 @@ def _load(timeline: Timeline, of: Statistics, limits: Limits, behind: Markup) ->
 
     def chart(role: RoleStatistics) -> Chart:
         full = f", full for {units.seconds_text(role.full_s)}" if role.full_s else ""
-        note = f"of {role.slots:.0f} slots on average, {text(role.most, 'percent')} at most{full}"
+        note = f"of {count(round(role.slots), 'slot')} on average, {text(role.most, 'percent')} at most{full}"
         top = units.scale(most(busy[role.name]) or 0, "percent")
         return Chart(
             name=role.name,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_high
 
-from fleet.observe.report.timeline import Timeline, Values
+from fleet.observe.report.timeline import Timeline, Total, Values
 
 FULL = 90.0
 """Percent of its slots above which a role counts as full."""
@@ -37,7 +38,8 @@ class QueueStatistics:
 
 @dataclass(frozen=True)
 class RoleStatistics:
-    """A role. busy, most: percent of its slots on average, and at most. full_s: for how long it was FULL. slots: the most."""
+    """A role. busy, most: percent of its slots on average, and at most. full_s: for how long it was FULL. slots: as many as there
+    were for most of the time; a rollout adds some for a minute."""
 
     name: str
     slots: float
@@ -68,6 +70,11 @@ class Statistics:
     unseen_s: float
     begun: float
     failed: float
+
+    @property
+    def rate(self) -> float:
+        """Tasks that began, a second, while the fleet was seen."""
+        return self.begun / self.seen_s if self.seen_s else 0.0
 
 
 def statistics(timeline: Timeline) -> Statistics:
@@ -113,6 +120,17 @@ def mean(values: Values) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+def added(values: Values) -> float:
+    """The sum of those that are known."""
+    return sum(value or 0.0 for value in values)
+
+
+def usual(values: Values) -> float | None:
+    """The median; None if none is known."""
+    known = [value for value in values if value is not None]
+    return median_high(known) if known else None
+
+
 def above(values: Values, limit: float) -> int:
     """How many are above a limit."""
     return sum(value is not None and value > limit for value in values)
@@ -124,6 +142,7 @@ def _queues(timeline: Timeline) -> list[QueueStatistics]:
     for name, series in timeline.queues.items():
         age = most(series.age)
         objective = timeline.objectives.get(name)
+        counted = timeline.totals.get(name, Total())
         queues.append(
             QueueStatistics(
                 name=name,
@@ -132,8 +151,8 @@ def _queues(timeline: Timeline) -> list[QueueStatistics]:
                 age_at=timeline.grid.time(series.age.index(age)) if age is not None else None,
                 over_s=0.0 if objective is None else above(series.age, objective) * step,
                 waiting=most(series.waiting),
-                begun=step * sum(value or 0 for value in series.begun),
-                failed=step * sum(value or 0 for value in series.failed),
+                begun=step * added(series.begun) if counted.begun is None else counted.begun,
+                failed=step * added(series.failed) if counted.failed is None else counted.failed,
                 incoming=mean(series.incoming),
                 rate=mean(series.begun),
             )
@@ -146,7 +165,7 @@ def _roles(timeline: Timeline) -> list[RoleStatistics]:
     for name, series in timeline.roles.items():
         busy = share(series.busy, series.slots)
         full = sum(value is not None and value >= FULL for value in busy) * timeline.grid.step
-        roles.append(RoleStatistics(name, most(series.slots) or 0.0, mean(busy), most(busy), full))
+        roles.append(RoleStatistics(name, usual(series.slots) or 0.0, mean(busy), most(busy), full))
     return roles
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Values = tuple[float | None, ...]
 """A number for each point of the grid; None if it is not known."""
@@ -110,11 +110,19 @@ class Failure:
     number: int
 
 
+class Total(NamedTuple):
+    """Tasks of a queue; None if they were not counted."""
+
+    begun: float | None = None
+    failed: float | None = None
+
+
 @dataclass(frozen=True)
 class Timeline:
     """A fleet's last hours. source: where they come from, in words. known: 1 where the fleet was seen at all. away_s: for how
-    many seconds the broker did not answer. objectives: queue → seconds that its tasks may wait. notes: what could not be learnt,
-    and why."""
+    many seconds the broker did not answer. objectives: queue → seconds that its tasks may wait. totals: queue → how many of its
+    tasks began and failed in all the time, as far as the source has counted them; series of rates come to a little less. notes:
+    what could not be learnt, and why."""
 
     source: str
     grid: Grid
@@ -126,6 +134,7 @@ class Timeline:
     failures: tuple[Failure, ...] = ()
     away_s: float = 0.0
     objectives: Mapping[str, float] = field(default_factory=dict)
+    totals: Mapping[str, Total] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from fleet.observe.report.statistics import FULL, Statistics
-from fleet.observe.report.timeline import Timeline
+from fleet.observe.report.timeline import Mark, Timeline
 from fleet.observe.report.units import clock, seconds_text, text
 from fleet.spec.text import short
 
@@ -60,13 +60,13 @@ def _bad(timeline: Timeline, of: Statistics) -> Iterator[str]:
         )
     faults = [mark for mark in timeline.marks if mark.kind == "fault" and not mark.text.startswith("the broker was away")]
     if faults:
-        yield f"{_number(len(faults), 'fault')}, the first at {clock(faults[0].at)}: {short(faults[0].text, 120)}"
+        yield f"{_number(len(faults), 'fault')}, {_at(faults, 0)}: {short(faults[0].text, 120)}"
     rollouts = [mark for mark in timeline.marks if mark.failed]
     if rollouts:
-        yield f"{_number(len(rollouts), 'rollout')} did not end well, the last at {clock(rollouts[-1].at)}"
+        yield f"{_number(len(rollouts), 'rollout')} did not end well, {_at(rollouts, -1)}"
     alerts = [mark for mark in timeline.marks if mark.kind == "alert"]
     if alerts:
-        yield f"{_number(len(alerts), 'alert')} fired, the first at {clock(alerts[0].at)}: {short(alerts[0].text, 120)}"
+        yield f"{_number(len(alerts), 'alert')} fired, {_at(alerts, 0)}: {short(alerts[0].text, 120)}"
 
 
 def _watch(timeline: Timeline, of: Statistics) -> Iterator[str]:
@@ -96,6 +96,12 @@ def _good(of: Statistics) -> str:
         return f"No fault, and no queue: {tasks}"
     kept = "every queue kept its objective" if any(queue.objective for queue in of.queues) else "no fault"
     return f"{kept[0].upper()}{kept[1:]}: the oldest task waited {text(oldest.age, 'seconds')}, in {short(oldest.name)}; {tasks}"
+
+
+def _at(marks: Sequence[Mark], which: Literal[0, -1]) -> str:
+    """When the first or the last of them was."""
+    name = "" if len(marks) == 1 else "the last " if which else "the first "
+    return f"{name}at {clock(marks[which].at)}"
 
 
 def _number(number: int, what: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from fleet.observe.report import page, prometheus
 from fleet.observe.report.prometheus import PrometheusError
+from fleet.observe.report.statistics import statistics
 from tests.unit.prometheus_support import prometheus as running
 from tests.unit.roles import contract
 from tests.unit.shop_support import free_port
@@ -51,6 +52,7 @@ def metrics(now: float) -> Iterator[str]:
         f"fleet_worker_start_time_seconds{{{second}}}": lambda ago: of_worker(now - (3600 if ago <= 60 else 1e6), True, ago),
         f"fleet_worker_oom_kills_total{{{first}}}": lambda ago: unless_away(1 if ago < 30 else 0, ago),
         'ALERTS{alertname="QueueTooOld",alertstate="firing",queue="default"}': lambda ago: 1 if 40 < ago < 45 else None,
+        f'ALERTS{{alertname="CapacityLost",alertstate="firing",cause="restarts",{first}}}': lambda ago: 1 if ago < 6 else None,
     }
     for labels, silent in ((first, False), (second, True)):
         series |= {
@@ -93,10 +95,14 @@ def test_a_timeline_from_prometheus(tmp_path: Path) -> None:
     assert abs(timeline.away_s - 300) < 90
     assert [(failure.task, failure.exception) for failure in timeline.failures] == [("shop.pay", "ValueError")]
     assert abs(timeline.failures[0].number - 6 * MINUTES) < 40
+    numbers = statistics(timeline)
+    assert round(numbers.failed) == timeline.failures[0].number, "the page counts the same failures in two tables"
+    assert abs(numbers.begun - 120 * MINUTES) < 120, "also those of the minutes of which no rate is known"
     found = {mark.text: (now - mark.at) / 60 for mark in timeline.marks}
     expected = {
         "web-worker-1@web2 gave no sign of life, then started again": 70,
         "alert QueueTooOld (queue default)": 45,
+        "alert CapacityLost (web-worker-1@web1, restarts)": 6,
         "web-worker-1@web1 had a process killed for memory": 30,
         "the broker was away": 25,
     }
@@ -112,7 +118,7 @@ def test_queries_name_what_the_exporter_has() -> None:
     for expression, of in prometheus.queries(60, 15).values():
         (metric,) = re.findall(r"\b((?:fleet|celery)_\w+|ALERTS)", expression)
         assert metric in labels
-        assert set(of) <= labels[metric] | {"worker"} if metric == "ALERTS" else set(of) <= labels[metric]
+        assert set(of) <= labels[metric] | ({"worker", "name", "cause", "limit"} if metric == "ALERTS" else set())
 
 
 def answer(values: str) -> bytes:

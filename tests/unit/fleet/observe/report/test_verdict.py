@@ -56,14 +56,14 @@ OLD = replace(QUEUE, age=(*(700.0,) * 10, *(2.0,) * 50))
         (
             {"marks": (Mark(60, None, "fault", "n had a process killed for memory"),)},
             "bad",
-            "1 fault, the first at 00:01: n had a process killed for memory.",
+            "1 fault, at 00:01: n had a process killed for memory.",
         ),
-        ({"marks": (Mark(60, 90, "rollout", "r", failed=True),)}, "bad", "1 rollout did not end well, the last at 00:01."),
+        ({"marks": (Mark(60, 90, "rollout", "r", failed=True),)}, "bad", "1 rollout did not end well, at 00:01."),
         ({"marks": (Mark(60, 90, "rollout", "r"),)}, "good", None),
         (
             {"marks": (Mark(60, 90, "alert", "alert QueueTooOld"),)},
             "bad",
-            "1 alert fired, the first at 00:01: alert QueueTooOld.",
+            "1 alert fired, at 00:01: alert QueueTooOld.",
         ),
         (
             {"queues": {"default": replace(QUEUE, failed=flat(0.1))}, "failures": (Failure("shop.pay", "Timeout", 360),)},
@@ -105,3 +105,9 @@ def test_queues_above_their_objective_come_first() -> None:
     assert [queue.name for queue in of.queues][:3] == ["default", "thumbnails", "reports"]
     assert of.queues[0].over_s > of.queues[1].over_s > 0
     assert of.workers[0].share == max(worker.share or 0 for worker in of.workers)
+
+
+def test_a_second_worker_of_a_rollout_is_not_counted_among_the_slots() -> None:
+    """While a worker is replaced, another one is there."""
+    batch = RoleSeries(flat(1), (*(2.0,) * 5, *(1.0,) * 55))
+    assert statistics(replace(QUIET, roles={"batch": batch})).roles[0].slots == 1
