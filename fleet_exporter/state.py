@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -67,23 +68,25 @@ class Queue:
 
 def workers_of(reading: Reading, settings: Settings) -> list[Worker]:
     """The expected workers in their order, then others that are there."""
-    nodes = {holder: _node(holder) for holder in {*reading.signs, *reading.leases}}
-    known = {*nodes.values(), *reading.connected}
+    holders: defaultdict[str, list[str]] = defaultdict(list)
+    for holder in {*reading.signs, *reading.leases}:
+        holders[label(holder.rsplit("|", 4)[0])].append(holder)
+    known = {*holders, *reading.connected}
     workers, named = [], set()
     for expected in settings.workers:
         node = next((node for node in expected.nodes if node in known), expected.nodes[0])
         named.add(node)
-        workers.append(_worker(node, expected.role, expected.host, True, reading, settings))
+        workers.append(_worker(node, expected.role, expected.host, True, holders.get(node, []), reading, settings))
     for node in sorted(known - named):
         role, _, machine = node.partition("@")
-        worker = _worker(node, role.rpartition("-worker-")[0], machine, False, reading, settings)
+        worker = _worker(node, role.rpartition("-worker-")[0], machine, False, holders.get(node, []), reading, settings)
         if worker.is_up:
             workers.append(worker)
     return workers
 
 
-def _worker(node: str, role: str, host: str, is_expected: bool, reading: Reading, settings: Settings) -> Worker:
-    own = [holder for holder in {*reading.signs, *reading.leases} if _node(holder) == node]
+def _worker(node: str, role: str, host: str, is_expected: bool, own: list[str], reading: Reading, settings: Settings) -> Worker:
+    """own: the holders that the node is, or was before it was started anew."""
     leases = {holder: reading.leases[holder] for holder in own if holder in reading.leases}
     signs = [sign for holder in own if holder in leases and (sign := reading.signs.get(holder))]
     sign = max(signs, key=lambda sign: sign["at"]) if signs else None
@@ -98,10 +101,6 @@ def _worker(node: str, role: str, host: str, is_expected: bool, reading: Reading
         endless and heard is not None and heard < SIGN
     )
     return Worker(node, role, host, is_expected, is_up, heard, sign)
-
-
-def _node(holder: str) -> str:
-    return label(holder.rsplit("|", 4)[0])
 
 
 def queues_of(reading: Reading, settings: Settings, workers: list[Worker]) -> list[Queue]:

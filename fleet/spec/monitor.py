@@ -36,6 +36,7 @@ class Monitor(Model):
         unit="days",
         default=15,
         gt=0,
+        le=3650,
     )
     memory_max: SizeOrShare = setting(
         "MemoryMax of Prometheus.",

@@ -90,6 +90,7 @@ def test_a_monitor_is_one_host_or_none() -> None:
         ({"node_exporter": "all"}, 'monitor.node_exporter: "all" needs a lan_address of web1, monitor1: write ("web1", '),
         ({"alertmanager_file": "none.yml"}, "monitor.alertmanager_file: none.yml: no such file"),
         ({"alerts": {"failing": 200}}, "monitor.alerts.failing: "),
+        ({"retention_days": 10**9}, "monitor.retention_days: "),
     ],
 )
 def test_settings_of_the_monitor_that_cannot_be(settings: dict[str, object], mistake: str) -> None:
