@@ -150,13 +150,16 @@ def parse_totals(result: object, label: str) -> dict[str, float]:
 
 
 def timeline_of(answers: Answers, points: Grid, failures: tuple[Failure, ...]) -> Timeline:
-    """Put the answers together. What lies before Prometheus began is left out."""
+    """Put the answers together. What lies before Prometheus began is left out, and a last point that is younger than its last
+    scrape: it says nothing yet."""
     nothing: Values = (None,) * points.number
     broker = next(iter(answers["broker"].values()), nothing)
     first = next((index for index, value in enumerate(broker) if value is not None), 0)
-    points = Grid(points.time(first), points.step, points.number - first)
-    cut = {name: {labels: values[first:] for labels, values in series.items()} for name, series in answers.items()}
-    broker, nothing = broker[first:], nothing[first:]
+    has_begun = points.number > 1 and broker[-1] is None and broker[-2] is not None
+    end = points.number - has_begun
+    points = Grid(points.time(first), points.step, end - first)
+    cut = {name: {labels: values[first:end] for labels, values in series.items()} for name, series in answers.items()}
+    broker, nothing = broker[first:end], nothing[first:end]
     known = tuple(None if value is None else 1.0 for value in broker)
 
     def of(name: str, *labels: str) -> Values:

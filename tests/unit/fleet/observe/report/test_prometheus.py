@@ -14,6 +14,7 @@ import pytest
 from fleet.observe.report import page, prometheus
 from fleet.observe.report.prometheus import PrometheusError
 from fleet.observe.report.statistics import statistics
+from fleet.observe.report.timeline import Grid, Values
 from tests.unit.prometheus_support import prometheus as running
 from tests.unit.roles import contract
 from tests.unit.shop_support import free_port
@@ -110,6 +111,21 @@ def test_a_timeline_from_prometheus(tmp_path: Path) -> None:
     assert all(abs(found[text] - ago) < 3 for text, ago in expected.items())
     assert empty.grid.number >= 10
     assert b"gave no sign of life" in page.render(timeline, "prod", now)
+
+
+@pytest.mark.parametrize(
+    ("broker", "number", "marks"),
+    [
+        ((None, 1, 1, 1), 3, []),
+        ((1, 1, 1, None), 3, []),  # the last minute has only begun
+        ((1, 1, None, None), 4, ["the exporter did not answer: nothing is known"]),
+    ],
+)
+def test_a_point_that_has_only_begun_is_no_fault(broker: Values, number: int, marks: list[str]) -> None:
+    answers: dict[str, dict[tuple[str, ...], Values]] = {name: {} for name in prometheus.queries(60, 15)}
+    timeline = prometheus.timeline_of({**answers, "broker": {(): broker}}, Grid(0, 60, 4), ())
+    assert timeline.grid.number == len(timeline.known) == number
+    assert [mark.text for mark in timeline.marks] == marks
 
 
 def test_queries_name_what_the_exporter_has() -> None:
