@@ -44,6 +44,8 @@ MACHINES_EVERY, RECORDS_EVERY, DRIFT_EVERY, UNCONSUMED_EVERY = 5.0, 2.0, 60.0, 3
 """Seconds between two looks at machines, at the runs, at drift, and for queues that nobody consumes."""
 RATE_SECONDS = 10.0
 """Seconds over which rates are measured."""
+DRIFT_LATEST = 20.0
+"""Seconds after which drift is looked for although not all have answered yet."""
 DRIFT_PATIENCE = 60.0
 """Seconds for a machine to say what is on it."""
 LATE = 20.0
@@ -88,6 +90,13 @@ class Watch:
     @property
     def _with_workers(self) -> list[str]:
         return [host.name for host in self.fleet.hosts.values() if host.workers]
+
+    @property
+    def _has_looked(self) -> bool:
+        """Whether the broker and all machines with workers have answered, or failed to."""
+        with self._lock:
+            broker = self._reading.broker or self._reading.broker_problem
+            return bool(broker) and {*self._with_workers} <= {*self._machines, *self._silent}
 
     def start(self) -> None:
         """Begin to look."""
@@ -220,6 +229,10 @@ class Watch:
             self._learn(drift_problem=str(error))
             return
         command = observed.command(watched(roles))
+        # It costs machines the most, and is the least urgent: what is asked every few seconds comes first.
+        began = time.monotonic()
+        while not self._has_looked and time.monotonic() - began < DRIFT_LATEST and not self.connections.is_closed:
+            self.connections.wait(0.2)
         while not self.connections.is_closed:
             machines: dict[str, ObservedMachine] = {}
             unknown: dict[str, str] = {}
