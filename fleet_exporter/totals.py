@@ -78,7 +78,7 @@ class Totals:
         self._born: set[tuple[Key, str]] = set()
         """Keys that were shown, and their exceptions."""
         self._workers: dict[str, tuple[float, dict[tuple[str, str], TaskCounts]]] = {}
-        """Holder → when it was last there, and what it had counted then."""
+        """Process → when it was last there, and what it had counted then."""
         self._first = True
 
     def take(self, signs: Mapping[str, WorkerSign], now: float) -> None:
@@ -89,13 +89,14 @@ class Totals:
         for holder, sign in signs.items():
             entries = {(entry["task"], entry["queue"]): entry for entry in sign.get("tasks", ())}
             is_old = self._first or now - sign["started_at"] > FORGOTTEN
-            _, before = self._workers.get(holder, (now, entries if is_old else {}))
+            process = _process(holder)
+            _, before = self._workers.get(process, (now, entries if is_old else {}))
             for (task, queue), entry in entries.items():
                 earlier = before.get((task, queue), _NOTHING)
                 self._of(task, queue, sign["node"].rpartition("@")[2]).add(entry, earlier)
                 if _weight(earlier) > _weight(entry):
                     entries[task, queue] = earlier  # a Redis that was restored from an older copy
-            self._workers[holder] = (now, {**before, **entries})
+            self._workers[process] = (now, {**before, **entries})
         self._first = False
         for holder, (seen, _) in list(self._workers.items()):
             if now - seen > FORGOTTEN:
@@ -156,11 +157,17 @@ class Totals:
         totals._first = False
         for holder, seen, entries in plain["workers"]:
             known = [counts for entry in entries if (counts := counts_of(entry))]
-            totals._workers[str(holder)] = (number(seen), {(entry["task"], entry["queue"]): entry for entry in known})
+            totals._workers[_process(str(holder))] = (number(seen), {(entry["task"], entry["queue"]): entry for entry in known})
         return totals
 
 
 _NOTHING: TaskCounts = {}
+
+
+def _process(holder: str) -> str:
+    """A holder without its token. A worker that has lost its lease gets another token, and goes on counting from where it was."""
+    parts = holder.rsplit("|", 4)
+    return "|".join(parts[:4]) if len(parts) == 5 else holder
 
 
 def _number(entry: TaskCounts, name: str) -> int:

@@ -88,6 +88,21 @@ def test_a_worker_that_was_forgotten_and_is_there_again() -> None:
     assert begun(totals) == 1005
 
 
+def test_a_worker_that_has_lost_its_lease() -> None:
+    """It is another holder then, and the same process: what it had counted before is not counted twice."""
+    first, then = "web-worker-1@web1|boot|10|99|aaaa", "web-worker-1@web1|boot|10|99|bbbb"
+    totals = Totals()
+    totals.take({}, 0)
+    totals.take({first: sign(started=1000)}, 10)
+    shown(totals)
+    totals.take({then: sign(started=1004), first: sign(started=1000)}, 20)
+    totals = Totals.of(totals.plain(20), 30)
+    totals.take({then: sign(started=1007)}, 40)
+    assert begun(totals) == 1007
+    totals.take({then: sign(started=1007), "web-worker-1@web1|boot|11|120|cccc": sign(started=2)}, 50)
+    assert begun(totals) == 1009
+
+
 def test_a_redis_that_comes_back_with_older_signs() -> None:
     totals = Totals()
     totals.take({"a": sign(started=10, failed={"ValueError": 1}, wait=[1.0, 10])}, 10)
