@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from fleet.errors import FleetError
 from fleet.plan import process
 from fleet.spec.fleet import Host
 from fleet.spec.secrets import BROKER_MONITOR
 from fleet.spec.sizes import resolve
+from fleet.spec.text import enumerate_briefly
 from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.paths import UNITS as UNIT_FOLDER
 from fleet.state.render import render
@@ -100,8 +102,11 @@ def _python(folder: Path) -> list[Path]:
 
 
 def expectations(run: RunView) -> bytes:
-    """What the exporter has to know of the fleet (`fleet_exporter.settings`), as JSON. It holds no secret."""
+    """What the exporter has to know of the fleet (`fleet_exporter.settings`), as JSON. It holds no secret. Raises FleetError if a
+    machine with workers has not answered."""
     fleet, plan = run.fleet, run.plan
+    if silent := [host.name for host in fleet.hosts.values() if host.workers and host.name not in run.observed]:
+        raise FleetError(f"the exporter has to know all workers, and {enumerate_briefly(silent)} did not answer")
     workers = [
         {
             "nodes": [process.node(instance.role, instance.number, run.observed[instance.host].hostname or instance.host)],

@@ -117,6 +117,7 @@ def as_json(result: Status) -> dict[str, Any]:
         "unknown": dict(result.unknown),
         "workers": {worker.node: {"state": worker.state, "why": worker.why} for worker in result.load.workers},
         "broker": result.load.problem or "answers",
+        "silent": dict(result.load.silent),
         "lock": result.holder or None,
         "last_run": result.last,
         "problems": list(result.problems),

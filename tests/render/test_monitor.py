@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from fleet.engine.run import Run
+from fleet.observe.drift import drift_of
+from fleet.observe.status import drifts
 from fleet.spec.fleet import Fleet
 from fleet.spec.monitor import Monitor
 from fleet.spec.secrets import BROKER_MONITOR
@@ -165,3 +167,13 @@ def test_a_run_on_some_machines_does_not_know_what_to_expect(fleet: Fleet) -> No
     run = run_with(fleet)
     assert monitor.is_whole(run)
     assert not monitor.is_whole(replace(run, observed={HOST: run.observed[HOST]}))
+
+
+def test_the_monitor_is_not_compared_while_a_machine_with_workers_is_silent(fleet: Fleet) -> None:
+    run = run_with(fleet)
+    machines = {name: machine for name, machine in run.observed.items() if name != "web1.example.com"}
+    differing, unclear = drifts(
+        run.plan, run.secrets, machines, lambda view, host: drift_of(view, (monitor, node_exporter), view.fleet.hosts[host])
+    )
+    assert unclear == {HOST: "the exporter has to know all workers, and web1.example.com did not answer"}
+    assert HOST not in differing
