@@ -133,24 +133,32 @@ def _tiles(timeline: Timeline, of: Statistics) -> list[tuple[str, str, str]]:
     ]
 
 
-def pins(grid: Grid, marks: Sequence[Mark], apart: float = 3.0) -> list[Pin]:
-    """Marks that are less than `apart` percent from each other share a pin; it has the gravest kind of them."""
+def pins(grid: Grid, marks: Sequence[Mark]) -> list[Pin]:
+    """Marks whose pins would cover each other share one; it has the gravest kind of them."""
     groups: list[list[tuple[int, float, Mark]]] = []
     for number, mark in enumerate(marks, 1):
-        left = 100 * min(max((mark.at - grid.start) / grid.seconds, 0.0), 1.0)
-        if groups and left - groups[-1][0][1] < apart:
-            groups[-1].append((number, left, mark))
-        else:
-            groups.append([(number, left, mark)])
+        groups.append([(number, 100 * min(max((mark.at - grid.start) / grid.seconds, 0.0), 1.0), mark)])
+        # A pin that grows by a mark may come to cover the one before it.
+        while len(groups) > 1 and groups[-1][0][1] - groups[-2][0][1] < (_width(groups[-2]) + _width(groups[-1])) / 2:
+            last = groups.pop()
+            groups[-1] += last
     found = []
     for group in groups:
-        numbers = [number for number, _, _ in group]
         kinds = [mark.kind for _, _, mark in group]
         kind: Kind = "fault" if "fault" in kinds else "alert" if "alert" in kinds else "rollout"
-        label = str(numbers[0]) if len(group) == 1 else f"{numbers[0]}\u2013{numbers[-1]}"
         title = "\n".join(f"{units.clock(mark.at)} {mark.text}" for _, _, mark in group[:6])
-        found.append(Pin(round(group[0][1], 2), label, numbers[0], kind, title))
+        found.append(Pin(round(group[0][1], 2), _label(group), group[0][0], kind, title))
     return found
+
+
+def _label(group: Sequence[tuple[int, float, Mark]]) -> str:
+    first, last = group[0][0], group[-1][0]
+    return str(first) if first == last else f"{first}\u2013{last}"
+
+
+def _width(group: Sequence[tuple[int, float, Mark]]) -> float:
+    """Of its pin on a page of full width, in percent of a chart's."""
+    return 2.0 + len(_label(group))
 
 
 def _marks_table(timeline: Timeline, number: int) -> tuple[list[tuple[object, ...]], str]:

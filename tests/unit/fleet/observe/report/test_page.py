@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from fleet.observe.report import page
-from fleet.observe.report.timeline import Mark
+from fleet.observe.report.timeline import Grid, Mark
 from tests.unit.fleet.observe.report.report_support import BEGIN, HOSTILE, MARKS, made_up
 
 END = BEGIN + 6 * 3600
@@ -117,6 +117,14 @@ def test_marks_that_are_near_share_a_pin() -> None:
         ("6", "rollout"),
     ]
     assert "alert QueueTooOld" in found[1].title
+
+
+def test_no_pin_covers_another() -> None:
+    """That of several marks is wider."""
+    points = Grid(0, 60, 60)
+    marks = [Mark(60 * minute, None, "alert", "a") for minute in (0, 10, 12, 12.5, 20)]
+    found = page.pins(points, marks)
+    assert [pin.label for pin in found] == ["1", "2\u20134", "5"]
 
 
 def test_every_chart_has_words_for_those_who_do_not_see_it() -> None:
