@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextmanager
-def looking() -> Iterator[None]:
-    """Ends a command with exit code 2 if nothing can be looked at: 1 says that something is not as it should be."""
+def looking(asked: str = "") -> Iterator[None]:
+    """Ends a command with exit code 2 if nothing can be looked at: 1 says that something is not as it should be. asked: who is
+    asked, which may take long; a user at a terminal is told."""
+    if asked and sys.stderr.isatty():
+        say(f"asking {asked} …")
     try:
         yield
     except FleetError as error:

@@ -38,7 +38,7 @@ def show_load(file: InventoryFile, as_json: Json = False) -> None:
 
     Example: fleet load inventory/prod.py
     """
-    with looking():
+    with looking("every machine and the broker"):
         collected = collect(file)
     load = load_of(collected.plan, collected.machines, collected.silent, collected.broker)
     if as_json:

@@ -24,7 +24,7 @@ def show_status(file: InventoryFile, json_output: Json = False) -> None:
 
     Example: fleet status inventory/prod.py
     """
-    with looking():
+    with looking("every machine and the broker"):
         result = status(file)
     if json_output:
         typer.echo(json.dumps(as_json(result), indent=1))

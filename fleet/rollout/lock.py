@@ -98,8 +98,8 @@ def explain(held: str, inventory: str) -> str:
     except (ValueError, KeyError, TypeError):
         return f"another run holds the lock, which says {held[:100]!r}; if none is at work: fleet unlock {inventory}"
     gone = who.endswith(f"@{socket.gethostname()}") and not _is_alive(pid)
-    state = "which is not running any more" if gone else "if it is not at work any more"
-    return f"{what} by {who} (process {pid}) holds the lock since {at}, {state}: fleet unlock {inventory}"
+    state = "that process is not running any more" if gone else "if it has ended"
+    return f"{what} by {who} (process {pid}) holds the lock since {at}; {state}: fleet unlock {inventory}"
 
 
 def is_gone(held: str) -> bool:

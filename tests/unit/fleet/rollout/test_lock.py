@@ -119,11 +119,13 @@ def test_a_run_is_gone_if_its_very_process_has_ended_on_this_machine() -> None:
 def test_the_lock_tells_who_and_whether_they_are_still_at_work() -> None:
     alive = json.dumps({"who": HERE, "pid": os.getpid(), "at": "2026-11-21T12:00:00Z", "what": "deploy.py"})
     text = lock.explain(alive, "inventory/prod.py")
-    assert text.startswith(f"deploy.py by {HERE} (process {os.getpid()}) holds the lock since 2026-11-21T12:00:00Z, if it is not")
+    assert text.startswith(
+        f"deploy.py by {HERE} (process {os.getpid()}) holds the lock since 2026-11-21T12:00:00Z; if it has ended: "
+    )
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
     dead = lock.explain(alive.replace(str(os.getpid()), str(ended.pid)), "inventory/prod.py")
-    assert "which is not running any more: fleet unlock inventory/prod.py" in dead
+    assert "that process is not running any more: fleet unlock inventory/prod.py" in dead
     assert "fleet unlock inventory/prod.py" in lock.explain("half a li", "inventory/prod.py")
 
 
