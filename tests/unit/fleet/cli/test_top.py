@@ -206,6 +206,7 @@ def test_a_fleet_that_does_not_answer_at_all(tmp_path: Path) -> None:
     assert "the broker's machine does not answer" in output
 
 
+@pytest.mark.slow
 def test_the_broker_and_a_worker_go_while_one_looks(made: Project) -> None:
     async def look() -> None:
         async with opened(made) as screen:
