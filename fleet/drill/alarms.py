@@ -54,7 +54,7 @@ class Place:
 @dataclass(frozen=True)
 class Scenario:
     """action: what is done, in the imperative. alerts: names of those that have to be sent. may: of those that may be, besides.
-    at: "unit", "broker" or "monitor": the machine of the commands. begin, end: sh; None if the drill itself acts.
+    at: "unit", "broker", "monitor" or "all": where it happens. begin, end: sh; None if the drill itself acts.
     after: seconds from the beginning until the condition of the alert can come true."""
 
     name: str
@@ -83,7 +83,7 @@ def _set(*names: str) -> frozenset[str]:
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        Scenario("restart", "restart every worker (restart.py)"),
+        Scenario("restart", "restart every worker (restart.py)", at="all"),
         *(
             Scenario(name, FAULTS[name].action, fault=name)
             for name in ("kill-child", "kill-worker", "broker-restart", "disk-full")
@@ -225,9 +225,8 @@ class Drill:
         """Do one: wait until all is quiet, do it, wait for its alerts, end it, wait until all is quiet. Raises DrillError."""
         context, watch = self._context, self._watch
         place = self._place(scenario)
-        where = {"unit": str(place.worker), "broker": context.plan.fleet.broker_host}.get(
-            scenario.at, str(context.plan.fleet.monitor_host)
-        )
+        fleet = context.plan.fleet
+        where = {"unit": str(place.worker), "broker": fleet.broker_host, "monitor": fleet.monitor_host}.get(scenario.at) or "all"
         alerts, may = expected(scenario, context.plan, place)
         objective = context.plan.fleet.settings.slo.get(place.queue)
         if scenario.name == "queue-old" and objective is None:
