@@ -34,6 +34,8 @@ RESTARTING = frozenset({"restart", "kill-worker", "worker-away", "ghost", "reboo
 """Scenarios that start workers. Together they start none more often than CapacityLost allows."""
 STARTS = "max(changes(fleet_worker_start_time_seconds[15m]))"
 """The most starts of a worker in the time that CapacityLost looks back."""
+FAILING_AT_ONCE = 5
+"""Tasks that fail, every two seconds: within half a minute they are a twentieth of the load of ten minutes."""
 UNKNOWN_TASK = "fleet.drill.unknown"
 """A task that no worker has."""
 
@@ -319,8 +321,9 @@ class Drill:
                 producer.stop_consuming(place.worker.node, place.placement.worker.queues)
 
     def _fail(self, place: Place, alerts: frozenset[str]) -> bool:
-        """Send a task that fails, some in a minute. Returns whether the alerts have fired."""
-        self._context.producer.send_aside("fail", 0.0, place.queue)
+        """Send tasks that fail: enough to be a share of those that do not. Returns whether the alerts have fired."""
+        for _ in range(FAILING_AT_ONCE):
+            self._context.producer.send_aside("fail", 0.0, place.queue)
         self._context.producer.send_for(2)
         return alerts <= {alert.name for alert in self._watch.fired.values()}
 
