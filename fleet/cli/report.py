@@ -9,7 +9,6 @@ import typer
 
 from fleet.cli.arguments import InventoryFile, looking, say
 from fleet.errors import FleetError
-from fleet.observe.report.report import report
 
 
 def report_fleet(
@@ -29,6 +28,8 @@ def report_fleet(
 
     Example: fleet report inventory/prod.py -o report.html
     """
+    from fleet.observe.report.report import report  # no other command needs it
+
     with looking():
         page = report(file, source, hours)
         try:
