@@ -25,7 +25,7 @@ check: install  ## Format, lint, types, imports, the example fleet (seconds)
 	@! command -v vagrant >/dev/null || VAGRANT_DOTFILE_PATH=.vagrant/check vagrant validate --ignore-provider >/dev/null
 
 unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server)
-	@$(BIN)/pytest -q -n 12 --dist worksteal -m "not slow and not long" tests/unit
+	@$(BIN)/pytest -q -n 6 --dist worksteal -m "not slow and not long" tests/unit
 
 long: install  ## More unit tests, with more workers and waits (a minute)
 	@$(BIN)/pytest -q -n 8 --dist worksteal -m "long and not slow" tests/unit
