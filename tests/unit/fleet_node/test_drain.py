@@ -72,7 +72,7 @@ def test_what_it_holds_is_finished_and_what_waits_goes_back(here: Machine, pool:
 @pytest.mark.long
 def test_what_takes_too_long_gets_its_sigterm_and_is_still_finished(here: Machine) -> None:
     here.drain_seconds = 1
-    sent = begin(here, "prefork", [5.0] * 2, etas=0)
+    sent = begin(here, "prefork", [12.0] * 2, etas=0)
     here.stop([UNIT])
     drained = report(here)
     assert (drained["outcome"], drained["running"]) == ("timeout", {"fleet.drill": 2})
