@@ -24,7 +24,7 @@ check: install  ## Format, lint, types, imports, the example fleet (seconds)
 	@! command -v ruby >/dev/null || ruby -c Vagrantfile >/dev/null
 	@! command -v vagrant >/dev/null || VAGRANT_DOTFILE_PATH=.vagrant/check vagrant validate --ignore-provider >/dev/null
 
-unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server)
+unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server and prometheus)
 	@$(BIN)/pytest -q -n 6 --dist worksteal -m "not slow and not long" tests/unit
 
 long: install  ## More unit tests, with more workers and waits (a minute)
