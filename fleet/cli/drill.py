@@ -15,9 +15,9 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.cli.arguments import InventoryFile, say
-from fleet.drill import alarms, report
 from fleet.drill import fault as fault_drill
 from fleet.drill import phases as drill_phases
+from fleet.drill import report, scenarios
 from fleet.drill.context import DrillContext, is_local
 from fleet.drill.errors import DrillError
 from fleet.drill.faults import FAULTS, Fault
@@ -127,7 +127,7 @@ def drill_fault(
 @app.command("alarms")
 def drill_alarms(
     file: InventoryFile,
-    only: Annotated[str, typer.Option(metavar="NAMES", help=f"Which of these: {', '.join(alarms.SCENARIOS)}.")] = "",
+    only: Annotated[str, typer.Option(metavar="NAMES", help=f"Which of these: {', '.join(scenarios.SCENARIOS)}.")] = "",
     group_data: GroupData = None,
     log: Annotated[Path, typer.Option(help="The file for pyinfra's output.")] = Path("drill.log"),
     yes: Yes = False,
@@ -144,19 +144,19 @@ def drill_alarms(
     """
     from redis import Redis
 
-    from fleet.drill import load
+    from fleet.drill import alarms, load
 
-    scenarios = alarms.chosen(only)
+    chosen = scenarios.chosen(only)
     inventory = read_inventory(file, group_data)
     fleet = load_fleet(inventory)
     if fleet.monitor_host is None:
         raise DrillError("the inventory has no group monitor, so there are no alerts: docs/monitoring.md")
-    _confirm(file, inventory, yes, f"break it in {len(scenarios)} ways ({', '.join(scenario.name for scenario in scenarios)})")
+    _confirm(file, inventory, yes, f"break it in {len(chosen)} ways ({', '.join(scenario.name for scenario in chosen)})")
     log.write_text("")
     plan = _plan(fleet, inventory)
     more = ["--group-data", str(group_data)] if group_data else []
     monitor = inventory.hosts[fleet.monitor_host]
-    cut_off = f"what it broke ends by itself within {alarms.LONGEST // 60} minutes"
+    cut_off = f"what it broke ends by itself within {scenarios.LONGEST // 60} minutes"
     with (
         _cut_off_explained(fleet, cut_off),
         connect.broker(inventory, fleet) as urls,
@@ -169,8 +169,8 @@ def drill_alarms(
         drill = alarms.Drill(
             DrillContext(plan, inventory.hosts, producer, redis, say), Runs(file, plan, inventory.hosts, more, log, say), watch
         )
-        drill.wait_for_earlier_starts(scenarios)
-        results = [drill.run(scenario) for scenario in scenarios]
+        drill.wait_for_earlier_starts(chosen)
+        results = [drill.run(scenario) for scenario in chosen]
         producer.stop()
     _print({"scenarios": [done.as_json() for done in results]}, report.show_alarms, as_json)
     raise typer.Exit(1 if any(done.problems for done in results if not done.skipped) else 0)

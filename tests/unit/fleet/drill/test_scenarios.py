@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from fleet.drill import alarms
-from fleet.drill.alarms import SCENARIOS, WITHIN, Place, Scenario
+from fleet.drill import scenarios
 from fleet.drill.context import RunningWorker
 from fleet.drill.errors import DrillError
+from fleet.drill.scenarios import SCENARIOS, WITHIN, Place, Scenario
 from fleet.drill.watch import Alert, Watch, parse
 from tests.unit.fleet_support import fleet_of, plan_of
 from tests.unit.shop_support import free_port
@@ -27,14 +27,14 @@ def alert(name: str, since: float, waits: float = 60, **labels: str) -> Alert:
 
 def test_a_worker_that_others_stand_in_for_is_only_silent() -> None:
     plan, where = place(2)
-    assert alarms.expected(SCENARIOS["worker-away"], plan, where) == (frozenset({"WorkerSilent"}), frozenset())
-    assert alarms.expected(SCENARIOS["ghost"], plan, where) == (frozenset({"CapacityLost"}), frozenset())
+    assert scenarios.expected(SCENARIOS["worker-away"], plan, where) == (frozenset({"WorkerSilent"}), frozenset())
+    assert scenarios.expected(SCENARIOS["ghost"], plan, where) == (frozenset({"CapacityLost"}), frozenset())
 
 
 def test_the_only_worker_takes_its_queues_with_it() -> None:
     plan, where = place(1)
     for name, own in (("worker-away", "WorkerSilent"), ("ghost", "CapacityLost")):
-        expected, may = alarms.expected(SCENARIOS[name], plan, where)
+        expected, may = scenarios.expected(SCENARIOS[name], plan, where)
         assert expected == {own, "WorkerSilent"}
         assert "QueueUnconsumed" in may
 
@@ -52,16 +52,16 @@ def test_the_only_worker_takes_its_queues_with_it() -> None:
 )
 def test_what_was_sent_is_judged(alerts: list[Alert], problems: list[str]) -> None:
     scenario = Scenario("x", "do x", frozenset({"A"}), may=frozenset({"May"}))
-    done = alarms.result(scenario, "web1", 1000, 1300, alerts, (scenario.alerts, scenario.may), 0)
+    done = scenarios.result(scenario, "web1", 1000, 1300, alerts, (scenario.alerts, scenario.may), 0)
     assert done.problems == problems
     assert done.as_json()["went_wrong"] == "; ".join(problems)
 
 
 def test_names_of_faults() -> None:
-    assert [scenario.name for scenario in alarms.chosen("reboot, ghost")] == ["ghost", "reboot"], "in their own order"
-    assert len(alarms.chosen("")) == len(SCENARIOS)
+    assert [scenario.name for scenario in scenarios.chosen("reboot, ghost")] == ["ghost", "reboot"], "in their own order"
+    assert len(scenarios.chosen("")) == len(SCENARIOS)
     with pytest.raises(DrillError, match="--only: no 'gost'; there are: restart, "):
-        alarms.chosen("gost")
+        scenarios.chosen("gost")
 
 
 def test_what_prometheus_and_alertmanager_answer() -> None:
