@@ -64,12 +64,12 @@ def main() -> int:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    said = ""
+    reported = ""
     while not ending.wait(KEEP_EVERY):
         keep(kept, collector.kept())
-        if collector.problem != said:
-            said = collector.problem
-            sys.stderr.write(f"{said or 'the broker answers again'}\n")
+        if collector.problem != reported:
+            reported = collector.problem
+            sys.stderr.write(f"{reported or 'the broker answers again'}\n")
     keep(kept, collector.kept())
     return 0
 

@@ -79,7 +79,7 @@ class Collector:
             ages += source_ages(reading, workers)
             yield from of_broker(reading)
             yield from of_workers(workers, reading.now)
-            yield from of_queues(queues_of(reading, self._settings, workers), workers)
+            yield from of_queues(queues_of(reading, self._settings, workers))
         yield from of_settings(self._settings)
         if self._totals:
             yield from of_counts(self._totals, self._settings)
@@ -206,7 +206,7 @@ def of_workers(workers: list[Worker], now: float) -> Iterator[Metric]:
     yield gauges("celery_worker_tasks_active", "Tasks that the machine's workers run.", ("hostname",), running)
 
 
-def of_queues(queues: list[Queue], workers: list[Worker]) -> Iterator[Metric]:
+def of_queues(queues: list[Queue]) -> Iterator[Metric]:
     """Every queue."""
 
     def each(name: str, what: str, value: Callable[[Queue], float], label: str = "queue") -> Metric:

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from fleet_node.protocol import ListAge, TaskCounts, WorkerSign
+from fleet_node.protocol import COUNTS, ListAge, TaskCounts, WorkerSign
 
 LONGEST = 200
 """Characters of a name in a label. It is repeated in some 50 series."""
 LARGEST = 1e18
 """The largest number that is believed. Prometheus adds them up."""
-COUNTS = ("received", "started", "succeeded", "retried", "revoked", "rejected")
 HELD = 3
 """Numbers of what a worker holds of a queue."""
 
@@ -108,12 +107,12 @@ def age_of(value: Any) -> ListAge | None:
 
 def signs_of(signs: Mapping[str, str], left: list[str]) -> dict[str, WorkerSign]:
     """Holder → its sign. signs: of protocol.SIGNS. left: entries of protocol.LEFT."""
-    found = {holder: sign for holder, text in signs.items() if (sign := sign_of(loaded(text)))}
+    valid = {holder: sign for holder, text in signs.items() if (sign := sign_of(loaded(text)))}
     for text in left:
         entry = loaded(text)
         if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and (sign := sign_of(entry[1])):
-            found[entry[0]] = sign
-    return found
+            valid[entry[0]] = sign
+    return valid
 
 
 def _is_number(value: Any) -> bool:

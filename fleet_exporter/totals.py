@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from fleet_exporter.entries import COUNTS, counts_of, label, number
-from fleet_node.protocol import OTHER, RUNTIME_BUCKETS, WAIT_BUCKETS, TaskCounts, WorkerSign
+from fleet_exporter.entries import counts_of, label, number
+from fleet_node.protocol import COUNTS, OTHER, RUNTIME_BUCKETS, WAIT_BUCKETS, TaskCounts, WorkerSign
 
 MOST = 1000
 """Pairs of task, queue and machine that are counted by themselves, of some 50 series each. If there are more, machines are not

@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from fleet_node.protocol import OTHER, RUNTIME_BUCKETS, WAIT_BUCKETS, TaskCounts
+from fleet_node.protocol import COUNTS, OTHER, RUNTIME_BUCKETS, WAIT_BUCKETS, TaskCounts
 
 MOST_SERIES = 500
 """Pairs of a task and a queue that are counted by themselves. Others are counted together: an app may name queues after users."""
 MOST_EXCEPTIONS = 20
 """The same for the exceptions of one task."""
-
-COUNTS = ("received", "started", "succeeded", "retried", "revoked", "rejected")
 
 
 class Histogram:

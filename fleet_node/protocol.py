@@ -87,6 +87,8 @@ OTHER = "(other)"
 """The task, queue or exception of what is counted together, since there are too many."""
 OVERDUE = 30
 """Seconds after a task's hard time limit at which it should have been ended."""
+COUNTS = ("received", "started", "succeeded", "retried", "revoked", "rejected")
+"""Fields of TaskCounts that are numbers."""
 RUNTIME_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 WAIT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 """Upper limits of histograms, in seconds. Those of the wait are celery-exporter's."""

@@ -32,27 +32,27 @@ def query(url: str, expression: str, at: float) -> list[Any]:
 @contextmanager
 def alertmanager(folder: Path, configuration: bytes) -> Iterator[str]:
     """An Alertmanager; yields its URL."""
-    (folder / "alertmanager.yml").write_bytes(configuration)
-    port = free_port()
-    command = ["prometheus-alertmanager", f"--config.file={folder}/alertmanager.yml", f"--storage.path={folder}/alertmanager"]
-    command += [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="]
-    with process(command, folder / "alertmanager.log"):
-        url = f"http://127.0.0.1:{port}"
-        _ready(url, folder / "alertmanager.log")
+    options = (f"--storage.path={folder}/alertmanager", "--cluster.listen-address=")
+    with _server("prometheus-alertmanager", folder / "alertmanager.yml", configuration, options) as url:
         yield url
 
 
 @contextmanager
 def prometheus(folder: Path, configuration: bytes = b"{}") -> Iterator[str]:
     """A Prometheus with the data in `folder`/data; yields its URL."""
-    (folder / "prometheus.yml").write_bytes(configuration)
-    port = free_port()
-    command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    command += [f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=10y"]
-    with process(command, folder / "prometheus.log"):
-        url = f"http://127.0.0.1:{port}"
-        _ready(url, folder / "prometheus.log")
+    options = (f"--storage.tsdb.path={folder}/data", "--storage.tsdb.retention.time=10y")
+    with _server("prometheus", folder / "prometheus.yml", configuration, options) as url:
         yield url
+
+
+@contextmanager
+def _server(command: str, file: Path, configuration: bytes, options: tuple[str, ...]) -> Iterator[str]:
+    """A server with its configuration in `file`; yields its URL."""
+    file.write_bytes(configuration)
+    address, log = f"127.0.0.1:{free_port()}", file.with_suffix(".log")
+    with process([command, f"--config.file={file}", f"--web.listen-address={address}", *options], log):
+        _ready(f"http://{address}", log)
+        yield f"http://{address}"
 
 
 def _ready(url: str, log: Path) -> None:
