@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleet_node.protocol import AGES, CONSUMED, PARKED, SIGNS
 from tests.unit.fleet.cli.native_support import Project, project
-from tests.unit.fleet_node.delivery.lease_support import begun, send, until
+from tests.unit.fleet_node.delivery.lease_support import begun, ended, send, until
 from tests.unit.process_support import ROOT
 
 pytestmark = pytest.mark.long
@@ -75,6 +76,12 @@ def test_the_queues_of_a_fleet(started: Project) -> None:
         assert text.stdout.splitlines()[1].split()[0] == "default"
 
 
+def in_flight(started: Project) -> dict[str, Any]:
+    """What `fleet queues` says that the workers of the default queue hold."""
+    held: dict[str, Any] = started.json("queues", "prod.py", "--seconds", "0")["queues"]["default"]["in_flight"]
+    return held
+
+
 def test_rates_and_what_a_dead_worker_holds(started: Project) -> None:
     with started.here.client() as client:
         for number in range(40):
@@ -85,7 +92,8 @@ def test_rates_and_what_a_dead_worker_holds(started: Project) -> None:
         assert default["waiting"] == 0 or default["drained_s"] is not None
         for number in range(100, 103):
             send(client, number, 60)
-        assert until(lambda: {100, 101, 102} <= begun(started.here).keys())
+        assert until(lambda: {100, 101, 102} <= begun(started.here).keys() and ended(started.here) == set(range(40)))
+        assert until(lambda: in_flight(started)["running"] == 3), "the short tasks are acknowledged"
         worker = started.here.running.pop("celery-web@1.service")
         worker.kill()
         worker.wait()
