@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.online.conftest import ROLLING, ROOT, Lab
+from tests.unit.fleet_node.delivery.lease_support import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -37,9 +38,17 @@ def monitored(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
     return inventory
 
 
-def test_prometheus_sees_the_fleet_and_nothing_listens_beyond_loopback(lab: Lab, monitored: str) -> None:
+def _up(lab: Lab) -> set[str]:
+    """Jobs whose every target Prometheus has scraped."""
     targets = json.loads(lab.ask("broker1", GET.format("9090/api/v1/targets")))["data"]["activeTargets"]
-    assert {target["labels"]["job"] for target in targets} == {"celery-fleet", "node", "prometheus", "alertmanager"}
+    return {target["labels"]["job"] for target in targets} - {
+        target["labels"]["job"] for target in targets if target["health"] != "up"
+    }
+
+
+def test_prometheus_sees_the_fleet_and_nothing_listens_beyond_loopback(lab: Lab, monitored: str) -> None:
+    jobs = {"celery-fleet", "node", "prometheus", "alertmanager"}
+    assert until(lambda: _up(lab) == jobs, 120), _up(lab)
     metrics = lab.ask("broker1", GET.format("9808/metrics"))
     assert 'fleet_worker_up{host="web1",role="web",worker="web-worker-1@web1"} 1.0' in metrics
     assert 'fleet_worker_memory_max_bytes{host="web1"' in metrics
