@@ -123,6 +123,12 @@ def _of_role(role: RoleLoad, load: Load) -> Iterator[Advice]:
 
 def _of_memory(workers: Iterable[WorkerLoad]) -> Iterator[Advice]:
     for worker in workers:
+        if worker.oom_kills:
+            killed = count(worker.oom_kills, "process was", "processes were")
+            yield Advice(
+                f"{worker.node}: {killed} killed for memory since it started",
+                f"on {worker.host}: journalctl -k -g oom; give its role more, or lower its concurrency",
+            )
         if worker.memory and worker.memory_max and worker.memory > NEAR_CAP * worker.memory_max:
             share = 100 * worker.memory / worker.memory_max
             yield Advice(

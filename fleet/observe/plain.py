@@ -39,6 +39,7 @@ def worker_as_json(worker: WorkerLoad) -> dict[str, Any]:
         "witnesses": {name: None if age is None else round(age, 1) for name, age in worker.heard_s.items()},
         "memory": worker.memory,
         "memory_max": worker.memory_max,
+        "oom_kills": worker.oom_kills,
         "restarts": worker.restarts,
         "release": worker.release,
         "up_s": None if worker.up_s is None else round(worker.up_s, 1),

@@ -20,8 +20,8 @@ class WorkerLoad:
     """A worker. expected: whether the settings ask for it. slots: tasks that it runs at once. running: task → number.
 
     prefetched: tasks that it holds and has not begun. eta: that wait for their time. queues: that it consumes now. memory,
-    memory_max: bytes. up_s: seconds since it started. heard_s: witness → how many seconds ago it spoke of the worker; None if it
-    says nothing of it.
+    memory_max: bytes. oom_kills: processes of it that the kernel killed for memory since it started. up_s: seconds since it
+    started. heard_s: witness → how many seconds ago it spoke of the worker; None if it says nothing of it.
     """
 
     node: str
@@ -38,6 +38,7 @@ class WorkerLoad:
     heard_s: Mapping[str, float | None]
     memory: int | None = None
     memory_max: int | None = None
+    oom_kills: int = 0
     restarts: int = 0
     release: str = ""
     up_s: float | None = None
@@ -144,6 +145,7 @@ def _worker(node: str, instance: Instance, machine: Machine | None, silence: str
         running=running,
         memory=unit.memory if unit else None,
         memory_max=unit.memory_max if unit else None,
+        oom_kills=(unit.oom_kills or 0) if unit else 0,
         restarts=unit.restarts if unit else 0,
         release=(unit.release if unit else None) or (latest["release"] if latest else ""),
         up_s=unit.up if unit else None,

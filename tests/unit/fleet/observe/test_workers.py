@@ -135,6 +135,14 @@ def test_a_worker_that_no_setting_asks_for() -> None:
             ("web-worker-1@web1 is dead: killed for memory, 3 restarts; on web1: journalctl -u celery-web@1.service -n 50",),
         ),
         (
+            (replace(WORKER, oom_kills=2),),
+            (),
+            (
+                "web-worker-1@web1: 2 processes were killed for memory since it started; on web1: journalctl -k -g oom; give its "
+                "role more, or lower its concurrency",
+            ),
+        ),
+        (
             (replace(WORKER, memory=95, memory_max=100, restarts=3),),
             (),
             (
