@@ -104,6 +104,40 @@ DRILL_TTL = 300
 DRILL_LEDGER = "fleet.drill."
 """Prefix of lists in the database of the results, followed by a drill's id: what its tasks write down."""
 
+BEAT_LOCK = "fleet.beat.leader"
+"""String that ends by itself: the beat process that leads, as a holder is written in WORKERS."""
+BEAT_RUNS = "fleet.beat.runs"
+"""Hash: entry of the schedule → BeatRun."""
+BEAT_SIGNS = "fleet.beat.signs"
+"""Hash: node of a beat process → [Redis's time, BeatSign], of those that live or were killed within a day."""
+BEAT_RUN = "fleet_beat_run"
+"""Header of a message that beat sends: its BeatRun, and `entry`."""
+BEAT_DRILL_ENTRY = "fleet.beat.drill"
+"""The entry of `fleet drill kill-beat`, its task, and the queue to which the leader sends it each second while a drill is
+announced. No worker consumes it: the drill reads it."""
+BEAT_DRILL = "fleet.beat.drilled"
+"""String that ends by itself: the drill that is announced to the leader."""
+
+
+class BeatRun(TypedDict):
+    """The last run of an entry. Times are ISO 8601, by the clock of the leader that sent it."""
+
+    last_run_at: str
+    total_run_count: int
+    after: str
+    """The run before it; empty if that is not known."""
+
+
+class BeatSign(TypedDict):
+    """What a beat process says of itself."""
+
+    node: str
+    leads: bool
+    since: str
+    """ISO 8601."""
+    release: str
+    revision: str
+
 
 class SurgeRequest(TypedDict):
     """A second instance, which serves the queues of a worker while that worker restarts."""

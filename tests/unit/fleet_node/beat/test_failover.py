@@ -1,0 +1,99 @@
+"""Beats whose leader is killed, paused, stopped, or cut off from Redis: each run is sent once."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.unit.fleet_node.beat.beat_support import beats
+from tests.unit.fleet_node.delivery.lease_support import until
+
+pytestmark = pytest.mark.long
+
+
+def test_each_run_is_sent_once_whatever_happens_to_the_leader(tmp_path: Path) -> None:
+    with beats(tmp_path) as here:
+        here.start("a")
+        here.start("b")
+        assert here.leader() == "a" and here.goes_on()
+
+        here.end("a", signal.SIGKILL)
+        assert until(lambda: here.leader() == "b") and here.goes_on()
+
+        # Paused, as a virtual machine is, for longer than its lock lasts: it comes back in the middle of its schedule.
+        here.start("a")
+        here.send("b", signal.SIGSTOP)
+        assert until(lambda: here.leader() == "a") and here.goes_on()
+        here.send("b", signal.SIGCONT)
+        assert here.processes["b"].wait(20) == 1
+        assert "does not lead any more" in here.output("b")
+        assert here.goes_on()
+
+        # A stop gives the lock back.
+        here.end("b")
+        here.start("b")
+        here.end("a", signal.SIGTERM)
+        assert until(lambda: here.leader() == "b") and here.goes_on("second")
+
+        here.end("b", signal.SIGTERM)
+        assert here.leader() == ""
+        assert here.problems("often") == here.problems("second") == []
+        assert here.runs("yearly") == []
+
+
+def test_a_run_that_waits_for_redis_is_sent_once_when_it_is_back(tmp_path: Path) -> None:
+    with beats(tmp_path) as here:
+        here.start("a")
+        assert here.goes_on()
+        here.end_redis()
+        assert until(lambda: "Message Error" in here.output("a") or "cannot be read" in here.output("a"))
+        here.start_redis()
+        assert here.goes_on()
+        here.end_redis()
+        # Longer than its lock lasts: it cannot know whether another leads.
+        assert here.processes["a"].wait(20) == 1
+        here.start_redis()
+        here.end("a")
+        here.start("a")
+        assert until(lambda: here.leader() == "a") and here.goes_on("second")
+        here.end("a", signal.SIGTERM)
+        assert here.problems("often") == here.problems("second") == []
+
+
+def test_a_leader_of_this_machine_that_is_dead_is_not_waited_for(tmp_path: Path) -> None:
+    with beats(tmp_path) as here:
+        here.start("a", "--takeover", "600")
+        here.end("a")
+        here.start("a", "--takeover", "600")
+        assert until(lambda: "beat: leads" in here.output("a"))
+
+
+def test_what_happens_in_the_gap_is_sent_once(tmp_path: Path) -> None:
+    with beats(tmp_path) as here:
+        here.start("a")
+        assert here.goes_on()
+        here.end("a")
+        last, sent = here.written("often")["last_run_at"], len(here.runs("often"))
+        with here.redis() as redis:
+            assert until(lambda: not redis.exists("fleet.beat.leader"))  # some runs would have been due meanwhile
+        here.start("a")
+        assert here.goes_on()
+        first = here.runs("often")[sent]
+        assert first["after"] == last and here.problems("often") == []
+
+
+def test_a_broken_entry_does_not_stop_the_others(tmp_path: Path) -> None:
+    app = """
+from celery import Celery
+app = Celery("jobs")
+app.conf.beat_schedule = {
+    "broken": {"task": "jobs.broken", "schedule": 0.3, "args": (object(),)},
+    "often": {"task": "jobs.often", "schedule": 0.2},
+}
+"""
+    with beats(tmp_path, app) as here:
+        here.start("a")
+        assert here.goes_on(more=6)
+        assert until(lambda: here.written("broken")["total_run_count"] >= 2)
+        here.end("a", signal.SIGTERM)
+        assert here.problems("often") == []
