@@ -5,27 +5,31 @@ Run it again at any time: it changes what differs, and nothing else. See first w
 """
 
 from fleet.engine import apply, lock, operations
+from fleet.engine import beat as bring_beat
 from fleet.engine import broker as bring_broker
 from fleet.engine import driver as bring_driver
 from fleet.engine import monitor as bring_monitor
 from fleet.engine.start import start
-from roles import broker, driver, flower, gpu, machine, monitor, node_exporter, worker
+from roles import beat, broker, driver, flower, gpu, machine, monitor, node_exporter, worker
 
 run = start(
-    machine, gpu, broker, worker, monitor, flower, node_exporter, takes=["discard_tasks", "abandon_queues", "leave_workers"]
+    machine, gpu, broker, worker, beat, monitor, flower, node_exporter, takes=["discard_tasks", "abandon_queues", "leave_workers"]
 )
 lock.acquire(name="Take the lock", run=run, script="deploy.py")
 
 # Prepare: nothing that runs is touched.
 bring_driver.bring(run, driver)
 apply.bring_roles(run, machine, gpu)
-apply.prepare_release(run, worker)
+apply.prepare_release(run, worker, beat)
 
 apply.phase(name="Bring up the broker")
 bring_broker.bring(run, broker)
 
 apply.phase(name="Bring up the workers")
 operations.roll_out(run, worker)
+
+apply.phase(name="Bring up beat")
+bring_beat.bring(run, beat)
 
 apply.phase(name="Bring up the monitor")
 bring_monitor.bring(run, monitor, flower, node_exporter)

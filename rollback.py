@@ -4,15 +4,19 @@ Or to one by name: --data release=<id> (fleet history has them). Settings stay a
 """
 
 from fleet.engine import apply, lock, operations, target
+from fleet.engine import beat as bring_beat
 from fleet.engine.start import start
-from roles import broker, gpu, machine, worker
+from roles import beat, broker, gpu, machine, worker
 
-run = start(machine, gpu, broker, worker, takes=["release", "discard_tasks", "abandon_queues", "leave_workers"])
+run = start(machine, gpu, broker, worker, beat, takes=["release", "discard_tasks", "abandon_queues", "leave_workers"])
 target.select_rollback(run)
 lock.acquire(name="Take the lock", run=run, script="rollback.py")
 
 # Prepare: the release is there already, and has to fit what waits in the queues.
-apply.prepare_release(run, worker)
+apply.prepare_release(run, worker, beat)
 
 apply.phase(name="Bring the workers back")
 operations.roll_out(run, worker)
+
+apply.phase(name="Bring beat back")
+bring_beat.bring(run, beat)

@@ -8,5 +8,8 @@ web = ["web1.example.com", "web2.example.com", "web3.example.com"]
 batch = ["batch1.example.com", "batch2.example.com"]
 gpu = ["gpu1.example.com", "gpu2.example.com"]
 
+# Celery's beat, if the app has a schedule (docs/beat.md). One of these leads at a time.
+# beat = ["batch1.example.com", "batch2.example.com"]
+
 # Prometheus and its alerts (docs/monitoring.md). Without the group there is no monitor.
 monitor = ["monitor1.example.com"]

@@ -13,6 +13,7 @@ from fleet.lint import RULES
 from fleet.plan import sizing
 from fleet.plan.sizing import mib
 from fleet.spec.alerts import Alerts
+from fleet.spec.beat import Beat
 from fleet.spec.broker import Broker
 from fleet.spec.fields import Model
 from fleet.spec.monitor import Monitor
@@ -29,6 +30,7 @@ group's. This page lists each setting with its default and the reason for it, an
 - [A worker role](#a-worker-role)
 - [Automatic sizes](#automatic-sizes)
 - [The broker](#the-broker)
+- [Beat](#beat)
 - [The monitor](#the-monitor)
 - [Alerts](#alerts)
 - [The whole fleet](#the-whole-fleet)
@@ -81,6 +83,11 @@ lowered; it is an error.
 BROKER = """## The broker
 
 Write a dict `broker` in `group_data/broker.py`.
+"""
+
+BEAT = """## Beat
+
+Write a dict `beat` in `group_data/beat.py`, and hosts in the group `beat` of the inventory. [Beat](beat.md) says more.
 """
 
 MONITOR = """## The monitor
@@ -137,6 +144,8 @@ def document() -> str:
             ),
             BROKER,
             table(Broker),
+            BEAT,
+            table(Beat),
             MONITOR,
             table(Monitor),
             ALERTS,

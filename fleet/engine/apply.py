@@ -21,6 +21,7 @@ from fleet.state import archive, release
 from fleet.state.desired import State
 from fleet.state.diff import Changes, compare
 from fleet.state.observed import ObservedMachine
+from fleet.state.paths import BEAT_UNIT
 from fleet.state.role import Role
 from fleet.state.systemctl import activate, disable, words
 
@@ -105,18 +106,19 @@ def perform(changes: Changes) -> None:
         server.shell(name="Start services", commands=commands)
 
 
-def prepare_release(run: Run, role: Role) -> None:
+def prepare_release(run: Run, role: Role, beat: Role) -> None:
     """Declare that this host gets its release, and that the app imports there and fits. role: of the workers.
 
     Nothing that runs is touched: a release that does not build or import stops the run before any worker's unit changes.
     """
     local = run.fleet.hosts[host.name]
-    if not local.workers:
+    if not local.workers and local.name not in run.fleet.beat_hosts:
         return
     observed = run.observed[host.name]
     with refusing():
         new = run.release_of(local)
         changes = compare(run.desired(role, local), observed)
+        of_beat = compare(run.desired(beat, local), observed)
     if not new.is_built(observed):
         run.changed.add(host.name)
         logger.info(f"{host.print_prefix}build release {new.id}")
@@ -125,11 +127,14 @@ def prepare_release(run: Run, role: Role) -> None:
             commands=[release.build_command(new, local.settings.releases_kept)],
             _stdin=Hidden(run.archive_of(new)),
         )
-    for name in roles_that_change(local, changes):
+    environments = [process.environment(run.plan, local, name, run.secrets) for name in roles_that_change(local, changes)]
+    if BEAT_UNIT in (*of_beat.start, *of_beat.restart):
+        environments.append(process.beat_environment(run.plan, local, run.secrets))
+    for environment in environments:
         described = server.shell(
             name="Check that the app imports",
             commands=[release.check_command(new)],
-            _stdin=Hidden(process.as_lines(process.environment(run.plan, local, name, run.secrets))),
+            _stdin=Hidden(process.as_lines(environment)),
         )
         python.call(name="Check the app's settings against the fleet's", function=_judge, run=run, described=described)
 

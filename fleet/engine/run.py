@@ -132,7 +132,11 @@ class Run:
 
     def brought(self) -> dict[str, Any]:
         """What the history keeps of the release that this run brings: {"releases": id by Python version, "app"}."""
-        hosts = [host for name, host in self.fleet.hosts.items() if name in self.observed and host.workers]
+        hosts = [
+            host
+            for name, host in self.fleet.hosts.items()
+            if name in self.observed and (host.workers or name in self.fleet.beat_hosts)
+        ]
         releases = {release.python_of(self.observed[host.name]): self.release_of(host) for host in hosts}
         if not releases:
             return {}

@@ -127,14 +127,14 @@ class Plan:
         automatic = self.longest_unacknowledged + VISIBILITY_MARGIN
         return automatic if self.lease is None else max(REDIS_DEFAULT, automatic)
 
-    def celery_settings(self, sized: SizedWorker) -> CelerySettings:
-        """What a worker's Celery is set to besides its flags, by `fleet_node.worker.settings`."""
+    def celery_settings(self, sized: SizedWorker | None) -> CelerySettings:
+        """What a worker's Celery is set to besides its flags, by `fleet_node.worker.settings`. sized: None for beat."""
         left = self.fleet.settings.left_to_app
         broker: dict[str, object] = {name: value for name, value in TRANSPORT.items() if name not in left}
         results: dict[str, object] = {}
         if self.visibility_timeout is not None:
             broker["visibility_timeout"] = results["visibility_timeout"] = self.visibility_timeout
-        if sized.worker.pool in (*GREEN, "threads"):
+        if sized and sized.worker.pool in (*GREEN, "threads"):
             broker["max_connections"] = sized.concurrency + CHANNEL_CONNECTIONS
         return {
             "broker_transport_options": broker,
@@ -146,8 +146,10 @@ class Plan:
 
 
 def reserve_of(fleet: Fleet, host: Host, machine: MachineFacts) -> int:
-    """Bytes of a machine that are not its workers': the system's, and the broker's on its host."""
+    """Bytes of a machine that are not its workers': the system's, the broker's on its host, and beat's on its hosts."""
     system = system_reserve(host.settings.machine_reserve, machine.memory)
+    if host.name in fleet.beat_hosts and host.workers:
+        system += fleet.beat.memory_max
     if host.name != fleet.broker_host or not host.workers:
         return system
     return system + broker_memory(fleet, machine.memory)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fleet.plan.plan import Plan
 from fleet.plan.sizing import SizedWorker
+from fleet.spec.beat import Beat
 from fleet.spec.fleet import Host
 from fleet.spec.secrets import BROKER_WORKER
 from fleet.spec.urls import celery_variables
@@ -72,6 +73,37 @@ def environment(plan: Plan, host: Host, role: str, secrets: Mapping[str, str]) -
         **host.settings.environment,
         **worker.environment,
         **{name: secrets[name] for name in worker.secrets},
+    }
+
+
+def beat_node(host: str = "%H") -> str:
+    """The name of a beat process. %H is systemd's host name."""
+    return f"beat@{host}"
+
+
+def beat_arguments(beat: Beat, app: str, schedule: str) -> list[str]:
+    """What follows `python -m fleet_node.beat`. schedule: path of the file of Celery's own scheduler."""
+    optional = {"--scheduler": beat.scheduler, "--max-interval": beat.max_interval}
+    return [
+        app,
+        f"--node={beat_node()}",
+        f"--takeover={beat.takeover}",
+        f"--schedule={schedule}",
+        *(f"{flag}={value}" for flag, value in optional.items() if value is not None),
+        f"--loglevel={beat.log_level}",
+    ]
+
+
+def beat_environment(plan: Plan, host: Host, secrets: Mapping[str, str]) -> dict[str, str]:
+    """The environment of beat on `host`, by name. It holds secrets."""
+    beat = plan.fleet.beat
+    return {
+        **celery_variables(secrets[BROKER_WORKER], plan.fleet.broker_netloc),
+        "FLEET_CELERY": json.dumps(plan.celery_settings(None), sort_keys=True),
+        **({"FLEET_BEAT_SCHEDULER": beat.scheduler} if beat.scheduler else {}),
+        **host.settings.environment,
+        **beat.environment,
+        **{name: secrets[name] for name in beat.secrets},
     }
 
 

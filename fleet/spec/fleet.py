@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleet.spec.beat import Beat
 from fleet.spec.broker import Broker
 from fleet.spec.monitor import Monitor
 from fleet.spec.secrets import FLOWER
@@ -42,7 +43,7 @@ class Fleet:
     """The whole fleet, validated.
 
     hosts: by name. broker_host: a key of `hosts`. unused_group_data: names of group data files that belong to no group with a
-    host. monitor_host: a key of `hosts`; None if there is no monitor.
+    host. monitor_host: a key of `hosts`; None if there is no monitor. beat_hosts: keys of `hosts`, in the inventory's order.
     """
 
     hosts: Mapping[str, Host]
@@ -51,6 +52,8 @@ class Fleet:
     unused_group_data: tuple[str, ...] = ()
     monitor_host: str | None = None
     monitor: Monitor = field(default_factory=Monitor)
+    beat_hosts: tuple[str, ...] = ()
+    beat: Beat = field(default_factory=Beat)
 
     @property
     def settings(self) -> Settings:
@@ -59,9 +62,11 @@ class Fleet:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Names in the secrets file that the workers of any role get, or the monitor."""
+        """Names in the secrets file that the workers of any role get, or beat, or the monitor."""
         workers = [worker for host in self.hosts.values() for worker in host.workers.values()]
         names = [name for worker in workers for name in worker.secrets]
+        if self.beat_hosts:
+            names += self.beat.secrets
         if self.monitor_host and self.monitor.webhook:
             names.append(self.monitor.webhook)
         if self.monitor_host and self.monitor.flower:

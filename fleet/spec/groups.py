@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from fleet.spec.beat import Beat
 from fleet.spec.fleet import Host, Inventory
 from fleet.spec.mistakes import unknown_setting
 from fleet.spec.monitor import Monitor
@@ -17,6 +18,9 @@ BROKER = "broker"
 
 MONITOR = "monitor"
 """The same of the monitor. The group may be empty, or not there."""
+
+BEAT = "beat"
+"""The same of beat. The group may have several hosts, be empty, or not be there."""
 
 WORKER_SUFFIX = "_worker"
 """A group with the setting `<group>_worker` is a worker role."""
@@ -43,7 +47,7 @@ def group_mistakes(inventory: Inventory) -> Iterable[str]:
     if len(monitors := inventory.groups.get(MONITOR, ())) > 1:
         yield f"the group {MONITOR} of the inventory: found {len(monitors)} ({', '.join(monitors)}); it has one host at most"
     for group, hosts in inventory.groups.items():
-        if hosts and group not in (BROKER, MONITOR) and group not in inventory.group_data:
+        if hosts and group not in (BEAT, BROKER, MONITOR) and group not in inventory.group_data:
             close = get_close_matches(group, inventory.group_data, n=1)
             hint = f"; did you mean the group {close[0]}?" if close else f" with {group}{WORKER_SUFFIX} = {{…}} for a worker role"
             yield f"{group}: the group has {enumerate_briefly(hosts)} and no data; write group_data/{group}.py{hint}"
@@ -72,7 +76,7 @@ def monitor_mistakes(monitor: Monitor, inventory: Inventory) -> Iterable[str]:
 def unknown_names(data: Mapping[str, Any], groups: Iterable[str]) -> Iterable[str]:
     """Names in a host's data that are neither settings, nor roles of the inventory's `groups`, nor pyinfra's."""
     roles = [group + WORKER_SUFFIX for group in groups]
-    known = {*RUN_ARGUMENTS, *Settings.model_fields, BROKER, MONITOR, *roles}
+    known = {*RUN_ARGUMENTS, *Settings.model_fields, BEAT, BROKER, MONITOR, *roles}
     for name in data:
         if name in known or name.startswith(_PYINFRA_PREFIXES):
             continue
@@ -104,6 +108,19 @@ def foreign_roles(host: str, data: Mapping[str, Any], own_groups: Sequence[str],
         )
     else:
         yield f"{roles}: {host} is in no group"
+
+
+def differing_beats(beats: Mapping[str, Beat]) -> Iterable[str]:
+    """Settings of beat that are not the same on every host: any of them may lead. beats: host → its settings."""
+    first_host, first = next(iter(beats.items()), ("", None))
+    for host, beat in beats.items():
+        if beat != first:
+            name = next(name for name in Beat.model_fields if getattr(beat, name) != getattr(first, name))
+            yield (
+                f"{BEAT}.{name}: {getattr(first, name)!r} on {first_host}, {getattr(beat, name)!r} on {host}; any of them may "
+                f"lead: write it in group_data/{BEAT}.py"
+            )
+            return
 
 
 def differing_settings(hosts: Iterable[Host]) -> Iterable[str]:

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fleet.spec.app_files import app_mistakes
+from fleet.spec.beat import Beat
 from fleet.spec.broker import Broker
 from fleet.spec.fleet import Fleet, Host, Inventory
 from fleet.spec.groups import (
+    BEAT,
     BROKER,
     MONITOR,
     WORKER_SUFFIX,
+    differing_beats,
     differing_settings,
     foreign_roles,
     group_mistakes,
@@ -40,6 +43,7 @@ def load_fleet(inventory: Inventory) -> Fleet:
     hosts: dict[str, Host] = {}
     broker: Broker | None = None
     monitor: Monitor | None = None
+    beats: dict[str, Beat] = {}
     for name, data in inventory.hosts.items():
         groups = [group for group in inventory.groups if name in members[group]]
         mistakes += unknown_names(data, inventory.groups)
@@ -58,14 +62,19 @@ def load_fleet(inventory: Inventory) -> Fleet:
                 )
         if MONITOR in groups:
             monitor = validate(Monitor, data.get(MONITOR, {}), MONITOR, mistakes)
+        if BEAT in groups and (beat := validate(Beat, data.get(BEAT, {}), BEAT, mistakes)):
+            beats[name] = beat
     if monitor is not None:
         mistakes += monitor_mistakes(monitor, inventory)
     mistakes = [placed(mistake, inventory.places) for mistake in mistakes]
     mistakes += differing_settings(hosts.values())
+    mistakes += differing_beats(beats)
     mistakes += (placed(mistake, inventory.places) for mistake in app_mistakes(host.settings for host in hosts.values()))
     if mistakes or broker is None:
         raise SpecError(mistakes)
     unused = inventory.group_data - {group for group, names in inventory.groups.items() if names} - {"all"}
+    if not any(place.startswith(f"{BEAT}.") for place in inventory.places):
+        unused -= {BEAT}  # it sets nothing, as in a new project
     monitored = inventory.groups.get(MONITOR) if monitor else None
     return Fleet(
         hosts,
@@ -74,6 +83,8 @@ def load_fleet(inventory: Inventory) -> Fleet:
         tuple(sorted(unused)),
         monitored[0] if monitored else None,
         monitor or Monitor(),
+        tuple(beats),
+        next(iter(beats.values()), Beat()),
     )
 
 

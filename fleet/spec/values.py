@@ -14,6 +14,7 @@ from fleet.spec.fields import ShownType
 _SET_BY_DEPLOY = (
     "CUDA_DEVICE_ORDER",
     "CUDA_VISIBLE_DEVICES",
+    "FLEET_BEAT_SCHEDULER",
     "FLEET_CELERY",
     "FLEET_GPU",
     "FLEET_GPU_STATE",
@@ -163,6 +164,7 @@ def cores_of_quota(quota: str) -> int:
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+SchedulerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*(:\w+)?$")]
 DottedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)*(:\w+)?$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_check_variable)]
 Address = Annotated[str, AfterValidator(_check_address)]

@@ -73,5 +73,6 @@ return 1
 """
 """Writes runs down without sending anything.
 
-KEYS: lock, runs. ARGV: the leader's token, then for each entry its name, and its run as JSON, or nothing if the entry is gone. Returns -1 if the lock is not this leader's.
+KEYS: lock, runs. ARGV: the leader's token, then for each entry its name, and its run as JSON, or nothing if the entry is gone.
+Returns -1 if the lock is not this leader's.
 """

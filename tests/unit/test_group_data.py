@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fleet.spec.alerts import Alerts
+from fleet.spec.beat import Beat
 from fleet.spec.broker import Broker
 from fleet.spec.fields import Model
 from fleet.spec.monitor import Monitor
@@ -32,7 +33,8 @@ def commented(file: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("file", "model"), [("all.py", Settings), ("broker.py", Broker), ("gpu.py", Nvidia), ("monitor.py", Monitor)]
+    ("file", "model"),
+    [("all.py", Settings), ("broker.py", Broker), ("gpu.py", Nvidia), ("monitor.py", Monitor), ("beat.py", Beat)],
 )
 def test_commented_lines_show_the_defaults(file: str, model: type[Model]) -> None:
     shown = commented(file)
