@@ -457,6 +457,29 @@ class PatchDescription(TypedDict):
     """The pools that have the defect; empty for all."""
 
 
+class EntryDescription(TypedDict):
+    """An entry of the app's schedule."""
+
+    name: str
+    task: str
+    known: bool
+    """Whether the app has the task."""
+    queues: list[str]
+    """Where its messages land."""
+    route_error: NotRequired[str]
+    """How the app's router failed."""
+
+
+class SchedulerDescription(TypedDict):
+    """The scheduler of beat."""
+
+    name: str
+    is_celerys: bool
+    """Whether its entries are those of beat_schedule."""
+    error: str
+    """Why it does not import; empty if it does."""
+
+
 class AppDescription(TypedDict):
     """What `fleet_node.app.check` prints after APP_MARK. It holds no secret."""
 
@@ -476,6 +499,9 @@ class AppDescription(TypedDict):
     """Defects that the installed versions have."""
     schedule: NotRequired[list[str]]
     """Names in the schedule for celery beat."""
+    entries: NotRequired[list[EntryDescription]]
+    """The same entries."""
+    scheduler: NotRequired[SchedulerDescription]
     untried: NotRequired[list[str]]
     """In words: those of the installed versions with which the fleet's promises are not tested."""
 

@@ -56,13 +56,31 @@ class AppPatch(_Description):
     pools: tuple[str, ...] = ()
 
 
+class AppEntry(_Description):
+    """An entry of the app's schedule. known: whether the app has its task. queues, route_error: as of AppTask."""
+
+    name: str
+    task: str
+    known: bool = True
+    queues: tuple[str, ...] = ()
+    route_error: str | None = None
+
+
+class AppScheduler(_Description):
+    """The scheduler of beat. is_celerys: whether its entries are those of beat_schedule. error: why it does not import."""
+
+    name: str
+    is_celerys: bool = True
+    error: str = ""
+
+
 class App(_Description):
     """An app's description of itself.
 
     app: its name, as `celery -A` takes it. celery, kombu: their versions. queues: those that the app declares. settings: those
     that rules look at and that differ from Celery's defaults. broker: the address that the app sets, without secrets.
-    patches: the defects of these versions. schedule: what celery beat is to send. untried: the versions with which the fleet's
-    promises are not tested, in words.
+    patches: the defects of these versions. schedule, entries: what celery beat is to send. scheduler: what sends it. untried: the
+    versions with which the fleet's promises are not tested, in words.
     """
 
     app: str
@@ -75,6 +93,8 @@ class App(_Description):
     broker: str | None = None
     patches: tuple[AppPatch, ...] = ()
     schedule: tuple[str, ...] = ()
+    entries: tuple[AppEntry, ...] = ()
+    scheduler: AppScheduler | None = None
     untried: tuple[str, ...] = ()
 
     @property

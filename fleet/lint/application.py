@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from fleet.lint.app import App
 from fleet.lint.finding import Violation, each_role, rule
 from fleet.plan.plan import Plan
-from fleet.spec.text import enumerate_briefly
 
 
 @rule("app-eager", "error")
@@ -76,16 +75,4 @@ def app_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
             yield Violation(
                 f"{app.app}: broker_url",
                 f"{app.broker}; workers get redis://{plan.fleet.broker_netloc} by CELERY_BROKER_URL, which wins",
-            )
-
-
-@rule("schedule-without-beat", "warning")
-def schedule_without_beat(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """The fleet runs no celery beat, and without one nothing sends the tasks of a schedule."""
-    for app in apps:
-        if app.schedule:
-            yield Violation(
-                f"{app.app}: beat_schedule",
-                f"{enumerate_briefly(app.schedule)}: the fleet runs no beat that sends them; run one yourself "
-                f'(celery -A {app.app} beat), and say so: lint_ignore = {{"schedule-without-beat": "beat runs on …"}}',
             )

@@ -18,10 +18,12 @@ from fleet.plan import facts
 from fleet.plan.facts import FactsError
 from fleet.plan.plan import Plan, resolved
 from fleet.spec import secrets
+from fleet.spec.beat import Beat
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 from fleet.spec.secrets import Secrets
 from fleet.spec.settings import Settings
+from fleet.spec.worker import Worker
 
 Say = Callable[[str], None]
 
@@ -100,23 +102,28 @@ def _no_secrets(fleet: Fleet) -> Finding:
 
 
 def apps(fleet: Fleet, fleet_secrets: Secrets, python: Path | None, say: Say) -> tuple[App, ...]:
-    """Every app of the fleet, loaded on this machine with the environment of its workers. Raises AppError.
+    """Every app of the fleet, loaded on this machine with the environment of its workers and beat. Raises AppError.
 
     Roles of one app may have different environments. They are merged here; the first role's value of a variable is used.
     """
     settings_of: dict[tuple[str, str], Settings] = {}
     environments: dict[tuple[str, str], dict[str, str]] = {}
     for host in fleet.hosts.values():
-        if not host.workers:
+        if not host.workers and host.name not in fleet.beat_hosts:
             continue
         settings = host.settings
         key = (settings.celery_app, settings.app_source)
         settings_of.setdefault(key, settings)
         environment = environments.setdefault(key, dict(settings.environment))
-        for worker in host.workers.values():
-            for name, value in worker.environment.items():
+        parts: list[Worker | Beat] = [*host.workers.values()]
+        if host.name in fleet.beat_hosts:
+            parts.append(fleet.beat)
+            if fleet.beat.scheduler:
+                environment["FLEET_BEAT_SCHEDULER"] = fleet.beat.scheduler
+        for part in parts:
+            for name, value in part.environment.items():
                 environment.setdefault(name, value)
-            for name in worker.secrets:
+            for name in part.secrets:
                 if name in fleet_secrets:
                     environment.setdefault(name, fleet_secrets[name])
     loaded = []

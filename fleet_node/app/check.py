@@ -55,9 +55,10 @@ def main() -> int:
         last = traceback.format_exception_only(error)[-1].strip() + _where(error)
         sys.stderr.write(f"celery_app {app_name} does not import: {_masked(last, given)}\n")
         return 1
-    for task in description["tasks"]:
-        if "route_error" in task:
-            task["route_error"] = _masked(task["route_error"], given)
+    for routed in (*description["tasks"], *description["entries"]):
+        if "route_error" in routed:
+            routed["route_error"] = _masked(routed["route_error"], given)
+    description["scheduler"]["error"] = _masked(description["scheduler"]["error"], given)
     # A line of its own, since the app may print too.
     sys.stdout.write(f"\n{APP_MARK}{json.dumps(description)}\n")
     return 0

@@ -11,6 +11,7 @@ import celery
 import kombu
 
 from fleet_node import patches
+from fleet_node.app import schedule
 from fleet_node.app.tried import untried
 from fleet_node.protocol import AppDescription, PatchDescription, TaskDescription
 
@@ -46,6 +47,8 @@ def describe(app: Any, name: str) -> AppDescription:
         "broker": _broker(app),
         "patches": patches_of(celery.__version__, kombu.__version__),
         "schedule": sorted(map(str, app.conf.beat_schedule or ())),
+        "entries": schedule.entries(app, _destinations),
+        "scheduler": schedule.scheduler(app),
         "untried": untried(versions()),
     }
 

@@ -30,11 +30,6 @@ CASES = {
         app_with(broker="redis://localhost:6379"),
         "shop.app: broker_url: redis://localhost:6379; workers get redis://10.0.0.10:6379",
     ),
-    "schedule-without-beat": Case(
-        plan,
-        app_with(schedule=("nightly", "hourly")),
-        "shop.app: beat_schedule: nightly, hourly: the fleet runs no beat that sends them",
-    ),
 }
 
 
