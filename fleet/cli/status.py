@@ -18,7 +18,8 @@ def show_status(file: InventoryFile, json_output: Json = False) -> None:
     """Answer two questions: is every machine as your files ask, and does every worker work? Nothing is changed.
 
     As asked: what a deploy would change on each machine: files, units, packages, processes that are older than their unit or of
-    another release. Working: every worker that there should be, as in `fleet load`. Then who holds the lock, and the last run.
+    another release. Working: every worker that there should be, as in `fleet load`; and beat, if the fleet has one: one of its
+    hosts has to lead. Then who holds the lock, and the last run.
 
     Exit code: 0 if both are so; 1 if one is not; 2 if nothing could be looked at. Fit for cron.
 
@@ -55,6 +56,10 @@ def _show(result: Status, console: Console) -> None:
         line(f"  {host} does not answer: {why}")
     for worker in ill:
         line(f"  {worker.node}: {worker.state}{f', {worker.why}' if worker.why else ''}")
+    if result.beat:
+        line(f"beat: {result.beat}", _style(not result.beat.problems))
+        for problem in result.beat.problems:
+            line(f"  {problem}")
     line(f"lock: {result.holder or 'free'}")
     if result.last is None:
         line("last run: none")

@@ -10,8 +10,9 @@ from typing import Any
 from redis import Redis, RedisError
 
 from fleet.broker import ages as reading
-from fleet.broker import entries
+from fleet.broker import beat, entries
 from fleet.broker.ages import Waiting
+from fleet.broker.beat import BeatView
 from fleet.broker.look import node_of, prefix_of
 from fleet_node.protocol import CONNECTION, SIGNS, WORKERS, WorkerSign
 
@@ -28,7 +29,7 @@ class BrokerReport:
     answers: node → its sign, of those that answered. signs: node → (its last sign in Redis, its age). renewed: node → when its
     lease was last renewed; None if it has none. connected: node → when its connection last said something. waiting: queue →
     messages, of all priorities. problem: why the broker was not asked, or not for everything; empty if it was. is_there: whether
-    it answers.
+    it answers. beat: what beat processes say of themselves; None if they were not asked.
     """
 
     answers: Mapping[str, WorkerSign] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class BrokerReport:
     waiting: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
     is_there: bool = True
+    beat: BeatView | None = None
 
 
 def ask(url: str, monitor: str, lease: float | None) -> BrokerReport:
@@ -47,11 +49,12 @@ def ask(url: str, monitor: str, lease: float | None) -> BrokerReport:
         with Redis.from_url(url, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=PATIENCE) as client:
             prefix = prefix_of(client)
             signs, renewed, waiting = read(client, prefix, lease)
+            beats = beat.read(client, prefix)
     except RedisError as error:
         return absent(f"the broker does not answer: {error}")
     connected, problem = connected_workers(monitor)
     answers, unasked = try_workers(url, {*signs, *renewed}, prefix)
-    return BrokerReport(answers, signs, renewed, connected, waiting, problem or unasked)
+    return BrokerReport(answers, signs, renewed, connected, waiting, problem or unasked, beat=beats)
 
 
 def absent(problem: str) -> BrokerReport:

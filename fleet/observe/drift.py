@@ -57,7 +57,7 @@ def drift_of(view: View, roles: Iterable[Role], host: Host) -> list[str]:
         lines.append("a unit file has changed since systemd read it")
     for name in changes.restart:
         running = observed.units[name].release
-        asked = view.release_of(host).id if host.workers else ""
+        asked = view.release_of(host).id if host.workers or host.name in view.fleet.beat_hosts else ""
         if running and asked and running != asked:
             lines.append(f"{name} runs release {running}, and your files make {asked}")
     return lines

@@ -12,6 +12,7 @@ from fleet.errors import FleetError
 from fleet.inventory import ssh
 from fleet.inventory.ask import answer
 from fleet.observe import drift
+from fleet.observe.beat import BeatStatus, judge
 from fleet.observe.collect import AT_ONCE, CONNECT_SECONDS, collect
 from fleet.observe.workers import Load, load_of
 from fleet.plan.plan import Plan, resolved
@@ -29,7 +30,7 @@ PATIENCE = 60.0
 class Status:
     """load: whether the workers work. hosts: how many there are. drift: host → what a deploy would change there, of those that
     differ. unknown: host → why that is not known. holder: who holds the lock, in words; empty if nobody does. last: the last run.
-    problems: why that is not known."""
+    problems: why that is not known. beat: None if the fleet has none."""
 
     load: Load
     hosts: int
@@ -38,6 +39,7 @@ class Status:
     holder: str = ""
     last: HistoryEntry | None = None
     problems: tuple[str, ...] = ()
+    beat: BeatStatus | None = None
 
     @property
     def is_as_asked(self) -> bool:
@@ -46,8 +48,8 @@ class Status:
 
     @property
     def is_working(self) -> bool:
-        """Whether every worker is well, and broker and machines answer."""
-        return self.load.is_well
+        """Whether every worker is well, beat is, and broker and machines answer."""
+        return self.load.is_well and not (self.beat and self.beat.problems)
 
 
 def status(file: Path) -> Status:
@@ -69,7 +71,8 @@ def status(file: Path) -> Status:
     differing, unclear = drifts(
         collected.plan, collected.secrets, machines, lambda view, host: drift.drift_of(view, roles, view.fleet.hosts[host])
     )
-    return Status(load, len(hosts), differing, {**unknown, **unclear}, *runs, problems=problems)
+    beat = judge(collected.plan.fleet, machines, collected.broker.beat)
+    return Status(load, len(hosts), differing, {**unknown, **unclear}, *runs, problems=problems, beat=beat)
 
 
 def drifts(
@@ -117,6 +120,7 @@ def as_json(result: Status) -> dict[str, Any]:
         "unknown": dict(result.unknown),
         "workers": {worker.node: {"state": worker.state, "why": worker.why} for worker in result.load.workers},
         "broker": result.load.problem or "answers",
+        "beat": result.beat.as_json() if result.beat else None,
         "silent": dict(result.load.silent),
         "lock": result.holder or None,
         "last_run": result.last,

@@ -14,6 +14,7 @@ from fleet_node.protocol import AGES, CONSUMED, PARKED, SIGNS
 from tests.unit.fleet.cli.native_support import Project, project
 from tests.unit.fleet_node.delivery.lease_support import begun, ended, send, until
 from tests.unit.process_support import ROOT
+from tests.unit.shop_support import process
 
 pytestmark = pytest.mark.long
 
@@ -115,6 +116,29 @@ def test_the_status_of_a_fleet(started: Project) -> None:
     assert "last run: none" in done.stdout
     found = started.json("status", "prod.py")
     assert (found["as_asked"], found["working"], found["lock"], found["last_run"]) == (False, True, None, None)
+
+
+def test_the_status_of_beat(tmp_path: Path) -> None:
+    """No unit of systemd's runs here."""
+    (tmp_path / "here").mkdir()
+    with project(tmp_path, machines={"web1": "web", "beat1": "beat"}) as made:
+        assert made.json("status", "prod.py")["beat"] == {
+            "leader": None,
+            "since": None,
+            "standbys": [],
+            "problems": [
+                "beat1: celery-beat.service does not run",
+                "no beat leads: nothing of the schedule is sent",
+            ],
+        }
+        release = made.here.release("r")
+        environment = {**made.here.environment, "PYTHONPATH": f"{release}:{ROOT}"}
+        command = [sys.executable, "-m", "fleet_node.beat", "jobs", "--node", "beat@beat1"]
+        with process(command, tmp_path / "beat.log", environment, tmp_path):
+            assert until(lambda: made.json("status", "prod.py")["beat"]["leader"] == "beat1")
+            done = made.fleet("status", "prod.py")
+        assert done.returncode == 1
+        assert "beat: beat1 leads since 20" in done.stdout
 
 
 def test_others_words_in_the_broker(started: Project) -> None:
