@@ -15,12 +15,13 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.cli.arguments import InventoryFile, say
+from fleet.drill import beat as beat_drill
 from fleet.drill import fault as fault_drill
 from fleet.drill import phases as drill_phases
 from fleet.drill import report, scenarios
 from fleet.drill.context import DrillContext, is_local
 from fleet.drill.errors import DrillError
-from fleet.drill.faults import FAULTS, Fault
+from fleet.drill.faults import FAULTS, UNIT, Fault
 from fleet.drill.outcome import RECOVERY_SECONDS, START_SECONDS
 from fleet.drill.phases import PATIENCE, PHASES
 from fleet.drill.releases import BROKEN, module_of
@@ -31,6 +32,8 @@ from fleet.inventory.read import read_inventory
 from fleet.inventory.ssh import forward
 from fleet.plan import facts
 from fleet.plan.plan import REDIS_DEFAULT, Plan, resolved
+from fleet.plan.process import beat_node
+from fleet.rollout import lock
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 
@@ -122,6 +125,49 @@ def drill_fault(
         account = {**done.as_json(), "seconds": round(time.monotonic() - started, 1)}
     _print(account, report.show_fault, as_json)
     raise typer.Exit(1 if account["lost"] or account["went_wrong"] else 0)
+
+
+@app.command("kill-beat")
+def drill_kill_beat(
+    file: InventoryFile,
+    group_data: GroupData = None,
+    before: Annotated[float, typer.Option(help="Seconds before the kill, and after another leads.", min=0, max=120)] = 10,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Kill the beat that leads (SIGKILL), and account for each run of an entry that is due every second.
+
+    If another host has a beat, the killed one stays away for a minute, as if its machine had died. Systemd starts it again even
+    if the drill is cut off. The entry is this project's own, and goes to a queue that no worker consumes.
+
+    Exit code: 0; 1 if a run was skipped or sent twice, or nobody led within 30 s; 2 if the drill itself was cut off.
+
+    Example: fleet drill kill-beat inventory/lab.py
+    """
+    from redis import Redis
+
+    from fleet.broker.look import prefix_of
+
+    inventory = read_inventory(file, group_data)
+    fleet = load_fleet(inventory)
+    if not fleet.beat_hosts:
+        raise DrillError("the inventory has no group beat: docs/beat.md")
+    _confirm(file, inventory, yes, "kill the beat that leads")
+    ask = {host: functools.partial(lock.ask, host, inventory.hosts[host]) for host in fleet.beat_hosts}
+    hosts = {beat_node(ask[host]("uname -n")[1].strip()): host for host in fleet.beat_hosts}
+
+    def kill(node: str) -> None:
+        if node not in hosts:
+            raise DrillError(f"{node} leads, and is on no host of the group beat")
+        ask[hosts[node]](beat_drill.kill_command(alone=len(hosts) == 1))
+
+    with _cut_off_explained(fleet, "what it broke systemd brings back"), connect.broker(inventory, fleet) as urls:
+        with Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
+            done = beat_drill.run(redis, prefix_of(redis), kill, say, before)
+        if len(hosts) > 1:
+            ask[hosts[done.killed]](f"systemctl stop {UNIT} 2>/dev/null || true")  # its end starts the beat again
+    _print(done.as_json(), report.show_beat, as_json)
+    raise typer.Exit(1 if done.all_problems else 0)
 
 
 @app.command("alarms")

@@ -57,6 +57,26 @@ def show_fault(account: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def show_beat(account: Mapping[str, Any], console: Console) -> None:
+    """Print the account of `fleet drill kill-beat`, in lines."""
+    sent = "not counted: its scheduler does not take the drill's entry"
+    if account["sent"] is not None:
+        sent = f"{account['sent']} runs sent, each once; the longest time between two {account['longest_gap_s']:g} s"
+        if account["went_wrong"]:
+            sent = f"{account['sent']} runs sent"
+    within = f"after {account['led_after_s']:g} s (at most {account['led_within_s']:g} s)"
+    rows = {
+        "killed": account["killed"],
+        "leads now": f"{account['leader'] or 'nobody'}, {within}",
+        "schedule": sent,
+        "expected": account["went_wrong"] or "yes",
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
 def _basis(account: Mapping[str, Any]) -> str:
     """What decides when the tasks of a dead worker come back."""
     if account["lease_s"] is not None:

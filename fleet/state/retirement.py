@@ -13,7 +13,8 @@ from shlex import quote
 
 from fleet.plan import facts, process
 from fleet.plan.facts import MachineFacts
-from fleet.state.paths import ETC, RELEASES, RUNTIME_UNITS, UNITS
+from fleet.spec.groups import BEAT
+from fleet.state.paths import BEAT_ETC, BEAT_UNIT, ETC, RELEASES, RUNTIME_UNITS, UNITS
 from fleet.state.systemctl import words
 from fleet_node.protocol import DRAIN_FILE, ENDED_FILE, STATE_FOLDER, STEP_LOCK
 
@@ -70,11 +71,12 @@ class Installed:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Roles that have a unit or an environment here."""
+        """Roles that have a unit or an environment here. Beat is one, of the name of its group."""
         environments = (
             path[len(ETC) + 1 : -len(".env")] for path in self.paths if path.startswith(ETC) and path.endswith(".env")
         )
-        return tuple(sorted({role for role in (*(unit.role for unit in self.units), *environments) if role}))
+        beat = [BEAT] if f"{UNITS}/{BEAT_UNIT}" in self.paths else []
+        return tuple(sorted({role for role in (*(unit.role for unit in self.units), *environments, *beat) if role}))
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class Removal:
 
 def survey_command(destdir: str = "") -> str:
     """sh that reports what celery-fleet has on a machine. It is to run as root: secrets are in folders that are closed."""
-    machine = (f"{UNITS}/{name}" for name in (WATCH, *MONITOR, TARGET, SLICE))
-    paths = " ".join(f"{destdir}{path}" for path in (f"{ETC}/*.env", ETC, OPT, STATE_FOLDER, *MONITOR_PATHS, *machine))
+    machine = (f"{UNITS}/{name}" for name in (BEAT_UNIT, WATCH, *MONITOR, TARGET, SLICE))
+    paths = " ".join(f"{destdir}{path}" for path in (f"{ETC}/*.env", ETC, BEAT_ETC, OPT, STATE_FOLDER, *MONITOR_PATHS, *machine))
     return f"""export LC_ALL=C
 {facts.SHELL}printf 'hostname\\t%s\\n' "$(uname -n)"
 for file in {destdir}{UNITS}/celery-*@*.service {destdir}{RUNTIME_UNITS}/celery-*@*.service; do
@@ -137,8 +139,11 @@ def removal(installed: Installed, role: str | None = None) -> Removal:
     present = set(installed.paths)
     others: tuple[str, ...] = ()
     if role is None:
-        others = (WATCH, *MONITOR, TARGET, SLICE)
-        own = [*(f"{UNITS}/{name}" for name in others), ETC, OPT, STATE_FOLDER, *MONITOR_PATHS]
+        others = (BEAT_UNIT, WATCH, *MONITOR, TARGET, SLICE)
+        own = [*(f"{UNITS}/{name}" for name in others), ETC, BEAT_ETC, OPT, STATE_FOLDER, *MONITOR_PATHS]
+    elif role == BEAT:
+        others, last = (BEAT_UNIT,), set(installed.roles) <= {BEAT}
+        own = [f"{UNITS}/{BEAT_UNIT}", BEAT_ETC, f"{ETC}/{BEAT}.env", *([OPT] if last else [])]
     elif set(installed.roles) <= {role}:
         own, others = [f"{UNITS}/{WATCH}", f"{ETC}/{role}.env", OPT], (WATCH,)
     else:

@@ -57,7 +57,9 @@ class Pulse:
             self._at_work_since = None
 
     def leads(self) -> None:
-        """This process leads from now on: start the thread."""
+        """This process leads from now on: start the thread. Raises RedisError."""
+        if self.lock:
+            self._look_for_drill(self.lock)  # its entry is one whose runs the new leader must know
         self.sign = {**self.sign, "leads": True, "since": datetime.now(UTC).isoformat(timespec="seconds")}
         self._thread = threading.Thread(target=self._run, args=(uptime(),), name="fleet-beat", daemon=True)
         self._thread.start()

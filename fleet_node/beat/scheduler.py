@@ -71,6 +71,7 @@ class FleetScheduler(Timed, Scheduler):  # type: ignore[misc]  # celery has no t
         """Take the app's schedule, and the runs that the leaders before have written down."""
         self.merge_inplace(self.app.conf.beat_schedule)
         self.install_default_entries(self.schedule)
+        self._mind_drill()
         self._take_runs()
 
     def tick(self, *arguments: Any, **options: Any) -> Any:

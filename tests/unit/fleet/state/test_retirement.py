@@ -117,6 +117,31 @@ def test_a_role_goes_and_the_other_stays_with_the_releases(root: Root) -> None:
     assert (root.path / "var/lib/fleet/snapshot.tar").exists()
 
 
+def test_beat_goes_as_a_role_and_with_its_machine(root: Root) -> None:
+    def install() -> None:
+        root.write("/etc/systemd/system/celery-beat.service")
+        root.write("/etc/fleet-beat/environment", "secret")
+        root.write("/var/lib/celery/beat/schedule", "its runs")
+
+    def beats() -> list[str]:
+        return [file for file in root.files() if "beat" in file]
+
+    install()
+    installed = parse(survey(root).splitlines())
+    assert installed.roles == ("batch", "beat", "web")
+    assert root.sh(removal_command(removal(installed, "beat"), str(root.path))).returncode == 0
+    assert beats() == ["var/lib/celery/beat/schedule"]
+    assert "disable --quiet --now celery-beat.service" in (root.path / "diary").read_text().splitlines()
+    assert {"etc/systemd/system/celery-batch@1.service", "opt/fleet/releases/1f2e/release.json"} < {*root.files()}
+    # While it is there, the last worker role leaves it its release.
+    install()
+    for role in ("web", "batch"):
+        assert root.sh(removal_command(removal(parse(survey(root).splitlines()), role), str(root.path))).returncode == 0
+    assert (root.path / "opt/fleet/releases/1f2e").exists()
+    assert root.sh(removal_command(removal(parse(survey(root).splitlines())), str(root.path))).returncode == 0
+    assert beats() == ["var/lib/celery/beat/schedule"]
+
+
 def test_nothing_is_ended_while_a_step_is_at_work(root: Root) -> None:
     command = removal_command(removal(parse(survey(root).splitlines())), str(root.path))
     lock = root.path / "var/lib/fleet/step.lock"
