@@ -43,7 +43,7 @@ def test_each_run_is_sent_once_whatever_happens_to_the_leader(tmp_path: Path) ->
 
 def test_a_run_that_waits_for_redis_is_sent_once_when_it_is_back(tmp_path: Path) -> None:
     with beats(tmp_path) as here:
-        here.start("a")
+        here.start("a", "--takeover", "5")
         assert here.goes_on()
         here.end_redis()
         assert until(lambda: "Message Error" in here.output("a") or "cannot be read" in here.output("a"))
