@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 
 
@@ -26,6 +27,8 @@ def main() -> None:
 
     app = find_app(options.app)
     settings.apply(app, settings.of_environment())
+    if url := os.environ.get("CELERY_BROKER_URL"):
+        app.conf["broker_url"] = url  # it wins in any case, and RedBeat looks here alone
     beat(
         app,
         options.node,

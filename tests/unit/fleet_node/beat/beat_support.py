@@ -27,6 +27,7 @@ app = Celery("jobs")
 app.conf.beat_schedule = {
     "often": {"task": "jobs.often", "schedule": 0.2},
     "second": {"task": "jobs.second", "schedule": 1.0, "options": {"priority": 6}},
+    "broken": {"task": "jobs.broken", "schedule": 1.0, "args": (object(),)},
     "yearly": {"task": "jobs.yearly", "schedule": crontab(minute=0, hour=0, day_of_month=1, month_of_year=1)},
 }
 """
@@ -38,6 +39,7 @@ class Beats:
 
     folder: Path
     port: int
+    broker: str = ""  # in place of Redis
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start_redis(self) -> None:
@@ -59,7 +61,7 @@ class Beats:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "FLEET_"))}
         url = f"redis://127.0.0.1:{self.port}"
         return clean | {
-            "CELERY_BROKER_URL": f"{url}/0",
+            "CELERY_BROKER_URL": self.broker or f"{url}/0",
             "CELERY_RESULT_BACKEND": f"{url}/1",
             "PYTHONPATH": f"{self.folder}:{ROOT}",
             "PYTHONDONTWRITEBYTECODE": "1",
