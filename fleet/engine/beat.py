@@ -26,9 +26,12 @@ def bring(run: Run, role: Role) -> None:
     apply.describe(changes)
     if changes:
         run.changed.add(local.name)
+    if is_due := BEAT_UNIT in (*changes.start, *changes.restart):
+        release = run.release_of(local)
+        server.shell(name="Check that the release has beat", commands=[beat_restart.check(release.path, release.id)])
     apply.perform(replace(changes, start=(), restart=()))
     revision = next((unit.revision for unit in desired.units if unit.name == BEAT_UNIT), None)
-    _restart(run, BEAT_UNIT in (*changes.start, *changes.restart), revision)
+    _restart(run, is_due, revision)
     if targets := [name for name in changes.start if not name.endswith(".service")]:
         server.shell(name="Start services", commands=[activate("start", targets)])
 

@@ -6,6 +6,12 @@ from fleet.state.paths import BEAT_UNIT
 from fleet.state.systemctl import act
 
 
+def check(path: str, release: str) -> str:
+    """Fail if a release cannot run a beat. path: of the release."""
+    complaint = f"release {release} is of an earlier celery-fleet, which had no beat: beat goes on as it is; deploy again"
+    return f'[ -d {path}/node/fleet_node/beat ] || {{ echo "{complaint}" >&2; exit 1; }}'
+
+
 def standby() -> str:
     """Restart it unless it leads, and have it started with the machine."""
     return f"""systemctl enable --quiet {BEAT_UNIT} || exit 1

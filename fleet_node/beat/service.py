@@ -39,6 +39,8 @@ class FleetService(Service):  # type: ignore[misc]  # celery has no types
                 self.scheduler_cls = scheduler.of_leader(chosen, guard, self.pulse)
             else:
                 self.scheduler_cls = scheduler.of_single(chosen, self.pulse)
+                # Celery writes its file every three minutes: a crash would send their runs again.
+                self.app.conf.beat_sync_every = self.app.conf.beat_sync_every or 1
             self.pulse.leads()
             # Nobody reads the results of what beat sends: Celery would subscribe to each, for ever.
             self.app.backend.on_task_call = lambda *_, **__: None

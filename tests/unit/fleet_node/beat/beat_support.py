@@ -2,10 +2,11 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +41,7 @@ class Beats:
     folder: Path
     port: int
     broker: str = ""  # in place of Redis
+    more: dict[str, str] = field(default_factory=dict)  # environment
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start_redis(self) -> None:
@@ -65,6 +67,7 @@ class Beats:
             "CELERY_RESULT_BACKEND": f"{url}/1",
             "PYTHONPATH": f"{self.folder}:{ROOT}",
             "PYTHONDONTWRITEBYTECODE": "1",
+            **self.more,
         }
 
     def start(self, name: str, *options: str) -> None:
@@ -75,6 +78,23 @@ class Beats:
                 [*command, *options], env=self.environment, cwd=self.folder, stdout=log, stderr=log
             )
         assert until(lambda: "beat: leads" in self.output(name) or "beat: standby" in self.output(name)), self.output(name)
+
+    @contextmanager
+    def systemd(self) -> Iterator[Callable[[], list[str]]]:
+        """What beats that are started from now on tell systemd."""
+        messages: list[str] = []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.bind(str(self.folder / "notify"))
+            channel.setblocking(False)
+            self.more["NOTIFY_SOCKET"] = str(self.folder / "notify")
+
+            def told() -> list[str]:
+                with suppress(BlockingIOError):
+                    while True:
+                        messages.append(channel.recv(1000).decode())
+                return messages
+
+            yield told
 
     def log(self, name: str) -> Path:
         """What a beat writes."""

@@ -64,8 +64,15 @@ def test_a_run_that_waits_for_redis_is_sent_once_when_it_is_back(tmp_path: Path)
 
 
 def test_a_leader_of_this_machine_that_is_dead_is_not_waited_for(tmp_path: Path) -> None:
-    with beats(tmp_path) as here:
+    """And what it tells systemd."""
+    with beats(tmp_path) as here, here.systemd() as told:
         here.start("a", "--takeover", "600")
+        assert until(lambda: any(line.startswith("READY=1\nSTATUS=leader since 20") for line in told()))
+        here.start("b", "--takeover", "600")
+        assert until(lambda: "READY=1\nSTATUS=standby, beat@a leads" in told())
+        assert until(lambda: "WATCHDOG=1\nSTATUS=standby, beat@a leads" in told())
+        assert until(lambda: any(line.startswith("WATCHDOG=1\nSTATUS=leader since") for line in told()))
+        here.end("b", signal.SIGTERM)
         here.end("a")
         here.start("a", "--takeover", "600")
         assert until(lambda: "beat: leads" in here.output("a"))
