@@ -21,6 +21,7 @@ from typing import Any
 from kombu import Connection  # type: ignore[attr-defined]  # kombu's types are unfinished
 from kombu.pidbox import Mailbox
 
+from fleet_node import broker
 from fleet_node.gate import control_file
 from fleet_node.protocol import CONTROL_FILE, DRAIN_FILE, DrainReport, WorkerState
 
@@ -123,9 +124,10 @@ def main() -> int:
     node, seconds = sys.argv[1], float(sys.argv[2])
     folder = Path(os.environ.get("RUNTIME_DIRECTORY", "."))
     control = control_file.read(folder / CONTROL_FILE)
-    options = {"socket_timeout": PATIENCE * 2, "socket_connect_timeout": PATIENCE, **control.get("broker_transport_options", {})}
-    url = os.environ["CELERY_BROKER_URL"]
-    with Connection(url, transport_options=options) as connection:  # type: ignore[no-untyped-call]
+    with Connection(os.environ["CELERY_BROKER_URL"], connect_timeout=PATIENCE) as connection:  # type: ignore[no-untyped-call]
+        connection.transport_options.update(
+            broker.of(connection).options(PATIENCE), **control.get("broker_transport_options", {})
+        )
         exchange, serializer = control.get("control_exchange", "celery"), control.get("control_serializer", "json")
         worker = RemoteControl(node, connection, exchange, serializer)
         report = drain(worker, seconds)

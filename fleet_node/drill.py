@@ -16,8 +16,9 @@ from typing import Any
 from celery import Task
 from redis import Redis
 
+from fleet_node import broker
 from fleet_node.outage import every_second
-from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, DRILL_TASK
+from fleet_node.protocol import DRILL_LEDGER, DRILL_TASK
 
 LEDGER_TTL = 86400
 """Seconds that a ledger is kept after its last entry."""
@@ -37,7 +38,7 @@ class DrillFailureError(Exception):
 
 def register(app: Any) -> Any:
     """Register the task in an app. Returns it."""
-    broker, results = _client("CELERY_BROKER_URL"), _client("CELERY_RESULT_BACKEND")
+    results = _client("CELERY_RESULT_BACKEND")
 
     def write(drill: str, number: int, event: str, node: str) -> None:
         key = f"{DRILL_LEDGER}{drill}"
@@ -49,7 +50,7 @@ def register(app: Any) -> Any:
 
     def work(self: Any, drill: str, number: int, kind: str, seconds: float) -> None:
         """kind: "cpu" computes for `seconds`; "memory" takes that many bytes, twice; "fail" raises; any other waits."""
-        if not broker.sismember(DRILL_ANNOUNCED, drill):
+        if not broker.of_app(app).is_announced(app, drill, OUTAGE):
             raise NotAnnouncedError(f"drill {drill} does not run any more")
         if kind == "fail":
             raise DrillFailureError("this task was sent to fail")

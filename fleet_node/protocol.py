@@ -43,7 +43,13 @@ ENDED_FILE = "ended"
 PARKED = "fleet.parked"
 """Hash in the broker's database: delivery tag → ParkedTask."""
 DELIVERIES = "fleet.deliveries."
-"""Prefix of hashes in the broker's database, followed by a delivery tag: how often a message was begun, and why it came back."""
+"""Prefix of hashes in the broker's database, followed by a delivery tag: how often a message was begun, and why it came back. Of
+RabbitMQ, prefix of queues, followed by a task's id: it was begun, and its message had come back more often than it may."""
+DEAD_LETTERS = "fleet.dead"
+"""Queue of RabbitMQ with the dead letters. Each is the message as it was, with the header PARKED_HEADER if a worker has parked
+it, and with x-death if RabbitMQ has."""
+PARKED_HEADER = "fleet_parked"
+"""Header of a dead letter in RabbitMQ: a ParkedHeader as JSON."""
 SEND_AGAIN = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[2])
@@ -98,7 +104,8 @@ PROBE_TASK = "fleet.probe"
 DRILL_TASK = "fleet.drill"
 """The task of `fleet drill`. A worker has it only while a drill is announced."""
 DRILL_ANNOUNCED = "fleet.drill.announced"
-"""Set in the broker's database: the ids of the drills that run. A drill adds its id and renews the key's time to live."""
+"""Set in the broker's database: the ids of the drills that run. A drill adds its id and renews the key's time to live. Of
+RabbitMQ, a queue with messages that expire after DRILL_TTL, and for each drill one more of this name, a dot, and its id."""
 DRILL_TTL = 300
 """Seconds after which an announcement that nobody renews ends. Longer than the longest outage of the broker in a drill."""
 DRILL_LEDGER = "fleet.drill."
@@ -569,6 +576,19 @@ class ParkedTask(TypedDict):
     message: dict[str, Any]
     """The whole message, as kombu has it in Redis."""
     unknown: NotRequired[bool]
+    """Whether it is parked because the worker's release does not have it."""
+
+
+class ParkedHeader(TypedDict):
+    """What a worker says of a dead letter in RabbitMQ (the header PARKED_HEADER). All else is the message's own."""
+
+    queue: str
+    redelivered: int
+    reason: str
+    worker: str
+    at: float
+    """When it was parked, in seconds since 1970."""
+    unknown: bool
     """Whether it is parked because the worker's release does not have it."""
 
 

@@ -20,7 +20,7 @@ class Thread:
     def __init__(self, step: Callable[[], float], end: Callable[[], None]) -> None:
         self._step, self._end = step, end
         self._ending = False
-        threads = _original("_thread")
+        threads = original("_thread")
         self._over: Any = threads.allocate_lock()
         self._over.acquire()
         self._pid = os.getpid()
@@ -34,7 +34,7 @@ class Thread:
             self._over.acquire(True, PATIENCE)
 
     def _run(self) -> None:
-        clock = _original("time")
+        clock = original("time")
         try:
             while not self._ending:
                 wait_until = clock.monotonic() + self._step()
@@ -49,10 +49,10 @@ class Thread:
 
 def thread_id() -> int:
     """Which thread of the system this is."""
-    return int(_original("_thread").get_ident())
+    return int(original("_thread").get_ident())
 
 
-def _original(name: str) -> Any:
+def original(name: str) -> Any:
     """A module of the standard library as it is without gevent or eventlet."""
     if "gevent.monkey" in sys.modules:
         return _Unpatched(name)

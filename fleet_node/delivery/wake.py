@@ -26,7 +26,7 @@ class Wake:
             os.write(self._write, b".")
 
     def clear(self) -> None:
-        """The loop has noticed."""
-        self._rung = False
+        """The loop has noticed, and is about to do what there is."""
         with suppress(BlockingIOError):
             os.read(self._read, 64)
+        self._rung = False  # last: a ring before the read would be read, and none would follow it

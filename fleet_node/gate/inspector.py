@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fleet_node import broker
 from fleet_node.gate import control_file
 from fleet_node.protocol import PROBE_TASK, WorkerState
 
@@ -19,6 +20,7 @@ class WorkerInspector:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._mailbox = app.control.mailbox
+        self._broker = broker.of_app(app)
 
     def ask(self, command: str, timeout: float, nodes: Iterable[str] | None = None) -> dict[str, Any]:
         """Node → its answer to a remote control command, until no worker has answered for `timeout` seconds.
@@ -60,33 +62,35 @@ class WorkerInspector:
 
     def probe(self, queue: str, patience: float) -> bool:
         """Whether a probe task comes back within `patience` seconds. It goes to the head of the queue: behind a long queue it
-        would wait for hours."""
+        would wait for hours. True, too, if the broker has no way to put it there, and others wait."""
         token = uuid.uuid4().hex
         aside = f"{PROBE_TASK}.{token}"
-        result = self._app.send_task(PROBE_TASK, [token], queue=_own(aside), expires=300)
+        result = self._app.send_task(PROBE_TASK, [token], queue=self._broker.own_queue(aside)[0], expires=300)
         with self._app.connection_for_write() as connection:
             channel = connection.default_channel
-            message = channel.client.rpop(aside)
-            if message is not None:
-                channel.client.rpush(queue, message)
-            _delete(aside, channel)
+            is_next = self._broker.to_the_head(channel, aside, queue)
+            self._broker.delete_own_queue(channel, aside)
+        if not is_next:
+            result.forget()
+            return True
         return _came_back(result, token, patience)
 
     def own_probe(self, node: str, patience: float) -> bool:
         """Whether one worker runs a probe task that no other worker can take: it gets a queue of its own for a moment."""
         token = uuid.uuid4().hex
-        queue = f"{PROBE_TASK}.{token}"
-        self._app.control.add_consumer(queue, destination=[node], reply=True, timeout=patience)
+        name = f"{PROBE_TASK}.{token}"
+        queue, options = self._broker.own_queue(name)
+        self._app.control.add_consumer(name, destination=[node], reply=True, timeout=patience, options=options)
         try:
-            result = self._app.send_task(PROBE_TASK, [token], queue=_own(queue), expires=300)
+            result = self._app.send_task(PROBE_TASK, [token], queue=queue, expires=300)
             return _came_back(result, token, patience)
         finally:
-            self._app.control.cancel_consumer(queue, destination=[node], reply=True, timeout=patience)
+            self._app.control.cancel_consumer(name, destination=[node], reply=True, timeout=patience)
             with self._app.connection_for_write() as connection:
-                _delete(queue, connection.default_channel)
+                self._broker.delete_own_queue(connection.default_channel, name)
 
     def close(self) -> None:
-        """Leave nothing in Redis: a reply queue without a reader stays for ever (celery#6089)."""
+        """Leave nothing in the broker: a reply queue without a reader stays for ever (celery#6089)."""
         with self._app.connection_for_write() as connection:
             self._mailbox(connection).reply_queue(connection.default_channel).delete()
         self._app.close()
@@ -116,17 +120,3 @@ def _came_back(result: Any, token: str, patience: float) -> bool:
         return False
     finally:
         result.forget()
-
-
-def _own(queue: str) -> Any:
-    """A queue that the app does not declare, as a worker makes one that it is told to consume."""
-    from kombu import Exchange, Queue  # type: ignore[attr-defined]  # kombu's types are unfinished
-
-    return Queue(queue, Exchange(queue), routing_key=queue)  # type: ignore[no-untyped-call]
-
-
-def _delete(queue: str, channel: Any) -> None:
-    """Delete a queue and its binding: kombu deletes only bindings that this process has declared."""
-    own = _own(queue)(channel)
-    own.declare()
-    own.delete()

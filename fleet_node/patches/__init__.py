@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
+from fleet_node.broker import kind_of
 from fleet_node.patches import (
     broker_outage,
     delivery,
     green_backends,
+    heartbeats,
     parking,
+    prompt_acks,
+    queue_names,
+    quorum_qos,
     reconnect,
     retried_results,
     running_jobs,
@@ -39,6 +44,8 @@ class Patch(Protocol):
     """Versions that the patch is written for, all of them affected."""
     POOLS: tuple[str, ...]
     """Pools that have the defect; empty for all."""
+    BROKERS: tuple[str, ...]
+    """Kinds of broker with which it shows: "redis", "amqp"; empty for all."""
     REPLACES: tuple[str, ...]
     """Dotted names of the attributes that it replaces."""
     MENDS: str
@@ -58,7 +65,11 @@ PATCHES: tuple[Patch, ...] = (
     broker_outage,
     delivery,
     green_backends,
+    heartbeats,
     parking,
+    prompt_acks,
+    queue_names,
+    quorum_qos,
     reconnect,
     retried_results,
     running_jobs,
@@ -84,7 +95,7 @@ def applicable(celery_version: str, kombu_version: str) -> Iterator[Applicable]:
 
 
 def apply(worker: Any) -> list[str]:
-    """Apply the patches that support the installed versions and the worker's pool. Returns their names.
+    """Apply the patches that support the installed versions, the worker's pool and its broker. Returns their names.
 
     A patch that does not find what it replaces is not applied, and logged as an error. To be called in the worker's main process,
     before it connects.
@@ -92,10 +103,10 @@ def apply(worker: Any) -> list[str]:
     import celery
     import kombu
 
-    applied = []
+    applied, kind = [], kind_of(worker.app.connection_for_read())
     for entry in applicable(celery.__version__, kombu.__version__):
         patch = entry.patch
-        if patch.POOLS and pool_of(worker) not in patch.POOLS:
+        if (patch.POOLS and pool_of(worker) not in patch.POOLS) or (patch.BROKERS and kind not in patch.BROKERS):
             continue
         if not entry.mended:
             _log.warning("%s is not mended with these versions: %s; %s", patch.NAME, patch.MENDS, patch.ADVICE)

@@ -15,6 +15,7 @@ NAME = "broker-outage"
 AFFECTED = Versions(celery=Range("5.7.0", "5.7.0"))
 SUPPORTED = Versions(celery=Range("5.7.0", "5.7.0"), kombu=Range("5.7.0", "5.7.0"))
 POOLS: tuple[str, ...] = ()
+BROKERS: tuple[str, ...] = ("redis",)
 REPLACES: tuple[str, ...] = ("kombu.transport.redis.Channel._connparams",)
 MENDS = "a worker that holds tasks ends when its broker goes away (AttributeError 'hostname', celery#10242)"
 ADVICE = "systemd starts it again after 2 s, and its tasks run again; with kombu 5.7.0 that is mended here"

@@ -16,6 +16,7 @@ NAME = "delivery"
 AFFECTED = Versions(kombu=Range("5.0", NEWER))
 SUPPORTED = Versions(celery=Range("5.3", "5.7"), kombu=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
+BROKERS: tuple[str, ...] = ("redis",)
 REPLACES: tuple[str, ...] = (
     "celery.worker.consumer.consumer.Consumer.connect",
     "celery.worker.request.Request.revoked",

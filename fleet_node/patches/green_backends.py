@@ -19,6 +19,7 @@ NAME = "green-backends"
 AFFECTED = Versions(celery=Range("5", NEWER))
 SUPPORTED = Versions(celery=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ("gevent", "eventlet")
+BROKERS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = ("celery.app.base.Celery._get_backend",)
 MENDS = "each task of a gevent or eventlet worker makes a result backend, and a connection for its result"
 ADVICE = "ignore results that nobody reads, or set result_backend_thread_safe if your tasks wait for no results"

@@ -1,4 +1,5 @@
-"""A worker parks tasks that it cannot run (`fleet_node.worker.parking`), instead of trying them for ever or throwing them away.
+"""A worker parks tasks that it cannot run, instead of trying them for ever or throwing them away: they become dead letters of its
+broker (`fleet_node.broker`). `fleet parked` lists them, sends them again, or drops them.
 
 Tasks that took their worker down: a message that comes a second time carries a mark of the transport's. Only such messages are
 counted, each time that one is begun, until its task ends in order; a message that a stop gave back unbegun is not counted. A
@@ -22,6 +23,7 @@ NAME = "parking"
 AFFECTED = Versions(celery=Range("5", NEWER))
 SUPPORTED = Versions(celery=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
+BROKERS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = (
     "celery.worker.consumer.consumer.Consumer.on_unknown_task",
     "celery.app.task.Task.Strategy",
@@ -43,10 +45,9 @@ def apply(worker: Any) -> None:
     from celery.signals import worker_ready
     from celery.worker.consumer.consumer import Consumer
 
-    from fleet_node.delivery.clients import client_of_app
-    from fleet_node.worker.parking import PATIENCE, DeadLetters
+    from fleet_node import broker
 
-    letters = DeadLetters(client_of_app(worker.app, patience=PATIENCE))
+    letters = broker.of_app(worker.app).dead_letters(worker.app)
     most = int(os.environ.get("FLEET_MAX_DELIVERIES") or 0)
     count: Callable[[Any], None] = counter(letters, most) if most > 0 else lambda _: None
     for task in worker.app.tasks.values():
@@ -93,14 +94,10 @@ def take_up_drill(consumer: Any, message: Any, count: Callable[[Any], None]) -> 
 
 def park_unknown(letters: Any, consumer: Any, message: Any) -> None:
     """Park a task that the release does not have. If the broker refuses it, the message stays with the worker until it ends."""
-    from fleet_node.worker.parking import dead_letter
-
     release = os.environ.get("FLEET_RELEASE") or "this worker"
-    letter = dead_letter(message, consumer.hostname, 0, f"no task of {release}")
-    letter["unknown"] = True
-    if letters.put(letter):
+    if letters.park(message, consumer.hostname, 0, f"no task of {release}", unknown=True):
         line = "Task %s[%s] parked: no task of %s. A worker that has it sends it again"
-        _log.error(line, letter["task"], letter["id"], release)
+        _log.error(line, message.headers.get("task"), message.headers.get("id"), release)
         message.ack_log_error(_log, consumer.connection_errors)
 
 
@@ -119,7 +116,7 @@ def counter(letters: Any, most: int) -> Callable[[Any], None]:
 
         def handle_or_park(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:
             if is_redelivered(message):
-                begun, reason = letters.deliveries(message.delivery_tag)
+                begun, reason = letters.deliveries(message, most)
                 if begun >= most and park_poisonous(letters, task, app, consumer, message, begun, reason):
                     message.ack_log_error(_log, consumer.connection_errors)
                     return None
@@ -135,7 +132,7 @@ def counter(letters: Any, most: int) -> Callable[[Any], None]:
         if kind.Strategy == "celery.worker.strategy:default":
             base = symbol_by_name(kind.Request)
             kind.Strategy = staticmethod(strategy)
-            kind.Request = requests.setdefault(base, counting(base, letters, kills))
+            kind.Request = requests.setdefault(base, counting(base, letters, most, kills))
 
     return count
 
@@ -145,28 +142,28 @@ def is_redelivered(message: Any) -> bool:
     return bool((message.delivery_info or {}).get("redelivered"))
 
 
-def counting(base: type, letters: Any, kills: Any) -> type:
+def counting(base: type, letters: Any, most: int, kills: Any) -> type:
     """A class of requests that count how often their message is begun, until the task ends in order."""
     from celery.exceptions import Reject, WorkerLostError
 
     class Counting(base):  # type: ignore[misc]
         def on_accepted(self, pid: int, time_accepted: float) -> None:
             if is_redelivered(self._message):
-                letters.record(self._message.delivery_tag, 1)
+                letters.record(self._message, most, 1)
             super().on_accepted(pid, time_accepted)
 
         def acknowledge(self) -> None:
             if not self.acknowledged and is_redelivered(self._message):
-                letters.forget(self._message.delivery_tag)
+                letters.forget(self._message)
             super().acknowledge()
 
         def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
             error = getattr(exc_info.exception, "exc", exc_info.exception)
             if isinstance(error, (WorkerLostError, SystemExit)):
                 memory = " (killed for memory: the unit's MemoryMax)" if kills.happened() else ""
-                letters.record(self._message.delivery_tag, 0, f"{error or 'its process exited'}{memory}")
+                letters.record(self._message, most, 0, f"{error or 'its process exited'}{memory}")
             elif isinstance(error, Reject) and is_redelivered(self._message):
-                letters.forget(self._message.delivery_tag)  # the task asks to be sent again, and took no worker down
+                letters.forget(self._message)  # the task asks to be sent again, and took no worker down
             return super().on_failure(exc_info, *args, **kwargs)
 
     return Counting
@@ -177,18 +174,16 @@ def park_poisonous(letters: Any, task: Any, app: Any, consumer: Any, message: An
     from celery.exceptions import WorkerLostError
     from celery.utils.imports import symbol_by_name
 
-    from fleet_node.worker.parking import dead_letter
-
     reason = reason or "its worker ended before it did"
-    letter = dead_letter(message, consumer.hostname, begun, reason)
-    if not letters.put(letter):
+    if not letters.park(message, consumer.hostname, begun, reason):
         return False
+    task_id = message.headers["id"]
     failure = f"parked after {begun} redeliveries: {reason}"
-    _log.critical("Task %s[%s] %s", letter["task"], letter["id"], failure)
+    _log.critical("Task %s[%s] %s", task.name, task_id, failure)
     try:  # a producer may wait for the result
         request = symbol_by_name(task.Request)(message, app=app, task=task, hostname=consumer.hostname, decoded=False)
         context, store = request._context, request.store_errors
-        app.backend.mark_as_failure(letter["id"], WorkerLostError(failure), request=context, store_result=store)
+        app.backend.mark_as_failure(task_id, WorkerLostError(failure), request=context, store_result=store)
     except Exception as error:  # the backend is away, or the message cannot be read: the task is parked all the same
-        _log.warning("%s[%s]: its result is not told: %s", letter["task"], letter["id"], error)
+        _log.warning("%s[%s]: its result is not told: %s", task.name, task_id, error)
     return True

@@ -13,6 +13,7 @@ NAME = "reconnect"
 AFFECTED = Versions(kombu=Range("5", NEWER))
 SUPPORTED = Versions(kombu=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
+BROKERS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = ("kombu.connection.Connection.ensure_connection",)
 MENDS = "a worker that has lost its broker may connect up to 30 s after the broker is back"
 ADVICE = "restart the workers after an outage of the broker, or wait"

@@ -14,6 +14,7 @@ NAME = "retried-results"
 AFFECTED = Versions(celery=Range("5", "5.4"))
 SUPPORTED = Versions(celery=Range("5.3", "5.4"))
 POOLS: tuple[str, ...] = ()
+BROKERS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = ("celery.backends.redis.RedisBackend.exception_safe_to_retry",)
 MENDS = "the first task after a cut network is a failure, although it succeeded, if its result is stored in Redis"
 ADVICE = "use celery 5.5 or newer"

@@ -15,6 +15,7 @@ NAME = "running-jobs"
 AFFECTED = Versions(celery=Range("5.0", "5.5"))
 SUPPORTED = Versions(celery=Range("5.3", "5.5"))
 POOLS: tuple[str, ...] = ("prefork",)
+BROKERS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = ("celery.concurrency.asynpool.AsynPool.flush",)
 MENDS = "a prefork worker forgets what it runs when it loses its broker: that runs again, and a drain never sees the worker idle"
 ADVICE = "use Celery 5.6 or later"

@@ -15,6 +15,7 @@ NAME = "single-writes"
 AFFECTED = Versions(celery=Range("5", NEWER))
 SUPPORTED = Versions(celery=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ("prefork",)
+BROKERS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = ("celery.concurrency.asynpool.AsynPool._create_write_handlers",)
 MENDS = "a prefork worker hands each task to its process in two writes, which costs a tenth of its throughput of short tasks"
 ADVICE = "nothing is wrong without it"

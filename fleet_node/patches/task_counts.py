@@ -19,6 +19,7 @@ NAME = "task-counts"
 AFFECTED = Versions(celery=Range("5", NEWER))
 SUPPORTED = Versions(celery=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
+BROKERS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = (
     "celery.worker.request.Request.on_failure",
     "celery.worker.request.Request.reject",

@@ -16,6 +16,7 @@ NAME = "unsent-retry"
 AFFECTED = Versions(celery=Range("5", NEWER))
 SUPPORTED = Versions(celery=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
+BROKERS: tuple[str, ...] = ()
 REPLACES: tuple[str, ...] = ("celery.app.task.Task.retry",)
 MENDS = "a task that retries while the broker refuses messages (full, read-only) is lost"
 ADVICE = "keep the broker from being full"

@@ -1,6 +1,6 @@
 """A worker has the task of `fleet drill` only while a drill is announced: it takes memory on demand, and nobody else needs it.
 
-The registry of an app's tasks asks Redis only if a message names that task: ordinary tasks cost no round trip. In the main
+The registry of an app's tasks asks the broker only if a message names that task: ordinary tasks cost no round trip. In the main
 process `fleet_node.patches.parking` asks the registry, before it parks the message as unknown; in the processes of the pool
 Celery does.
 """
@@ -12,14 +12,11 @@ from typing import Any
 
 from celery.app.registry import TaskRegistry
 
-from fleet_node.delivery.clients import client_of_app
-from fleet_node.outage import every_second
-from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_TASK
+from fleet_node import broker
+from fleet_node.protocol import DRILL_TASK
 
-PATIENCE = 5
-"""Seconds for Redis to answer."""
 OUTAGE = 180
-"""How often a process of the pool tries Redis again, every second. The main process fails at once, and reconnects."""
+"""How often a process of the pool tries the broker again, every second. The main process fails at once, and reconnects."""
 
 
 class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
@@ -42,12 +39,8 @@ class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
         return task
 
     def _is_announced(self) -> bool:
-        retry = every_second(0 if os.getpid() == self.fleet_main else OUTAGE)
-        with client_of_app(self.fleet_app, patience=PATIENCE, retry=retry) as redis:
-            try:
-                return bool(redis.exists(DRILL_ANNOUNCED))
-            finally:
-                redis.connection_pool.disconnect()
+        tries = 0 if os.getpid() == self.fleet_main else OUTAGE
+        return broker.of_app(self.fleet_app).is_announced(self.fleet_app, tries=tries)
 
 
 def install(app: Any, main: int) -> None:

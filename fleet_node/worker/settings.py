@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from fleet_node import broker
+from fleet_node.broker import quorum
 from fleet_node.protocol import CelerySettings
+
+_log = logging.getLogger("celery.worker.fleet")
 
 BY_TASK = {"task_acks_late": "acks_late", "task_reject_on_worker_lost": "reject_on_worker_lost"}
 """Settings that Celery copies to every task when it makes it, before anything of ours runs, and the attribute they are then."""
@@ -25,15 +30,18 @@ def apply(app: Any, fleet: CelerySettings) -> None:
 
     To be called before the worker connects, in its main process: there messages are held, and given back.
     """
-    broker, results = fleet.get("broker_transport_options"), fleet.get("result_backend_transport_options")
-    for setting, options in (("broker_transport_options", broker), ("result_backend_transport_options", results)):
-        if options is not None:
-            app.conf[setting] = {**(app.conf.get(setting) or {}), **options}
+    options, results = fleet.get("broker_transport_options"), fleet.get("result_backend_transport_options")
+    for setting, given in (("broker_transport_options", options), ("result_backend_transport_options", results)):
+        if given is not None:
+            app.conf[setting] = {**(app.conf.get(setting) or {}), **given}
     if results and "visibility_timeout" in results:  # the third place where Celery's documentation has it
         app.conf["visibility_timeout"] = results["visibility_timeout"]
     settings = fleet.get("settings", {})
     for name, value in settings.items():
         app.conf[name] = value
+    if settings.get("task_default_queue_type") == "quorum" and broker.kind_of(app.connection_for_write()) == "amqp":
+        for words in quorum.declare(app):
+            _log.critical(words)
     attributes = {attribute: settings[name] for name, attribute in BY_TASK.items() if name in settings}
     for name, task in app.tasks.items():
         if not is_named(name, fleet.get("at_most_once", ())):

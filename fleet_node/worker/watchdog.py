@@ -20,6 +20,7 @@ from typing import Any
 from celery.worker import state
 from celery.worker.request import Request
 
+from fleet_node import broker
 from fleet_node.worker import device
 from fleet_node.worker.progress import Activity, Progress, status
 from fleet_node.worker.sd_notify import notify
@@ -127,8 +128,9 @@ class Vitals:
             with app.connection_for_read() as connection:
                 connection.ensure_connection(max_retries=1, timeout=EVERY)
                 channel = connection.default_channel
-                return int(sum(channel._size(queue.name) for queue in consumer.task_consumer.queues))
-        except Exception:  # kombu, Redis, or a consumer that just reconnects
+                lengths = (broker.of(connection).length(channel, queue.name) for queue in consumer.task_consumer.queues)
+                return sum(lengths)
+        except Exception:  # kombu, the broker, or a consumer that just reconnects
             return None
 
 

@@ -12,7 +12,10 @@ from tests.matrix.sets import CELLS, POOLS, SETS, Cell, python_of
 from tests.matrix.support import Broker, end_tree, settings
 from tests.matrix.table import FAILED, OK, table
 from tests.unit.process_support import Machine
+from tests.unit.rabbitmq_support import rabbitmq, vhost
 from tests.unit.shop_support import free_port
+
+__all__ = ["rabbitmq", "vhost"]
 
 PROMISES = tuple(sorted(path.stem.removeprefix("test_").replace("_", " ") for path in Path(__file__).parent.glob("test_*.py")))
 OUTCOMES = pytest.StashKey[dict[tuple[str, str], str]]()

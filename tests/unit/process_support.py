@@ -37,7 +37,7 @@ app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, broker_con
 
 @dataclass
 class Machine:
-    """A machine with a Redis, and with workers by units that a step writes. It is a Supervisor."""
+    """A machine with a Redis, which may be no broker, and with workers by units that a step writes. It is a Supervisor."""
 
     root: Path
     port: int
@@ -50,6 +50,7 @@ class Machine:
     role: str = "web"  # the same
     python: str = sys.executable  # of its workers, drains and gates: the app's own
     more: dict[str, str] = field(default_factory=dict)  # environment of its workers
+    broker: str = ""  # URL of a broker that is not its Redis
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
 
@@ -58,7 +59,7 @@ class Machine:
         """The environment of its workers."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "FLEET_"))}
         return clean | {
-            "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port}/0",
+            "CELERY_BROKER_URL": self.broker or f"redis://127.0.0.1:{self.port}/0",
             "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{self.port}/1",
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.more,
@@ -239,7 +240,7 @@ class Machine:
     @contextmanager
     def client(self) -> Iterator[Celery]:
         """A producer."""
-        app = Celery(broker=f"redis://127.0.0.1:{self.port}/0", backend=f"redis://127.0.0.1:{self.port}/1")
+        app = Celery(broker=self.environment["CELERY_BROKER_URL"], backend=f"redis://127.0.0.1:{self.port}/1")
         try:
             yield app
         finally:

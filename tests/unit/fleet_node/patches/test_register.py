@@ -9,6 +9,7 @@ from typing import Any
 import celery
 import kombu
 import pytest
+from celery import Celery
 
 from fleet_node import patches
 from fleet_node.patches import PATCHES, Patch, applicable, exists
@@ -111,7 +112,19 @@ def test_versions_that_a_patch_is_not_written_for_are_affected_all_the_same() ->
     # Nobody knows of a version to come that it has no such defect.
     later = {entry.patch.NAME: entry.mended for entry in applicable("6.0.0", "6.0.0")}
     assert later == dict.fromkeys(
-        ("delivery", "green-backends", "parking", "reconnect", "single-writes", "task-counts", "unsent-retry"), False
+        (
+            "delivery",
+            "green-backends",
+            "heartbeats",
+            "parking",
+            "prompt-acks",
+            "queue-names",
+            "reconnect",
+            "single-writes",
+            "task-counts",
+            "unsent-retry",
+        ),
+        False,
     )
 
 
@@ -120,13 +133,14 @@ def test_a_patch_that_does_not_find_what_it_replaces_is_not_applied_and_says_so(
 ) -> None:
     applied: list[str] = []
 
-    def patch(name: str, replaces: str, pools: tuple[str, ...] = ()) -> Any:
+    def patch(name: str, replaces: str, pools: tuple[str, ...] = (), brokers: tuple[str, ...] = ()) -> Any:
         everything = Versions()
         return SimpleNamespace(
             NAME=name,
             AFFECTED=everything,
             SUPPORTED=everything,
             POOLS=pools,
+            BROKERS=brokers,
             REPLACES=(replaces,),
             MENDS="tasks are lost",
             apply=lambda _: applied.append(name),
@@ -136,9 +150,15 @@ def test_a_patch_that_does_not_find_what_it_replaces_is_not_applied_and_says_so(
     monkeypatch.setattr(
         patches,
         "PATCHES",
-        (patch("good", there), patch("green", there, ("gevent",)), patch("lost", "kombu.connection.Connection.gone")),
+        (
+            patch("good", there, (), ("redis",)),
+            patch("green", there, ("gevent",)),
+            patch("other", there, (), ("amqp",)),
+            patch("lost", "kombu.connection.Connection.gone"),
+        ),
     )
-    worker = SimpleNamespace(pool_cls=type("TaskPool", (), {"__module__": "celery.concurrency.prefork"}))
+    pool = type("TaskPool", (), {"__module__": "celery.concurrency.prefork"})
+    worker = SimpleNamespace(pool_cls=pool, app=Celery(broker="redis://", set_as_current=False))
     with caplog.at_level(logging.ERROR):
         assert patches.apply(worker) == ["good"]
     assert applied == ["good"]
