@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fleet_node.beat.scripts import ASK, LEAVE, RENEW
+from fleet_node.broker import kind_of
 from fleet_node.delivery.clients import client_of_app
 from fleet_node.delivery.holdings import boot_id, started
 from fleet_node.delivery.keys import holder_of, node_of, process_of
@@ -22,10 +23,7 @@ RENEWALS = 3
 
 def is_redis(app: Any) -> bool:
     """Whether the app's broker is a Redis, by whatever transport."""
-    from kombu.transport.redis import Transport
-
-    transport = app.connection_for_write().get_transport_cls()
-    return isinstance(transport, type) and issubclass(transport, Transport)
+    return kind_of(app.connection_for_write()) == "redis"
 
 
 def is_dead(token: str) -> bool:

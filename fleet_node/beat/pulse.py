@@ -44,17 +44,27 @@ class Pulse:
             "revision": os.environ.get("FLEET_REVISION", ""),
         }
         self._at_work_since: float | None = None
+        self._ends = False
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """While the schedule is looked at."""
+        """While the schedule, or the lock, is looked at. Raises SystemExit if the process was told to end meanwhile."""
         self._at_work_since = uptime()
         try:
             yield
         finally:
             self._at_work_since = None
+            if self._ends:
+                raise SystemExit
+
+    def end(self, *_: object) -> None:
+        """The handler of SIGTERM and SIGINT. What is being sent is sent first: in the middle of an answer of Redis, an exception
+        is lost among those of its client, and the process would go on."""
+        self._ends = True
+        if self._at_work_since is None:
+            raise SystemExit
 
     def leads(self) -> None:
         """This process leads from now on: start the thread. Raises RedisError."""

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from celery import platforms
 from celery.apps.beat import Beat
 from celery.beat import Service
 from celery.utils.imports import load_extension_class_names, symbol_by_name
@@ -72,8 +73,9 @@ class FleetService(Service):  # type: ignore[misc]  # celery has no types
         ready, failing, leader = False, False, ""
         while True:
             try:
-                if lock.ask(self.pulse.sign):
-                    return
+                with self.pulse.at_work():
+                    if lock.ask(self.pulse.sign):
+                        return
                 failing = False
                 if not ready:
                     self.pulse.ready()
@@ -91,10 +93,18 @@ class FleetService(Service):  # type: ignore[misc]  # celery has no types
             time.sleep(EVERY)
 
 
+class FleetBeat(Beat):  # type: ignore[misc]  # celery has no types
+    """Celery's program, which ends between two looks at the schedule."""
+
+    def install_sync_handler(self, service: FleetService) -> None:
+        """Have the service end by SIGTERM and SIGINT."""
+        platforms.signals.update(SIGTERM=service.pulse.end, SIGINT=service.pulse.end)
+
+
 def beat(app: Any, node: str, takeover: float, lock: bool, **options: Any) -> Beat:
     """Celery's beat for an app. lock: whether its broker is a Redis. options: of celery.apps.beat.Beat."""
     held = Lock(app, node, takeover) if lock else None
     service = type("FleetService", (FleetService,), {"lock": held, "pulse": Pulse(node, held)})
-    program = Beat(app=app, quiet=True, **options)
+    program = FleetBeat(app=app, quiet=True, **options)
     program.Service = service
     return program

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.fleet_node.beat.beat_support import beats
 from tests.unit.fleet_node.delivery.lease_support import until
+from tests.unit.rabbitmq_support import Vhost
 
 pytestmark = pytest.mark.long
 
@@ -78,12 +79,13 @@ def test_a_leader_of_this_machine_that_is_dead_is_not_waited_for(tmp_path: Path)
         assert until(lambda: "beat: leads" in here.output("a"))
 
 
-def test_without_redis_celerys_own_file_keeps_the_runs(tmp_path: Path) -> None:
+def test_without_redis_celerys_own_file_keeps_the_runs(tmp_path: Path, vhost: Vhost) -> None:
     with beats(tmp_path) as here:
-        here.broker = "memory://"
+        here.broker = vhost.url
         for number in (1, 2):
             here.start("a", "--schedule", str(tmp_path / "schedule"))
             assert until(lambda: "Sending due task second" in here.output("a"))
             here.end("a", signal.SIGTERM)
             with shelve.open(str(tmp_path / "schedule")) as kept:  # noqa: S301 - this beat's own
                 assert kept["entries"]["second"].total_run_count >= number
+        assert until(lambda: vhost.queues()["celery"].get("messages", 0) >= 2)
