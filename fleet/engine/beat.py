@@ -10,6 +10,7 @@ from pyinfra.operations import server
 from fleet.engine import apply
 from fleet.engine.refusal import refusing
 from fleet.engine.run import Run
+from fleet.spec.groups import BEAT
 from fleet.state import beat_restart
 from fleet.state.diff import compare
 from fleet.state.paths import BEAT_UNIT
@@ -37,9 +38,9 @@ def bring(run: Run, role: Role) -> None:
 
 
 def restart(run: Run, role: str | None) -> None:
-    """Declare that every beat that runs is restarted as it is, if no worker role is named."""
+    """Declare that every beat that runs is restarted as it is, unless the role `role` of workers is named."""
     unit = run.observed[host.name].units.get(BEAT_UNIT)
-    _restart(run, role is None and unit is not None and unit.active, None)
+    _restart(run, role in (None, BEAT) and unit is not None and unit.active, None)
 
 
 def _restart(run: Run, is_due: bool, revision: str | None) -> None:

@@ -19,6 +19,7 @@ from fleet.plan.instance import Instance
 from fleet.rollout import preflight, request
 from fleet.rollout.steps import Step, outdated, plan_steps
 from fleet.spec.fleet import Host
+from fleet.spec.groups import BEAT
 from fleet.spec.text import enumerate_briefly
 from fleet.state import release
 from fleet.state.desired import State
@@ -60,7 +61,7 @@ def roll_out(run: Run, role: WorkerRole) -> None:
 def restart(run: Run, role: WorkerRole, name: str | None) -> None:
     """Declare that every running worker (of the role `name`, if one is named) is restarted as it is, in steps."""
     with run.preparing, refusing():
-        if name is not None and name not in run.plan.roles:
+        if name is not None and name not in run.plan.roles and not (name == BEAT and run.fleet.beat_hosts):
             raise FleetError(f"role: no role {name}; the roles are {', '.join(run.plan.roles)}")
         if run.rollout is None:
             running = [

@@ -112,3 +112,13 @@ def test_a_schedule_that_nobody_can_run_stops_the_deploy_before_anything(pyinfra
     output = done.stdout + done.stderr
     assert done.returncode == 1 and "shop.gone" in output and "beat-unknown-task" in output
     assert "Starting operation: Bring up the workers" not in output
+
+
+def test_a_restart_restarts_it_and_a_restart_of_a_role_does_not(pyinfra: Pyinfra) -> None:
+    unit = {"Id": Path(UNIT).name, "LoadState": "loaded", "ActiveState": "active", "MainPID": "77"}
+    lines = [*(f"unit\t{name}\t{value}" for name, value in unit.items()), "unit-end"]
+    for data, expected in (((), True), (("--data", "role=beat"), True), (("--data", "role=web"), False)):
+        done = pyinfra("-y", *data, script="restart.py", more="\nbeat = [batch[0]]\n", machine_lines=lines)
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output
+        assert ("Starting operation: Restart the beat that leads" in output) == expected
