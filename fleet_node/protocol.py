@@ -485,6 +485,8 @@ class SchedulerDescription(TypedDict):
     """Whether its entries are those of beat_schedule."""
     error: str
     """Why it does not import; empty if it does."""
+    has_lock: NotRequired[bool]
+    """Whether the broker can have the lock of a leader: a Redis. Left out if the app was described without the fleet's broker."""
 
 
 class AppDescription(TypedDict):

@@ -67,11 +67,13 @@ class AppEntry(_Description):
 
 
 class AppScheduler(_Description):
-    """The scheduler of beat. is_celerys: whether its entries are those of beat_schedule. error: why it does not import."""
+    """The scheduler of beat. is_celerys: whether its entries are those of beat_schedule. error: why it does not import. has_lock:
+    whether the broker can have the lock of a leader; None if that is not known."""
 
     name: str
     is_celerys: bool = True
     error: str = ""
+    has_lock: bool | None = None
 
 
 class App(_Description):

@@ -67,6 +67,16 @@ def beat_scheduler(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
             )
 
 
+@rule("beat-without-lock", "error")
+def beat_without_lock(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
+    """A broker that is no Redis has no lock for a leader: every beat would send the whole schedule. A deploy checks it, before
+    anything is changed."""
+    hosts = plan.fleet.beat_hosts
+    for app in apps:
+        if len(hosts) > 1 and app.scheduler and app.scheduler.has_lock is False:
+            yield Violation("beat", "the broker is no Redis, so that each of these would send everything; leave one", hosts)
+
+
 @rule("beat-of-two-apps", "error")
 def beat_of_two_apps(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """One beat leads in the whole fleet: the schedule of another app would not be sent."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from fleet_node.broker import kind_of
 from fleet_node.protocol import EntryDescription, SchedulerDescription
 
 OF_CELERY = (
@@ -41,8 +42,11 @@ def scheduler(app: Any) -> SchedulerDescription:
     from celery.utils.imports import load_extension_class_names, symbol_by_name
 
     name = str(os.environ.get("FLEET_BEAT_SCHEDULER") or app.conf.beat_scheduler)
+    description: SchedulerDescription = {"name": name, "is_celerys": name in OF_CELERY, "error": ""}
+    if "CELERY_BROKER_URL" in os.environ:
+        description["has_lock"] = kind_of(app.connection_for_write()) == "redis"
     try:
         symbol_by_name(name, aliases=dict(load_extension_class_names("celery.beat_schedulers")))
     except Exception as error:  # code of others
-        return {"name": name, "is_celerys": False, "error": f"{type(error).__name__}: {error}"}
-    return {"name": name, "is_celerys": name in OF_CELERY, "error": ""}
+        description["error"] = f"{type(error).__name__}: {error}"
+    return description

@@ -56,6 +56,11 @@ CASES = {
         app_with(scheduler=AppScheduler(name="a.b:C", is_celerys=False, error="ModuleNotFoundError: No module named 'a'")),
         "shop.app: beat_scheduler: a.b:C does not import: ModuleNotFoundError: No module named 'a'; is it in the app's",
     ),
+    "beat-without-lock": Case(
+        lambda: beats("web1", "web2"),
+        app_with(scheduler=AppScheduler(name="celery.beat:PersistentScheduler", has_lock=False)),
+        "beat: the broker is no Redis, so that each of these would send everything; leave one (web1, web2)",
+    ),
     "beat-of-two-apps": Case(two_apps, app_with(), "beat: shop.app on web1 and other.app on web2: one of them leads"),
     "single-beat": Case(lambda: beats("web1"), app_with(), "beat: one host runs it"),
 }
