@@ -16,7 +16,7 @@ def described(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Any:
         monkeypatch.setenv(name, value)
     app = Celery("jobs", set_as_current=False)
 
-    @app.task(name="jobs.known")  # type: ignore[untyped-decorator]
+    @app.task(name="jobs.known", shared=False)  # type: ignore[untyped-decorator]
     def known() -> None:
         pass
 
