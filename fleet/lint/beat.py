@@ -24,7 +24,7 @@ def schedule_without_beat(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violati
 
 @rule("beat-without-schedule", "note")
 def beat_without_schedule(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """A beat that has nothing to send."""
+    """A beat with nothing to send is a machine's memory for nothing, or a schedule in an app that was not meant."""
     for app in apps:
         own = plan.fleet.beat.scheduler is None and (app.scheduler is None or app.scheduler.is_celerys)
         if plan.fleet.beat_hosts and not app.schedule and own:
