@@ -462,6 +462,21 @@ class PatchDescription(TypedDict):
     """What to do if it does not."""
     pools: list[str]
     """The pools that have the defect; empty for all."""
+    brokers: NotRequired[list[str]]
+    """The kinds of broker with which it shows ("redis", "amqp"); empty for all. Earlier releases have it of Redis alone."""
+
+
+class QueueDescription(TypedDict):
+    """How an app declares a queue. RabbitMQ refuses whoever declares it otherwise."""
+
+    name: str
+    kind: str
+    """"quorum", "classic", "stream"."""
+    exchange: str
+    """"direct", "topic", "fanout", "headers". Celery delays no task for RabbitMQ that goes through a direct one."""
+    durable: bool
+    priorities: bool
+    """Whether it has priorities. Quorum queues before RabbitMQ 4 have none."""
 
 
 class EntryDescription(TypedDict):
@@ -499,6 +514,8 @@ class AppDescription(TypedDict):
     tasks: list[TaskDescription]
     queues: list[str]
     """Queues that the app declares."""
+    declared: NotRequired[list[QueueDescription]]
+    """How it declares them, and its default queue."""
     default_queue: str
     settings: dict[str, Any]
     """Settings that differ from Celery's own."""

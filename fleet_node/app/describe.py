@@ -13,15 +13,21 @@ import kombu
 from fleet_node import patches
 from fleet_node.app import schedule
 from fleet_node.app.tried import untried
-from fleet_node.protocol import AppDescription, PatchDescription, TaskDescription
+from fleet_node.protocol import AppDescription, PatchDescription, QueueDescription, TaskDescription
 
 SETTINGS = (
+    "broker_heartbeat",
     "broker_transport_options",
     "result_backend_transport_options",
     "task_always_eager",
+    "task_create_missing_queue_exchange_type",
+    "task_create_missing_queue_type",
     "task_create_missing_queues",
+    "task_default_exchange_type",
+    "task_default_queue_type",
     "visibility_timeout",
     "worker_concurrency",
+    "worker_detect_quorum_queues",
     "worker_enable_remote_control",
     "worker_max_tasks_per_child",
     "worker_pool",
@@ -42,6 +48,7 @@ def describe(app: Any, name: str) -> AppDescription:
         "kombu": kombu.__version__,
         "tasks": [_task(app, name) for name in sorted(app.tasks) if not name.startswith(("celery.", "fleet."))],
         "queues": sorted(_declared(app)),
+        "declared": [_queue(queue) for _, queue in sorted(app.amqp.queues.items())],
         "default_queue": app.conf.task_default_queue,
         "settings": _settings(app),
         "broker": _broker(app),
@@ -71,6 +78,7 @@ def patches_of(celery_version: str, kombu_version: str) -> list[PatchDescription
             "mended": entry.mended,
             "advice": entry.patch.ADVICE,
             "pools": list(entry.patch.POOLS),
+            "brokers": list(entry.patch.BROKERS),
         }
         for entry in patches.applicable(celery_version, kombu_version)
     ]
@@ -116,6 +124,17 @@ def _longest_retry_delay(task: Any) -> float | None:
 def _declared(app: Any) -> list[str]:
     """Names in task_queues, which may be a dict, or hold kombu's Queues or plain names."""
     return [getattr(queue, "name", queue) for queue in app.conf.task_queues or ()]
+
+
+def _queue(queue: Any) -> QueueDescription:
+    arguments = queue.queue_arguments or {}
+    return {
+        "name": queue.name,
+        "kind": str(arguments.get("x-queue-type", "classic")),
+        "exchange": queue.exchange.type if queue.exchange else "direct",
+        "durable": bool(queue.durable and not queue.auto_delete and not queue.exclusive),
+        "priorities": queue.max_priority is not None or "x-max-priority" in arguments,
+    }
 
 
 def _destinations(app: Any, options: dict[str, Any]) -> list[str]:

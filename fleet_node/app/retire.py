@@ -2,6 +2,7 @@
 
 It reads a worker's environment as NAME=value lines on stdin, and prints a RetiredWorkers (`fleet_node.protocol`) on a line of its
 own, after RETIRED_MARK. If one of the workers has given a sign of life lately, nothing is given back: the machine is not gone.
+With RabbitMQ nothing is to be done: it gives back what a worker held as its connection ends.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from redis import Redis
 
+from fleet_node import broker
 from fleet_node.app.check import take_environment
 from fleet_node.delivery import sweep
 from fleet_node.delivery.clients import client_of
@@ -26,6 +28,9 @@ from fleet_node.protocol import RETIRED_MARK, RetiredWorkers
 
 MAILBOXES = "_kombu.binding.celery.pidbox"
 """Set of kombu's: the mailboxes of workers. One that was killed leaves its own there for ever."""
+
+ANSWERS_IN = 3.0
+"""Seconds for workers to answer, if the broker knows of no lease."""
 
 
 def counts_as_alive(ends: float, said: float | None, lease: float, now: float) -> float:
@@ -88,6 +93,12 @@ def _said(client: Redis, keys: Keys, holder: str) -> float | None:
         return max((float(score) for score in pipeline.execute() if score is not None), default=None)
 
 
+def alive(app: Any, nodes: Collection[str]) -> dict[str, float | None]:
+    """RetiredWorkers.alive, of a broker that gives back by itself what a worker held when its connection is gone: who answers."""
+    answers = app.control.ping(destination=list(nodes), timeout=ANSWERS_IN)
+    return {node: None for answer in answers for node in answer}
+
+
 def main() -> int:
     """Run the command line."""
     app_name, *nodes = sys.argv[1:]
@@ -100,10 +111,16 @@ def main() -> int:
     given = settings.of_environment()
     settings.apply(app, given)
     with app.connection_for_write() as connection:
+        if broker.kind_of(connection) == "amqp":
+            return _say({"given_back": {}, "alive": alive(app, nodes), "refusal": ""})
         channel = connection.default_channel
         keys = Keys(channel.global_keyprefix, channel.unacked_key, channel.unacked_index_key)
         with client_of(channel) as client:
             report = give_back(client, keys, nodes, given.get("lease") or 0)
+    return _say(report)
+
+
+def _say(report: RetiredWorkers) -> int:
     sys.stdout.write(f"\n{RETIRED_MARK}{json.dumps(report)}\n")
     return 0
 

@@ -128,7 +128,7 @@ def copy_of(body: Any, properties: Any, headers: Any = None) -> Any:
     """A message for basic_publish, like one that was received. headers: more of them."""
     from amqp import Message
 
-    properties = dict(properties)
+    properties = {name: value for name, value in properties.items() if value is not None}
     own = {name: value for name, value in (properties.pop("application_headers", None) or {}).items() if name not in DROPPED}
     properties.setdefault("delivery_mode", 2)
     return Message(body, application_headers={**own, **(headers or {})}, **properties)

@@ -1,8 +1,7 @@
 """A worker knows from which queue of RabbitMQ each task came, and where a delayed task was sent.
 
 RabbitMQ says an exchange and a routing key. Celery's delayed delivery leaves a delay of 28 bits before the key, and its own
-exchange: counts by queue would be by delay, and before kombu 5.7 each retry of a task puts another delay before the key, until
-that is too long.
+exchange: counts by queue would be by delay.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ SUPPORTED = Versions(celery=Range("5.3", "5.7"))
 POOLS: tuple[str, ...] = ()
 BROKERS: tuple[str, ...] = ("amqp",)
 REPLACES: tuple[str, ...] = ("celery.worker.consumer.consumer.Consumer.create_task_handler",)
-MENDS = "a task that RabbitMQ has delayed is counted as one of no queue, and before kombu 5.7 fails at about its fifth retry"
-ADVICE = "use Celery 5.7 and kombu 5.7"
+MENDS = "a task that RabbitMQ has delayed is counted as one of a queue of its own, named after the delay"
+ADVICE = "leave the queue out when you read the counts of such tasks"
 TEST = "tests/unit/fleet_node/broker/test_rabbitmq_worker.py::test_a_delayed_task_is_of_its_queue_however_often_it_retries"
 DELETE_WHEN = "celery gives requests the name of their queue, in all supported versions"
 

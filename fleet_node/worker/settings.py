@@ -39,9 +39,13 @@ def apply(app: Any, fleet: CelerySettings) -> None:
     settings = fleet.get("settings", {})
     for name, value in settings.items():
         app.conf[name] = value
-    if settings.get("task_default_queue_type") == "quorum" and broker.kind_of(app.connection_for_write()) == "amqp":
-        for words in quorum.declare(app):
-            _log.critical(words)
+    if broker.kind_of(app.connection_for_write()) == "amqp":
+        # Celery before 5.7 fetches less after a reconnect, and quorum queues never let it fetch more again. A worker with threads
+        # asks for it in one of these, and waits for ever for the answer, which its main loop has read.
+        app.conf.worker_enable_prefetch_count_reduction = False
+        if settings.get("task_default_queue_type") == "quorum":
+            for words in quorum.declare(app):
+                _log.critical(words)
     attributes = {attribute: settings[name] for name, attribute in BY_TASK.items() if name in settings}
     for name, task in app.tasks.items():
         if not is_named(name, fleet.get("at_most_once", ())):

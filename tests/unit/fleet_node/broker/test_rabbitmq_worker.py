@@ -24,10 +24,10 @@ from tests.unit.rabbitmq_support import Vhost
 from tests.unit.shop_support import PATIENCE
 
 pytestmark = pytest.mark.long
-POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+SLOW = pytest.mark.slow
 
 
-@POOLS
+@pytest.mark.parametrize("pool", [pytest.param("prefork", marks=SLOW), "threads", pytest.param("gevent", marks=SLOW), "solo"])
 def test_a_worker_is_well_and_its_drain_loses_nothing(tmp_path: Path, vhost: Vhost, pool: str) -> None:
     with rabbit_machine(tmp_path, vhost, pool) as here, producer(here) as client:
         is_well_and_drains(here, client, vhost)
@@ -68,7 +68,7 @@ def test_what_another_release_sends_is_kept_for_it(tmp_path: Path, vhost: Vhost)
         assert until(lambda: waiting(vhost, DEAD_LETTERS) == 0)
 
 
-@pytest.mark.parametrize("death", ["its process", "its worker"])
+@pytest.mark.parametrize("death", ["its process", pytest.param("its worker", marks=SLOW)])
 def test_a_task_that_kills_is_parked_and_its_neighbours_are_not(tmp_path: Path, vhost: Vhost, death: str) -> None:
     pool = "prefork" if death == "its process" else "solo"
     with rabbit_machine(tmp_path, vhost, pool) as here, producer(here) as client:
@@ -109,7 +109,7 @@ def again(self):
         assert (counts["queue"], counts["started"], counts["succeeded"]) == ("default", 6, 1)
 
 
-@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("gevent", marks=SLOW), pytest.param("solo", marks=SLOW)])
 def test_what_a_silent_worker_held_comes_back(tmp_path: Path, vhost: Vhost, pool: str) -> None:
     """And what a worker computes that says nothing itself does not."""
     with rabbit_machine(tmp_path, vhost, pool, broker_heartbeat=1) as here, producer(here) as client:

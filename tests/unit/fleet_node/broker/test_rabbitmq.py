@@ -1,0 +1,57 @@
+"""RabbitMQ behind the port, without a worker."""
+
+from collections.abc import Iterator
+
+import pytest
+from celery import Celery
+
+from fleet_node.app.unregistered import find
+from fleet_node.broker import of, of_app
+from fleet_node.broker.rabbitmq_letters import copy_of
+from fleet_node.protocol import DRILL_ANNOUNCED
+from tests.unit.rabbitmq_support import Vhost
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def app(vhost: Vhost) -> Iterator[Celery]:
+    app = Celery(broker=vhost.url, set_as_current=False)
+    yield app
+    app.close()
+
+
+def test_tasks_that_wait_are_counted_and_not_looked_at(app: Celery) -> None:
+    for _ in range(3):
+        app.send_task("unknown", queue="q")
+    assert find(app, ["q", "no such queue"]) == {"unregistered": {}, "looked_at": 0, "not_looked_at": 3}
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        assert of(connection).length(channel, "q") == 3
+        assert not channel.basic_get("q").delivery_info["redelivered"]
+
+
+def test_a_message_is_put_into_an_empty_queue_alone(app: Celery) -> None:
+    with app.connection_for_write() as connection:
+        broker, channel = of(connection), connection.default_channel
+        channel.queue_declare("q", durable=True, auto_delete=False)
+        for expected in (True, False):
+            app.send_task("probe", queue=broker.own_queue("aside")[0])
+            assert broker.to_the_head(channel, "aside", "q") is expected
+        broker.delete_own_queue(channel, "aside")
+        broker.delete_own_queue(channel, "aside")  # once more does no harm
+        message = channel.basic_get("q")
+        assert message.properties["application_headers"]["task"] == "probe"
+
+
+def test_a_drill_is_announced_while_its_message_is_there(app: Celery) -> None:
+    broker = of_app(app)
+    assert not broker.is_announced(app)
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        for queue in (DRILL_ANNOUNCED, f"{DRILL_ANNOUNCED}.r"):
+            channel.queue_declare(queue, durable=True, auto_delete=False)
+            channel.basic_publish(copy_of("r", {}), routing_key=queue)
+        assert [broker.is_announced(app, drill) for drill in ("", "r", "other")] == [True, True, False]
+        channel.queue_purge(DRILL_ANNOUNCED)
+        assert not broker.is_announced(app)
