@@ -107,3 +107,37 @@ def test_objectives_hold_for_the_whole_fleet() -> None:
     assert load_fleet(everywhere).settings.slo == {"default": 5.0}
     (mistake,) = mistakes(inventory_of(everywhere={**ALL, "slo": {"default": 0}}))
     assert "slo.default" in mistake
+
+
+def with_beats(*settings: dict[str, object]) -> Inventory:
+    """With a host of the group beat for each of these settings."""
+    inventory = inventory_of()
+    own = {f"beat{number}": {**ALL, "beat": beat} for number, beat in enumerate(settings, 1)}
+    return Inventory({**inventory.hosts, **own}, {**inventory.groups, "beat": tuple(own)}, inventory.group_data)
+
+
+def test_beat_is_on_any_number_of_hosts() -> None:
+    assert load_fleet(inventory_of()).beat_hosts == ()
+    fleet = load_fleet(with_beats({"takeover": 10, "secrets": ["DB"]}, {"takeover": 10, "secrets": ["DB"]}))
+    assert (fleet.beat_hosts, fleet.beat.takeover, fleet.beat.memory_max) == (("beat1", "beat2"), 10, 512 << 20)
+    assert "DB" in fleet.secrets
+
+
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        ({"take_over": 10}, "beat.take_over: unknown setting; did you mean takeover?"),
+        ({"takeover": 40}, "beat.takeover: "),
+        ({"scheduler": "celery beat"}, "beat.scheduler: write letters, digits and any of _ . : - alone, found 'celery beat'"),
+        ({"environment": {"FLEET_BEAT_SCHEDULER": "x"}}, "beat.environment.FLEET_BEAT_SCHEDULER"),
+    ],
+)
+def test_settings_of_beat_that_cannot_be(settings: dict[str, object], mistake: str) -> None:
+    (found,) = mistakes(with_beats(settings))
+    assert found.startswith(mistake), found
+
+
+def test_beats_differ_in_nothing_since_any_may_lead() -> None:
+    assert mistakes(with_beats({"takeover": 10}, {"takeover": 20})) == [
+        "beat.takeover: 10 on beat1, 20 on beat2; any of them may lead: write it in group_data/beat.py"
+    ]
