@@ -10,16 +10,17 @@ from fleet.engine import broker as bring_broker
 from fleet.engine import driver as bring_driver
 from fleet.engine import monitor as bring_monitor
 from fleet.engine.start import start
-from roles import beat, broker, driver, flower, gpu, machine, monitor, node_exporter, worker
+from roles import beat, broker, broker_client, driver, flower, gpu, machine, monitor, node_exporter, worker
 
 run = start(
-    machine, gpu, broker, worker, beat, monitor, flower, node_exporter, takes=["discard_tasks", "abandon_queues", "leave_workers"]
+    *(machine, broker_client, gpu, broker, worker, beat, monitor, flower, node_exporter),
+    takes=["discard_tasks", "abandon_queues", "leave_workers"],
 )
 lock.acquire(name="Take the lock", run=run, script="deploy.py")
 
 # Prepare: nothing that runs is touched.
 bring_driver.bring(run, driver)
-apply.bring_roles(run, machine, gpu)
+apply.bring_roles(run, machine, broker_client, gpu)
 apply.prepare_release(run, worker, beat)
 
 apply.phase(name="Bring up the broker")

@@ -1,6 +1,6 @@
 """`python3 -m fleet_exporter FILE`: metrics of the fleet on a port of this machine, for Prometheus.
 
-The broker's password is in $CREDENTIALS_DIRECTORY/password, where systemd has put it. What was counted is kept in
+The broker's URL is in $CREDENTIALS_DIRECTORY/broker-url, where systemd has put it. What was counted is kept in
 $STATE_DIRECTORY, so that a restart loses nothing.
 """
 
@@ -39,16 +39,13 @@ def main() -> int:
     given = parser.parse_args()
     try:
         settings = spec.read(given.file)
-        password = (Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / "password").read_text().strip()
+        url = (Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / "broker-url").read_text().strip()
     except (OSError, ValueError, KeyError, TypeError) as error:
         sys.stderr.write(f"{given.file}: {error!r}\n")
         return 2
     kept = Path(os.environ.get("STATE_DIRECTORY", ".")) / "counts.json"
-    client = Redis(
-        host=settings.broker_host,
-        port=settings.broker_port,
-        username=settings.user,
-        password=password,
+    client = Redis.from_url(
+        url,
         decode_responses=True,
         encoding_errors="surrogateescape",
         socket_timeout=PATIENCE,

@@ -32,9 +32,6 @@ class ExpectedQueue:
 class Settings:
     """address, port: where Prometheus finds the exporter. lease: of workers, in seconds; None if they have none."""
 
-    broker_host: str
-    broker_port: int
-    user: str
     lease: float | None = None
     address: str = "127.0.0.1"
     port: int = 9808

@@ -1,7 +1,7 @@
 """The task of `fleet drill`: a numbered piece of work that writes into a ledger when it began and when it ended.
 
-The ledger of a drill is a list in the Redis of the results, DRILL_LEDGER and the drill's id: each entry a JSON array [number,
-"start" or "end", time, node]. Times are Redis' own, so that no two clocks are compared.
+The ledger of a drill is a list in the broker's Redis (in that of the results, if the broker is another one), DRILL_LEDGER and the
+drill's id: each entry a JSON array [number, "start" or "end", time, node]. Times are Redis' own, so that no two clocks are compared.
 
 A worker has this task only while a drill is announced: `fleet_node.worker.drill_tasks` imports this module then.
 """
@@ -17,6 +17,7 @@ from celery import Task
 from redis import Redis
 
 from fleet_node import broker
+from fleet_node.delivery.clients import client_of_app
 from fleet_node.outage import every_second
 from fleet_node.protocol import DRILL_LEDGER, DRILL_TASK
 
@@ -38,12 +39,12 @@ class DrillFailureError(Exception):
 
 def register(app: Any) -> Any:
     """Register the task in an app. Returns it."""
-    results = _client("CELERY_RESULT_BACKEND")
+    ledger = _ledger(app)
 
     def write(drill: str, number: int, event: str, node: str) -> None:
         key = f"{DRILL_LEDGER}{drill}"
-        seconds, micros = results.time()
-        with results.pipeline(transaction=False) as pipeline:
+        seconds, micros = ledger.time()
+        with ledger.pipeline(transaction=False) as pipeline:
             pipeline.rpush(key, json.dumps([number, event, seconds + micros / 1e6, node]))
             pipeline.expire(key, LEDGER_TTL)
             pipeline.execute()
@@ -85,6 +86,9 @@ def register(app: Any) -> Any:
     return create(work)
 
 
-def _client(variable: str) -> Redis:
+def _ledger(app: Any) -> Redis:
     # Some drills break the broker: the task waits for it, as a task that writes to a database would.
-    return Redis.from_url(os.environ[variable], retry=every_second(OUTAGE), socket_timeout=3, socket_connect_timeout=3)
+    retry = every_second(OUTAGE)
+    if broker.of_app(app) is broker.redis:
+        return client_of_app(app, patience=3, retry=retry)
+    return Redis.from_url(os.environ["CELERY_RESULT_BACKEND"], retry=retry, socket_timeout=3, socket_connect_timeout=3)

@@ -33,6 +33,12 @@ app_source = "examples/shop"
 # app sets it.
 # visibility_timeout = "auto"
 
+# Where results go: "broker", "app" (as the app sets it), "none", or a secret with a URL such as "@RESULT_URL".
+# result_backend = "broker"
+
+# The host that keeps the lock and the history. None: the broker's host; the first of the inventory if the broker is not ours.
+# records_host = None
+
 # Celery settings that workers take from the app, e.g. ["task_acks_late"]. The fleet sets those that you do not name.
 # left_to_app = []
 

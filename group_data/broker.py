@@ -13,4 +13,7 @@ broker = {
     # Every policy but noeviction throws tasks away. Without the append-only file a restart loses them. `fleet lint` refuses both.
     # "maxmemory_policy": "noeviction",
     # "appendonly": True,
+    # Whether connections are encrypted: True, or "both" as long as some producers are not. First: fleet certificates INVENTORY.
+    # "tls": False,
+    # "tls_port": 6380,
 }

@@ -17,11 +17,13 @@ from fleet.state.role import RunView
 
 UNIT = "redis-server.service"
 CONFIGURATION, USERS_FILE = "/etc/redis/redis.conf", "/etc/redis/users.acl"
+TLS_FOLDER = "/etc/redis/tls"
+TLS_FILES = tuple(f"{TLS_FOLDER}/{name}" for name in ("ca.pem", "broker.pem", "broker.key"))
 OVERRIDES = f"{UNIT_FOLDER}/{UNIT}.d"
 OVERRIDE = f"{OVERRIDES}/fleet.conf"
 
 PACKAGES = ("redis-server",)
-PATHS = (CONFIGURATION, USERS_FILE, OVERRIDES, OVERRIDE)
+PATHS = (CONFIGURATION, USERS_FILE, TLS_FOLDER, *TLS_FILES, OVERRIDES, OVERRIDE)
 UNITS = (UNIT,)
 
 
@@ -64,14 +66,16 @@ def desired(run: RunView, host: Host) -> State:
 
     A change in any file changes the revision, unless it is one of comments.
     """
-    fleet, secrets = run.fleet, run.secrets
-    if host.name != fleet.broker_host:
+    fleet, secrets, settings = run.fleet, run.secrets, run.fleet.redis
+    if host.name != fleet.broker_host or settings is None:
         return State()
-    memory, settings = run.observed[host.name].memory, fleet.broker
+    memory = run.observed[host.name].memory
     configuration = render(
         "etc/redis/redis.conf.j2",
         address=fleet.broker_address,
-        port=settings.port,
+        port=settings.port if settings.port in settings.ports else 0,
+        tls_port=settings.tls_port if settings.tls else 0,
+        tls_files=TLS_FILES,
         maxmemory=resolve(settings.maxmemory, memory),
         maxclients=settings.maxclients,
         maxmemory_policy=settings.maxmemory_policy,
@@ -84,8 +88,10 @@ def desired(run: RunView, host: Host) -> State:
     )
     limits = {"memory_max": broker_memory(fleet, memory), "open_files": settings.maxclients + 1024}
     template = f"{OVERRIDE.lstrip('/')}.j2"
-    digest = revision(*map(without_comments, (configuration, users, render(template, **limits, revision=""))))
-    return State(
+    tls = _tls(run) if settings.tls else State()
+    contents = (configuration, users, render(template, **limits, revision=""), *(file.content for file in tls.files))
+    digest = revision(*map(without_comments, contents))
+    return tls + State(
         packages=PACKAGES,
         directories=(Directory(OVERRIDES),),
         files=(
@@ -94,7 +100,16 @@ def desired(run: RunView, host: Host) -> State:
             File(OVERRIDE, render(template, **limits, revision=digest)),
         ),
         units=(Unit(UNIT, digest),),
+        only=TLS_FILES,
     )
+
+
+def _tls(run: RunView) -> State:
+    """The authority, the server's certificate, and its key."""
+    given = run.certificates
+    contents = (given.authorities, given.certificate, given.key)
+    files = [File(path, content, mode=0o640, group="redis") for path, content in zip(TLS_FILES, contents, strict=True)]
+    return State(directories=(Directory(TLS_FOLDER, mode=0o750, group="redis"),), files=tuple(files))
 
 
 def digests(passwords: Iterable[str]) -> list[str]:

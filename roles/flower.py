@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleet.spec.endpoint import celery_variables
 from fleet.spec.fleet import Host
-from fleet.spec.secrets import BROKER_WORKER, FLOWER
-from fleet.spec.urls import celery_variables
+from fleet.spec.secrets import FLOWER
 from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.paths import UNITS as UNIT_FOLDER
 from fleet.state.render import render
 from fleet.state.role import RunView
+from roles import broker_client
 from roles.worker import environment_file
 
 UNIT, PROXY = "fleet-flower.service", "caddy.service"
@@ -55,7 +56,7 @@ def first(run: RunView, host: Host) -> State:
 
 
 def _flower(run: RunView) -> State:
-    variables = celery_variables(run.secrets[BROKER_WORKER], run.fleet.broker_netloc)
+    variables = celery_variables(run.fleet, run.secrets)
     variables |= {"FLOWER_BASIC_AUTH": f"flower:{run.secrets[FLOWER]}"}
     files = (
         File(f"{FOLDER}/build.sh", render("opt/fleet-monitor/flower/build.sh.j2", folder=FOLDER)),
@@ -63,7 +64,7 @@ def _flower(run: RunView) -> State:
         File(ENVIRONMENT, environment_file(variables), mode=0o600),
     )
     template = f"{UNIT_PATH.lstrip('/')}.j2"
-    values = {"folder": FOLDER, "environment": ENVIRONMENT}
+    values = {"folder": FOLDER, "environment": ENVIRONMENT, "group": broker_client.key_group(run)}
     digest = revision(render(template, **values, revision=""), *(file.content for file in files))
     return State(
         directories=(Directory(FOLDER), Directory(SETTINGS)),

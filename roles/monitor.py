@@ -7,15 +7,15 @@ from pathlib import Path
 
 from fleet.errors import FleetError
 from fleet.plan import process
+from fleet.spec import endpoint
 from fleet.spec.fleet import Host
-from fleet.spec.secrets import BROKER_MONITOR
 from fleet.spec.sizes import resolve
 from fleet.spec.text import enumerate_briefly
 from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.paths import UNITS as UNIT_FOLDER
 from fleet.state.render import render
 from fleet.state.role import RunView
-from roles import alerts, dashboard
+from roles import alerts, broker_client, dashboard
 from roles.node_exporter import targets
 
 PROMETHEUS, ALERTMANAGER, EXPORTER = "prometheus.service", "prometheus-alertmanager.service", "fleet-exporter.service"
@@ -41,7 +41,7 @@ PATHS = (
     *SOURCES,
     SETTINGS,
     f"{SETTINGS}/fleet.json",
-    f"{SETTINGS}/password",
+    f"{SETTINGS}/broker-url",
     *dashboard.FOLDERS,
     dashboard.DASHBOARD,
     dashboard.DATASOURCE,
@@ -81,17 +81,17 @@ def _exporter(run: RunView) -> State:
         ),
     ]
     settings = File(f"{SETTINGS}/fleet.json", expectations(run))
-    password = File(f"{SETTINGS}/password", f"{run.secrets[BROKER_MONITOR]}\n".encode(), mode=0o600)
-    values = {"folder": FOLDER, "settings": settings.path, "password": password.path}
+    url = File(f"{SETTINGS}/broker-url", f"{endpoint.broker(run.fleet, run.secrets, 'monitor').url}\n".encode(), mode=0o600)
+    values = {"folder": FOLDER, "settings": settings.path, "url": url.path, "group": broker_client.key_group(run)}
     template = f"{EXPORTER_UNIT.lstrip('/')}.j2"
-    contents = [file.content for file in (*sources, settings, password)]
+    contents = [file.content for file in (*sources, settings, url)]
     digest = revision(render(template, **values, revision=""), *contents)
     return State(
         packages=("python3-prometheus-client", "python3-redis"),
         directories=tuple(
             Directory(path) for path in (OPT, FOLDER, f"{FOLDER}/fleet_exporter", f"{FOLDER}/fleet_node", SETTINGS)
         ),
-        files=(*sources, settings, password, File(EXPORTER_UNIT, render(template, **values, revision=digest))),
+        files=(*sources, settings, url, File(EXPORTER_UNIT, render(template, **values, revision=digest))),
         units=(Unit(EXPORTER, digest),),
         only=(EXPORTER_UNIT, *SOURCES),
     )
@@ -120,9 +120,6 @@ def expectations(run: RunView) -> bytes:
         for queue, number in plan.consumers.items()
     }
     content = {
-        "broker_host": fleet.broker_address,
-        "broker_port": fleet.broker.port,
-        "user": "monitor",
         "lease": plan.lease,
         "workers": workers,
         "queues": queues,

@@ -34,8 +34,10 @@ from fleet.plan import facts
 from fleet.plan.plan import REDIS_DEFAULT, Plan, resolved
 from fleet.plan.process import beat_node
 from fleet.rollout import lock
+from fleet.spec import endpoint, secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
+from fleet.spec.urls import Endpoint
 
 app = typer.Typer(help="Try the fleet's promises on the fleet itself.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -82,7 +84,7 @@ def drill_rollout(
     more = ["--group-data", str(group_data)] if group_data else []
     with _cut_off_explained(fleet, drill_phases.CUT_OFF.format(file)), connect.broker(inventory, fleet) as urls:
         started = time.monotonic()
-        with load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan)) as producer:
+        with load.Producer(urls["CELERY_BROKER_URL"], load.mix(plan)) as producer:
             done = drill_phases.run_phases(Runs(file, plan, inventory.hosts, more, log, say), producer, names, before)
             producer.stop()
             say("waiting for what was sent …")
@@ -116,9 +118,9 @@ def drill_fault(
     cut_off = "what it broke ends by itself" if fault.lasts else "what it broke systemd brings back"
     with _cut_off_explained(fleet, cut_off), connect.broker(inventory, fleet) as urls:
         started = time.monotonic()
-        producer = load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan), outages=True)
+        producer = load.Producer(urls["CELERY_BROKER_URL"], load.mix(plan), outages=True)
         with producer, Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
-            context = DrillContext(plan, inventory.hosts, producer, redis, say)
+            context = DrillContext(plan, inventory.hosts, producer, redis, say, _server(fleet))
             # A dead machine's tasks come back when its lease is over; without one, after the visibility timeout.
             patience = PATIENCE + (plan.lease or plan.visibility_timeout or REDIS_DEFAULT)
             done = fault_drill.run(fault, context, placement, before, patience)
@@ -208,13 +210,12 @@ def drill_alarms(
         connect.broker(inventory, fleet) as urls,
         forward(fleet.monitor_host, monitor, fleet.monitor_address, 9090) as prometheus,
         forward(fleet.monitor_host, monitor, fleet.monitor_address, 9093) as alertmanager,
-        load.Producer(urls["CELERY_BROKER_URL"], urls["CELERY_RESULT_BACKEND"], load.mix(plan), outages=True) as producer,
+        load.Producer(urls["CELERY_BROKER_URL"], load.mix(plan), outages=True) as producer,
         Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis,
         Watch(prometheus, alertmanager) as watch,
     ):
-        drill = alarms.Drill(
-            DrillContext(plan, inventory.hosts, producer, redis, say), Runs(file, plan, inventory.hosts, more, log, say), watch
-        )
+        context = DrillContext(plan, inventory.hosts, producer, redis, say, _server(fleet))
+        drill = alarms.Drill(context, Runs(file, plan, inventory.hosts, more, log, say), watch)
         drill.wait_for_earlier_starts(chosen)
         results = [drill.run(scenario) for scenario in chosen]
         producer.stop()
@@ -279,6 +280,11 @@ def _plan(fleet: Fleet, inventory: Inventory) -> Plan:
         raise DrillError(str(error).partition("offline, say")[0].rstrip()) from None
 
 
+def _server(fleet: Fleet) -> Endpoint:
+    """The broker as machines reach it."""
+    return endpoint.broker(fleet, secrets.read(Path(fleet.settings.secrets_file)))
+
+
 @contextmanager
 def _cut_off_explained(fleet: Fleet, cut_off: str) -> Iterator[None]:
     """Tell the user what a drill that is cut off leaves behind. Raises DrillError if the broker does not answer."""
@@ -288,7 +294,7 @@ def _cut_off_explained(fleet: Fleet, cut_off: str) -> Iterator[None]:
     try:
         yield
     except (OperationalError, RedisError) as error:
-        raise DrillError(f"{fleet.broker_host}: the broker does not answer: {error}; {cut_off}") from None
+        raise DrillError(f"{fleet.broker_name}: the broker does not answer: {error}; {cut_off}") from None
     except KeyboardInterrupt:
         say(f"\ninterrupted; {cut_off}")
         raise

@@ -35,7 +35,7 @@ def show_history(
     """
     if last and why:
         raise FleetError("write --last or --why, not both")
-    broker = _broker(file)
+    broker = _records(file)
     entries = cast("list[HistoryEntry]", lock.read_history(*broker))
     if last or why:
         _show_run(entries, why, as_json)
@@ -74,7 +74,7 @@ def unlock(
 
     Example: fleet unlock inventory/prod.py
     """
-    broker = _broker(file)
+    broker = _records(file)
     held = lock.read_lock(*broker)
     if lock.is_at_work(held) and not force:
         raise lock.LockError(
@@ -87,8 +87,8 @@ def unlock(
     typer.echo(f"removed the lock: {lock.explain(held, str(file)).rpartition(',')[0]}")
 
 
-def _broker(file: Path) -> tuple[str, Mapping[str, Any]]:
-    """The broker's host, and its data in the inventory."""
+def _records(file: Path) -> tuple[str, Mapping[str, Any]]:
+    """The host of lock and history, and its data in the inventory."""
     inventory = read_inventory(file)
-    host = load_fleet(inventory).broker_host
+    host = load_fleet(inventory).records_host
     return host, inventory.hosts[host]

@@ -11,12 +11,14 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.broker.look import look
+from fleet.broker.probe import probe
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
 from fleet.lint import Finding, news, report
 from fleet.lint import run as linting
 from fleet.lint.run import Linted
 from fleet.rollout import preflight
+from fleet.spec.text import enumerate_briefly
 
 
 def lint_fleet(
@@ -74,17 +76,20 @@ def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
     """What of the broker a run would leave behind, and whether the broker could be asked. If not, that is noted."""
     fleet = linted.plan.fleet
     try:
-        if fleet.broker_host in linted.silent:
-            raise FleetError(f"{fleet.broker_host} did not answer")
+        if set(between := connect.jump_hosts(fleet)) <= set(linted.silent):
+            raise FleetError(f"{enumerate_briefly(between)} did not answer")
         if not Path(fleet.settings.secrets_file).exists():
             raise FleetError("there is no secrets file")
         with connect.broker(linted.inventory, fleet) as urls:
-            view = look(urls["CELERY_BROKER_URL"])
+            url = urls["CELERY_BROKER_URL"]
+            of_server = () if fleet.redis else preflight.as_findings(preflight.judge_server(probe(url), linted.plan))
+            view = look(url)
     except FleetError as error:
         note = f"not asked what waits in it: {str(error).splitlines()[0]}"
         return (Finding("preflight", "note", "broker", note, of_run=True),), False
     verdict = preflight.judge_broker(view, linted.plan, preflight.names_of(fleet.hosts))
-    return preflight.as_findings(verdict + preflight.judge_leftovers(preflight.units_alive(view, fleet.hosts), linted.plan)), True
+    leftovers = preflight.judge_leftovers(preflight.units_alive(view, fleet.hosts), linted.plan)
+    return (*of_server, *preflight.as_findings(verdict + leftovers)), True
 
 
 def _marked(file: Path, looks: dict[str, tuple[Finding, ...]], whole: bool) -> tuple[Finding, ...]:

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from fleet.cli import connect, drill, history, lint, load, parked, queues, record, report, retire, secrets, status
+from fleet.cli import certificates, connect, drill, history, lint, load, parked, queues, record, report, retire, secrets, status
 from fleet.cli.top import command as top
 from fleet.errors import FleetError
 from lab.cli import app as lab_app
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("lint")(lint.lint_fleet)
 app.command("secrets")(secrets.make_secrets)
+app.command("certificates")(certificates.make_certificates)
 app.command("load")(load.show_load)
 app.command("queues")(queues.show_queues)
 app.command("status")(status.show_status)

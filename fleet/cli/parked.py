@@ -89,4 +89,4 @@ def _broker(file: InventoryFile) -> Iterator[Redis]:
             with Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
                 yield redis
         except RedisError as error:
-            raise parked.ParkedError(f"{fleet.broker_host}: the broker does not answer: {error}") from None
+            raise parked.ParkedError(f"{fleet.broker_name}: the broker does not answer: {error}") from None

@@ -63,7 +63,7 @@ def _look(file: Path, seconds: float) -> tuple[list[Queue], str]:
         try:
             before, now = samples(urls["CELERY_BROKER_URL"], seconds, fleet.settings.lease)
         except (RedisError, OSError) as error:
-            raise FleetError(f"{fleet.broker_host}: the broker does not answer: {error}") from None
+            raise FleetError(f"{fleet.broker_name}: the broker does not answer: {error}") from None
     return queues_of(plan, before, now), now.problem
 
 

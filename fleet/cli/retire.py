@@ -69,7 +69,7 @@ def retire_host(
         inventory = retire.with_host(inventory, host, address)
     work = Retirement(file, inventory, fleet, host, role, hostname or "", names_in(abandon_queues), say)
     _refuse_names(work)
-    stamp = lock.ask(*work.broker, STAMP.format(folder=STATE_FOLDER))[1].strip()
+    stamp = lock.ask(*work.records, STAMP.format(folder=STATE_FOLDER))[1].strip()
     try:
         installed = retiring.survey(work, host)
     except SilentError as error:

@@ -14,7 +14,7 @@ from fleet.plan import sizing
 from fleet.plan.sizing import mib
 from fleet.spec.alerts import Alerts
 from fleet.spec.beat import Beat
-from fleet.spec.broker import Broker
+from fleet.spec.broker import External, Redis
 from fleet.spec.fields import Model
 from fleet.spec.monitor import Monitor
 from fleet.spec.nvidia import Nvidia, Repository
@@ -85,6 +85,12 @@ BROKER = """## The broker
 Write a dict `broker` in `group_data/broker.py`.
 """
 
+EXTERNAL = """### A broker that somebody else runs
+
+Write a dict `broker` with its `url` in `group_data/all.py`, and leave the group `broker` out of the inventory
+([Brokers](brokers.md)).
+"""
+
 BEAT = """## Beat
 
 Write a dict `beat` in `group_data/beat.py`, and hosts in the group `beat` of the inventory. [Beat](beat.md) says more.
@@ -143,7 +149,9 @@ def document() -> str:
                 rss=mib(sizing.CHILD_RSS),
             ),
             BROKER,
-            table(Broker),
+            table(Redis),
+            EXTERNAL,
+            table(External),
             BEAT,
             table(Beat),
             MONITOR,

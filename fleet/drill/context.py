@@ -12,6 +12,7 @@ from fleet.inventory import ssh
 from fleet.plan import process
 from fleet.plan.plan import Plan
 from fleet.rollout import lock
+from fleet.spec.urls import Endpoint
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -47,13 +48,15 @@ class RunningWorker:
 
 @dataclass(frozen=True)
 class DrillContext:
-    """The fleet under load. hosts: name → inventory data. producer: sends the load. say: reports progress."""
+    """The fleet under load. hosts: name → inventory data. producer: sends the load. say: reports progress.
+    server: the broker as machines reach it."""
 
     plan: Plan
     hosts: Mapping[str, Mapping[str, Any]]
     producer: Producer
     broker: Redis
     say: Say
+    server: Endpoint
 
     def ask(self, host: str, command: str) -> str:
         """The output of sh on a machine, as root. Raises LockError if it fails."""

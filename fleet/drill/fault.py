@@ -17,6 +17,8 @@ def choose_placement(fault: Fault, plan: Plan, role: str | None) -> Placement:
     """The role and host that a fault affects: of `role`, or of the first role for which it means something. Raises DrillError."""
     if role is not None and role not in plan.roles:
         raise DrillError(f"--role: no role {role}; the roles are {', '.join(plan.roles)}")
+    if fault.at == "broker" and plan.fleet.broker_host is None:
+        raise DrillError(f"{fault.name}: the broker is not this fleet's")
     fitting = [
         placements[0]
         for name, placements in plan.roles.items()
@@ -56,7 +58,7 @@ def run(fault: Fault, context: DrillContext, placement: Placement, before: float
         worker for worker in workers if worker.host == placement.host and worker.unit.startswith(f"celery-{placement.role}@")
     )
     affected = affected_by(fault, target, workers)
-    at = place_name(fault, target, context.plan.fleet.broker_host)
+    at = place_name(fault, target, context.plan.fleet.broker_host or "")
     producer, say = context.producer, context.say
 
     producer.send_for(before)

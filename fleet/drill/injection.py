@@ -24,8 +24,10 @@ def inject(fault: Fault, context: DrillContext, target: RunningWorker, placement
         return None
     assert fault.command  # noqa: S101 - every other fault has one
     fleet = context.plan.fleet
-    command = fault.command(Target(target.unit, (fleet.broker_address, fleet.broker.port), f"/var/lib/celery/{placement.role}"))
-    context.ask(fleet.broker_host if fault.at == "broker" else target.host, command)
+    server = (context.server.address, context.server.port)
+    command = fault.command(Target(target.unit, server, f"/var/lib/celery/{placement.role}"))
+    at_broker = fault.at == "broker" and fleet.broker_host
+    context.ask(at_broker or target.host, command)
     return None
 
 

@@ -94,16 +94,15 @@ class Producer:
     `check()` raises the error that ended the sending. Times are seconds of Redis' clock.
     """
 
-    def __init__(self, broker: str, results: str, kinds: tuple[Kind, ...], outages: bool = False) -> None:
+    def __init__(self, broker: str, kinds: tuple[Kind, ...], outages: bool = False) -> None:
         self._outages = outages
         self.run = uuid.uuid4().hex[:12]
         self.sent: list[Sent] = []
         self._kinds = kinds
-        self._app = Celery("drill", broker=broker, backend=results, set_as_current=False)
-        self._app.conf.update(broker_url=broker, result_backend=results, task_ignore_result=True)
+        self._app = Celery("drill", broker=broker, set_as_current=False)
+        self._app.conf.update(broker_url=broker, result_backend="disabled://", task_ignore_result=True)
         self._broker = Redis.from_url(broker)
-        self._clock = Redis.from_url(results)
-        self._results = Redis.from_url(results)
+        self._clock = Redis.from_url(broker)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._left = threading.Event()
@@ -123,8 +122,8 @@ class Producer:
         # Tasks that are left run, or wait for their ETA, until the announcement ends by itself.
         if self._ended() >= len(self.sent):
             self._broker.srem(DRILL_ANNOUNCED, self.run)
-        self._results.delete(self._ledger)
-        for client in (self._results, self._clock, self._broker):
+        self._broker.delete(self._ledger)
+        for client in (self._clock, self._broker):
             client.close()
         self._app.close()
 
@@ -160,12 +159,12 @@ class Producer:
 
     def now(self) -> float:
         """Redis' clock, in seconds."""
-        seconds, micros = self._results.time()
+        seconds, micros = self._broker.time()
         return float(seconds + micros / 1e6)
 
     def entries(self) -> list[Entry]:
         """The ledger so far."""
-        lines = dict.fromkeys(self._results.lrange(self._ledger, 0, -1))  # a worker that gets no answer writes its line again
+        lines = dict.fromkeys(self._broker.lrange(self._ledger, 0, -1))  # a worker that gets no answer writes its line again
         return [tuple(json.loads(line)) for line in lines]
 
     def wait_until_finished(self, patience: float) -> None:

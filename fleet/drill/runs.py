@@ -83,7 +83,7 @@ class Runs:
 
     def remove_drill_releases(self) -> None:
         """Remove the releases that only drills have deployed: they would take the places of those to roll back to."""
-        history = lock.read_history(self.plan.fleet.broker_host, self.hosts[self.plan.fleet.broker_host])
+        history = lock.read_history(self.plan.fleet.records_host, self.hosts[self.plan.fleet.records_host])
         of_drills: set[str] = set()
         of_users: set[str] = set()
         for entry in history:
@@ -99,7 +99,7 @@ class Runs:
 
     def unlock(self) -> None:
         """Remove the lock that a killed run left."""
-        lock.break_lock(self.plan.fleet.broker_host, self.hosts[self.plan.fleet.broker_host])
+        lock.break_lock(self.plan.fleet.records_host, self.hosts[self.plan.fleet.records_host])
 
     def _logged_lines(self, process: subprocess.Popen[str]) -> Iterator[str]:
         """The lines of the run's output as they come. Each goes to the log; each step is reported."""

@@ -28,19 +28,19 @@ def acquire(run: Run, script: str, brings: bool = True) -> Generator[FunctionCom
 
 
 def _acquire(state: Any, host: Any, run: Run, script: str, brings: bool) -> bool:
-    broker = run.fleet.broker_host
-    if broker.startswith("@"):
+    records = run.fleet.records_host
+    if records.startswith("@"):
         return True  # no machine that SSH leads to
     # Without it (--limit, or its first deploy) what others did meanwhile is not known.
-    observed = run.observed.get(broker)
-    data = inventory.get_host(broker).data.dict()  # type: ignore[no-untyped-call]
+    observed = run.observed.get(records)
+    data = inventory.get_host(records).data.dict()  # type: ignore[no-untyped-call]
     content = {**lock.describe_run(script), **(run.brought() if brings else {})}
     try:
-        taken_over = lock.acquire(broker, data, content, inventory_argument(), observed.history if observed else None)
+        taken_over = lock.acquire(records, data, content, inventory_argument(), observed.history if observed else None)
     except lock.LockError as error:
         logger.error(f"{host.print_prefix}{error}")
         return False
     if taken_over:
         logger.warning(f"{host.print_prefix}{taken_over}")
-    run.held = HeldLock(broker, data, content, time.monotonic())
+    run.held = HeldLock(records, data, content, time.monotonic())
     return True

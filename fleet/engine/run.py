@@ -19,6 +19,7 @@ from fleet.rollout.request import expected_workers
 from fleet.rollout.result import Results, parse, shortened
 from fleet.rollout.steps import Step
 from fleet.rollout.target import KnownRelease
+from fleet.spec.certificates import Certificates
 from fleet.spec.fleet import Fleet, Host
 from fleet.state import release
 from fleet.state.archive import as_text
@@ -40,7 +41,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class HeldLock:
-    """The fleet's lock, in this run's hands. host, data: the broker's machine in the inventory. content: what the lock says.
+    """The fleet's lock, in this run's hands. host, data: of the records, in the inventory. content: what the lock says.
     since: by the monotonic clock, in seconds."""
 
     host: str
@@ -66,6 +67,7 @@ class Run:
     roles: tuple[Role, ...]
     observed: Mapping[str, ObservedMachine]
     plan: Plan
+    certificates: Certificates = field(default_factory=Certificates)
     target: KnownRelease | None = None
     drivers: Mapping[str, ObservedDriver] | None = None
     rollout: Rollout | None = None

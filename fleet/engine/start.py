@@ -24,7 +24,8 @@ from fleet.errors import FleetError
 from fleet.inventory import last_facts
 from fleet.lint import lint
 from fleet.plan.plan import resolved
-from fleet.spec import secrets
+from fleet.spec import certificates, endpoint, secrets
+from fleet.spec.certificates import CertificateError, Certificates
 from fleet.spec.fleet import Fleet
 from fleet.spec.groups import OVERRIDES, RUN_ARGUMENTS
 from fleet.spec.load import load_fleet
@@ -89,7 +90,7 @@ def current() -> Run | None:
 
 def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     checks.refuse_data({name: host.data.get(name) for name in RUN_ARGUMENTS}, takes)
-    fleet, known_secrets = _load()
+    fleet, known_secrets, known_certificates = _load()
     if state.failed_hosts:  # with --fail-percent, pyinfra goes on without them
         raise FleetError(explain_down(state))
     hosts = inventory.get_active_hosts()
@@ -99,12 +100,13 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     checks.refuse_namesakes(fleet, answers)
     # In the inventory's order, whoever answered first: what is sized must be the same in every run.
     plan = resolved(fleet, {name: answers[name].facts for name in fleet.hosts if name in answers})
-    run = Run(fleet, known_secrets, roles, answers, plan)
+    run = Run(fleet, known_secrets, roles, answers, plan, known_certificates)
     run.overrides.update({name: str(value) for name in OVERRIDES if (value := host.data.get(name)) is not None})
     if unkept := last_facts.keep(
         Path(inventory_argument()), {name: answer.facts for name, answer in answers.items()}, fleet.hosts
     ):
         run.notes[f"note: {unkept}"] = None
+    run.notes.update(dict.fromkeys(certificates.ending_soon(fleet, known_certificates)))
     findings = lint(plan)
     checks.refuse_findings(findings)
     run.note_findings("deploy", findings)
@@ -116,19 +118,23 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     return run
 
 
-def _load() -> tuple[Fleet, Mapping[str, str]]:
-    """The settings and the secrets, read once a run: before it connects, and again when it is made, they are asked for."""
+def _load() -> tuple[Fleet, Mapping[str, str], Certificates]:
+    """The settings, the secrets and the certificates, read once a run: they are asked for before it connects, and when it is
+    made."""
     if loaded := getattr(state, "fleet_loaded", None):
         return loaded  # type: ignore[no-any-return]
     try:
         fleet = load_fleet(gather(inventory))
         path = Path(fleet.settings.secrets_file)
         known = secrets.read(path)
-        secrets.require(path, known, [*secrets.BROKER_NAMES, *fleet.secrets])
-    except (SpecError, SecretsError) as error:
+        secrets.require(path, known, fleet.secrets)
+        endpoint.broker(fleet, known)
+        of_broker = certificates.read(fleet)
+    except (SpecError, SecretsError, CertificateError) as error:
         raise FleetError(refused(str(error))) from None
-    setattr(state, "fleet_loaded", (fleet, known))  # noqa: B010
-    return fleet, known
+    loaded = (fleet, known, of_broker)
+    setattr(state, "fleet_loaded", loaded)  # noqa: B010
+    return loaded
 
 
 def _probe(asked: Any, looked_at: Watched) -> tuple[str, ObservedMachine | None]:

@@ -1,4 +1,4 @@
-"""The release that a rollback goes to, read from the history on the broker's machine."""
+"""The release that a rollback goes to, read from the history on the host of the records."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def select_rollback(run: Run) -> None:
     with run.preparing, refusing():
         if run.target is not None:
             return
-        broker = run.fleet.broker_host
-        entries = lock.read_history(broker, inventory.get_host(broker).data.dict())  # type: ignore[no-untyped-call]
+        records = run.fleet.records_host
+        entries = lock.read_history(records, inventory.get_host(records).data.dict())  # type: ignore[no-untyped-call]
         # A drill's releases are nothing to go back to, except for the drill itself.
         candidates = [entry for entry in entries if not entry.get("drill") or os.environ.get(lock.DRILL)]
         run.target = target.select(candidates, host.data.get("release"))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from fleet.lint.app import App
 from fleet.lint.finding import Violation, each_role, rule
 from fleet.plan.plan import Plan
+from fleet.spec.fleet import Fleet
+from fleet.spec.urls import netloc
 
 
 @rule("app-eager", "error")
@@ -71,8 +73,14 @@ def app_broker_read(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def app_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Workers ignore a broker address that the app sets in code. Producers elsewhere still need the fleet's address."""
     for app in apps:
-        if app.broker and not app.broker.startswith(f"redis://{plan.fleet.broker_netloc}"):
-            yield Violation(
-                f"{app.app}: broker_url",
-                f"{app.broker}; workers get redis://{plan.fleet.broker_netloc} by CELERY_BROKER_URL, which wins",
-            )
+        shown = _shown(plan.fleet)
+        if app.broker and not app.broker.startswith(shown):
+            yield Violation(f"{app.app}: broker_url", f"{app.broker}; workers get {shown} by CELERY_BROKER_URL, which wins")
+
+
+def _shown(fleet: Fleet) -> str:
+    """The broker's URL as workers get it, without what is secret; the name of a URL that is a secret as a whole."""
+    if fleet.redis is None:
+        return fleet.broker_name
+    scheme = "rediss" if fleet.redis.tls else "redis"
+    return f"{scheme}://{netloc(fleet.broker_address, fleet.redis.ports[0])}"

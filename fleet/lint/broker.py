@@ -23,15 +23,17 @@ BROKER_VARIABLES = (
 @rule("broker-eviction", "error")
 def broker_eviction(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """If Redis evicts keys, it throws waiting tasks away without an error."""
-    policy = plan.fleet.broker.maxmemory_policy
-    if policy != "noeviction":
-        yield Violation("broker.maxmemory_policy", f"{policy} throws tasks away when memory is full; write noeviction")
+    redis = plan.fleet.redis
+    if redis and redis.maxmemory_policy != "noeviction":
+        yield Violation(
+            "broker.maxmemory_policy", f"{redis.maxmemory_policy} throws tasks away when memory is full; write noeviction"
+        )
 
 
 @rule("broker-persistence", "error")
 def broker_persistence(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Without the append-only file, a restart of Redis lost 20 to 35 of 60 tasks."""
-    if not plan.fleet.broker.appendonly:
+    if plan.fleet.redis and not plan.fleet.redis.appendonly:
         yield Violation("broker.appendonly", "False: a restart of Redis loses every task that waits; write True")
 
 

@@ -31,6 +31,14 @@ def broker_connections(sized: SizedWorker) -> int:
     return IDLE + sized.concurrency + green
 
 
+def connections_by_role(plan: Plan) -> dict[str, int]:
+    """Role → connections to the broker that its workers open at most."""
+    return {
+        role: sum(placement.sized.instances * broker_connections(placement.sized) for placement in placements)
+        for role, placements in plan.roles.items()
+    }
+
+
 def processes(sized: SizedWorker) -> int:
     """Number of processes of one instance that run the app's code."""
     return sized.concurrency if sized.worker.pool == "prefork" else 1
@@ -44,11 +52,10 @@ def _sum(by_role: dict[str, int]) -> str:
 @rule("connections-broker", "error")
 def connections_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Above maxclients Redis refuses connections: of a worker that reconnects, or of a producer."""
-    broker = plan.fleet.broker
-    by_role = {
-        role: sum(placement.sized.instances * broker_connections(placement.sized) for placement in placements)
-        for role, placements in plan.roles.items()
-    }
+    broker = plan.fleet.redis
+    if broker is None:
+        return
+    by_role = connections_by_role(plan)
     total = sum(by_role.values()) + broker.other_clients
     if total > broker.maxclients:
         yield Violation(
@@ -71,10 +78,9 @@ def connections_files(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
                 "write less, and more instances",
                 (placement.host,),
             )
-    if plan.fleet.broker.maxclients + 1024 > REDIS_FILES:
-        yield Violation(
-            "broker.maxclients", f"{plan.fleet.broker.maxclients} is more than the {REDIS_FILES} files that Redis may open"
-        )
+    redis = plan.fleet.redis
+    if redis and redis.maxclients + 1024 > REDIS_FILES:
+        yield Violation("broker.maxclients", f"{redis.maxclients} is more than the {REDIS_FILES} files that Redis may open")
 
 
 @rule("connections-database", "error")

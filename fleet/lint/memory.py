@@ -120,29 +120,31 @@ def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Redis has to refuse writes (maxmemory) before the kernel kills it (memory_max), and both before the machine is out of
     memory."""
-    machine = plan.machines.get(plan.fleet.broker_host)
-    if machine is None:
+    redis, host = plan.fleet.redis, plan.fleet.broker_host
+    machine = plan.machines.get(host) if host else None
+    if machine is None or redis is None or host is None:
         return
-    reserve = system_reserve(plan.fleet.hosts[plan.fleet.broker_host].settings.machine_reserve, machine.memory)
+    reserve = system_reserve(plan.fleet.hosts[host].settings.machine_reserve, machine.memory)
     top = plans.broker_memory(plan.fleet, machine.memory)
-    data = resolve(plan.fleet.broker.maxmemory, machine.memory)
+    data = resolve(redis.maxmemory, machine.memory)
     if data >= top:
         yield Violation("broker.maxmemory", f"{mib(data)} is not below memory_max {mib(top)}")
     if top + reserve > machine.memory:
         yield Violation(
             "broker.memory_max",
             f"{mib(top)} + reserve {mib(reserve)} are more than the machine's {mib(machine.memory)}",
-            (plan.fleet.broker_host,),
+            (host,),
         )
 
 
 @rule("broker-rewrite", "warning")
 def broker_rewrite(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """While Redis rewrites its append-only file, a copy of all that changes is in memory too: up to all of the data."""
-    machine = plan.machines.get(plan.fleet.broker_host)
-    if machine is None or not plan.fleet.broker.appendonly:
+    redis, host = plan.fleet.redis, plan.fleet.broker_host
+    machine = plan.machines.get(host) if host else None
+    if machine is None or redis is None or not redis.appendonly:
         return
-    data = resolve(plan.fleet.broker.maxmemory, machine.memory)
+    data = resolve(redis.maxmemory, machine.memory)
     top = plans.broker_memory(plan.fleet, machine.memory)
     if 2 * data > top:
         yield Violation(

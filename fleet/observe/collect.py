@@ -18,10 +18,9 @@ from fleet.observe import machine
 from fleet.observe.broker import BrokerReport
 from fleet.observe.machine import Machine
 from fleet.plan.plan import Plan, resolved
-from fleet.spec import secrets
+from fleet.spec import endpoint, secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
-from fleet.spec.urls import redis_url
 
 AT_ONCE = 64
 CONNECT_SECONDS = 5
@@ -53,9 +52,9 @@ def collect(file: Path) -> Collected:
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
     passwords = secrets.read(Path(fleet.settings.secrets_file))
-    secrets.require(Path(fleet.settings.secrets_file), passwords, secrets.BROKER_NAMES)
+    secrets.require(Path(fleet.settings.secrets_file), passwords, fleet.broker_secrets)
     with_workers = [host for host in fleet.hosts.values() if host.workers]
-    command = machine.command(fleet.broker_address, fleet.broker.port)
+    command = machine.command(endpoint.broker(fleet, passwords))
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         asked = pool.submit(ask_broker, inventory, fleet, passwords)
@@ -87,10 +86,9 @@ def ask_machine(host: str, data: Mapping[str, Any], command: str) -> Machine | s
 
 def ask_broker(inventory: Inventory, fleet: Fleet, passwords: Mapping[str, str]) -> BrokerReport:
     """What the broker says, through SSH. That it cannot be reached is a problem in the report."""
-    users = {"worker": secrets.BROKER_WORKER, "monitor": secrets.BROKER_MONITOR}
     try:
-        with connect.reached(inventory.hosts[fleet.broker_host], fleet) as netloc:
-            worker, monitor = (redis_url(user, passwords[name], netloc) for user, name in users.items())
+        with connect.reached(inventory.hosts, fleet, passwords) as way:
+            worker, monitor = (endpoint.broker(fleet, passwords, user, way=way).url for user in endpoint.USERS)
             return asking.ask(worker, monitor, fleet.settings.lease)
     except FleetError as error:
         return asking.absent(f"the broker's machine does not answer: {error}")

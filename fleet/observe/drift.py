@@ -10,6 +10,7 @@ from typing import Any
 
 from fleet.errors import FleetError
 from fleet.plan.plan import Plan
+from fleet.spec.certificates import Certificates
 from fleet.spec.fleet import Fleet, Host
 from fleet.state.desired import State
 from fleet.state.diff import compare
@@ -27,6 +28,7 @@ class View:
     plan: Plan
     secrets: Mapping[str, str]
     observed: Mapping[str, ObservedMachine]
+    certificates: Certificates = field(default_factory=Certificates)
     drivers: Mapping[str, ObservedDriver] | None = None
     _sources: Sources = field(default_factory=Sources)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from fleet.plan import facts, gpu
 from fleet.plan.facts import MachineFacts
+from fleet.spec.urls import Endpoint
 from fleet.state.paths import RUNTIME_UNITS, UNITS
 
 PROPERTIES = (
@@ -71,9 +72,9 @@ class Machine:
     oom_kills: int = 0
 
 
-def command(address: str, port: int, seconds: int = 2) -> str:
-    """The sh command; it changes nothing. address, port: of the broker. seconds: for connecting to it."""
-    probe = f"exec 3<>/dev/tcp/{address}/{port}"
+def command(broker: Endpoint, seconds: int = 2) -> str:
+    """The sh command; it changes nothing. broker: as machines reach it. seconds: for connecting to it."""
+    probe = f"exec 3<>/dev/tcp/{broker.address}/{broker.port}"
     return f"""
 export LC_ALL=C
 {facts.SHELL}printf 'hostname\\t%s\\n' "$(uname -n)"

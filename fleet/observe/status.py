@@ -18,6 +18,7 @@ from fleet.observe.workers import Load, load_of
 from fleet.plan.plan import Plan, resolved
 from fleet.rollout import history, lock
 from fleet.rollout.history import HistoryEntry
+from fleet.spec import certificates
 from fleet.state import observed
 from fleet.state.observed import ObservedMachine
 from fleet.state.role import watched
@@ -61,8 +62,8 @@ def status(file: Path) -> Status:
         collected = collect(file)
         hosts = collected.inventory.hosts
         answers = dict(zip(hosts, pool.map(lambda host: _probe(host, hosts[host], looked_at), hosts), strict=True))
-        broker = collected.plan.fleet.broker_host
-        runs, problems = _runs(broker, hosts[broker], str(file))
+        records = collected.plan.fleet.records_host
+        runs, problems = _runs(records, hosts[records], str(file))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     load = load_of(collected.plan, collected.machines, collected.silent, collected.broker)
@@ -85,7 +86,7 @@ def drifts(
     says what a deploy would do on a host. secrets: of the fleet."""
     fleet = plan.fleet
     plan = resolved(fleet, {**plan.machines, **{host: machine.facts for host, machine in machines.items()}})
-    view = drift.View(fleet, plan, secrets, machines)
+    view = drift.View(fleet, plan, secrets, machines, certificates.read(fleet))
     differing: dict[str, list[str]] = {}
     unclear: dict[str, str] = {}
     for host in machines:

@@ -32,9 +32,9 @@ from fleet.observe.status import drifts
 from fleet.observe.top import Reading
 from fleet.plan.plan import resolved
 from fleet.rollout.history import HistoryEntry
-from fleet.spec import secrets
+from fleet.spec import endpoint, secrets
+from fleet.spec.endpoint import Way
 from fleet.spec.load import load_fleet
-from fleet.spec.urls import redis_url
 from fleet.state import observed
 from fleet.state.observed import ObservedMachine
 from fleet.state.role import watched
@@ -83,9 +83,9 @@ class Watch:
         self._unconsumed: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
 
     @property
-    def broker_machine(self) -> tuple[str, Mapping[str, Any]]:
-        """The broker's host, and its data in the inventory."""
-        return self.fleet.broker_host, self.inventory.hosts[self.fleet.broker_host]
+    def records(self) -> tuple[str, Mapping[str, Any]]:
+        """The host of lock and history, and its data in the inventory."""
+        return self.fleet.records_host, self.inventory.hosts[self.fleet.records_host]
 
     @property
     def _with_workers(self) -> list[str]:
@@ -100,7 +100,7 @@ class Watch:
 
     def start(self) -> None:
         """Begin to look."""
-        ask = machine.command(self.fleet.broker_address, self.fleet.broker.port)
+        ask = machine.command(endpoint.broker(self.fleet, self.secrets))
         for host in self._with_workers:
             self._thread(self._watch_machine, host, ask)
         for look in (self._watch_broker, self._watch_records, self._watch_drift):
@@ -170,11 +170,10 @@ class Watch:
         self.connections.repeat(host, self.inventory.hosts[host], command, MACHINES_EVERY, learn, be_silent)
 
     def _watch_broker(self) -> None:
-        _, data = self.broker_machine
         while not self.connections.is_closed:
             try:
-                with connect.reached(data, self.fleet, self.connections.add) as netloc:
-                    self._through(netloc)
+                with connect.reached(self.inventory.hosts, self.fleet, self.secrets, self.connections.add) as way:
+                    self._through(way)
             except FleetError as error:
                 self._learn(broker_problem=f"the broker's machine does not answer: {error}")
             except (RedisError, OSError) as error:
@@ -182,12 +181,9 @@ class Watch:
             self.url = ""
             self.connections.wait(min(AGAIN, self._interval))
 
-    def _through(self, netloc: str) -> None:
+    def _through(self, way: Way) -> None:
         """Look at the broker as long as it answers. Raises RedisError and OSError."""
-        worker, monitor = (
-            redis_url(user, self.secrets[name], netloc)
-            for user, name in (("worker", secrets.BROKER_WORKER), ("monitor", secrets.BROKER_MONITOR))
-        )
+        worker, monitor = (endpoint.broker(self.fleet, self.secrets, user, way=way).url for user in endpoint.USERS)
         with Redis.from_url(
             worker, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=asking.PATIENCE
         ) as client:
@@ -219,7 +215,7 @@ class Watch:
         def learn(lines: list[str]) -> None:
             self._learn("records", records=parse_records(lines), records_problem="")
 
-        host, data = self.broker_machine
+        host, data = self.records
         self.connections.repeat(host, data, records_command(), RECORDS_EVERY, learn, lambda why: self._learn(records_problem=why))
 
     def _watch_drift(self) -> None:

@@ -156,9 +156,10 @@ def reserve_of(fleet: Fleet, host: Host, machine: MachineFacts) -> int:
 
 
 def broker_memory(fleet: Fleet, total: int) -> int:
-    """MemoryMax of Redis, in bytes, on a broker's machine with `total` bytes."""
+    """MemoryMax of our own Redis, in bytes, on a machine with `total` bytes."""
+    assert fleet.redis and fleet.broker_host  # noqa: S101 - it is ours
     reserve = system_reserve(fleet.hosts[fleet.broker_host].settings.machine_reserve, total)
-    return broker_memory_max(fleet.broker.memory_max, reserve, total)
+    return broker_memory_max(fleet.redis.memory_max, reserve, total)
 
 
 def resolved(fleet: Fleet, machines: Mapping[str, MachineFacts]) -> Plan:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 from fleet.plan.plan import Plan
 from fleet.plan.sizing import SizedWorker
 from fleet.spec.beat import Beat
+from fleet.spec.endpoint import celery_variables
 from fleet.spec.fleet import Host
-from fleet.spec.secrets import BROKER_WORKER
-from fleet.spec.urls import celery_variables
 
 _NODE = re.compile(r"(.+)-worker-(\d+(?:-surge)?)@(.+)")
 START_SECONDS = 120
@@ -68,7 +67,7 @@ def environment(plan: Plan, host: Host, role: str, secrets: Mapping[str, str]) -
     """The environment of the workers of `role` on `host`, by name. It holds secrets."""
     worker = host.workers[role]
     return {
-        **celery_variables(secrets[BROKER_WORKER], plan.fleet.broker_netloc),
+        **celery_variables(plan.fleet, secrets),
         "FLEET_CELERY": json.dumps(plan.celery_settings(plan.workers[host.name][role]), sort_keys=True),
         **host.settings.environment,
         **worker.environment,

@@ -8,8 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from fleet.broker import probe
+from fleet.broker.probe import Server
 from fleet.broker.view import BrokerView
 from fleet.lint import Finding
+from fleet.lint.connections import connections_by_role
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
 from fleet.plan.process import parse_node
@@ -99,6 +102,14 @@ def judge_broker(
     if workers.error and not all_known:
         workers = Preflight(None, (f"perhaps {workers.error}", *workers.notes))
     return judge_queues(view, queues, abandoned) + workers + Preflight(None, unread)
+
+
+def judge_server(server: Server, plan: Plan) -> Preflight:
+    """Whether the fleet can use a broker that somebody else runs, and what it has to do without."""
+    verdict = probe.judge(server, sum(connections_by_role(plan).values()))
+    name = plan.fleet.broker_name
+    errors = [f"the broker ({name}) is of no use: {error}" for error in verdict.errors]
+    return Preflight("\n".join(errors) or None, tuple(f"the broker ({name}): {loss}" for loss in verdict.losses))
 
 
 def as_findings(verdict: Preflight) -> tuple[Finding, ...]:

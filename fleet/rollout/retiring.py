@@ -59,9 +59,9 @@ class Retirement:
         return f"{self.role} on {self.host}" if self.role else self.host
 
     @property
-    def broker(self) -> tuple[str, Mapping[str, Any]]:
-        """The broker's machine, and its data in the inventory."""
-        return self.fleet.broker_host, self.inventory.hosts[self.fleet.broker_host]
+    def records(self) -> tuple[str, Mapping[str, Any]]:
+        """The host of lock and history, and its data in the inventory."""
+        return self.fleet.records_host, self.inventory.hosts[self.fleet.records_host]
 
     def note(self, line: str) -> None:
         """Something that happened: for the user now, and for the history."""
@@ -90,7 +90,7 @@ def locked(work: Retirement, stamp: str) -> Iterator[None]:
     """The fleet's lock, and a record in the history. stamp: of the history when this was planned."""
     words = f"fleet retire {work.host}{f' --role {work.role}' if work.role else ''}"
     content, began = lock.describe_run(words), time.monotonic()
-    if taken_over := lock.acquire(*work.broker, content, str(work.file), stamp):
+    if taken_over := lock.acquire(*work.records, content, str(work.file), stamp):
         work.say(taken_over)
     outcome, errors = "interrupted", []
     try:
@@ -103,7 +103,7 @@ def locked(work: Retirement, stamp: str) -> Iterator[None]:
         entry = {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "errors": errors, "notes": work.notes}
         if work.abandoned:
             entry["overrides"] = {"abandon_queues": ",".join(sorted(work.abandoned))}
-        lock.release(*work.broker, content, {**content, **entry})
+        lock.release(*work.records, content, {**content, **entry})
 
 
 def remove(work: Retirement, what: Removal) -> None:

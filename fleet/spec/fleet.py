@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.spec.beat import Beat
-from fleet.spec.broker import Broker
+from fleet.spec.broker import Broker, External, Redis
 from fleet.spec.monitor import Monitor
-from fleet.spec.secrets import FLOWER
+from fleet.spec.secrets import BROKER_NAMES, FLOWER
 from fleet.spec.settings import Settings
+from fleet.spec.urls import REFERENCE
 from fleet.spec.worker import Worker
 
 
@@ -42,13 +43,15 @@ class Host:
 class Fleet:
     """The whole fleet, validated.
 
-    hosts: by name. broker_host: a key of `hosts`. unused_group_data: names of group data files that belong to no group with a
-    host. monitor_host: a key of `hosts`; None if there is no monitor. beat_hosts: keys of `hosts`, in the inventory's order.
+    hosts: by name. broker_host: where our own Redis runs; None if the broker is not ours. records_host: where the lock and the
+    history are. unused_group_data: names of group data files that belong to no group with a host. monitor_host: None if there is
+    no monitor. beat_hosts: in the inventory's order. All of them are keys of `hosts`.
     """
 
     hosts: Mapping[str, Host]
-    broker_host: str
+    broker_host: str | None
     broker: Broker
+    records_host: str
     unused_group_data: tuple[str, ...] = ()
     monitor_host: str | None = None
     monitor: Monitor = field(default_factory=Monitor)
@@ -57,12 +60,17 @@ class Fleet:
 
     @property
     def settings(self) -> Settings:
-        """The settings that hold for the whole fleet. They are read from the broker's host."""
-        return self.hosts[self.broker_host].settings
+        """The settings that hold for the whole fleet. They are read from the host of the records."""
+        return self.hosts[self.records_host].settings
+
+    @property
+    def redis(self) -> Redis | None:
+        """Our own Redis; None if the broker is somebody else's."""
+        return self.broker if isinstance(self.broker, Redis) else None
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Names in the secrets file that the workers of any role get, or beat, or the monitor."""
+        """Names in the secrets file that the workers of any role get, or beat, the monitor, or the broker."""
         workers = [worker for host in self.hosts.values() for worker in host.workers.values()]
         names = [name for worker in workers for name in worker.secrets]
         if self.beat_hosts:
@@ -71,20 +79,28 @@ class Fleet:
             names.append(self.monitor.webhook)
         if self.monitor_host and self.monitor.flower:
             names.append(FLOWER)
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys([*names, *self.broker_secrets]))
+
+    @property
+    def broker_name(self) -> str:
+        """The broker for people: its host, or the name of its URL."""
+        return self.broker_host or (self.broker.url.removeprefix(REFERENCE) if isinstance(self.broker, External) else "")
+
+    @property
+    def broker_secrets(self) -> tuple[str, ...]:
+        """Names in the secrets file that a connection to the broker and to the results needs."""
+        given = [] if isinstance(self.broker, Redis) else [self.broker.url]
+        given.append(self.settings.result_backend)
+        named = [value.removeprefix(REFERENCE) for value in given if value.startswith(REFERENCE)]
+        return (*(BROKER_NAMES if isinstance(self.broker, Redis) else ()), *named)
 
     @property
     def broker_address(self) -> str:
-        """The IP address at which workers reach the broker."""
-        address = self.settings.lan_address
+        """The IP address at which workers reach our own broker."""
+        assert self.broker_host  # noqa: S101 - it is ours
+        address = self.hosts[self.broker_host].settings.lan_address
         assert address is not None  # noqa: S101 - load() refuses a broker without one
         return address
-
-    @property
-    def broker_netloc(self) -> str:
-        """Address and port of the broker, as a URL has them (an IPv6 address in brackets)."""
-        address = self.broker_address
-        return f"[{address}]:{self.broker.port}" if ":" in address else f"{address}:{self.broker.port}"
 
     @property
     def monitor_address(self) -> str:

@@ -30,7 +30,16 @@ OVERRIDES = ("discard_tasks", "abandon_queues", "leave_workers")
 RUN_ARGUMENTS = ("role", "release", *OVERRIDES)
 """Names that a single run takes by --data. They are no settings."""
 
-FLEET_WIDE = ("lease", "visibility_timeout", "database_max_connections", "lint_ignore", "secrets_file", "slo")
+FLEET_WIDE = (
+    "lease",
+    "visibility_timeout",
+    "database_max_connections",
+    "lint_ignore",
+    "records_host",
+    "result_backend",
+    "secrets_file",
+    "slo",
+)
 """Settings that have to be the same on every host."""
 
 # Group data that pyinfra itself reads: global arguments and connector settings.
@@ -40,10 +49,7 @@ _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 def group_mistakes(inventory: Inventory) -> Iterable[str]:
     """A number of brokers other than one, groups without data, and a fleet without workers."""
-    brokers = inventory.groups.get(BROKER, ())
-    if len(brokers) != 1:
-        count = f"found {len(brokers)} ({', '.join(brokers)})" if brokers else "found none"
-        yield f"the group {BROKER} of the inventory: {count}; it needs exactly one host"
+    yield from _broker_mistakes(inventory)
     if len(monitors := inventory.groups.get(MONITOR, ())) > 1:
         yield f"the group {MONITOR} of the inventory: found {len(monitors)} ({', '.join(monitors)}); it has one host at most"
     for group, hosts in inventory.groups.items():
@@ -55,6 +61,29 @@ def group_mistakes(inventory: Inventory) -> Iterable[str]:
         f"{group}{WORKER_SUFFIX}" in inventory.hosts.get(host, {}) for group, hosts in inventory.groups.items() for host in hosts
     ):
         yield "no worker: no host is in a group with a setting <group>_worker; see group_data/web.py for one"
+
+
+def _broker_mistakes(inventory: Inventory) -> Iterable[str]:
+    hosts = inventory.groups.get(BROKER, ())
+    urls = {repr(data[BROKER]): name for name, data in inventory.hosts.items() if is_external(data)}
+    if not urls:
+        if len(hosts) != 1:
+            count = f"found {len(hosts)} ({', '.join(hosts)})" if hosts else "found none"
+            other = (
+                "" if hosts else f'; or write {BROKER} = {{"url": "@BROKER_URL"}} in group_data/all.py for one that is not ours'
+            )
+            yield f"the group {BROKER} of the inventory: {count}; it needs exactly one host{other}"
+        return
+    if hosts:
+        yield f"{BROKER}.url: the broker is somebody else's, and the group {BROKER} has {', '.join(hosts)}: leave one of them out"
+    without = [name for name, data in inventory.hosts.items() if not is_external(data)]
+    if len(urls) > 1 or without:
+        yield f"{BROKER}: not the same on {enumerate_briefly([*urls.values(), *without])}; write it in group_data/all.py"
+
+
+def is_external(data: Mapping[str, Any]) -> bool:
+    """Whether a host's data name a broker by its URL."""
+    return isinstance(data.get(BROKER), Mapping) and "url" in data[BROKER]
 
 
 def monitor_mistakes(monitor: Monitor, inventory: Inventory) -> Iterable[str]:
@@ -136,3 +165,11 @@ def differing_settings(hosts: Iterable[Host]) -> Iterable[str]:
                 f"{name}: {first} on {first_host}, {second} on {second_host}; it holds for the whole fleet: write it in "
                 "group_data/all.py"
             )
+
+
+def unknown_records_host(hosts: Mapping[str, Host]) -> Iterable[str]:
+    """A `records_host` that the inventory does not have."""
+    for name in dict.fromkeys(host.settings.records_host for host in hosts.values()):
+        if name is not None and name not in hosts:
+            near = did_you_mean(name, hosts)
+            yield f"records_host: there is no host {name} in the inventory{f'; {near}' if near else ''}"

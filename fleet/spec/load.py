@@ -9,7 +9,7 @@ from typing import Any
 
 from fleet.spec.app_files import app_mistakes
 from fleet.spec.beat import Beat
-from fleet.spec.broker import Broker
+from fleet.spec.broker import Broker, Redis, validated
 from fleet.spec.fleet import Fleet, Host, Inventory
 from fleet.spec.groups import (
     BEAT,
@@ -20,9 +20,11 @@ from fleet.spec.groups import (
     differing_settings,
     foreign_roles,
     group_mistakes,
+    is_external,
     monitor_mistakes,
     role_name_mistakes,
     unknown_names,
+    unknown_records_host,
 )
 from fleet.spec.mistakes import SpecError, placed
 from fleet.spec.monitor import Monitor
@@ -39,7 +41,7 @@ def load_fleet(inventory: Inventory) -> Fleet:
     """
     mistakes = [*inventory.mistakes, *group_mistakes(inventory)]
     members = {group: frozenset(hosts) for group, hosts in inventory.groups.items()}
-    validated: dict[str, Worker | None] = {}
+    workers_before: dict[str, Worker | None] = {}
     hosts: dict[str, Host] = {}
     broker: Broker | None = None
     monitor: Monitor | None = None
@@ -49,17 +51,19 @@ def load_fleet(inventory: Inventory) -> Fleet:
         mistakes += unknown_names(data, inventory.groups)
         own_settings = {key: value for key, value in data.items() if key in Settings.model_fields}
         settings = validate(Settings, own_settings, "", mistakes)
-        workers = _workers(data, groups, validated, mistakes)
+        workers = _workers(data, groups, workers_before, mistakes)
         mistakes += foreign_roles(name, data, groups, inventory.groups)
         if settings is not None:
             hosts[name] = Host(name, settings, workers)
         if BROKER in groups:
-            broker = validate(Broker, data.get(BROKER, {}), BROKER, mistakes)
+            broker = validated(data.get(BROKER, {}), BROKER, mistakes)
             if not data.get("lan_address"):
                 mistakes.append(
                     f'{name}.lan_address: missing; workers connect to it: write ("{name}", {{"lan_address": "10.0.0.10"}}) '
                     "in the inventory"
                 )
+        elif broker is None and is_external(data):
+            broker = validated(data[BROKER], BROKER, mistakes)
         if MONITOR in groups:
             monitor = validate(Monitor, data.get(MONITOR, {}), MONITOR, mistakes)
         if BEAT in groups and (beat := validate(Beat, data.get(BEAT, {}), BEAT, mistakes)):
@@ -69,6 +73,7 @@ def load_fleet(inventory: Inventory) -> Fleet:
     mistakes = [placed(mistake, inventory.places) for mistake in mistakes]
     mistakes += differing_settings(hosts.values())
     mistakes += differing_beats(beats)
+    mistakes += unknown_records_host(hosts)
     mistakes += (placed(mistake, inventory.places) for mistake in app_mistakes(host.settings for host in hosts.values()))
     if mistakes or broker is None:
         raise SpecError(mistakes)
@@ -76,10 +81,13 @@ def load_fleet(inventory: Inventory) -> Fleet:
     if not any(place.startswith(f"{BEAT}.") for place in inventory.places):
         unused -= {BEAT}  # it sets nothing, as in a new project
     monitored = inventory.groups.get(MONITOR) if monitor else None
+    broker_host = inventory.groups[BROKER][0] if isinstance(broker, Redis) else None
+    first = next(iter(hosts.values()))
     return Fleet(
         hosts,
-        inventory.groups[BROKER][0],
+        broker_host,
         broker,
+        first.settings.records_host or broker_host or first.name,
         tuple(sorted(unused)),
         monitored[0] if monitored else None,
         monitor or Monitor(),
@@ -89,11 +97,11 @@ def load_fleet(inventory: Inventory) -> Fleet:
 
 
 def _workers(
-    data: Mapping[str, Any], groups: Iterable[str], validated: dict[str, Worker | None], mistakes: list[str]
+    data: Mapping[str, Any], groups: Iterable[str], before: dict[str, Worker | None], mistakes: list[str]
 ) -> dict[str, Worker]:
     """The workers of a host, by role.
 
-    validated: workers of the hosts before, by path and text. Most hosts of a large fleet are alike: the same text is validated
+    before: workers of the hosts before, by path and text. Most hosts of a large fleet are alike: the same text is validated
     once, and is the same object.
     """
     workers = {}
@@ -105,9 +113,9 @@ def _workers(
             mistakes += wrong_name
             continue
         key = f"{path}{data[path]!r}"
-        if key not in validated:
-            validated[key] = validate(Worker, data[path], path, mistakes)
-        worker = validated[key]
+        if key not in before:
+            before[key] = validate(Worker, data[path], path, mistakes)
+        worker = before[key]
         if worker is not None:
             workers[group] = worker
     return workers

@@ -7,7 +7,18 @@ from fleet.spec.nvidia import Nvidia
 from fleet.spec.reliability import Reliability
 from fleet.spec.sizes import SizeOrShare
 from fleet.spec.sources import CELERY, MEASURED, OURS
-from fleet.spec.values import Address, DottedName, Lease, Line, Objective, Reason, Variable, VisibilityTimeout, Whole
+from fleet.spec.values import (
+    Address,
+    DottedName,
+    Lease,
+    Line,
+    Objective,
+    Reason,
+    ResultBackend,
+    Variable,
+    VisibilityTimeout,
+    Whole,
+)
 
 SYSTEM_SHARE, SYSTEM_LEAST = "10%", 192 << 20
 """Automatic `machine_reserve`: a share of the machine's memory, and the least, in bytes."""
@@ -81,6 +92,19 @@ class Settings(Model):
         source=f"{CELERY}: Redis, Visibility timeout; 5 s with a multiplier of 4 ran 6 of 10 tasks twice ({MEASURED})",
         default="auto",
         unit="seconds",
+    )
+    result_backend: ResultBackend = setting(
+        'Where results go: "broker", "app" (as the app sets it), "none", or the name of a secret with a URL: "@RESULT_URL".',
+        why="Results in the broker need no other server: in a database of their own if it is our Redis, else in the same.",
+        source=OURS,
+        default="broker",
+    )
+    records_host: Line | None = setting(
+        "The host that keeps the fleet's lock and history.",
+        why="Every run needs it. Our own broker's host is one that every run needs in any case.",
+        source=OURS,
+        default=None,
+        shown="`None` (the host of the broker; the first of the inventory if the broker is not ours)",
     )
     left_to_app: list[Reliability] = setting(
         "Celery settings that workers take from the app. The fleet sets those that you do not name.",

@@ -1,20 +1,98 @@
-"""Where Celery finds the broker and its results: the variables that it reads by itself."""
+"""URLs of brokers and result backends, as Celery takes them."""
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-BROKER_DB, RESULT_DB = 0, 1
+PORTS = {"redis": 6379, "rediss": 6379}
+"""Scheme of a broker that a fleet can use → the port that it has without another."""
+_ADDRESS = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+REFERENCE = "@"
+"""The first letter of a value that names a secret."""
 
 
-def celery_variables(password: str, netloc: str) -> dict[str, str]:
-    """CELERY_BROKER_URL and CELERY_RESULT_BACKEND of the user `worker`. netloc: `address:port`, as it stands in a URL."""
-    return {
-        "CELERY_BROKER_URL": redis_url("worker", password, netloc, BROKER_DB),
-        "CELERY_RESULT_BACKEND": redis_url("worker", password, netloc, RESULT_DB),
-    }
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server is reached, and as whom. Its repr hides the password.
+
+    address: a name or an IP address. path: the database, without a slash. query: what follows the question mark.
+    """
+
+    scheme: str
+    address: str
+    port: int
+    user: str = ""
+    password: str = field(default="", repr=False)
+    path: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether connections use TLS."""
+        return self.scheme == "rediss"
+
+    @property
+    def netloc(self) -> str:
+        """Address and port, as a URL has them (an IPv6 address in brackets)."""
+        return netloc(self.address, self.port)
+
+    @property
+    def url(self) -> str:
+        """The whole, with its password."""
+        who = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@" if self.user or self.password else ""
+        query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in self.query.items())
+        return f"{self.scheme}://{who}{self.netloc}/{self.path}{f'?{query}' if query else ''}"
+
+    @property
+    def shown(self) -> str:
+        """The same without user, password and query, for messages."""
+        return replace(self, user="", password="", query={}).url
 
 
-def redis_url(user: str, password: str, netloc: str, database: int = BROKER_DB) -> str:
-    """The URL of the broker for one of its users. netloc: `address:port`, as it stands in a URL."""
-    return f"redis://{user}:{quote(password, safe='')}@{netloc}/{database}"
+def netloc(address: str, port: int) -> str:
+    """Address and port, as a URL has them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def parse(text: str) -> Endpoint:
+    """A broker's URL. Raises ValueError, which says what to write and never has the password."""
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        raise ValueError("is no URL; write redis://:PASSWORD@ADDRESS:6379/0")
+    if scheme.startswith("valkey"):
+        raise ValueError(f"{scheme}:// is no scheme of Celery's; Valkey is reached by redis{'s' if scheme[6:] else ''}://")
+    if scheme not in PORTS:
+        raise ValueError(f"{scheme}:// is no broker that a fleet can use; write redis:// or rediss://")
+    try:
+        parts = urlsplit(text)
+        address, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is no URL: a /, ?, # or [ in the password has to be written as %2F, %3F, %23, %5B") from None
+    if not address or not _ADDRESS.fullmatch(address):
+        raise ValueError(f"has no address; write {scheme}://:PASSWORD@ADDRESS:{PORTS[scheme]}/0")
+    path = parts.path.strip("/")
+    if path and not path.isdecimal():
+        raise ValueError(f"has the database {path}; write its number, such as /0")
+    return Endpoint(
+        scheme,
+        address,
+        port or PORTS[scheme],
+        unquote(parts.username or ""),
+        unquote(parts.password or ""),
+        path or "0",
+        dict(parse_qsl(parts.query)),
+    )
+
+
+def check_given(text: str) -> str:
+    """A URL in group data: the name of a secret, or a URL that holds no password."""
+    if text.startswith(REFERENCE):
+        if not text[1:].isidentifier():
+            raise ValueError('write the name of a secret after the @, such as "@BROKER_URL"')
+        return text
+    if parse(text).password:
+        raise ValueError('a password does not belong in git: write "@BROKER_URL", and BROKER_URL=… in the secrets file')
+    return text

@@ -1,5 +1,6 @@
 """Plain values → a model, or a line for each mistake: its path, what was found and what to write."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, TypeGuard, TypeVar, get_args
@@ -77,5 +78,5 @@ def _is_model(annotation: Any) -> TypeGuard[type[Model]]:
 
 
 def _shortened(value: Any) -> str:
-    text = repr(value)
+    text = re.sub(r"://[^@/]*@", "://…@", repr(value))  # a URL with a password, where none belongs
     return text if len(text) <= 100 else text[:97] + "..."

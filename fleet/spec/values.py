@@ -109,6 +109,12 @@ def _check_quota(value: object) -> object:
     raise ValueError('write a share of one core\'s time such as "150%"')
 
 
+def _check_results(value: str) -> str:
+    if value in ("broker", "app", "none") or (value.startswith("@") and value[1:].isidentifier()):
+        return value
+    raise ValueError('write "broker", "app", "none", or the name of a secret such as "@RESULT_URL"')
+
+
 def _check_unavailable(value: object) -> object:
     share = _PERCENT.fullmatch(value) if isinstance(value, str) else None
     if _number(value) or (share and 1 <= int(share[1]) <= 100):
@@ -180,6 +186,7 @@ Quota = Annotated[str, BeforeValidator(_check_quota)]
 VisibilityTimeout = Annotated[
     int | Literal["auto", "app"], BeforeValidator(_check_visibility), ShownType('number, "auto" or "app"')
 ]
+ResultBackend = Annotated[str, AfterValidator(_check_results), ShownType('"broker", "app", "none" or "@NAME"')]
 Lease = Annotated[int | None, BeforeValidator(_check_lease)]
 Whole = Annotated[int, BeforeValidator(_check_whole)]
 Seconds = Annotated[PositiveInt, BeforeValidator(_check_whole), Field(le=10**8)]

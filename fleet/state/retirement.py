@@ -13,6 +13,7 @@ from shlex import quote
 
 from fleet.plan import facts, process
 from fleet.plan.facts import MachineFacts
+from fleet.spec.endpoint import FOLDER
 from fleet.spec.groups import BEAT
 from fleet.state.paths import BEAT_ETC, BEAT_UNIT, ETC, RELEASES, RUNTIME_UNITS, UNITS
 from fleet.state.systemctl import words
@@ -100,7 +101,8 @@ class Removal:
 def survey_command(destdir: str = "") -> str:
     """sh that reports what celery-fleet has on a machine. It is to run as root: secrets are in folders that are closed."""
     machine = (f"{UNITS}/{name}" for name in (BEAT_UNIT, WATCH, *MONITOR, TARGET, SLICE))
-    paths = " ".join(f"{destdir}{path}" for path in (f"{ETC}/*.env", ETC, BEAT_ETC, OPT, STATE_FOLDER, *MONITOR_PATHS, *machine))
+    own = (f"{ETC}/*.env", ETC, BEAT_ETC, FOLDER, OPT, STATE_FOLDER, *MONITOR_PATHS, *machine)
+    paths = " ".join(f"{destdir}{path}" for path in own)
     return f"""export LC_ALL=C
 {facts.SHELL}printf 'hostname\\t%s\\n' "$(uname -n)"
 for file in {destdir}{UNITS}/celery-*@*.service {destdir}{RUNTIME_UNITS}/celery-*@*.service; do
@@ -140,7 +142,7 @@ def removal(installed: Installed, role: str | None = None) -> Removal:
     others: tuple[str, ...] = ()
     if role is None:
         others = (BEAT_UNIT, WATCH, *MONITOR, TARGET, SLICE)
-        own = [*(f"{UNITS}/{name}" for name in others), ETC, BEAT_ETC, OPT, STATE_FOLDER, *MONITOR_PATHS]
+        own = [*(f"{UNITS}/{name}" for name in others), ETC, BEAT_ETC, FOLDER, OPT, STATE_FOLDER, *MONITOR_PATHS]
     elif role == BEAT:
         others, last = (BEAT_UNIT,), set(installed.roles) <= {BEAT}
         own = [f"{UNITS}/{BEAT_UNIT}", BEAT_ETC, f"{ETC}/{BEAT}.env", *([OPT] if last else [])]

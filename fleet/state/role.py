@@ -9,6 +9,7 @@ from typing import Protocol
 from fleet.errors import FleetError
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
+from fleet.spec.certificates import Certificates
 from fleet.spec.fleet import Fleet, Host
 from fleet.state.desired import State
 from fleet.state.driver import ObservedDriver
@@ -27,6 +28,9 @@ class RunView(Protocol):
 
     @property
     def secrets(self) -> Mapping[str, str]: ...
+
+    @property
+    def certificates(self) -> Certificates: ...
 
     @property
     def observed(self) -> Mapping[str, ObservedMachine]: ...

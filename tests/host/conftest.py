@@ -15,17 +15,19 @@ import pytest
 import testinfra
 from celery import Celery
 
+from fleet.broker import connect as connecting
 from fleet.inventory import ssh
 from fleet.inventory.ask import ask_machines
 from fleet.inventory.read import read_inventory
 from fleet.plan import facts, process
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan, resolved
-from fleet.spec import secrets
+from fleet.spec import endpoint, secrets
+from fleet.spec.broker import Redis
+from fleet.spec.endpoint import Way
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 from fleet.spec.mistakes import SpecError
-from fleet.spec.urls import celery_variables
 
 _PLAN = pytest.StashKey[Plan]()
 
@@ -114,20 +116,27 @@ def connect(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def broker_port(request: pytest.FixtureRequest, fleet: Fleet) -> Iterator[int]:
-    """A port on loopback that leads to the broker."""
-    inventory, _ = _fleet(request.config)
-    host = fleet.broker_host
-    with ssh.forward(host, inventory.hosts[host], fleet.broker_address, fleet.broker.port) as port:
-        yield port
+def own_redis(fleet: Fleet) -> Redis:
+    """The settings of the fleet's own Redis."""
+    if fleet.redis is None:
+        pytest.skip("the broker is not this fleet's")
+    return fleet.redis
 
 
 @pytest.fixture(scope="session")
-def celery_app(broker_port: int, fleet_secrets: dict[str, str]) -> Iterator[Celery]:
+def way(request: pytest.FixtureRequest, fleet: Fleet, fleet_secrets: dict[str, str]) -> Iterator[Way]:
+    """The way to the broker from here."""
+    inventory, _ = _fleet(request.config)
+    with connecting.reached(inventory.hosts, fleet, fleet_secrets) as way:
+        yield way
+
+
+@pytest.fixture(scope="session")
+def celery_app(way: Way, fleet: Fleet, fleet_secrets: dict[str, str]) -> Iterator[Celery]:
     """A client of the fleet's broker that knows none of the app's tasks."""
     with pytest.MonkeyPatch.context() as here:
         # By variables and not by arguments: Celery prefers the variables of whoever runs this to any argument.
-        for name, url in celery_variables(fleet_secrets[secrets.BROKER_WORKER], f"127.0.0.1:{broker_port}").items():
+        for name, url in endpoint.celery_variables(fleet, fleet_secrets, way=way).items():
             here.setenv(name, url)
         with Celery("check", set_as_current=False) as app:
             yield app

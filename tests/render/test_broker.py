@@ -21,7 +21,7 @@ WORKER = SECRETS[BROKER_WORKER]
 
 def state_of(fleet: Fleet, secrets: Mapping[str, str] = SECRETS) -> State:
     """What the broker's machine should have of it."""
-    return broker.desired(run_of(fleet, secrets), fleet.hosts[fleet.broker_host])
+    return broker.desired(run_of(fleet, secrets), fleet.hosts[fleet.records_host])
 
 
 def test_redis_keeps_what_it_is_given(fleet: Fleet) -> None:

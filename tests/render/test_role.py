@@ -49,7 +49,7 @@ def test_a_role_of_fewer_than_forty_lines_is_deployed_once(fleet: Fleet, pyinfra
     roles = (machine, exporter)
     run = replace(run_of(fleet), roles=roles)
     lines: list[str] = []
-    for name in (WEB, fleet.broker_host):
+    for name in (WEB, fleet.records_host):
         state = run.desired(machine, fleet.hosts[name]) + run.desired(exporter, fleet.hosts[name])
         lines += [line for line in probed(state, watched(roles)) if line not in lines]
     second = pyinfra("-y", script=DEPLOY, machine_lines=lines)

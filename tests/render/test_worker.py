@@ -96,9 +96,9 @@ def test_a_worker_is_told_what_its_transports_need(fleet: Fleet) -> None:
 
 
 def test_what_is_left_to_the_app_is_not_told(fleet: Fleet) -> None:
-    broker = fleet.hosts[fleet.broker_host]
+    broker = fleet.hosts[fleet.records_host]
     settings = broker.settings.model_copy(update={"left_to_app": ["task_acks_late", "socket_timeout"]})
-    left = replace(fleet, hosts={**fleet.hosts, fleet.broker_host: replace(broker, settings=settings)})
+    left = replace(fleet, hosts={**fleet.hosts, fleet.records_host: replace(broker, settings=settings)})
     celery = plan_of(left).celery_settings(plan_of(fleet).workers[WEB]["web"])
     assert set(RELIABILITY) - set(celery["settings"]) == {"task_acks_late"}
     assert set(TRANSPORT) - set(celery["broker_transport_options"]) == {"socket_timeout"}

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.spec.alerts import Alerts
 from fleet.spec.beat import Beat
-from fleet.spec.broker import Broker
+from fleet.spec.broker import Redis
 from fleet.spec.fields import Model
 from fleet.spec.monitor import Monitor
 from fleet.spec.nvidia import Nvidia
@@ -34,7 +34,7 @@ def commented(file: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("file", "model"),
-    [("all.py", Settings), ("broker.py", Broker), ("gpu.py", Nvidia), ("monitor.py", Monitor), ("beat.py", Beat)],
+    [("all.py", Settings), ("broker.py", Redis), ("gpu.py", Nvidia), ("monitor.py", Monitor), ("beat.py", Beat)],
 )
 def test_commented_lines_show_the_defaults(file: str, model: type[Model]) -> None:
     shown = commented(file)

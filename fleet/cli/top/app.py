@@ -144,7 +144,7 @@ class TopApp(Panes):
 
     def _perform(self, chosen: Action) -> None:
         try:
-            lines = action.perform(chosen, *self._watch.broker_machine, self._watch.file)
+            lines = action.perform(chosen, *self._watch.records, self._watch.file)
         except FleetError as error:
             self._later(partial(self.notify, str(error), title=f"{chosen.what}: not done", severity="error", timeout=30))
         else:

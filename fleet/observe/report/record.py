@@ -25,10 +25,9 @@ from fleet.observe.report.recording_file import RecordingFile
 from fleet.observe.report.sample import entry_of
 from fleet.observe.sampling import sample, unconsumed
 from fleet.plan.plan import Plan, resolved
-from fleet.spec import secrets
+from fleet.spec import endpoint, secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
-from fleet.spec.urls import celery_variables
 
 MACHINES_EVERY = 60.0
 """Seconds between two looks at the machines, and at queues that nobody consumes."""
@@ -54,7 +53,7 @@ class Sampler:
     @property
     def name(self) -> str:
         """What tells the fleet from others."""
-        return f"{self.fleet.broker_host} {self.fleet.broker_netloc} {self.fleet.settings.celery_app}"
+        return f"{self.fleet.records_host} {self.fleet.broker_name} {self.fleet.settings.celery_app}"
 
     def look(self, pool: ThreadPoolExecutor) -> dict[str, Any]:
         """A line of the recording. pool: in which machines are asked: their answers are in a later line."""
@@ -80,7 +79,7 @@ class Sampler:
 
     def _ask_machines(self, pool: ThreadPoolExecutor) -> None:
         self._looked = time.monotonic()
-        command = machine.command(self.fleet.broker_address, self.fleet.broker.port)
+        command = machine.command(endpoint.broker(self.fleet, self.passwords))
         self._asked = {
             host.name: pool.submit(ask_machine, host.name, self.inventory.hosts[host.name], command)
             for host in self.fleet.hosts.values()
@@ -100,8 +99,8 @@ class Sampler:
 
     def _connections(self) -> Iterator[tuple[Any, str]]:
         """One connection to the broker, through one SSH, as often as it is asked for."""
-        with connect.reached(self.inventory.hosts[self.fleet.broker_host], self.fleet) as netloc:
-            url = celery_variables(self.passwords[secrets.BROKER_WORKER], netloc)["CELERY_BROKER_URL"]
+        with connect.reached(self.inventory.hosts, self.fleet, self.passwords) as way:
+            url = endpoint.broker(self.fleet, self.passwords, way=way).url
             options: dict[str, Any] = {"encoding_errors": "surrogateescape", "socket_timeout": PATIENCE}
             with Redis.from_url(url, decode_responses=True, **options) as client:
                 while True:

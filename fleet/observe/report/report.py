@@ -48,7 +48,7 @@ def _from_prometheus(inventory: Inventory, fleet: Fleet, now: float, hours: floa
 
 def _history(fleet: Fleet, inventory: Inventory) -> list[dict[str, Any]] | str:
     """The runs of the fleet; or why they are not known."""
-    host = fleet.broker_host
+    host = fleet.records_host
     try:
         return lock.read_history(host, inventory.hosts[host])
     except FleetError as error:

@@ -63,10 +63,10 @@ class Exporter:
             assert rules
             redis.execute_command("ACL", "SETUSER", "monitor", "reset", "on", f">{self.password}", *rules[1].split())
         folder.mkdir(exist_ok=True)
-        (folder / "password").write_text(self.password)
+        (folder / "broker-url").write_text(f"redis://monitor:{self.password}@127.0.0.1:{here.port}/0\n")
         workers = [{"nodes": [worker["worker"]], "role": "web", "host": worker["host"]} for worker in (ONE, TWO)]
         queue = {"consumers": 2, "minimum": 1, "objective": 10}
-        content: dict[str, Any] = {"broker_host": "127.0.0.1", "broker_port": here.port, "user": "monitor", "lease": 4}
+        content: dict[str, Any] = {"lease": 4}
         content |= {"port": self.port, "workers": workers, "queues": {"default": queue}}
         (folder / "fleet.json").write_text(json.dumps(content))
 

@@ -5,20 +5,20 @@ from pathlib import Path
 import pytest
 
 from fleet.cli import setting_cells, settings_page
-from fleet.spec.broker import Broker
+from fleet.spec.broker import External, Redis
 from fleet.spec.fields import Model
 from fleet.spec.settings import Settings
 from fleet.spec.worker import Worker
 
 ROOT = Path(__file__).parents[4]
-UNITLESS = {"port", "cpu_weight"}
+UNITLESS = {"port", "tls_port", "cpu_weight"}
 
 
 def test_the_page_of_settings_is_what_the_model_says() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == settings_page.document(), "stale: make docs"
 
 
-@pytest.mark.parametrize("model", [Worker, Broker, Settings])
+@pytest.mark.parametrize("model", [Worker, Redis, External, Settings])
 def test_every_setting_says_what_it_is_and_why(model: type[Model]) -> None:
     for name, field in model.model_fields.items():
         assert len(field.description or "") > 10, name

@@ -11,7 +11,7 @@ KINDS = (Kind("io", 0.01, ("default",), every=0.1),)
 
 
 def producer(here: Machine) -> Producer:
-    return Producer(f"redis://127.0.0.1:{here.port}/0", f"redis://127.0.0.1:{here.port}/1", KINDS)
+    return Producer(f"redis://127.0.0.1:{here.port}/0", KINDS)
 
 
 def test_workers_have_the_tasks_of_a_drill_until_all_have_ended(tmp_path: Path) -> None:

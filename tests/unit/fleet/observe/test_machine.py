@@ -6,6 +6,7 @@ import pytest
 
 from fleet.observe import machine
 from fleet.observe.machine import Unit
+from fleet.spec.urls import Endpoint
 
 OUTPUT = """\
 memory\t2000000
@@ -89,7 +90,8 @@ def test_an_answer_that_is_cut_short_is_none() -> None:
 
 def test_this_machine_answers() -> None:
     """Without systemd, and without a broker."""
-    done = subprocess.run(["sh", "-c", machine.command("127.0.0.1", 9)], capture_output=True, text=True, check=False, timeout=30)
+    command = machine.command(Endpoint("redis", "127.0.0.1", 9))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=30)
     parsed = machine.parse(done.stdout.splitlines())
     assert parsed.facts.cores > 0
     assert parsed.reaches_broker is False

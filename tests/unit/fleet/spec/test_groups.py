@@ -24,7 +24,10 @@ def test_a_worker_of_an_unknown_group() -> None:
 
 
 def test_no_broker_host() -> None:
-    assert mistakes(inventory_of(brokers=0)) == ["the group broker of the inventory: found none; it needs exactly one host"]
+    assert mistakes(inventory_of(brokers=0)) == [
+        "the group broker of the inventory: found none; it needs exactly one host; or write "
+        'broker = {"url": "@BROKER_URL"} in group_data/all.py for one that is not ours'
+    ]
 
 
 def test_two_broker_hosts() -> None:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("app_folder")
 def test_a_valid_fleet_is_resolved() -> None:
     fleet = load_fleet(inventory_of())
     assert isinstance(fleet, Fleet)
-    assert (fleet.broker_host, fleet.broker_address, fleet.broker.port) == ("broker1", "10.0.0.10", 6379)
+    assert (fleet.broker_host, fleet.records_host, fleet.broker_address) == ("broker1", "broker1", "10.0.0.10")
     worker = fleet.hosts["web1"].workers["web"]
     assert (worker.queues, worker.concurrency, worker.pool, worker.stop_seconds) == (["default"], 4, "prefork", 660)
     assert fleet.hosts["broker1"].workers == {}

@@ -1,0 +1,91 @@
+"""Where the fleet's broker and its results are reached: from a machine of the fleet, and from the control machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fleet.spec.broker import External
+from fleet.spec.certificates import paths_of
+from fleet.spec.fleet import Fleet
+from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, SecretsError
+from fleet.spec.urls import REFERENCE, Endpoint, parse
+
+BROKER_DB, RESULT_DB = "0", "1"
+"""Databases of our own Redis."""
+USERS = {"worker": BROKER_WORKER, "monitor": BROKER_MONITOR}
+"""Users of our own Redis → their passwords' names."""
+DISABLED = "disabled://"
+"""Celery's URL of no result backend."""
+FOLDER = "/etc/fleet-broker"
+"""Where a machine has the certificates, for everybody who connects from there."""
+ON_MACHINES = tuple(Path(FOLDER) / name for name in ("ca.pem", "client.pem", "client.key"))
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the control machine reaches the broker: through a port of 127.0.0.1, or itself (None). With a port, the name in the
+    certificate of a server that is not ours has been checked before."""
+
+    port: int | None = None
+
+
+def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, way: Way | None = None) -> Endpoint:
+    """The broker, for a user of our own Redis. A broker that is not ours knows one user.
+
+    way: from the control machine; None from a machine of the fleet. Raises SecretsError if the URL is wrong.
+    """
+    if isinstance(fleet.broker, External):
+        endpoint = _given(fleet, secrets, fleet.broker.url)
+    else:
+        scheme = "rediss" if fleet.broker.tls else "redis"
+        endpoint = Endpoint(scheme, fleet.broker_address, fleet.broker.ports[0], user, secrets[USERS[user]], BROKER_DB)
+    return _reached(fleet, endpoint, way)
+
+
+def results(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None) -> str | None:
+    """The URL of the result backend; None if the app's own setting holds. Raises SecretsError if the broker's URL is wrong."""
+    backend = fleet.settings.result_backend
+    if backend == "app":
+        return None
+    if backend == "none":
+        return DISABLED
+    if backend.startswith(REFERENCE):
+        return secrets[backend.removeprefix(REFERENCE)]
+    endpoint = broker(fleet, secrets, way=way)
+    return (replace(endpoint, path=RESULT_DB) if fleet.redis else endpoint).url
+
+
+def celery_variables(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None) -> dict[str, str]:
+    """The variables that Celery reads by itself: CELERY_BROKER_URL, and CELERY_RESULT_BACKEND unless the app's setting holds."""
+    backend = results(fleet, secrets, way=way)
+    variables = {"CELERY_BROKER_URL": broker(fleet, secrets, way=way).url}
+    return variables | ({"CELERY_RESULT_BACKEND": backend} if backend is not None else {})
+
+
+def _given(fleet: Fleet, secrets: Mapping[str, str], url: str) -> Endpoint:
+    name = url.removeprefix(REFERENCE)
+    try:
+        return parse(secrets[name] if url.startswith(REFERENCE) else url)
+    except ValueError as error:
+        raise SecretsError(f"{fleet.settings.secrets_file}: {name} {error}") from None
+
+
+def _reached(fleet: Fleet, endpoint: Endpoint, way: Way | None) -> Endpoint:
+    """An endpoint with the certificates of the place from which it is reached. Its URL goes before the settings."""
+    if endpoint.is_encrypted:
+        reqs = fleet.broker.ssl_cert_reqs if isinstance(fleet.broker, External) else "required"
+        checked = way is not None and way.port is not None and not fleet.redis
+        query = {"ssl_cert_reqs": reqs, "ssl_check_hostname": "true" if reqs == "required" and not checked else "false"}
+        query |= {name: str(path) for name, path in _files(fleet, way is not None).items()}
+        endpoint = replace(endpoint, query={**query, **endpoint.query})
+    return endpoint if way is None or way.port is None else replace(endpoint, address="127.0.0.1", port=way.port)
+
+
+def _files(fleet: Fleet, here: bool) -> dict[str, Path]:
+    """Name in a URL's query → the file that clients use, here or on a machine of the fleet. Certificate and key of our own Redis
+    are the server's."""
+    names = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")[: 1 if fleet.redis else 3]
+    paths = zip(names, paths_of(fleet), ON_MACHINES, strict=False)
+    return {name: local.resolve() if here else remote for name, local, remote in paths if local}

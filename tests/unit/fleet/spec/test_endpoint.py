@@ -1,0 +1,124 @@
+"""Where broker and results are reached, from a machine and from here."""
+
+from typing import Any
+
+import pytest
+
+from fleet.spec import endpoint
+from fleet.spec.endpoint import Way
+from fleet.spec.fleet import Fleet, Inventory
+from fleet.spec.load import load_fleet
+from fleet.spec.secrets import SecretsError
+from tests.unit.fleet.spec.spec_support import ALL, WEB, inventory_of, mistakes
+
+pytestmark = pytest.mark.usefixtures("app_folder")
+
+OWN = {"BROKER_WORKER_PASSWORD": "w/x", "BROKER_MONITOR_PASSWORD": "m"}
+URL = {"BROKER_URL": "rediss://shop:pass@redis.example.com:6390/3"}
+
+
+def fleet_with(broker: dict[str, Any], **more: Any) -> Fleet:
+    """A fleet whose own Redis has these settings."""
+    inventory = inventory_of(everywhere={**ALL, **more})
+    hosts = {**inventory.hosts, "broker1": {**inventory.hosts["broker1"], "broker": broker}}
+    return load_fleet(Inventory(hosts, inventory.groups, inventory.group_data))
+
+
+def external(broker: dict[str, Any], **more: Any) -> Inventory:
+    """An inventory whose broker is somebody else's."""
+    return inventory_of(brokers=0, everywhere={**ALL, "broker": broker, **more})
+
+
+def test_our_own_redis() -> None:
+    fleet = fleet_with({"port": 7000})
+    assert endpoint.celery_variables(fleet, OWN) == {
+        "CELERY_BROKER_URL": "redis://worker:w%2Fx@10.0.0.10:7000/0",
+        "CELERY_RESULT_BACKEND": "redis://worker:w%2Fx@10.0.0.10:7000/1",
+    }
+    assert endpoint.broker(fleet, OWN, "monitor", way=Way(4000)).url == "redis://monitor:m@127.0.0.1:4000/0"
+    assert fleet.broker_secrets == ("BROKER_WORKER_PASSWORD", "BROKER_MONITOR_PASSWORD")
+
+
+@pytest.mark.parametrize("tls", [True, "both"])
+def test_our_own_redis_behind_tls(tls: Any) -> None:
+    fleet = fleet_with({"tls": tls}, secrets_file="s/prod.env")
+    checked = "ssl_cert_reqs=required&ssl_check_hostname=true&ssl_ca_certs="
+    assert endpoint.broker(fleet, OWN).url == f"rediss://worker:w%2Fx@10.0.0.10:6380/0?{checked}/etc/fleet-broker/ca.pem"
+    here = endpoint.broker(fleet, OWN, way=Way(4000)).url
+    assert here.startswith(f"rediss://worker:w%2Fx@127.0.0.1:4000/0?{checked}/")
+    assert here.endswith("/s/prod-tls/ca.pem"), "the certificate is for 127.0.0.1 as well"
+
+
+def test_a_broker_that_somebody_else_runs() -> None:
+    files = {"ca_file": "ca.pem", "certificate_file": "c.pem", "key_file": "c.key"}
+    fleet = load_fleet(external({"url": "@BROKER_URL", **files}, result_backend="@RESULT_URL"))
+    assert (fleet.broker_host, fleet.records_host, fleet.broker_name, fleet.redis) == (None, "web1", "BROKER_URL", None)
+    assert fleet.broker_secrets == ("BROKER_URL", "RESULT_URL")
+    secrets = {**URL, "RESULT_URL": "postgresql://shop:pass@db/results"}
+    assert endpoint.celery_variables(fleet, secrets) == {
+        "CELERY_BROKER_URL": "rediss://shop:pass@redis.example.com:6390/3?ssl_cert_reqs=required&ssl_check_hostname=true"
+        "&ssl_ca_certs=/etc/fleet-broker/ca.pem&ssl_certfile=/etc/fleet-broker/client.pem&ssl_keyfile=/etc/fleet-broker/client.key",
+        "CELERY_RESULT_BACKEND": "postgresql://shop:pass@db/results",
+    }
+    assert "ssl_check_hostname=false" in endpoint.broker(fleet, secrets, way=Way(4000)).url, "its name was checked before"
+    assert "@redis.example.com:6390/" in endpoint.broker(fleet, secrets, way=Way()).url
+    assert "ssl_check_hostname=true" in endpoint.broker(fleet, secrets, way=Way()).url
+
+
+@pytest.mark.parametrize(("backend", "url"), [("app", None), ("none", "disabled://"), ("broker", "redis://10.0.0.5:6379/2")])
+def test_results(backend: str, url: str | None) -> None:
+    fleet = load_fleet(external({"url": "redis://10.0.0.5/2"}, result_backend=backend))
+    assert endpoint.celery_variables(fleet, {}).get("CELERY_RESULT_BACKEND") == url
+
+
+def test_what_the_url_says_of_tls_holds() -> None:
+    fleet = load_fleet(external({"url": "@BROKER_URL", "ca_file": "ca.pem"}))
+    given = {"BROKER_URL": "rediss://10.0.0.5/0?ssl_cert_reqs=none&ssl_check_hostname=false"}
+    assert endpoint.broker(fleet, given).query["ssl_cert_reqs"] == "none"
+
+
+def test_a_secret_that_is_no_url_is_named() -> None:
+    fleet = load_fleet(external({"url": "@BROKER_URL"}))
+    with pytest.raises(SecretsError, match=r"secrets/prod.env: BROKER_URL is no URL"):
+        endpoint.broker(fleet, {"BROKER_URL": "10.0.0.5"})
+
+
+MISTAKES = {
+    "broker.url: a password does not belong in git": {"url": "redis://:secret@10.0.0.5/0"},
+    "broker.url: valkey:// is no scheme of Celery's": {"url": "valkey://10.0.0.5/0"},
+    "broker.port: unknown setting": {"url": "@BROKER_URL", "port": 6379},
+    "broker.ssl_cert_reqs": {"url": "@BROKER_URL", "ssl_cert_reqs": "maybe"},
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_mistakes_in_a_broker(text: str) -> None:
+    (mistake,) = mistakes(external(MISTAKES[text]))
+    assert mistake.startswith(text)
+    assert "secret@" not in mistake
+
+
+def test_a_url_and_a_group_of_brokers() -> None:
+    inventory = inventory_of(everywhere={**ALL, "broker": {"url": "@BROKER_URL"}})
+    assert mistakes(inventory) == [
+        "broker.url: the broker is somebody else's, and the group broker has broker1: leave one of them out"
+    ]
+
+
+def test_a_url_on_some_hosts() -> None:
+    inventory = external({"url": "@BROKER_URL"})
+    hosts = {**inventory.hosts, "web2": {**ALL, "web_worker": WEB}}
+    assert mistakes(Inventory(hosts, {"broker": (), "web": ("web1", "web2")}, inventory.group_data)) == [
+        "broker: not the same on web1, web2; write it in group_data/all.py"
+    ]
+
+
+def test_a_host_of_records_that_is_not_there() -> None:
+    assert mistakes(inventory_of(everywhere={**ALL, "records_host": "broker2"})) == [
+        "records_host: there is no host broker2 in the inventory; did you mean broker1?"
+    ]
+
+
+def test_wrong_results() -> None:
+    (mistake,) = mistakes(inventory_of(everywhere={**ALL, "result_backend": "redis"}))
+    assert mistake.startswith('result_backend: write "broker", "app", "none", or the name of a secret')

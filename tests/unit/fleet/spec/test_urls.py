@@ -1,0 +1,52 @@
+"""URLs of brokers, right and wrong."""
+
+import pytest
+
+from fleet.spec.urls import Endpoint, check_given, parse
+
+GOOD = {
+    "redis://10.0.0.5": Endpoint("redis", "10.0.0.5", 6379, path="0"),
+    "redis://:s%2Fx@redis.example.com:6390/3": Endpoint("redis", "redis.example.com", 6390, "", "s/x", "3"),
+    "rediss://shop:p%40ss@[fd00::5]/0?ssl_cert_reqs=none": Endpoint(
+        "rediss", "fd00::5", 6379, "shop", "p@ss", "0", {"ssl_cert_reqs": "none"}
+    ),
+}
+BAD = {
+    "10.0.0.5:6379": "is no URL; write redis://",
+    "valkey://10.0.0.5": "no scheme of Celery's; Valkey is reached by redis://",
+    "valkeys://10.0.0.5": "Valkey is reached by rediss://",
+    "sqs://": "sqs:// is no broker that a fleet can use",
+    "redis://": "has no address",
+    "redis://:secret@/0": "has no address",
+    "redis://:sec/ret@10.0.0.5/0": "has the database|is no URL",
+    "redis://10.0.0.5:port/0": "is no URL",
+    "redis://10.0.0.5/shop": "has the database shop; write its number",
+    "redis://a;reboot/0": "has no address",
+}
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_an_endpoint_is_what_its_url_says(text: str) -> None:
+    assert parse(text) == GOOD[text]
+    assert parse(GOOD[text].url) == GOOD[text]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_url_that_is_wrong_is_explained_without_its_password(text: str) -> None:
+    with pytest.raises(ValueError, match=BAD[text]) as caught:
+        parse(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_what_is_shown_holds_no_password() -> None:
+    endpoint = parse("rediss://shop:secret@10.0.0.5:6390/1?ssl_certfile=x")
+    assert endpoint.shown == "rediss://10.0.0.5:6390/1"
+    assert "secret" not in repr(endpoint)
+
+
+def test_a_url_in_group_data_has_no_password() -> None:
+    assert check_given("@BROKER_URL") == "@BROKER_URL"
+    assert check_given("redis://10.0.0.5/0") == "redis://10.0.0.5/0"
+    for text in ("redis://:secret@10.0.0.5/0", "@", "@no name"):
+        with pytest.raises(ValueError, match="BROKER_URL"):
+            check_given(text)
