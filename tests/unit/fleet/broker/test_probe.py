@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -33,7 +33,7 @@ def redis(port: int) -> Iterator[Redis]:
 def url_of(redis: Redis, *rules: str) -> str:
     """A URL of a user who may do everything but this."""
     password = secrets.token_hex(8)
-    redis.execute_command("ACL", "SETUSER", "shop", "reset", "on", f">{password}", "~*", "&*", "+@all", *rules)
+    redis.execute_command("ACL", "SETUSER", "shop", "reset", "on", f">{password}", "~*", "&*", "+@all", *rules)  # type: ignore[no-untyped-call]
     port = redis.connection_pool.connection_kwargs["port"]
     return f"redis://shop:{password}@127.0.0.1:{port}/0"
 
@@ -77,7 +77,7 @@ def test_without_config_a_redis_is_judged_by_what_it_does(redis: Redis) -> None:
     assert any("neither an append-only file nor a replica" in loss for loss in verdict.losses)
 
 
-INFOS = {
+INFOS: dict[str, dict[str, Any]] = {
     "Redis 5.0.14 is too old: the fleet needs 6.2 or later": {"redis_version": "5.0.14"},
     "it is a Redis Cluster, which is no broker for Celery: keys of one task lie on several nodes": {"cluster_enabled": 1},
     "it is a replica, which takes no tasks: give the URL of its primary, or sentinel://": {"role": "slave"},

@@ -67,9 +67,15 @@ def allow(redis: Any) -> None:
 
 @contextmanager
 def project(
-    tmp_path: Path, *, down: bool = False, machines: dict[str, str] | None = None, group_data: dict[str, str] | None = None
+    tmp_path: Path,
+    *,
+    down: bool = False,
+    machines: dict[str, str] | None = None,
+    group_data: dict[str, str] | None = None,
+    external: bool = False,
 ) -> Iterator[Project]:
-    """A fleet of a broker and a web machine. machines: host → role, if others. down: a second web machine does not answer."""
+    """A fleet of a broker and a web machine. machines: host → role, if others. down: a second web machine does not answer.
+    external: the broker is not the fleet's own, and there is no machine for it."""
     folder, hosts = tmp_path / "project", machines or {"web1": "web"}
     folder.mkdir()
     make_app(folder)
@@ -89,7 +95,7 @@ def project(
         reach = {"ssh_hostname": "127.0.0.1", "ssh_port": server.port, "lan_address": "127.0.0.1", "ssh_user": server.user}
         reach["ssh_known_hosts_file"] = str(server.known_hosts)
         groups: dict[str, list[str]] = {}
-        for host, role in {"b": "broker", **hosts}.items():
+        for host, role in {**({} if external else {"b": "broker"}), **hosts}.items():
             root = made[host].root if host in made else tmp_path / "b"
             data = {**reach, "ssh_key": str(_key_of(host, root, server))}
             groups.setdefault(role, []).append(f"({host!r}, {data!r})")
@@ -97,7 +103,8 @@ def project(
             groups["web"].append(f"('web2', { ({**reach, 'ssh_port': 9})!r})")
         (folder / "prod.py").write_text("".join(f"{role} = [{', '.join(of)}]\n" for role, of in groups.items()))
         (folder / "group_data").mkdir()
-        texts = {"broker": f'broker = {{"port": {here.port}}}\n', **GROUP_DATA, **(group_data or {})}
+        texts = {"broker": f'broker = {{"port": {here.port}}}\n'} if not external else {}
+        texts |= {**GROUP_DATA, **(group_data or {})}
         for name, text in texts.items():
             (folder / "group_data" / f"{name}.py").write_text(text)
         yield Project(folder, here, made)

@@ -10,7 +10,8 @@ from redis import Redis
 from fleet.spec import certificates
 from fleet.spec.certificates import CertificateError
 from fleet.spec.fleet import Fleet
-from tests.unit.fleet.spec.test_endpoint import external, fleet_with, load_fleet
+from fleet.spec.load import load_fleet
+from tests.unit.fleet.spec.test_endpoint import external, fleet_with
 from tests.unit.shop_support import answering, free_port, process, redis_server
 
 pytestmark = pytest.mark.usefixtures("app_folder")

@@ -83,7 +83,7 @@ def test_a_secret_that_is_no_url_is_named() -> None:
         endpoint.broker(fleet, {"BROKER_URL": "10.0.0.5"})
 
 
-MISTAKES = {
+MISTAKES: dict[str, dict[str, Any]] = {
     "broker.url: a password does not belong in git": {"url": "redis://:secret@10.0.0.5/0"},
     "broker.url: valkey:// is no scheme of Celery's": {"url": "valkey://10.0.0.5/0"},
     "broker.port: unknown setting": {"url": "@BROKER_URL", "port": 6379},

@@ -1,0 +1,106 @@
+"""A broker that is not the fleet's own, behind TLS: commands reach it through a machine, and check its certificate."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.spec import certificates
+from tests.unit.fleet.cli.native_support import GROUP_DATA, Project, project
+from tests.unit.fleet_node.delivery.lease_support import begun, send, until
+from tests.unit.shop_support import free_port
+
+pytestmark = pytest.mark.long
+
+ALL = GROUP_DATA["all"] + 'broker = {"url": "@BROKER_URL", "ca_file": "ca.pem"}\n'
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Iterator[Project]:
+    """A fleet whose worker connects to somebody's Redis, by TLS. Its certificate is for localhost and 127.0.0.1."""
+    (tmp_path / "here").mkdir()
+    certificates.make(tmp_path / "tls", ["localhost", "127.0.0.1"])
+    with project(tmp_path, external=True, group_data={"all": ALL}) as made:
+        port = free_port()
+        with made.here.redis() as redis:
+            for name, file in (("ca-cert-file", "ca.pem"), ("cert-file", "broker.pem"), ("key-file", "broker.key")):
+                redis.config_set(f"tls-{name}", str(tmp_path / "tls" / file))
+            redis.config_set("tls-auth-clients", "no")
+            redis.config_set("tls-port", port)
+        shutil.copy(tmp_path / "tls" / "ca.pem", made.folder)
+        give_url(made, f"rediss://worker:worker-password@localhost:{port}/0")
+        checked = f"ssl_cert_reqs=required&ssl_check_hostname=true&ssl_ca_certs={tmp_path}/tls/ca.pem"
+        for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+            made.here.more[name] = f"rediss://worker:worker-password@localhost:{port}/0?{checked}"
+        yield made
+
+
+def give_url(project: Project, url: str) -> None:
+    """Write the broker's URL into the secrets file."""
+    (project.folder / "s.env").write_text(f"BROKER_URL={url}\n")
+
+
+def url_of(project: Project) -> str:
+    return (project.folder / "s.env").read_text().strip().removeprefix("BROKER_URL=")
+
+
+def test_a_fleet_without_a_broker_of_its_own(others: Project) -> None:
+    others.here.start(others.here.release("r"), queues=("default", "quiet"))
+    others.here.announce("r")
+    call = [sys.executable, "-m", "celery", "call", "fleet.drill", "--queue", "default", "--args", '["r", 1, "io", 60]']
+    done = others.fleet("connect", "prod.py", "--", *call)
+    assert done.returncode == 0, done.stderr
+    assert until(lambda: 1 in begun(others.here)), others.here.output()
+    load = others.json("load", "prod.py")
+    (worker,) = load["workers"].values()
+    assert (worker["state"], worker["active"], load["advice"]) == ("busy", 1, [])
+    assert others.json("queues", "prod.py", "--seconds", "0")["queues"]["default"]["in_flight"]["running"] == 1
+    status = others.json("status", "prod.py")
+    assert (status["working"], status["broker"], status["problems"]) == (True, "answers", [])
+    assert others.fleet("parked", "list", "prod.py").returncode == 0
+    assert others.fleet("history", "prod.py").returncode == 0, "web1 has it"
+    lint = others.fleet("lint", "prod.py", "--no-app")
+    assert "the broker (BROKER_URL): it does not notify of new messages" not in lint.stdout
+    assert "the broker (BROKER_URL): it has neither an append-only file nor a replica" in lint.stdout, lint.stdout + lint.stderr
+
+
+def test_what_is_wrong_with_it_is_one_line(others: Project, tmp_path: Path) -> None:
+    good = url_of(others)
+    certificates.make(tmp_path / "another", ["localhost"])
+    shutil.copy(tmp_path / "another" / "ca.pem", others.folder / "another.pem")
+    (others.folder / "group_data" / "all.py").write_text(ALL.replace("ca.pem", "another.pem"))
+    done = others.fleet("queues", "prod.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("its certificate is refused: self-signed certificate in certificate chain\n")
+    (others.folder / "group_data" / "all.py").write_text(ALL)
+    for url, why in (
+        (good.replace("localhost", "localhost.localdomain"), "no TLS with it from web1|certificate is refused"),
+        (good.replace("worker-password", "wrong"), "invalid username-password pair"),
+        (good.replace("rediss://", "redis://"), "does not answer"),
+        (good.replace("rediss://", "valkeys://"), "s.env: BROKER_URL valkeys:// is no scheme of Celery's"),
+        (f"rediss://localhost:{free_port()}/0", "no TLS with it from web1"),
+    ):
+        give_url(others, url)
+        done = others.fleet("queues", "prod.py")
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert any(words in done.stderr for words in why.split("|")), done.stderr
+        assert "worker-password" not in done.stderr
+
+
+def test_nothing_is_sent_to_a_server_with_another_name(others: Project, tmp_path: Path) -> None:
+    """Its authority is trusted, and the certificate is somebody else's."""
+    certificates.make(tmp_path / "tls", ["other.example.com"], renew=True)
+    with others.here.redis() as redis:
+        redis.config_set("tls-cert-file", str(tmp_path / "tls" / "broker.pem"))
+    with others.here.redis() as redis, others.here.client() as client:
+        send(client, 1)
+        before = redis.info("clients")
+        done = others.fleet("queues", "prod.py")
+        assert done.returncode == 2
+        assert "Hostname mismatch, certificate is not valid for 'localhost'" in done.stderr
+        assert redis.info("clients") == before
