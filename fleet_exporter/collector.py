@@ -126,7 +126,10 @@ def histogram(name: str, what: str, labels: tuple[str, ...], limits: tuple[float
 
 def of_broker(reading: Reading) -> Iterator[Metric]:
     """Redis itself."""
+    yield gauge("fleet_dead_letters", "Tasks that no worker can run (fleet parked).", reading.parked)
     info = reading.info
+    if not info:
+        return  # a server that others run, and that does not say
     yield gauge("fleet_broker_memory_bytes", "Memory that the broker's data takes.", info["used_memory"])
     yield gauge("fleet_broker_memory_max_bytes", "Its limit; 0 if there is none.", info.get("maxmemory", 0))
     yield gauge("fleet_broker_clients", "Connections of the broker.", info["connected_clients"])
@@ -138,7 +141,6 @@ def of_broker(reading: Reading) -> Iterator[Metric]:
         info.get("rdb_last_bgsave_status"),
     )
     yield gauge("fleet_broker_persistence_ok", "Whether the broker could write its data to disk.", not broken)
-    yield gauge("fleet_dead_letters", "Tasks that no worker can run (fleet parked).", reading.parked)
 
 
 def of_workers(workers: list[Worker], now: float) -> Iterator[Metric]:

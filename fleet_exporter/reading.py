@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis, ResponseError
+from redis.exceptions import NoPermissionError
 
 from fleet_exporter.entries import age_of, label, loaded, signs_of
 from fleet_node.protocol import AGES, CONNECTION, CONSUMED, LEFT, PARKED, PROBE_TASK, SIGNS, WORKERS, ListAge, WorkerSign
@@ -70,20 +71,25 @@ class Reader:
             pipeline.client_list()
 
         info, signs, leases, gone, consumers, ages, letters, clients = self._ask(questions)
-        now = int(info["server_time_usec"]) / 1e6
+        now = int(info["server_time_usec"]) / 1e6 if info else self._time()
         written = {key: entry for key, text in (ages or {}).items() if (entry := age_of(loaded(text)))}
         lists = lists_of(consumers or [], written, prefix, self._queues)
         return Reading(
             now=now,
             signs=signs_of(signs or {}, gone or []),
             leases={holder: float(ends) for holder, ends in leases or []},
-            connected=connections(clients),
+            connected=connections(clients or []),
             lists=self._lengths(lists, self._never_consumed(lists, prefix), written, now),
             ages=written,
             parked=letters or 0,
-            info=info,
+            info=info or {},
             commands=self._commands,
         )
+
+    def _time(self) -> float:
+        """Redis's time."""
+        ((seconds, microseconds),) = self._ask(lambda pipeline: pipeline.time())
+        return int(seconds) + int(microseconds) / 1e6
 
     def _prefix_of(self) -> str:
         """The app's global_keyprefix: looked for until a worker has been there, some steps at a time."""
@@ -92,9 +98,8 @@ class Reader:
             self._prefix = self._prefix if there else ""
             return self._prefix
         for _ in range(SCANS):
-            ((self._cursor, keys),) = self._ask(
-                lambda pipeline: pipeline.scan(self._cursor, match=f"*{WORKERS}", count=1000, _type="zset")
-            )
+            (answer,) = self._ask(lambda pipeline: pipeline.scan(self._cursor, match=f"*{WORKERS}", count=1000, _type="zset"))
+            self._cursor, keys = answer or (0, [])
             if keys:
                 self._prefix = str(keys[0]).removesuffix(WORKERS)
             if keys or not self._cursor:
@@ -148,17 +153,22 @@ class Reader:
         return lengths
 
     def _ask(self, questions: Callable[[Any], object]) -> list[Any]:
-        """The answers, in one round trip; None for a key of another type. questions: puts them into a pipeline."""
+        """The answers, in one round trip; None for a key of another type, and for what a server refuses that others run.
+        questions: puts them into a pipeline."""
         with self._client.pipeline(transaction=False) as pipeline:
             questions(pipeline)
             self._commands += len(pipeline)
             answers: list[Any] = pipeline.execute(raise_on_error=False)
         for index, answer in enumerate(answers):
-            if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+            if isinstance(answer, ResponseError) and _is_without(answer):
                 answers[index] = None
             elif isinstance(answer, Exception):
                 raise answer
         return answers
+
+
+def _is_without(error: ResponseError) -> bool:
+    return isinstance(error, NoPermissionError) or str(error).lower().startswith(("wrongtype", "unknown command"))
 
 
 def lists_of(consumed: Iterable[str], ages: Iterable[str], prefix: str, first: Collection[str] = ()) -> dict[str, set[str]]:

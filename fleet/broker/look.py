@@ -12,10 +12,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from redis import Redis
+from redis import Redis, ResponseError
 
 from fleet.broker import entries
 from fleet.broker.view import BrokerView, parse
@@ -60,14 +61,14 @@ def ask(url: str) -> BrokerView:
         consumed = {queue for queue, _ in entries.consumed(spoken_of)}
         waiting, held = Counter[str](), Counter[str]()
         whole = True
-        for key in client.scan_iter(count=1000, _type="list"):
+        for key in scan(client, _type="list"):
             queue = queue_of(key.removeprefix(prefix))
             if key.startswith(prefix) and (queue in consumed or is_task(client.lindex(key, -1))):
                 waiting[queue] += client.llen(key)
             if time.monotonic() > deadline:
                 whole = False
                 break
-        for key in client.scan_iter(match=f"{prefix}{HELD}*", count=1000):
+        for key in scan(client, match=f"{prefix}{HELD}*"):
             held.update(queue_of(name.removeprefix(prefix)) for name in _origins(client, key))
         # A lease that never ends says nothing: such a worker is alive if it answers.
         alive: Any = client.zrangebyscore(f"{prefix}{WORKERS}", seconds, "(+inf")
@@ -83,8 +84,14 @@ def prefix_of(client: Any) -> str:
     """What the app has before the names of all keys (global_keyprefix), as a worker that has been there shows. Most have none."""
     if client.exists(WORKERS):
         return ""
-    key = next(client.scan_iter(match=f"*{WORKERS}", count=1000, _type="zset"), WORKERS)
+    key = next(scan(client, match=f"*{WORKERS}", _type="zset"), WORKERS)
     return str(key).removesuffix(WORKERS)
+
+
+def scan(client: Any, **what: str) -> Iterator[str]:
+    """Keys, as scan_iter has them; none if a server that others run refuses to say."""
+    with suppress(ResponseError):
+        yield from client.scan_iter(count=1000, **what)
 
 
 def _origins(client: Any, key: str) -> Iterator[str]:

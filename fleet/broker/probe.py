@@ -56,13 +56,14 @@ NEEDED = {
     "EVAL": "Celery itself needs scripts: allow +@scripting",
     "pub/sub": "no worker can be drained, asked or stopped: allow +@pubsub, and all channels (&*)",
     "blocking": "workers wait for tasks with BRPOP: allow +@blocking",
+    "TIME": "leases and the ages of queues are by its clock: allow +time",
+    "MULTI": "Celery itself needs transactions: allow +@transaction",
 }
 """What the fleet cannot do without → what then is so, and what to allow."""
 USEFUL = {
     "INFO": "the broker's memory and connections are unknown to fleet lint, fleet load and the monitor",
     "SCAN": "tasks that wait in queues nobody consumes are not found",
     "CLIENT LIST": "fleet load has one witness less: it does not see the workers' connections",
-    "TIME": "the ages of queues are not known",
 }
 """What the fleet can do without → what is lost."""
 
@@ -134,6 +135,7 @@ def ask(url: str) -> Server:
             tried("SCAN", lambda: client.scan(0, match=key, count=1))
             tried("CLIENT LIST", client.client_list)
             tried("TIME", client.time)
+            tried("MULTI", lambda: client.pipeline().llen(key).execute())
         finally:
             with suppress(RedisError):
                 client.delete(key)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis import Redis, RedisError
+from redis import Redis, RedisError, ResponseError
 
 from fleet.broker import ages as reading
 from fleet.broker import beat, entries
@@ -140,10 +141,17 @@ def _waiting(read: Waiting) -> dict[str, int]:
 
 
 def connected_workers(url: str) -> tuple[dict[str, float], str]:
-    """Node → seconds since its connection said something; and what is wrong with Redis, as why it does not say so."""
+    """Node → seconds since its connection said something; and what is wrong with Redis, as why it does not say so. A server that
+    others run may refuse to say."""
+    connected: dict[str, float] = {}
+    problem = ""
     try:
         with Redis.from_url(url, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=PATIENCE) as client:
-            return connections(client.client_list()), fullness(client.info("memory"))
+            with suppress(ResponseError):
+                connected = connections(client.client_list())
+            with suppress(ResponseError):
+                problem = fullness(client.info("memory"))
+            return connected, problem
     except RedisError as error:
         return {}, f"the broker does not list its connections: {error}"
 

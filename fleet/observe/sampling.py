@@ -12,7 +12,7 @@ from redis import Redis
 
 from fleet.broker import ages as reading
 from fleet.broker import entries
-from fleet.broker.look import is_task, node_of, prefix_of, queue_of
+from fleet.broker.look import is_task, node_of, prefix_of, queue_of, scan
 from fleet.observe.ages import Age, QueueAge, ages, priority
 from fleet.observe.broker import PATIENCE, latest, renewals, try_workers
 from fleet.observe.queues import Sample
@@ -68,7 +68,7 @@ def unconsumed(client: Any, known: Collection[str]) -> dict[str, QueueAge]:
     """Queue → what waits in it, of queues with tasks that no worker of the fleet consumes. known: queues that are no such."""
     prefix, deadline = prefix_of(client), time.monotonic() + SCAN_SECONDS
     waiting: dict[str, dict[int, int]] = {}
-    for key in client.scan_iter(count=1000, _type="list"):
+    for key in scan(client, _type="list"):
         name = key.removeprefix(prefix)
         queue = queue_of(name)
         if key.startswith(prefix) and queue not in known and is_task(client.lindex(key, -1)):

@@ -97,7 +97,7 @@ def judge_broker(
     another machine for certain.
     """
     queues = [queue for queue, number in plan.consumers.items() if number]
-    unread = () if view.whole else ("not all of the broker was read in time: other queues may have no consumer",)
+    unread = () if view.whole else ("not all of the broker was read: other queues may have no consumer",)
     workers = judge_workers(view, queues, hostnames, left)
     if workers.error and not all_known:
         workers = Preflight(None, (f"perhaps {workers.error}", *workers.notes))

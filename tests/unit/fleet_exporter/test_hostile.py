@@ -167,3 +167,15 @@ def test_any_file_of_counts(here: Machine, tmp_path: Path, content: str) -> None
         with exporter.running():
             assert is_whole(exporter.scrape())
         assert json.loads((exporter.folder / "counts.json").read_text())["workers"]
+
+
+def test_a_server_that_others_run_says_less(here: Machine, tmp_path: Path) -> None:
+    exporter = Exporter(here, tmp_path / "exporter")
+    with here.redis() as redis, exporter.running():
+        put(redis, sign(redis))
+        assert "fleet_broker_memory_bytes" in exporter.scrape().text
+        redis.execute_command("ACL", "SETUSER", "monitor", "-info", "-scan", "-client|list", "+time")
+        less = exporter.scrape()
+        assert less.value("fleet_broker_up") == less.value("fleet_worker_up", **ONE) == 1
+        assert less.value("fleet_dead_letters") == 0
+        assert "fleet_broker_memory_bytes" not in less.text

@@ -54,7 +54,8 @@ FORBIDDEN = {
     "-info": ("loss", "INFO is refused"),
     "-client|list": ("loss", "CLIENT LIST is refused"),
     "-scan": ("loss", "SCAN is refused"),
-    "-time": ("loss", "TIME is refused"),
+    "-time": ("error", "TIME is refused"),
+    "-@transaction": ("error", "MULTI is refused"),
 }
 
 

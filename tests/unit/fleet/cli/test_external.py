@@ -6,8 +6,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis import Redis
 
 from fleet.spec import certificates
 from tests.unit.fleet.cli.native_support import GROUP_DATA, Project, project
@@ -48,6 +50,11 @@ def url_of(project: Project) -> str:
     return (project.folder / "s.env").read_text().strip().removeprefix("BROKER_URL=")
 
 
+def logins(redis: Redis) -> list[Any]:
+    """How often somebody has sent a password."""
+    return [redis.info("commandstats").get(f"cmdstat_{name}", {}).get("calls") for name in ("auth", "hello")]
+
+
 def test_a_fleet_without_a_broker_of_its_own(others: Project) -> None:
     others.here.start(others.here.release("r"), queues=("default", "quiet"))
     others.here.announce("r")
@@ -66,6 +73,18 @@ def test_a_fleet_without_a_broker_of_its_own(others: Project) -> None:
     lint = others.fleet("lint", "prod.py", "--no-app")
     assert "the broker (BROKER_URL): it does not notify of new messages" not in lint.stdout
     assert "the broker (BROKER_URL): it has neither an append-only file nor a replica" in lint.stdout, lint.stdout + lint.stderr
+
+
+def test_a_server_that_allows_less(others: Project) -> None:
+    others.here.start(others.here.release("r"), queues=("default", "quiet"))
+    with others.here.redis() as redis:
+        redis.execute_command("ACL", "SETUSER", "worker", "-info", "-client|list", "-scan", "-config")
+    (worker,) = others.json("load", "prod.py")["workers"].values()
+    assert (worker["state"], worker["witnesses"]["connection"]) == ("idle", None)
+    assert others.json("status", "prod.py")["working"] is True
+    assert others.json("queues", "prod.py", "--seconds", "0")["queues"]["default"]["consumers"] == 1
+    lint = others.fleet("lint", "prod.py", "--no-app")
+    assert (lint.returncode, lint.stdout.count("is refused (")) == (0, 3), lint.stdout + lint.stderr
 
 
 def test_what_is_wrong_with_it_is_one_line(others: Project, tmp_path: Path) -> None:
@@ -99,8 +118,8 @@ def test_nothing_is_sent_to_a_server_with_another_name(others: Project, tmp_path
         redis.config_set("tls-cert-file", str(tmp_path / "tls" / "broker.pem"))
     with others.here.redis() as redis, others.here.client() as client:
         send(client, 1)
-        before = redis.info("clients")
+        before = logins(redis)
         done = others.fleet("queues", "prod.py")
         assert done.returncode == 2
         assert "Hostname mismatch, certificate is not valid for 'localhost'" in done.stderr
-        assert redis.info("clients") == before
+        assert logins(redis) == before
