@@ -1,7 +1,8 @@
 """The task of `fleet drill`: a numbered piece of work that writes into a ledger when it began and when it ended.
 
 The ledger of a drill is a list in the broker's Redis (in that of the results, if the broker is another one), DRILL_LEDGER and the
-drill's id: each entry a JSON array [number, "start" or "end", time, node]. Times are Redis' own, so that no two clocks are compared.
+drill's id: each entry a JSON array [number, "start" or "end", time, node]. Times are Redis' own, so that no two clocks are
+compared.
 
 A worker has this task only while a drill is announced: `fleet_node.worker.drill_tasks` imports this module then.
 """
@@ -89,6 +90,6 @@ def register(app: Any) -> Any:
 def _ledger(app: Any) -> Redis:
     # Some drills break the broker: the task waits for it, as a task that writes to a database would.
     retry = every_second(OUTAGE)
-    if broker.of_app(app) is broker.redis:
+    if broker.kind_of(app.connection_for_write()) == "redis":
         return client_of_app(app, patience=3, retry=retry)
     return Redis.from_url(os.environ["CELERY_RESULT_BACKEND"], retry=retry, socket_timeout=3, socket_connect_timeout=3)

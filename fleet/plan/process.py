@@ -97,7 +97,7 @@ def beat_environment(plan: Plan, host: Host, secrets: Mapping[str, str]) -> dict
     """The environment of beat on `host`, by name. It holds secrets."""
     beat = plan.fleet.beat
     return {
-        **celery_variables(secrets[BROKER_WORKER], plan.fleet.broker_netloc),
+        **celery_variables(plan.fleet, secrets),
         "FLEET_CELERY": json.dumps(plan.celery_settings(None), sort_keys=True),
         **({"FLEET_BEAT_SCHEDULER": beat.scheduler} if beat.scheduler else {}),
         **host.settings.environment,
