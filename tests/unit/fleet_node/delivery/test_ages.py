@@ -344,6 +344,15 @@ def test_other_databases_and_prefixes_and_the_reader(tmp_path: Path) -> None:
             client.send_task("nap", [60], queue="default")
             assert until(lambda: broker_ages.read(redis, "shop-").queues)
             assert until(lambda: sum(broker_ages.read(redis, "shop-").lengths.values()) == 0)
+            client.send_task("nap", [0], queue="default")
+            assert until(lambda: broker_ages.read(redis, "shop-").ages), "somebody looks"
+            redis.delete("shop-default")
+            deleted = broker_ages.read(redis, "shop-").now
+
+            def has_looked() -> bool:
+                return all(entry["at"] > deleted for entry in broker_ages.read(redis, "shop-").ages.values())
+
+            assert until(has_looked), "what comes now is younger than that look"
             before = time.time()
             client.send_task("nap", [0], queue="default", priority=3)
             client.send_task("nap", [0], queue="default")
