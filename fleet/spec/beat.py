@@ -39,7 +39,7 @@ class Beat(Model):
     )
     memory_max: Size = setting(
         "Memory above which the kernel ends beat (MemoryMax). It is not the workers' of the same machine.",
-        why="Beat holds the app's code and its schedule, and needs no more as it runs.",
+        why="Beat holds the app's code and its schedule: 45 MB with an empty app. It needs no more as it runs.",
         source=SYSTEMD,
         unit="bytes",
         default="512M",
