@@ -21,8 +21,8 @@ def key_group(run: RunView) -> str:
 
 
 def desired(run: RunView, host: Host) -> State:
-    """The files that are there, on machines with workers and on the monitor's. Our own Redis asks for no client's certificate."""
-    if not host.workers and host.name != run.fleet.monitor_host:
+    """The files that are there, on machines with workers or beat, and the monitor's. Our own Redis asks no client for one."""
+    if not host.workers and host.name not in (run.fleet.monitor_host, *run.fleet.beat_hosts):
         return State(only=FILES)
     given = run.certificates
     contents = (given.authorities,) if run.fleet.redis else (given.authorities, given.certificate, given.key)

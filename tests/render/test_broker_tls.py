@@ -72,6 +72,8 @@ def test_machines_trust_our_own_authority_and_have_no_key(fleet: Fleet) -> None:
     state = state_of(broker_client, with_tls(fleet), WEB)
     assert {file.path: (file.content, file.mode) for file in state.files} == {CA: (b"authorities", 0o644)}
     assert state_of(broker_client, with_tls(fleet), fleet.records_host).files == (), "nobody connects from there"
+    beat_there = replace(with_tls(fleet), beat_hosts=(fleet.records_host,))
+    assert state_of(broker_client, beat_there, fleet.records_host).files == state.files
     assert state_of(broker_client, fleet, WEB, Certificates()).entries == ()
     assert CA in state_of(broker_client, fleet, WEB, Certificates()).only
     env = content(state_of(worker, with_tls(fleet), WEB), "/etc/fleet/web.env")
