@@ -68,10 +68,11 @@ class Pulse:
 
     def leads(self) -> None:
         """This process leads from now on: start the thread. Raises RedisError."""
-        if self.lock:
-            self._look_for_drill(self.lock)  # its entry is one whose runs the new leader must know
         self.sign = {**self.sign, "leads": True, "since": datetime.now(UTC).isoformat(timespec="seconds")}
-        self._thread = threading.Thread(target=self._run, args=(uptime(),), name="fleet-beat", daemon=True)
+        begun = uptime()
+        if self.lock:
+            self._renew(self.lock)
+        self._thread = threading.Thread(target=self._run, args=(begun,), name="fleet-beat", daemon=True)
         self._thread.start()
 
     def ready(self) -> None:
@@ -104,10 +105,8 @@ class Pulse:
             begun = uptime()
             if self.lock:
                 try:
-                    if not self.lock.renew(self.sign):
-                        lost(f"{self.lock.leading_node or 'nobody'} has the lock")
+                    self._renew(self.lock)
                     renewed = begun
-                    self._look_for_drill(self.lock)
                 except RedisError as error:
                     if uptime() - renewed >= self.lock.takeover - ASIDE:
                         lost(f"the lock was not renewed for {uptime() - renewed:.0f} s: {error!r}")
@@ -118,7 +117,11 @@ class Pulse:
             else:
                 notify(f"STATUS=a look at the schedule has taken {uptime() - since:.0f} s")
 
-    def _look_for_drill(self, lock: Lock) -> None:
+    def _renew(self, lock: Lock) -> None:
+        """Renew the lock, say that this process leads, and see whether there is a drill: a new leader has to know the runs of its
+        entry, too. Raises RedisError."""
+        if not lock.renew(self.sign):
+            lost(f"{lock.leading_node or 'nobody'} has the lock")
         self.drill = str(lock.client.get(lock.drill) or "")
 
 
