@@ -124,7 +124,8 @@ def main() -> int:
     node, seconds = sys.argv[1], float(sys.argv[2])
     folder = Path(os.environ.get("RUNTIME_DIRECTORY", "."))
     control = control_file.read(folder / CONTROL_FILE)
-    with Connection(os.environ["CELERY_BROKER_URL"], connect_timeout=PATIENCE) as connection:  # type: ignore[no-untyped-call]
+    tls = control_file.tls(control)
+    with Connection(os.environ["CELERY_BROKER_URL"], ssl=tls, connect_timeout=PATIENCE) as connection:  # type: ignore[no-untyped-call]
         connection.transport_options.update(
             broker.of(connection).options(PATIENCE), **control.get("broker_transport_options", {})
         )

@@ -412,6 +412,7 @@ class ControlFile(TypedDict, total=False):
 
     accept_content: list[str] | None
     broker_transport_options: dict[str, Any]
+    broker_use_ssl: bool | dict[str, Any] | None
     control_exchange: str
     control_serializer: str
     result_accept_content: list[str] | None

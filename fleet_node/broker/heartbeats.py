@@ -1,8 +1,11 @@
 """Heartbeats of a worker's connection to RabbitMQ, from a thread of the system.
 
 RabbitMQ gives back what a worker holds when the connection is closed, or when it has heard nothing for a while. Celery's main
-loop sends heartbeats, and stands still while a task of solo runs or a green one computes: the task would be given to another
-worker while it runs here. For threads and solo Celery sends none at all, and what a dead machine held comes back after hours.
+loop sends heartbeats, and stands still while a task of solo runs or a green one computes, and while a worker that stops waits for
+its tasks: a task would be given to another worker while it runs here.
+
+With TLS the thread does so for solo alone, whose loop does nothing with the connection meanwhile: an SSL object is not for two
+threads.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ SILENT_FOR = 2.0
 
 
 class Heartbeats:
-    """Of one worker (a celery WorkController), over all of its connections."""
+    """Of one worker (a celery WorkController), over all of its connections. with_tls: also of those that are encrypted."""
 
-    def __init__(self, worker: Any) -> None:
-        self._worker = worker
+    def __init__(self, worker: Any, with_tls: bool) -> None:
+        self._worker, self._with_tls = worker, with_tls
         self._thread: Thread | None = None
         self._of: Any = None
         self._sent = self._received = -1
@@ -48,7 +51,7 @@ class Heartbeats:
         try:
             consumer = self._worker.consumer
             connection = consumer.connection._connection if consumer and consumer.connection else None
-            if connection is None or not connection.heartbeat:
+            if connection is None or not connection.heartbeat or (is_encrypted(connection) and not self._with_tls):
                 return 1.0
             self._look_at(connection, connection.heartbeat)
             return float(connection.heartbeat) / 4
@@ -65,6 +68,11 @@ class Heartbeats:
             _cut(sock)
         elif is_silent and not _is_sending(sock):
             _send(sock)
+
+
+def is_encrypted(connection: Any) -> bool:
+    """Whether an amqp connection has TLS."""
+    return getattr(connection.transport.sock, "_sslobj", None) is not None
 
 
 def _has_come(sock: Any) -> bool:

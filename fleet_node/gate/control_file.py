@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fleet_node.protocol import ControlFile
 SETTINGS = (
     "accept_content",
     "broker_transport_options",
+    "broker_use_ssl",
     "control_exchange",
     "result_accept_content",
     "result_backend_transport_options",
@@ -20,6 +22,8 @@ SETTINGS = (
 """Settings that say how an app's workers are reached, and how they answer."""
 PLACES = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "priority_steps", "master_name")
 """Options of a transport that say where messages are. Others may hold a password."""
+TLS = ("ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname", "server_hostname")
+"""Options of TLS, of RabbitMQ; those of Redis have `ssl_` before their names. Files are named, and not read."""
 
 
 def of(app: Any) -> dict[str, Any]:
@@ -29,6 +33,8 @@ def of(app: Any) -> dict[str, Any]:
     for name in ("broker_transport_options", "result_backend_transport_options"):
         options = settings[name] or {}
         settings[name] = {option: options[option] for option in PLACES if option in options}
+    if isinstance(options := settings["broker_use_ssl"], dict):
+        settings["broker_use_ssl"] = {name: options[name] for name in options if name.removeprefix("ssl_") in TLS}
     return settings
 
 
@@ -39,3 +45,9 @@ def read(path: Path) -> ControlFile:
     except (OSError, ValueError):
         return {}
     return control
+
+
+def tls(control: ControlFile) -> Any:
+    """The app's `broker_use_ssl`: of a worker that has left a ControlFile, or what the fleet sets for one that has not."""
+    fleet = json.loads(os.environ.get("FLEET_CELERY", "{}"))
+    return control.get("broker_use_ssl") or fleet.get("settings", {}).get("broker_use_ssl")

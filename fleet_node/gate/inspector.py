@@ -109,6 +109,7 @@ def connect(control: str | None, app_name: str) -> WorkerInspector:
     own = {settings.get("task_serializer"), settings.get("result_serializer")} - {None, *registry.name_to_type}
     app = find_app(app_name) if own else Celery("fleet", set_as_current=False)
     app.conf.update({name: value for name, value in settings.items() if name in control_file.SETTINGS})
+    app.conf.broker_use_ssl = control_file.tls(settings)
     app.conf.update(broker_url=os.environ["CELERY_BROKER_URL"], result_backend=os.environ["CELERY_RESULT_BACKEND"])
     return WorkerInspector(app)
 

@@ -15,13 +15,12 @@ REPLACES: tuple[str, ...] = (
     "celery.worker.consumer.consumer.Consumer.connect",
     "kombu.transport.pyamqp.Transport.heartbeat_check",
 )
-MENDS = (
-    "RabbitMQ notices the dead machine of a threads or solo worker after hours, and what a gevent worker computes runs twice, "
-    "once elsewhere"
-)
-ADVICE = "use prefork"
+MENDS = "a task of a solo or gevent worker that computes for a minute is given to another while it runs"
+ADVICE = "use prefork for tasks that compute"
 TEST = "tests/unit/fleet_node/broker/test_rabbitmq_worker.py::test_what_a_silent_worker_held_comes_back"
 DELETE_WHEN = "celery sends heartbeats from a thread, for all pools, in all supported versions"
+
+GREEN = ("gevent", "eventlet")
 
 
 def apply(worker: Any) -> None:
@@ -30,19 +29,27 @@ def apply(worker: Any) -> None:
     from celery.worker.consumer.consumer import Consumer
     from kombu.transport.pyamqp import Transport
 
-    from fleet_node.broker.heartbeats import Heartbeats
+    from fleet_node.broker.heartbeats import Heartbeats, is_encrypted
     from fleet_node.patches import pool_of
 
-    beats = Heartbeats(worker)
+    pool = pool_of(worker)
+    beats = Heartbeats(worker, with_tls=pool == "solo")
     connect_as_it_is: Any = Consumer.connect
+    check_as_it_is: Any = Transport.heartbeat_check
 
     def connect(consumer: Any) -> Any:
         before = consumer.amqheartbeat
-        consumer.amqheartbeat = consumer.app.conf.broker_heartbeat  # Celery has read it before the fleet set it
+        # Celery has read it before the fleet set it. A green worker that sends heartbeats through TLS does not end when it should.
+        silent = pool in GREEN and is_to_be_encrypted(consumer.app.connection_for_read())
+        consumer.amqheartbeat = 0 if silent else consumer.app.conf.broker_heartbeat
         try:
             return connect_as_it_is(consumer)
         finally:
             consumer.amqheartbeat = before
+
+    def heartbeat_check(self: Any, connection: Any, rate: int = 2) -> Any:
+        """A loop that stood still has not read what came, and would take RabbitMQ for dead: the thread checks."""
+        return check_as_it_is(self, connection, rate) if is_encrypted(connection) and pool != "solo" else None
 
     def ready(**_: Any) -> None:
         beats.start()
@@ -51,7 +58,12 @@ def apply(worker: Any) -> None:
         beats.stop()
 
     Consumer.connect = connect
-    if pool_of(worker) != "prefork":  # a loop that stood still has not read what came, and would take RabbitMQ for dead
-        Transport.heartbeat_check = lambda *_, **__: None  # type: ignore[method-assign]
+    if pool != "prefork":
+        Transport.heartbeat_check = heartbeat_check  # type: ignore[method-assign]
     worker_ready.connect(ready, weak=False)
     worker_shutdown.connect(shutdown, weak=False)
+
+
+def is_to_be_encrypted(connection: Any) -> bool:
+    """Whether a kombu connection that is not open yet will have TLS."""
+    return bool(connection.ssl) or connection.transport_cls == "amqps"
