@@ -39,7 +39,7 @@ def apply(worker: Any) -> None:
 
     def connect(consumer: Any) -> Any:
         before = consumer.amqheartbeat
-        # Celery has read it before the fleet set it. A green worker that sends heartbeats through TLS does not end when it should.
+        # Celery has read it before the fleet set it. A green worker that sends heartbeats through TLS does not end when told to.
         silent = pool in GREEN and is_to_be_encrypted(consumer.app.connection_for_read())
         consumer.amqheartbeat = 0 if silent else consumer.app.conf.broker_heartbeat
         try:
