@@ -29,7 +29,8 @@ app.conf.update(task_acks_late=False, task_reject_on_worker_lost=False)  # the f
 
 def note(task, number, event):
     waits_for_redis = Retry(ConstantBackoff(0.5), 120, (RedisError, OSError))
-    with Redis.from_url(os.environ["CELERY_RESULT_BACKEND"], retry=waits_for_redis) as redis:
+    broker, results = os.environ["CELERY_BROKER_URL"], os.environ["CELERY_RESULT_BACKEND"]
+    with Redis.from_url(broker if broker.startswith("redis") else results, retry=waits_for_redis) as redis:
         redis.rpush("fleet.drill.r", json.dumps([number, event, time.time(), task.request.hostname]))
 
 @app.task(bind=True)

@@ -260,7 +260,7 @@ class Machine:
 
     def entries(self, run: str) -> list[Entry]:
         """The ledger of a drill."""
-        with self.redis() as redis:
+        with self.redis(1 if self.broker else 0) as redis:
             return [tuple(json.loads(line)) for line in redis.lrange(f"{DRILL_LEDGER}{run}", 0, -1)]
 
     def account(self, run: str, sent: Iterable[Sent]) -> Account:
