@@ -14,12 +14,14 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.process_collector import ProcessCollector
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from fleet_exporter import settings as spec
 from fleet_exporter.collector import Collector
@@ -44,15 +46,7 @@ def main() -> int:
         sys.stderr.write(f"{given.file}: {error!r}\n")
         return 2
     kept = Path(os.environ.get("STATE_DIRECTORY", ".")) / "counts.json"
-    client = Redis.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors="surrogateescape",
-        socket_timeout=PATIENCE,
-        socket_connect_timeout=PATIENCE,
-        client_name="fleet-exporter",
-        retry=Retry(NoBackoff(), 1),  # a connection that was cut since the last scrape; Prometheus does not wait for more
-    )
+    client = connected(url, settings.master_name)
     collector = Collector(settings, Reader(client, settings.queues).read, lambda now: restore(kept, now))
     registry = CollectorRegistry()
     registry.register(collector)
@@ -69,6 +63,26 @@ def main() -> int:
             sys.stderr.write(f"{reported or 'the broker answers again'}\n")
     keep(kept, collector.kept())
     return 0
+
+
+def connected(url: str, master_name: str | None) -> Redis:
+    """A client of the broker; of sentinels' URLs, of the primary that they name, which is asked for at each connection."""
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "encoding_errors": "surrogateescape",
+        "socket_timeout": PATIENCE,
+        "socket_connect_timeout": PATIENCE,
+        "client_name": "fleet-exporter",
+        "retry": Retry(NoBackoff(), 1),  # a connection that was cut since the last scrape; Prometheus does not wait for more
+    }
+    if not url.startswith("sentinel://"):
+        return Redis.from_url(url, **options)
+    first, *others = map(urlsplit, url.split(";"))
+    addresses = [(each.hostname, each.port or 26379) for each in (first, *others)]
+    login = {"username": unquote(first.username or "") or None, "password": unquote(first.password or "") or None}
+    sentinels: Any = Sentinel(addresses, socket_timeout=PATIENCE)  # type: ignore[no-untyped-call]
+    primary: Redis = sentinels.master_for(master_name, db=int(first.path.strip("/") or 0), **login, **options)
+    return primary
 
 
 def restore(file: Path, now: float) -> Totals:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from redis import Redis, RedisError
 
 from fleet.errors import FleetError
 from fleet.inventory.ssh import Process, SSHError, forward
@@ -15,7 +18,7 @@ from fleet.spec import endpoint, secrets
 from fleet.spec.broker import External
 from fleet.spec.endpoint import Way
 from fleet.spec.fleet import Fleet, Inventory
-from fleet.spec.urls import Endpoint
+from fleet.spec.urls import Endpoint, netloc
 
 PATIENCE = 10.0
 """Seconds for a server to show its certificate."""
@@ -51,12 +54,18 @@ def reached(
     """The way to the broker, while the context lasts: see `fleet.spec.endpoint`. on_start: as of `forward`. Raises SSHError, and
     UnreachedError if the certificate of a server that is not ours is refused."""
     server = endpoint.broker(fleet, known)
-    if isinstance(fleet.broker, External) and fleet.broker.direct:
-        yield Way()
+    is_direct = isinstance(fleet.broker, External) and fleet.broker.direct
+    forwards = Forwards(hosts, jump_hosts(fleet), on_start, is_direct)
+    if server.scheme == endpoint.SENTINEL:
+        assert isinstance(fleet.broker, External) and fleet.broker.master_name  # noqa: S101 - endpoint.broker refuses it
+        primary = find_primary(server, fleet.broker.master_name, forwards)
+        with forwards.to(*primary) as (_, _, port):
+            yield Way(port, primary)
         return
-    with _forwarded(hosts, fleet, server, on_start) as (host, port):
-        if fleet.redis is None and server.query.get("ssl_check_hostname") == "true":
-            check_name(port, server, host, endpoint.broker(fleet, known, way=Way()).query.get("ssl_ca_certs"))
+    with forwards.to(server.address, server.port) as (host, _, port):
+        here = endpoint.broker(fleet, known, way=Way())
+        if port is not None and fleet.redis is None and server.query.get("ssl_check_hostname") == "true":
+            check_name(port, here, host)
         yield Way(port)
 
 
@@ -65,30 +74,63 @@ def jump_hosts(fleet: Fleet) -> list[str]:
     return [fleet.broker_host] if fleet.broker_host else [name for name, host in fleet.hosts.items() if host.workers]
 
 
-@contextmanager
-def _forwarded(hosts: Hosts, fleet: Fleet, server: Endpoint, on_start: Callable[[Process], None]) -> Iterator[tuple[str, int]]:
-    """The first machine that SSH reaches, and the port that leads through it."""
-    *others, last = jump_hosts(fleet)
-    for host in (*others, last):
-        forwarding = forward(host, hosts[host], server.address, server.port, on_start)
+@dataclass(frozen=True)
+class Forwards:
+    """Ports of this machine that lead to others, through the first of the machines between that SSH reaches. is_direct: this
+    machine needs none between."""
+
+    hosts: Hosts
+    between: Sequence[str]
+    on_start: Callable[[Process], None]
+    is_direct: bool = False
+
+    @contextmanager
+    def to(self, address: str, port: int) -> Iterator[tuple[str, str, int | None]]:
+        """(machine between, address, port) to connect to; the port is None if there is nothing between. Raises SSHError."""
+        if self.is_direct:
+            yield "this machine", address, None
+            return
+        *_, last = self.between
+        for host in self.between:
+            forwarding = forward(host, self.hosts[host], address, port, self.on_start)
+            try:
+                local = forwarding.__enter__()
+            except SSHError:
+                if host == last:
+                    raise
+                continue
+            break
         try:
-            port = forwarding.__enter__()
-        except SSHError:
-            if host == last:
-                raise
-            continue
-        break
-    try:
-        yield host, port
-    finally:
-        forwarding.__exit__(None, None, None)
+            yield host, "127.0.0.1", local
+        finally:
+            forwarding.__exit__(None, None, None)
 
 
-def check_name(port: int, server: Endpoint, host: str, authorities: str | None) -> None:
+def find_primary(server: Endpoint, name: str, forwards: Forwards) -> tuple[str, int]:
+    """The address and port of the primary that the first sentinel that answers names. Raises SSHError and UnreachedError."""
+    problems = []
+    for address, port in server.addresses:
+        with (
+            forwards.to(address, port) as (_, here, local),
+            Redis(
+                here, local or port, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, decode_responses=True
+            ) as sentinel,
+        ):
+            try:
+                primary: Any = sentinel.sentinel_get_master_addr_by_name(name)
+                if primary:
+                    return str(primary[0]), int(primary[1])
+                known = ", ".join(sorted(sentinel.sentinel_masters()))
+                raise UnreachedError(f"the sentinels know no primary {name}, as master_name says; they know {known or 'none'}")
+            except RedisError as error:
+                problems.append(f"{netloc(address, port)}: {error}")
+    raise UnreachedError(f"no sentinel answers ({'; '.join(problems)})")
+
+
+def check_name(port: int, server: Endpoint, host: str) -> None:
     """Check the certificate that a server shows behind a port of this machine: a client that connects to the port would compare
-    it with 127.0.0.1. host: the machine between. authorities: a file; None for those of this machine's distribution. Raises
-    UnreachedError."""
-    context = ssl.create_default_context(cafile=authorities)
+    it with 127.0.0.1. server: with files of this machine. host: the machine between. Raises UnreachedError."""
+    context = ssl.create_default_context(cafile=server.query.get("ssl_ca_certs"))
     if certificate := server.query.get("ssl_certfile"):
         context.load_cert_chain(certificate, server.query.get("ssl_keyfile"))
     try:

@@ -74,7 +74,7 @@ class Machine:
 
 def command(broker: Endpoint, seconds: int = 2) -> str:
     """The sh command; it changes nothing. broker: as machines reach it. seconds: for connecting to it."""
-    probe = f"exec 3<>/dev/tcp/{broker.address}/{broker.port}"
+    probe = " || ".join(f"(exec 3<>/dev/tcp/{address}/{port})" for address, port in broker.addresses)
     return f"""
 export LC_ALL=C
 {facts.SHELL}printf 'hostname\\t%s\\n' "$(uname -n)"

@@ -91,7 +91,7 @@ class External(Model):
     """A broker that somebody else runs: `broker` in `group_data/all.py`."""
 
     url: Annotated[Line, AfterValidator(check_given)] = setting(
-        'The URL as Celery takes it (redis:// or rediss://), by the name that it has in the secrets file: "@BROKER_URL".',
+        'The URL (redis://, rediss:// or sentinel://) as Celery takes it, by its name in the secrets file: "@BROKER_URL".',
         why="It holds a password.",
         source=OURS,
     )
@@ -115,6 +115,12 @@ class External(Model):
         why="A connection that is encrypted and not checked can be to anybody.",
         source=f"{CELERY}: Redis, broker_use_ssl",
         default="required",
+    )
+    master_name: Line | None = setting(
+        "With sentinel://: the name by which the sentinels know the primary.",
+        why="Sentinels may watch several.",
+        source=f"{CELERY}: Redis, sentinel",
+        default=None,
     )
     direct: bool = setting(
         "Whether this machine reaches the broker itself. If not, commands go through a machine of the fleet.",

@@ -16,6 +16,7 @@ BROKER_DB, RESULT_DB = "0", "1"
 """Databases of our own Redis."""
 USERS = {"worker": BROKER_WORKER, "monitor": BROKER_MONITOR}
 """Users of our own Redis → their passwords' names."""
+SENTINEL = "sentinel"
 DISABLED = "disabled://"
 """Celery's URL of no result backend."""
 FOLDER = "/etc/fleet-broker"
@@ -26,9 +27,10 @@ ON_MACHINES = tuple(Path(FOLDER) / name for name in ("ca.pem", "client.pem", "cl
 @dataclass(frozen=True)
 class Way:
     """How the control machine reaches the broker: through a port of 127.0.0.1, or itself (None). With a port, the name in the
-    certificate of a server that is not ours has been checked before."""
+    certificate of a server that is not ours has been checked before. primary: the address that sentinels have named."""
 
     port: int | None = None
+    primary: tuple[str, int] | None = None
 
 
 def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, way: Way | None = None) -> Endpoint:
@@ -38,6 +40,8 @@ def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, wa
     """
     if isinstance(fleet.broker, External):
         endpoint = _given(fleet, secrets, fleet.broker.url)
+        if endpoint.scheme == SENTINEL and not fleet.broker.master_name:
+            raise SecretsError(f'{fleet.broker_name} is of sentinels: write "master_name" in broker as well')
     else:
         scheme = "rediss" if fleet.broker.tls else "redis"
         endpoint = Endpoint(scheme, fleet.broker_address, fleet.broker.ports[0], user, secrets[USERS[user]], BROKER_DB)
@@ -80,7 +84,12 @@ def _reached(fleet: Fleet, endpoint: Endpoint, way: Way | None) -> Endpoint:
         query = {"ssl_cert_reqs": reqs, "ssl_check_hostname": "true" if reqs == "required" and not checked else "false"}
         query |= {name: str(path) for name, path in _files(fleet, way is not None).items()}
         endpoint = replace(endpoint, query={**query, **endpoint.query})
-    return endpoint if way is None or way.port is None else replace(endpoint, address="127.0.0.1", port=way.port)
+    if way is None:
+        return endpoint
+    if endpoint.scheme == SENTINEL:
+        address, port = way.primary or (endpoint.address, endpoint.port)
+        endpoint = replace(endpoint, scheme="redis", address=address, port=port, others=())
+    return endpoint if way.port is None else replace(endpoint, address="127.0.0.1", port=way.port)
 
 
 def _files(fleet: Fleet, here: bool) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-PORTS = {"redis": 6379, "rediss": 6379}
+PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379}
 """Scheme of a broker that a fleet can use → the port that it has without another."""
 _ADDRESS = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 REFERENCE = "@"
@@ -18,7 +18,8 @@ REFERENCE = "@"
 class Endpoint:
     """Where a server is reached, and as whom. Its repr hides the password.
 
-    address: a name or an IP address. path: the database, without a slash. query: what follows the question mark.
+    address: a name or an IP address. path: the database, without a slash. query: what follows the question mark. others: further
+    addresses and ports, of sentinels.
     """
 
     scheme: str
@@ -28,6 +29,12 @@ class Endpoint:
     password: str = field(default="", repr=False)
     path: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """All that may be connected to."""
+        return ((self.address, self.port), *self.others)
 
     @property
     def is_encrypted(self) -> bool:
@@ -44,7 +51,9 @@ class Endpoint:
         """The whole, with its password."""
         who = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@" if self.user or self.password else ""
         query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in self.query.items())
-        return f"{self.scheme}://{who}{self.netloc}/{self.path}{f'?{query}' if query else ''}"
+        rest = f"/{self.path}{f'?{query}' if query else ''}"
+        netlocs = [who + self.netloc, *(netloc(*other) for other in self.others)]
+        return ";".join(f"{self.scheme}://{each}{rest}" for each in netlocs)
 
     @property
     def shown(self) -> str:
@@ -58,14 +67,23 @@ def netloc(address: str, port: int) -> str:
 
 
 def parse(text: str) -> Endpoint:
-    """A broker's URL. Raises ValueError, which says what to write and never has the password."""
+    """A broker's URL, or those of sentinels with a ; between. Raises ValueError, which never has the password."""
+    first, *others = map(_parse_one, text.split(";"))
+    if others and {endpoint.scheme for endpoint in (first, *others)} != {"sentinel"}:
+        raise ValueError("has several addresses, which only sentinel:// may have")
+    last = others[-1] if others else first
+    path = first.path if first.path != "0" else last.path
+    return replace(first, path=path, others=tuple((endpoint.address, endpoint.port) for endpoint in others))
+
+
+def _parse_one(text: str) -> Endpoint:
     scheme, separator, _ = text.partition("://")
     if not separator:
         raise ValueError("is no URL; write redis://:PASSWORD@ADDRESS:6379/0")
     if scheme.startswith("valkey"):
         raise ValueError(f"{scheme}:// is no scheme of Celery's; Valkey is reached by redis{'s' if scheme[6:] else ''}://")
     if scheme not in PORTS:
-        raise ValueError(f"{scheme}:// is no broker that a fleet can use; write redis:// or rediss://")
+        raise ValueError(f"{scheme}:// is no broker that a fleet can use; write redis://, rediss:// or sentinel://")
     try:
         parts = urlsplit(text)
         address, port = parts.hostname, parts.port

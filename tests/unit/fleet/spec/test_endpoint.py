@@ -71,6 +71,16 @@ def test_results(backend: str, url: str | None) -> None:
     assert endpoint.celery_variables(fleet, {}).get("CELERY_RESULT_BACKEND") == url
 
 
+def test_sentinels() -> None:
+    url = "sentinel://:pass@10.0.0.5:26379/0;sentinel://10.0.0.6:26379/0"
+    with pytest.raises(SecretsError, match='BROKER_URL is of sentinels: write "master_name"'):
+        endpoint.broker(load_fleet(external({"url": "@BROKER_URL"})), {"BROKER_URL": url})
+    fleet = load_fleet(external({"url": "@BROKER_URL", "master_name": "shop"}))
+    assert endpoint.celery_variables(fleet, {"BROKER_URL": url}) == {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
+    here = endpoint.broker(fleet, {"BROKER_URL": url}, way=Way(4000, ("10.0.0.8", 6379)))
+    assert here.url == "redis://:pass@127.0.0.1:4000/0", "the primary, through a port that leads to it"
+
+
 def test_what_the_url_says_of_tls_holds() -> None:
     fleet = load_fleet(external({"url": "@BROKER_URL", "ca_file": "ca.pem"}))
     given = {"BROKER_URL": "rediss://10.0.0.5/0?ssl_cert_reqs=none&ssl_check_hostname=false"}

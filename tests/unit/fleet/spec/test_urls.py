@@ -11,6 +11,7 @@ GOOD = {
         "rediss", "fd00::5", 6379, "shop", "p@ss", "0", {"ssl_cert_reqs": "none"}
     ),
 }
+SENTINELS = "sentinel://:s%2Fx@10.0.0.5:26379/2;sentinel://10.0.0.6;sentinel://10.0.0.7:26380/2"
 BAD = {
     "10.0.0.5:6379": "is no URL; write redis://",
     "valkey://10.0.0.5": "no scheme of Celery's; Valkey is reached by redis://",
@@ -21,7 +22,8 @@ BAD = {
     "redis://:sec/ret@10.0.0.5/0": "has the database|is no URL",
     "redis://10.0.0.5:port/0": "is no URL",
     "redis://10.0.0.5/shop": "has the database shop; write its number",
-    "redis://a;reboot/0": "has no address",
+    "redis://a$(reboot)/0": "has no address",
+    "redis://a;reboot/0": "is no URL",
 }
 
 
@@ -36,6 +38,16 @@ def test_a_url_that_is_wrong_is_explained_without_its_password(text: str) -> Non
     with pytest.raises(ValueError, match=BAD[text]) as caught:
         parse(text)
     assert "secret" not in str(caught.value)
+
+
+def test_sentinels() -> None:
+    endpoint = parse(SENTINELS)
+    assert endpoint.addresses == (("10.0.0.5", 26379), ("10.0.0.6", 26379), ("10.0.0.7", 26380))
+    assert (endpoint.password, endpoint.path) == ("s/x", "2")
+    assert parse(endpoint.url) == endpoint
+    assert parse("sentinel://a;sentinel://b/3").path == "3"
+    with pytest.raises(ValueError, match="several addresses, which only sentinel"):
+        parse("redis://10.0.0.5;redis://10.0.0.6/0")
 
 
 def test_what_is_shown_holds_no_password() -> None:

@@ -1,0 +1,126 @@
+"""A primary and a replica with three sentinels, none of them the fleet's: workers and commands follow a failover."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.unit.fleet.cli.native_support import GROUP_DATA, PASSWORDS, Project, project
+from tests.unit.fleet_node.delivery.lease_support import until
+from tests.unit.shop_support import answering, free_port, process, redis_server
+
+pytestmark = pytest.mark.long
+
+NAME = "shop-primary"
+ALL = GROUP_DATA["all"] + f'broker = {{"url": "@BROKER_URL", "master_name": "{NAME}"}}\n'
+PASSWORD = PASSWORDS["WORKER"]
+
+
+@dataclass
+class Sentinels:
+    """What they watch. primary: its process."""
+
+    ports: list[int]
+    primary: Popen[bytes]
+    replica: int
+
+    @property
+    def url(self) -> str:
+        first, *others = (f"127.0.0.1:{port}/0" for port in self.ports)
+        return ";".join([f"sentinel://:{PASSWORD}@{first}", *(f"sentinel://{other}" for other in others)])
+
+
+@contextmanager
+def sentinels(folder: Path) -> Iterator[Sentinels]:
+    """Two Redis and three sentinels, which take a Redis for gone after two seconds."""
+    ports, watching = [free_port(), free_port()], [free_port() for _ in range(3)]
+    with ExitStack() as stack:
+
+        def start(name: str, command: list[str], port: int) -> Any:
+            started = stack.enter_context(process(command, folder / f"{name}.log"))
+            answering(port)
+            return started
+
+        secret = ["--masterauth", PASSWORD, "--save", "", "--repl-diskless-sync-delay", "0"]
+        processes = []
+        for number, port in enumerate(ports):
+            more = ["--replicaof", "127.0.0.1", str(ports[0])] if number else []
+            (folder / str(port)).mkdir(parents=True)
+            processes.append(start(f"redis{number}", redis_server(port, folder / str(port), *secret, *more), port))
+            with Redis(port=port) as redis:
+                redis.config_set("requirepass", PASSWORD)
+        with Redis(port=ports[1], password=PASSWORD) as replica:
+            assert until(lambda: replica.info("replication")["master_link_status"] == "up")
+        for port in watching:
+            settings = folder / f"sentinel{port}.conf"
+            settings.write_text(
+                f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor {NAME} 127.0.0.1 {ports[0]} 2\n"
+                f"sentinel auth-pass {NAME} {PASSWORD}\nsentinel down-after-milliseconds {NAME} 2000\n"
+            )
+            start(f"sentinel{port}", ["redis-server", str(settings), "--sentinel"], port)
+        with Redis(port=watching[0], decode_responses=True) as one:
+
+            def know_each_other() -> bool:
+                known: Any = one.sentinel_masters()
+                return (known[NAME]["num-other-sentinels"], known[NAME]["num-slaves"]) == (2, 1)
+
+            assert until(know_each_other)
+        yield Sentinels(watching, processes[0], ports[1])
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[tuple[Project, Sentinels]]:
+    """A fleet whose broker is found by sentinels."""
+    (tmp_path / "here").mkdir()
+    with sentinels(tmp_path / "redis") as there, project(tmp_path, external=True, group_data={"all": ALL}) as made:
+        (made.folder / "s.env").write_text(f"BROKER_URL={there.url}\n")
+        here = made.here
+        here.more["CELERY_BROKER_URL"] = here.more["CELERY_RESULT_BACKEND"] = there.url
+        options = {"master_name": NAME}
+        here.more["FLEET_CELERY"] = json.dumps(
+            {"lease": 60, "broker_transport_options": options, "result_backend_transport_options": options}
+        )
+        yield made, there
+
+
+def test_workers_and_commands_follow_a_failover(watched: tuple[Project, Sentinels]) -> None:
+    made, there = watched
+    made.here.start(made.here.release("r"), queues=("default", "quiet"))
+    (worker,) = made.json("load", "prod.py")["workers"].values()
+    assert worker["state"] == "idle"
+    there.primary.kill()
+    there.primary.wait()
+    assert until(lambda: made.fleet("queues", "prod.py", "--seconds", "0").returncode == 0, 60), "the replica is the primary"
+    with Redis(port=there.replica, password=PASSWORD) as primary:
+        assert primary.info("replication")["role"] == "master"
+    assert until(lambda: made.json("queues", "prod.py", "--seconds", "0")["queues"]["default"]["consumers"] == 1)
+    (worker,) = made.json("load", "prod.py")["workers"].values()
+    assert (worker["state"], worker["why"]) == ("idle", "")
+
+
+def test_wrong_names_and_sentinels_that_are_away(watched: tuple[Project, Sentinels]) -> None:
+    made, there = watched
+    (made.folder / "group_data" / "all.py").write_text(ALL.replace(NAME, "other"))
+    done = made.fleet("queues", "prod.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"the sentinels know no primary other, as master_name says; they know {NAME}\n"
+    (made.folder / "group_data" / "all.py").write_text(ALL)
+    gone = [free_port(), free_port()]
+    for ports, is_well in ([*gone[:1], there.ports[2]], True), (gone, False):
+        url = ";".join(f"sentinel://:{PASSWORD}@127.0.0.1:{port}/0" for port in ports)
+        (made.folder / "s.env").write_text(f"BROKER_URL={url}\n")
+        done = made.fleet("queues", "prod.py", "--seconds", "0")
+        if is_well:
+            assert "no sentinel answers" not in done.stderr
+        else:
+            assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+            assert done.stderr.startswith("no sentinel answers (")
+        assert PASSWORD not in done.stderr
