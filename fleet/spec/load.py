@@ -9,7 +9,7 @@ from typing import Any
 
 from fleet.spec.app_files import app_mistakes
 from fleet.spec.beat import Beat
-from fleet.spec.broker import Broker, Redis, validated
+from fleet.spec.broker import Broker, External, Redis, validated
 from fleet.spec.fleet import Fleet, Host, Inventory
 from fleet.spec.groups import (
     BEAT,
@@ -70,6 +70,10 @@ def load_fleet(inventory: Inventory) -> Fleet:
             beats[name] = beat
     if monitor is not None:
         mistakes += monitor_mistakes(monitor, inventory)
+        if monitor.flower and isinstance(broker, External) and broker.master_name:
+            mistakes.append(
+                f"{MONITOR}.flower: Flower cannot be told of broker.master_name, so that it finds no primary: leave it out"
+            )
     mistakes = [placed(mistake, inventory.places) for mistake in mistakes]
     mistakes += differing_settings(hosts.values())
     mistakes += differing_beats(beats)

@@ -132,3 +132,11 @@ def test_a_host_of_records_that_is_not_there() -> None:
 def test_wrong_results() -> None:
     (mistake,) = mistakes(inventory_of(everywhere={**ALL, "result_backend": "redis"}))
     assert mistake.startswith('result_backend: write "broker", "app", "none", or the name of a secret')
+
+
+def test_flower_and_sentinels() -> None:
+    inventory = external({"url": "@BROKER_URL", "master_name": "shop"})
+    hosts = {**inventory.hosts, "web1": {**inventory.hosts["web1"], "monitor": {"flower": True}}}
+    groups = {**inventory.groups, "monitor": ("web1",)}
+    (mistake,) = mistakes(Inventory(hosts, groups, inventory.group_data))
+    assert mistake.startswith("monitor.flower: Flower cannot be told of broker.master_name")
