@@ -28,6 +28,7 @@ from fleet.plan.plan import Plan, resolved
 from fleet.spec import endpoint, secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
+from fleet.spec.urls import netloc
 
 MACHINES_EVERY = 60.0
 """Seconds between two looks at the machines, and at queues that nobody consumes."""
@@ -53,7 +54,9 @@ class Sampler:
     @property
     def name(self) -> str:
         """What tells the fleet from others."""
-        return f"{self.fleet.records_host} {self.fleet.broker_name} {self.fleet.settings.celery_app}"
+        redis, name = self.fleet.redis, self.fleet.broker_name
+        broker = netloc(self.fleet.broker_address, redis.ports[0]) if redis else name
+        return f"{self.fleet.records_host} {broker} {self.fleet.settings.celery_app}"
 
     def look(self, pool: ThreadPoolExecutor) -> dict[str, Any]:
         """A line of the recording. pool: in which machines are asked: their answers are in a later line."""

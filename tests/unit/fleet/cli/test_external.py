@@ -13,7 +13,7 @@ from redis import Redis
 
 from fleet.spec import certificates
 from tests.unit.fleet.cli.native_support import GROUP_DATA, Project, project
-from tests.unit.fleet_node.delivery.lease_support import begun, send, until
+from tests.unit.fleet_node.delivery.lease_support import begun, until
 from tests.unit.shop_support import free_port
 
 pytestmark = pytest.mark.long
@@ -116,8 +116,7 @@ def test_nothing_is_sent_to_a_server_with_another_name(others: Project, tmp_path
     certificates.make(tmp_path / "tls", ["other.example.com"], renew=True)
     with others.here.redis() as redis:
         redis.config_set("tls-cert-file", str(tmp_path / "tls" / "broker.pem"))
-    with others.here.redis() as redis, others.here.client() as client:
-        send(client, 1)
+    with others.here.redis() as redis:
         before = logins(redis)
         done = others.fleet("queues", "prod.py")
         assert done.returncode == 2
