@@ -170,7 +170,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and what it started ends
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for pool in given.pool or ["prefork"]:
-        for replicas, min_replicas, lag in ((1, 0, 0.0), (1, 0, 1.5), (2, 0, 4.0), (2, 1, 4.0)):
+        for replicas, min_replicas, lag in ((1, 0, 0.0), (1, 0, 1.5), (2, 0, 10.0), (2, 1, 10.0)):
             for _ in range(given.runs):
                 with tempfile.TemporaryDirectory() as folder:
                     sys.stdout.write(json.dumps(measure(Path(folder), pool, replicas, min_replicas, lag)) + "\n")

@@ -68,6 +68,7 @@ def test_what_a_user_may_not_do(redis: Redis, rule: str) -> None:
     assert bool(verdict.errors) == (level == "error")
 
 
+@pytest.mark.long
 def test_without_config_a_redis_is_judged_by_what_it_does(redis: Redis) -> None:
     """Managed servers forbid CONFIG, and most dangerous commands."""
     redis.config_set("notify-keyspace-events", "")
