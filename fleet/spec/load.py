@@ -82,8 +82,8 @@ def load_fleet(inventory: Inventory) -> Fleet:
     if mistakes or broker is None:
         raise SpecError(mistakes)
     unused = inventory.group_data - {group for group, names in inventory.groups.items() if names} - {"all"}
-    if not any(place.startswith(f"{BEAT}.") for place in inventory.places):
-        unused -= {BEAT}  # it sets nothing, as in a new project
+    # What sets nothing, as in a new project, is no mistake.
+    unused -= {group for group in (BEAT, BROKER, MONITOR) if not any(place.startswith(f"{group}.") for place in inventory.places)}
     monitored = inventory.groups.get(MONITOR) if monitor else None
     broker_host = inventory.groups[BROKER][0] if isinstance(broker, Redis) else None
     first = next(iter(hosts.values()))
