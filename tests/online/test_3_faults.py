@@ -1,6 +1,6 @@
 """Workers recover by themselves from faults on real machines, and no task is lost.
 
-Every drill is a test. `make online` runs the quick ones, `make slow` the others.
+Every drill is a test of `make slow`: with the deploy that they need, each takes minutes. `make test` has the drill of rollouts.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from tests.online.conftest import NAME, ROLLING, ROOT, Lab
 from tests.online.test_1_deploy import assert_all_answered
 from tests.online.test_2_rollout import another_release, running_units
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-QUICK = ("oom",)
 LEASE = 60
 HELD = """
 import os, sys, time
@@ -53,7 +52,7 @@ def _two_of_each(lab: Lab) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAULTS])
+@pytest.mark.parametrize("name", FAULTS)
 def test_no_task_is_lost(lab: Lab, name: str) -> None:
     account = lab.drill(name, *ROLLING)
     assert account["sent"] == account["finished"] > 20
@@ -72,7 +71,6 @@ def test_no_task_is_lost(lab: Lab, name: str) -> None:
     assert account["parked"] == (name == "oom")
 
 
-@pytest.mark.slow
 def test_a_machine_without_power_gives_its_tasks_back_when_its_lease_has_ended(lab: Lab) -> None:
     """Clocks of machines differ by minutes. No other machine has workers of the queue, so that the tasks can be counted there."""
     for host, change in (("web1", "-7 minutes"), ("batch1", "+10 minutes")):
@@ -94,7 +92,6 @@ def test_a_machine_without_power_gives_its_tasks_back_when_its_lease_has_ended(l
     assert_all_answered(lab.exercise(60), 60)
 
 
-@pytest.mark.slow
 def test_a_worker_whose_processes_hang_finds_it_out_by_itself(lab: Lab) -> None:
     """The main process lives: a sign of life from a timer would say that all is well."""
     units = "celery-batch@1 celery-batch@2"
@@ -117,7 +114,6 @@ def test_a_worker_whose_processes_hang_finds_it_out_by_itself(lab: Lab) -> None:
     lab.ask("batch1", f"for main in {' '.join(after)}; do pkill -CONT -P $main; done")
 
 
-@pytest.mark.slow
 def test_a_machine_whose_workers_eat_all_memory_is_still_reached(lab: Lab) -> None:
     ssh = lab.ask("batch1", "systemctl show --value --property=MainPID ssh")
     eat = "taken = []; [taken.append(bytearray(1 << 24)) for _ in iter(int, 1)]"
@@ -130,13 +126,11 @@ def test_a_machine_whose_workers_eat_all_memory_is_still_reached(lab: Lab) -> No
     assert_all_answered(lab.exercise(60), 60)
 
 
-@pytest.mark.slow
 def test_the_machines_are_still_what_was_asked_for(lab: Lab) -> None:
     done = lab.verify(*ROLLING)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.slow
 def test_a_machine_that_reboots_in_the_middle(lab: Lab, tmp_path: Path) -> None:
     """The run stops, no worker is left stopped, and the next run finishes."""
     release = ("--data", f"app_source={another_release(tmp_path)}")

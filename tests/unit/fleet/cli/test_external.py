@@ -87,6 +87,7 @@ def test_a_server_that_allows_less(others: Project) -> None:
     assert (lint.returncode, lint.stdout.count("is refused (")) == (0, 3), lint.stdout + lint.stderr
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_it_is_one_line(others: Project, tmp_path: Path) -> None:
     good = url_of(others)
     certificates.make(tmp_path / "another", ["localhost"])
