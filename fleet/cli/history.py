@@ -84,7 +84,7 @@ def unlock(
         typer.echo("no run holds the lock")
         return
     lock.break_lock(*broker)
-    typer.echo(f"removed the lock: {lock.explain(held, str(file)).rpartition(',')[0]}")
+    typer.echo(f"removed the lock: {lock.explain(held, str(file)).rpartition(';')[0]}")
 
 
 def _records(file: Path) -> tuple[str, Mapping[str, Any]]:
