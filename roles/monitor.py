@@ -8,7 +8,6 @@ from pathlib import Path
 from fleet.errors import FleetError
 from fleet.plan import process
 from fleet.spec import endpoint
-from fleet.spec.broker import External
 from fleet.spec.fleet import Host
 from fleet.spec.sizes import resolve
 from fleet.spec.text import enumerate_briefly
@@ -122,7 +121,7 @@ def expectations(run: RunView) -> bytes:
     }
     content = {
         "lease": plan.lease,
-        "master_name": fleet.broker.master_name if isinstance(fleet.broker, External) else None,
+        "master_name": fleet.master_name,
         "workers": workers,
         "queues": queues,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from fleet.spec import endpoint, secrets
 from fleet.spec.broker import External
 from fleet.spec.endpoint import Way
 from fleet.spec.fleet import Fleet, Inventory
-from fleet.spec.urls import Endpoint, netloc
+from fleet.spec.urls import SENTINEL, Endpoint, netloc
 
 PATIENCE = 10.0
 """Seconds for a server to show its certificate."""
@@ -56,13 +56,13 @@ def reached(
     server = endpoint.broker(fleet, known)
     is_direct = isinstance(fleet.broker, External) and fleet.broker.direct
     forwards = Forwards(hosts, jump_hosts(fleet), on_start, is_direct)
-    if server.scheme == endpoint.SENTINEL:
-        assert isinstance(fleet.broker, External) and fleet.broker.master_name  # noqa: S101 - endpoint.broker refuses it
-        primary = find_primary(server, fleet.broker.master_name, forwards)
-        with forwards.to(*primary) as (_, _, port):
+    if server.scheme == SENTINEL:
+        assert fleet.master_name  # noqa: S101 - endpoint.broker refuses it
+        primary = find_primary(server, fleet.master_name, forwards)
+        with forwards.to(*primary) as (_, port):
             yield Way(port, primary)
         return
-    with forwards.to(server.address, server.port) as (host, _, port):
+    with forwards.to(server.address, server.port) as (host, port):
         here = endpoint.broker(fleet, known, way=Way())
         if port is not None and fleet.redis is None and server.query.get("ssl_check_hostname") == "true":
             check_name(port, here, host)
@@ -85,25 +85,20 @@ class Forwards:
     is_direct: bool = False
 
     @contextmanager
-    def to(self, address: str, port: int) -> Iterator[tuple[str, str, int | None]]:
-        """(machine between, address, port) to connect to; the port is None if there is nothing between. Raises SSHError."""
-        if self.is_direct:
-            yield "this machine", address, None
-            return
-        *_, last = self.between
-        for host in self.between:
-            forwarding = forward(host, self.hosts[host], address, port, self.on_start)
-            try:
-                local = forwarding.__enter__()
-            except SSHError:
-                if host == last:
-                    raise
-                continue
-            break
-        try:
-            yield host, "127.0.0.1", local
-        finally:
-            forwarding.__exit__(None, None, None)
+    def to(self, address: str, port: int) -> Iterator[tuple[str, int | None]]:
+        """(machine between, port here) that lead to an address; the port is None if nothing is between. Raises SSHError."""
+        with ExitStack() as stack:
+            if self.is_direct:
+                yield "this machine", None
+                return
+            for host in self.between:
+                try:
+                    local = stack.enter_context(forward(host, self.hosts[host], address, port, self.on_start))
+                    break
+                except SSHError:
+                    if host == self.between[-1]:
+                        raise
+            yield host, local
 
 
 def find_primary(server: Endpoint, name: str, forwards: Forwards) -> tuple[str, int]:
@@ -111,9 +106,13 @@ def find_primary(server: Endpoint, name: str, forwards: Forwards) -> tuple[str, 
     problems = []
     for address, port in server.addresses:
         with (
-            forwards.to(address, port) as (_, here, local),
+            forwards.to(address, port) as (_, local),
             Redis(
-                here, local or port, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, decode_responses=True
+                "127.0.0.1" if local else address,
+                local or port,
+                socket_timeout=PATIENCE,
+                socket_connect_timeout=PATIENCE,
+                decode_responses=True,
             ) as sentinel,
         ):
             try:

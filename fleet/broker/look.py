@@ -1,24 +1,21 @@
 """What the broker knows of queues and of workers that are alive. Nothing is changed.
 
-`python -m fleet.broker.look` reads the broker's URL on stdin, and prints a BrokerView as JSON: a run of pyinfra, whose process
-gevent has patched, asks in a process of its own.
+`python -m fleet.broker.look` reads the broker's URL on stdin, and prints a BrokerView as JSON (`fleet.broker.aside`).
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any
 
 from redis import Redis, ResponseError
 
-from fleet.broker import entries
+from fleet.broker import aside, entries
 from fleet.broker.view import BrokerView, parse
 from fleet.errors import FleetError
 from fleet_node.protocol import CONSUMED, HELD, PROBE_TASK, WORKERS
@@ -39,14 +36,7 @@ class LookError(FleetError):
 
 def look(url: str, timeout: float = 60) -> BrokerView:
     """Ask in a process of its own. Raises LookError."""
-    command = [sys.executable, "-m", "fleet.broker.look"]
-    try:
-        done = subprocess.run(command, input=url, capture_output=True, text=True, timeout=timeout, check=False)
-        return parse(json.loads(done.stdout))
-    except subprocess.TimeoutExpired:
-        raise LookError(f"the broker has not answered in {timeout:g} s") from None
-    except ValueError:
-        raise LookError((done.stderr.strip().splitlines() or ["the broker was not asked"])[-1]) from None
+    return parse(aside.ask("fleet.broker.look", url, timeout, LookError))
 
 
 def ask(url: str) -> BrokerView:
@@ -125,16 +115,5 @@ def is_task(message: str | None) -> bool:
         return False
 
 
-def main() -> int:
-    """Run the command line."""
-    try:
-        view = ask(sys.stdin.read().strip())
-    except Exception as error:  # of redis or kombu; its last line is what the user reads
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return 1
-    sys.stdout.write(json.dumps(asdict(view)))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(aside.answer(ask, lambda error: f"{type(error).__name__}: {error}"))

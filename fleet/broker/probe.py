@@ -1,24 +1,23 @@
 """What a broker that somebody else runs is, and what it forbids: asked by doing it, before a deploy changes anything.
 
-`python -m fleet.broker.probe` reads the broker's URL on stdin, and prints a Server as JSON: a run of pyinfra, whose process
-gevent has patched, asks in a process of its own. It leaves nothing behind.
+`python -m fleet.broker.probe` reads the broker's URL on stdin, and prints a Server as JSON (`fleet.broker.aside`). It leaves
+nothing behind.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis, RedisError
 from redis.exceptions import AuthenticationError
 
+from fleet.broker import aside
 from fleet.errors import FleetError
 
 PATIENCE = 10.0
@@ -97,14 +96,7 @@ def judge(server: Server, connections: int = 0) -> Verdict:
 
 def probe(url: str, timeout: float = 60) -> Server:
     """Ask in a process of its own. Raises ProbeError."""
-    command = [sys.executable, "-m", "fleet.broker.probe"]
-    try:
-        done = subprocess.run(command, input=url, capture_output=True, text=True, timeout=timeout, check=False)
-        return Server(**json.loads(done.stdout))
-    except subprocess.TimeoutExpired:
-        raise ProbeError(f"the broker has not answered in {timeout:g} s") from None
-    except ValueError:
-        raise ProbeError((done.stderr.strip().splitlines() or ["the broker was not asked"])[-1]) from None
+    return Server(**aside.ask("fleet.broker.probe", url, timeout, ProbeError))
 
 
 def ask(url: str) -> Server:
@@ -152,19 +144,11 @@ def _notified(events: Any, key: str) -> bool:
     return False
 
 
-def main() -> int:
-    """Run the command line."""
-    try:
-        server = ask(sys.stdin.read().strip())
-    except AuthenticationError as error:
-        sys.stderr.write(f"it refuses the user or the password: {error}\n")
-        return 1
-    except (RedisError, OSError, ValueError) as error:
-        sys.stderr.write(f"the broker does not answer: {str(error).splitlines()[0]}\n")
-        return 1
-    sys.stdout.write(json.dumps(asdict(server)))
-    return 0
+def _explain(error: Exception) -> str:
+    if isinstance(error, AuthenticationError):
+        return f"it refuses the user or the password: {error}"
+    return f"the broker does not answer: {(str(error).splitlines() or [type(error).__name__])[0]}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(aside.answer(ask, _explain))

@@ -8,7 +8,6 @@ from fleet.lint.app import App
 from fleet.lint.finding import Violation, each_role, rule
 from fleet.plan.plan import Plan
 from fleet.spec.fleet import Fleet
-from fleet.spec.urls import netloc
 
 
 @rule("app-eager", "error")
@@ -80,7 +79,4 @@ def app_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 def _shown(fleet: Fleet) -> str:
     """The broker's URL as workers get it, without what is secret; the name of a URL that is a secret as a whole."""
-    if fleet.redis is None:
-        return fleet.broker_name
-    scheme = "rediss" if fleet.redis.tls else "redis"
-    return f"{scheme}://{netloc(fleet.broker_address, fleet.redis.ports[0])}"
+    return f"{fleet.redis.scheme}://{fleet.broker_netloc}" if fleet.redis else fleet.broker_name

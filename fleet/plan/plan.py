@@ -9,7 +9,6 @@ from functools import cached_property
 from fleet.plan.facts import MachineFacts
 from fleet.plan.instance import Instance
 from fleet.plan.sizing import SizedWorker, broker_memory_max, size, system_reserve
-from fleet.spec.broker import External
 from fleet.spec.fleet import Fleet, Host
 from fleet.spec.pools import GREEN
 from fleet.spec.reliability import RELIABILITY, TRANSPORT
@@ -135,8 +134,8 @@ class Plan:
         results: dict[str, object] = {}
         if self.visibility_timeout is not None:
             broker["visibility_timeout"] = results["visibility_timeout"] = self.visibility_timeout
-        if isinstance(self.fleet.broker, External) and self.fleet.broker.master_name:
-            broker["master_name"] = results["master_name"] = self.fleet.broker.master_name
+        if self.fleet.master_name:
+            broker["master_name"] = results["master_name"] = self.fleet.master_name
         if sized and sized.worker.pool in (*GREEN, "threads"):
             broker["max_connections"] = sized.concurrency + CHANNEL_CONNECTIONS
         return {

@@ -82,6 +82,11 @@ class Redis(Model):
     )
 
     @property
+    def scheme(self) -> str:
+        """Of the URL that workers use."""
+        return "rediss" if self.tls else "redis"
+
+    @property
     def ports(self) -> tuple[int, ...]:
         """The ports that are open; the first is the one that workers use."""
         return {False: (self.port,), True: (self.tls_port,), "both": (self.tls_port, self.port)}[self.tls]

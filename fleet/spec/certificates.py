@@ -34,7 +34,7 @@ AUTHORITIES, AUTHORITY_KEY = "ca.pem", "ca.key"
 SERVER, SERVER_KEY = "broker.pem", "broker.key"
 AUTHORITY_DAYS, SERVER_DAYS = 3650, 730
 SOON = timedelta(days=30)
-"""A certificate that ends within this time is named by `fleet lint` and every deploy, and renewed by `fleet certificates`."""
+"""A certificate that ends within this time is named by every deploy, and renewed by `fleet certificates`."""
 _EARLIER = timedelta(hours=1)
 """A new certificate is valid from so long ago: clocks differ."""
 

@@ -10,13 +10,12 @@ from fleet.spec.broker import External
 from fleet.spec.certificates import paths_of
 from fleet.spec.fleet import Fleet
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, SecretsError
-from fleet.spec.urls import REFERENCE, Endpoint, parse
+from fleet.spec.urls import REFERENCE, SENTINEL, Endpoint, parse
 
 BROKER_DB, RESULT_DB = "0", "1"
 """Databases of our own Redis."""
 USERS = {"worker": BROKER_WORKER, "monitor": BROKER_MONITOR}
 """Users of our own Redis → their passwords' names."""
-SENTINEL = "sentinel"
 DISABLED = "disabled://"
 """Celery's URL of no result backend."""
 FOLDER = "/etc/fleet-broker"
@@ -40,11 +39,12 @@ def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, wa
     """
     if isinstance(fleet.broker, External):
         endpoint = _given(fleet, secrets, fleet.broker.url)
-        if endpoint.scheme == SENTINEL and not fleet.broker.master_name:
+        if endpoint.scheme == SENTINEL and not fleet.master_name:
             raise SecretsError(f'{fleet.broker_name} is of sentinels: write "master_name" in broker as well')
     else:
-        scheme = "rediss" if fleet.broker.tls else "redis"
-        endpoint = Endpoint(scheme, fleet.broker_address, fleet.broker.ports[0], user, secrets[USERS[user]], BROKER_DB)
+        endpoint = Endpoint(
+            fleet.broker.scheme, fleet.broker_address, fleet.broker.ports[0], user, secrets[USERS[user]], BROKER_DB
+        )
     return _reached(fleet, endpoint, way)
 
 

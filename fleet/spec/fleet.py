@@ -9,7 +9,7 @@ from fleet.spec.broker import Broker, External, Redis
 from fleet.spec.monitor import Monitor
 from fleet.spec.secrets import BROKER_NAMES, FLOWER
 from fleet.spec.settings import Settings
-from fleet.spec.urls import REFERENCE
+from fleet.spec.urls import REFERENCE, netloc
 from fleet.spec.worker import Worker
 
 
@@ -80,6 +80,17 @@ class Fleet:
         if self.monitor_host and self.monitor.flower:
             names.append(FLOWER)
         return tuple(dict.fromkeys([*names, *self.broker_secrets]))
+
+    @property
+    def broker_netloc(self) -> str:
+        """Address and port at which workers reach our own broker, as a URL has them."""
+        assert self.redis  # noqa: S101 - it is ours
+        return netloc(self.broker_address, self.redis.ports[0])
+
+    @property
+    def master_name(self) -> str | None:
+        """The name of the primary, if sentinels know it."""
+        return self.broker.master_name if isinstance(self.broker, External) else None
 
     @property
     def broker_name(self) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379}
+SENTINEL = "sentinel"
+PORTS = {"redis": 6379, "rediss": 6379, SENTINEL: 26379}
 """Scheme of a broker that a fleet can use → the port that it has without another."""
 _ADDRESS = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 REFERENCE = "@"
@@ -69,7 +70,7 @@ def netloc(address: str, port: int) -> str:
 def parse(text: str) -> Endpoint:
     """A broker's URL, or those of sentinels with a ; between. Raises ValueError, which never has the password."""
     first, *others = map(_parse_one, text.split(";"))
-    if others and {endpoint.scheme for endpoint in (first, *others)} != {"sentinel"}:
+    if others and {endpoint.scheme for endpoint in (first, *others)} != {SENTINEL}:
         raise ValueError("has several addresses, which only sentinel:// may have")
     last = others[-1] if others else first
     path = first.path if first.path != "0" else last.path

@@ -28,7 +28,6 @@ from fleet.plan.plan import Plan, resolved
 from fleet.spec import endpoint, secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
-from fleet.spec.urls import netloc
 
 MACHINES_EVERY = 60.0
 """Seconds between two looks at the machines, and at queues that nobody consumes."""
@@ -54,8 +53,7 @@ class Sampler:
     @property
     def name(self) -> str:
         """What tells the fleet from others."""
-        redis, name = self.fleet.redis, self.fleet.broker_name
-        broker = netloc(self.fleet.broker_address, redis.ports[0]) if redis else name
+        broker = self.fleet.broker_netloc if self.fleet.redis else self.fleet.broker_name
         return f"{self.fleet.records_host} {broker} {self.fleet.settings.celery_app}"
 
     def look(self, pool: ThreadPoolExecutor) -> dict[str, Any]:

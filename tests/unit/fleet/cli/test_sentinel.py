@@ -66,10 +66,10 @@ def sentinels(folder: Path) -> Iterator[Sentinels]:
                 f"sentinel auth-pass {NAME} {PASSWORD}\nsentinel down-after-milliseconds {NAME} 2000\n"
             )
             start(f"sentinel{port}", ["redis-server", str(settings), "--sentinel"], port)
-        with Redis(port=watching[0], decode_responses=True) as one:
+        with Redis(port=watching[0], decode_responses=True) as sentinel:
 
             def know_each_other() -> bool:
-                known: Any = one.sentinel_masters()
+                known: Any = sentinel.sentinel_masters()
                 return (known[NAME]["num-other-sentinels"], known[NAME]["num-slaves"]) == (2, 1)
 
             assert until(know_each_other)

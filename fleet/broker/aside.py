@@ -1,0 +1,39 @@
+"""Ask the broker in a process of its own: gevent has patched the one in which pyinfra runs.
+
+A module that is asked so has a function that takes the broker's URL and returns a dataclass, and calls `answer` as its main.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from fleet.errors import FleetError
+
+
+def ask(module: str, url: str, timeout: float, error: type[FleetError]) -> Any:
+    """What `answer` in a module has printed, as plain values. timeout: seconds. Raises `error` with one line."""
+    command = [sys.executable, "-m", module]
+    try:
+        done = subprocess.run(command, input=url, capture_output=True, text=True, timeout=timeout, check=False)
+        return json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise error(f"the broker has not answered in {timeout:g} s") from None
+    except ValueError:
+        raise error((done.stderr.strip().splitlines() or ["the broker was not asked"])[-1]) from None
+
+
+def answer(ask: Callable[[str], Any], explain: Callable[[Exception], str]) -> int:
+    """Read the broker's URL on stdin, and print what `ask` returns as JSON. explain: what the user reads of an error. Returns the
+    exit code."""
+    try:
+        result = ask(sys.stdin.read().strip())
+    except Exception as error:  # of redis or kombu
+        sys.stderr.write(f"{explain(error)}\n")
+        return 1
+    sys.stdout.write(json.dumps(asdict(result)))
+    return 0
