@@ -128,17 +128,22 @@ class Beats:
 
     def runs(self, entry: str) -> list[dict[str, Any]]:
         """The runs of an entry in the order in which they were sent, as their messages have them."""
+        return self.runs_and_written(entry)[0]
+
+    def runs_and_written(self, entry: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The runs of an entry as they were sent, and its last run as it is written down at the same moment."""
         with self.redis() as redis:
             lists = [key for key in redis.keys("celery*") if redis.type(key) == "list"]
-            messages = [json.loads(text) for key in lists for text in reversed(redis.lrange(key, 0, -1))]
-        runs = (message["headers"][BEAT_RUN] for message in messages)
-        return [run for run in runs if run["entry"] == entry]
+            with redis.pipeline(transaction=True) as together:
+                for name in lists:
+                    together.lrange(name, 0, -1)
+                *found, written = together.hget(BEAT_RUNS, entry).execute()
+        runs = (json.loads(text)["headers"][BEAT_RUN] for texts in found for text in reversed(texts))
+        return [run for run in runs if run["entry"] == entry], json.loads(written or "{}")
 
     def written(self, entry: str) -> dict[str, Any]:
         """The last run of an entry as it is written down."""
-        with self.redis() as redis:
-            run: dict[str, Any] = json.loads(redis.hget(BEAT_RUNS, entry) or "{}")
-            return run
+        return self.runs_and_written(entry)[1]
 
     def goes_on(self, entry: str = "often", more: int = 3) -> bool:
         """Wait until some more runs of an entry were sent. Returns whether they were."""
@@ -147,7 +152,7 @@ class Beats:
 
     def problems(self, entry: str) -> list[str]:
         """What is wrong with the runs that were sent: each begins where the one before it ends, and each is counted once."""
-        runs = self.runs(entry)
+        runs, written = self.runs_and_written(entry)
         lines = [
             f"{entry}: run {late['total_run_count']} follows {late['after']}, and before it was {early['last_run_at']}"
             for early, late in pairwise(runs)
@@ -156,8 +161,8 @@ class Beats:
         counts = [run["total_run_count"] for run in runs]
         if counts != list(range(1, len(runs) + 1)):
             lines.append(f"{entry}: counted {counts}")
-        if runs and self.written(entry)["total_run_count"] != len(runs):
-            lines.append(f"{entry}: {len(runs)} were sent, and {self.written(entry)} is written down")
+        if runs and written["total_run_count"] != len(runs):
+            lines.append(f"{entry}: {len(runs)} were sent, and {written} is written down")
         return lines
 
 

@@ -19,14 +19,17 @@ class Proxy:
         self._to = to
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepts = threading.Thread(target=self._accept, daemon=True)
+        self._accepts.start()
 
     def saying(self, word: bytes) -> list[Connection]:
         """The connections whose clients have sent this, and that are not frozen."""
         return [of for of in self.connections if word in of.sent and not of.frozen]
 
     def close(self) -> None:
-        """End all connections."""
+        """End all connections, and take no more."""
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends accept, which a close alone leaves waiting for one more client
+        self._accepts.join()
         self._socket.close()
         for connection in self.connections:
             connection.close()
@@ -35,7 +38,12 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._socket.accept()
-                self.connections.append(Connection(client, socket.create_connection(("127.0.0.1", self._to))))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:
+                    client.close()
+                    continue
+                self.connections.append(Connection(client, server))
 
 
 class Connection:
