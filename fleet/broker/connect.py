@@ -12,6 +12,7 @@ from typing import Any
 
 from redis import Redis, RedisError
 
+from fleet.broker.relay import GREETING, RelayError, Target, relayed
 from fleet.errors import FleetError
 from fleet.inventory.ssh import Process, SSHError, forward
 from fleet.spec import endpoint, secrets
@@ -62,11 +63,54 @@ def reached(
         with forwards.to(*primary) as (_, port):
             yield Way(port, primary)
         return
+    if server.is_amqp:
+        with _to_rabbitmq(fleet, known, forwards) as way:
+            yield way
+        return
     with forwards.to(server.address, server.port) as (host, port):
         here = endpoint.broker(fleet, known, way=Way())
         if port is not None and fleet.redis is None and server.query.get("ssl_check_hostname") == "true":
             check_name(port, here, host)
         yield Way(port)
+
+
+@contextmanager
+def _to_rabbitmq(fleet: Fleet, known: Mapping[str, str], forwards: Forwards) -> Iterator[Way]:
+    """The way to the first of RabbitMQ's nodes that answers. Raises SSHError and UnreachedError."""
+    here = endpoint.broker(fleet, known, way=Way())
+    problems = []
+    for address, port in here.addresses:
+        with ExitStack() as stack:
+            host, local = stack.enter_context(forwards.to(address, port))
+            near = ("127.0.0.1", local) if local is not None else (address, port)
+            shown = f"{here.scheme}://{netloc(address, port)}"
+            if here.use_ssl is None:
+                if not _greets(*near):
+                    problems.append(f"{shown}: no RabbitMQ answers there, from {host}")
+                    continue
+                yield Way(local, (address, port))
+                return
+            try:
+                # Every node is checked for the same name, as workers do.
+                port_here = stack.enter_context(relayed(Target(*near, name=here.address, options=here.use_ssl)))
+            except RelayError as error:
+                refused = f"its certificate is refused: {error}" if error.is_refused else f"no TLS with it from {host}: {error}"
+                problems.append(f"{shown}: {refused}")
+                continue
+            yield Way(port_here)
+            return
+    raise UnreachedError("; ".join(problems))
+
+
+def _greets(address: str, port: int) -> bool:
+    """Whether a RabbitMQ is there."""
+    try:
+        with socket.create_connection((address, port), PATIENCE) as plain:
+            plain.settimeout(PATIENCE)
+            plain.sendall(GREETING)
+            return bool(plain.recv(1))
+    except OSError:
+        return False
 
 
 def jump_hosts(fleet: Fleet) -> list[str]:

@@ -11,7 +11,7 @@ from fleet.plan.instance import Instance
 from fleet.plan.sizing import SizedWorker, broker_memory_max, size, system_reserve
 from fleet.spec.fleet import Fleet, Host
 from fleet.spec.pools import GREEN
-from fleet.spec.reliability import RELIABILITY, TRANSPORT
+from fleet.spec.reliability import RABBITMQ_RELIABILITY, RABBITMQ_TRANSPORT, RELIABILITY, TRANSPORT
 from fleet.spec.worker import Worker
 from fleet_node.protocol import CelerySettings
 
@@ -112,15 +112,17 @@ class Plan:
 
     @property
     def lease(self) -> int | None:
-        """Seconds after which the tasks of a worker without a sign of life go to others; None if there is no lease."""
-        return self.fleet.settings.lease
+        """Seconds after which the tasks of a worker without a sign of life go to others; None if there is no lease. RabbitMQ
+        gives them back itself, when the worker's connection is gone."""
+        return self.fleet.settings.lease if self.fleet.transport == "redis" else None
 
     @property
     def visibility_timeout(self) -> int | None:
-        """Seconds; None if the app sets it. With a lease, it is for consumers that have none: a laptop's, or workers of an
-        earlier release. Then it is not below kombu's own, so that none of them takes tasks that another one still runs."""
+        """Seconds; None if the app sets it, and with RabbitMQ, which has none. With a lease, it is for consumers that have none:
+        a laptop's, or workers of an earlier release. Then it is not below kombu's own, so that none of them takes tasks that
+        another one still runs."""
         given = self.fleet.settings.visibility_timeout
-        if given == "app":
+        if given == "app" or self.fleet.transport != "redis":
             return None
         if given != "auto":
             return int(given)
@@ -130,18 +132,22 @@ class Plan:
     def celery_settings(self, sized: SizedWorker | None) -> CelerySettings:
         """What a worker's Celery is set to besides its flags, by `fleet_node.worker.settings`. sized: None for beat."""
         left = self.fleet.settings.left_to_app
-        broker: dict[str, object] = {name: value for name, value in TRANSPORT.items() if name not in left}
+        is_redis = self.fleet.transport == "redis"
+        transport, reliability = (
+            (TRANSPORT, RELIABILITY) if is_redis else (RABBITMQ_TRANSPORT, RELIABILITY | RABBITMQ_RELIABILITY)
+        )
+        broker: dict[str, object] = {name: value for name, value in transport.items() if name not in left}
         results: dict[str, object] = {}
         if self.visibility_timeout is not None:
             broker["visibility_timeout"] = results["visibility_timeout"] = self.visibility_timeout
         if self.fleet.master_name:
             broker["master_name"] = results["master_name"] = self.fleet.master_name
-        if sized and sized.worker.pool in (*GREEN, "threads"):
+        if is_redis and sized and sized.worker.pool in (*GREEN, "threads"):
             broker["max_connections"] = sized.concurrency + CHANNEL_CONNECTIONS
         return {
             "broker_transport_options": broker,
             "result_backend_transport_options": results,
-            "settings": {name: value for name, value in RELIABILITY.items() if name not in left},
+            "settings": {name: value for name, value in reliability.items() if name not in left},
             "at_most_once": self.fleet.settings.at_most_once,
             "lease": self.lease,
         }

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fleet.plan.plan import Plan
 from fleet.plan.sizing import SizedWorker
 from fleet.spec.beat import Beat
-from fleet.spec.endpoint import celery_variables
+from fleet.spec.endpoint import celery_variables, tls_settings
 from fleet.spec.fleet import Host
 
 _NODE = re.compile(r"(.+)-worker-(\d+(?:-surge)?)@(.+)")
@@ -68,11 +68,18 @@ def environment(plan: Plan, host: Host, role: str, secrets: Mapping[str, str]) -
     worker = host.workers[role]
     return {
         **celery_variables(plan.fleet, secrets),
-        "FLEET_CELERY": json.dumps(plan.celery_settings(plan.workers[host.name][role]), sort_keys=True),
+        "FLEET_CELERY": _celery(plan, plan.workers[host.name][role], secrets),
         **host.settings.environment,
         **worker.environment,
         **{name: secrets[name] for name in worker.secrets},
     }
+
+
+def _celery(plan: Plan, sized: SizedWorker | None, secrets: Mapping[str, str]) -> str:
+    """FLEET_CELERY: what Celery is set to, with the files of TLS if the broker's URL cannot name them."""
+    settings = plan.celery_settings(sized)
+    settings["settings"] |= tls_settings(plan.fleet, secrets)
+    return json.dumps(settings, sort_keys=True)
 
 
 def beat_node(host: str = "%H") -> str:
@@ -98,7 +105,7 @@ def beat_environment(plan: Plan, host: Host, secrets: Mapping[str, str]) -> dict
     beat = plan.fleet.beat
     return {
         **celery_variables(plan.fleet, secrets),
-        "FLEET_CELERY": json.dumps(plan.celery_settings(None), sort_keys=True),
+        "FLEET_CELERY": _celery(plan, None, secrets),
         **({"FLEET_BEAT_SCHEDULER": beat.scheduler} if beat.scheduler else {}),
         **host.settings.environment,
         **beat.environment,

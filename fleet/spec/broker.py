@@ -96,7 +96,8 @@ class External(Model):
     """A broker that somebody else runs: `broker` in `group_data/all.py`."""
 
     url: Annotated[Line, AfterValidator(check_given)] = setting(
-        'The URL (redis://, rediss:// or sentinel://) as Celery takes it, by its name in the secrets file: "@BROKER_URL".',
+        "The URL (redis://, rediss://, sentinel://, amqp:// or amqps://) as Celery takes it, by its name in the secrets file: "
+        '"@BROKER_URL".',
         why="It holds a password.",
         source=OURS,
     )

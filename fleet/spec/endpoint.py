@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fleet.spec.broker import External
 from fleet.spec.certificates import paths_of
 from fleet.spec.fleet import Fleet
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, SecretsError
+from fleet.spec.transport import NO_RESULTS
 from fleet.spec.urls import REFERENCE, SENTINEL, Endpoint, parse
 
 BROKER_DB, RESULT_DB = "0", "1"
@@ -26,7 +28,8 @@ ON_MACHINES = tuple(Path(FOLDER) / name for name in ("ca.pem", "client.pem", "cl
 @dataclass(frozen=True)
 class Way:
     """How the control machine reaches the broker: through a port of 127.0.0.1, or itself (None). With a port, the name in the
-    certificate of a server that is not ours has been checked before. primary: the address that sentinels have named."""
+    certificate of a server that is not ours has been checked before; RabbitMQ's port has no TLS, since who opened it does that
+    (`fleet.broker.relay`). primary: the address that sentinels have named, or that answers of RabbitMQ's nodes."""
 
     port: int | None = None
     primary: tuple[str, int] | None = None
@@ -58,7 +61,15 @@ def results(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None)
     if backend.startswith(REFERENCE):
         return secrets[backend.removeprefix(REFERENCE)]
     endpoint = broker(fleet, secrets, way=way)
+    if endpoint.is_amqp:
+        raise SecretsError(NO_RESULTS)
     return (replace(endpoint, path=RESULT_DB) if fleet.redis else endpoint).url
+
+
+def tls_settings(fleet: Fleet, secrets: Mapping[str, str]) -> dict[str, Any]:
+    """Celery's settings for TLS from a machine of the fleet, if the URL cannot say them: {"broker_use_ssl": …} for amqps."""
+    options = broker(fleet, secrets).use_ssl
+    return {"broker_use_ssl": options} if options else {}
 
 
 def celery_variables(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None) -> dict[str, str]:
@@ -89,7 +100,12 @@ def _reached(fleet: Fleet, endpoint: Endpoint, way: Way | None) -> Endpoint:
     if endpoint.scheme == SENTINEL:
         address, port = way.primary or (endpoint.address, endpoint.port)
         endpoint = replace(endpoint, scheme="redis", address=address, port=port, others=())
-    return endpoint if way.port is None else replace(endpoint, address="127.0.0.1", port=way.port)
+    if endpoint.is_amqp and way.primary:
+        endpoint = replace(endpoint, address=way.primary[0], port=way.primary[1], others=())
+    if way.port is None:
+        return endpoint
+    scheme = "amqp" if endpoint.is_amqp else endpoint.scheme
+    return replace(endpoint, scheme=scheme, address="127.0.0.1", port=way.port, others=())
 
 
 def _files(fleet: Fleet, here: bool) -> dict[str, Path]:

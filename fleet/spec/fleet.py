@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from fleet.spec.beat import Beat
 from fleet.spec.broker import Broker, External, Redis
 from fleet.spec.monitor import Monitor
 from fleet.spec.secrets import BROKER_NAMES, FLOWER
 from fleet.spec.settings import Settings
-from fleet.spec.urls import REFERENCE, netloc
+from fleet.spec.urls import AMQP, REFERENCE, netloc
 from fleet.spec.worker import Worker
+
+Transport = Literal["redis", "amqp"]
+"""What workers speak with the broker: Redis' protocol, also to a Valkey and with sentinels, or RabbitMQ's."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Fleet:
 
     hosts: by name. broker_host: where our own Redis runs; None if the broker is not ours. records_host: where the lock and the
     history are. unused_group_data: names of group data files that belong to no group with a host. monitor_host: None if there is
-    no monitor. beat_hosts: in the inventory's order. All of them are keys of `hosts`.
+    no monitor. beat_hosts: in the inventory's order. All of them are keys of `hosts`. external_scheme: of the URL of a broker
+    that is not ours; empty if it is not known, since the secrets file is not there.
     """
 
     hosts: Mapping[str, Host]
@@ -57,6 +61,12 @@ class Fleet:
     monitor: Monitor = field(default_factory=Monitor)
     beat_hosts: tuple[str, ...] = ()
     beat: Beat = field(default_factory=Beat)
+    external_scheme: str = ""
+
+    @property
+    def transport(self) -> Transport:
+        """What workers speak with the broker. A broker that is not ours is taken for a Redis while its URL is not known."""
+        return "amqp" if self.external_scheme in AMQP else "redis"
 
     @property
     def settings(self) -> Settings:

@@ -7,6 +7,7 @@ the path, what was found and what to write.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fleet.spec import transport
 from fleet.spec.app_files import app_mistakes
 from fleet.spec.beat import Beat
 from fleet.spec.broker import Broker, External, Redis, validated
@@ -78,6 +79,11 @@ def load_fleet(inventory: Inventory) -> Fleet:
     mistakes += differing_settings(hosts.values())
     mistakes += differing_beats(beats)
     mistakes += unknown_records_host(hosts)
+    scheme = ""
+    if hosts and broker is not None:
+        everywhere = next(iter(hosts.values())).settings
+        scheme = transport.scheme_of(broker, everywhere.secrets_file)
+        mistakes += transport.mistakes(broker, scheme, everywhere, monitor is not None and monitor.flower)
     mistakes += (placed(mistake, inventory.places) for mistake in app_mistakes(host.settings for host in hosts.values()))
     if mistakes or broker is None:
         raise SpecError(mistakes)
@@ -97,6 +103,7 @@ def load_fleet(inventory: Inventory) -> Fleet:
         monitor or Monitor(),
         tuple(beats),
         next(iter(beats.values()), Beat()),
+        scheme,
     )
 
 

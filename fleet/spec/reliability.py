@@ -17,8 +17,11 @@ Reliability = Literal[
     "health_check_interval",
     "unacked_restore_interval",
     "unacked_restore_throttle",
+    "task_default_queue_type",
+    "broker_heartbeat",
+    "confirm_publish",
 ]
-"""What `left_to_app` may name: the keys of RELIABILITY and TRANSPORT."""
+"""What `left_to_app` may name: the keys of RELIABILITY and TRANSPORT, and of both for RabbitMQ."""
 
 RELIABILITY: dict[str, Any] = {
     "task_acks_late": True,
@@ -42,3 +45,11 @@ TRANSPORT: dict[str, Any] = {
 }
 """Options of the worker's connection to Redis, in seconds. A worker notices a dead connection, and looks for the messages of dead
 workers every 10 s instead of every 100 s."""
+
+RABBITMQ_RELIABILITY: dict[str, Any] = {"task_default_queue_type": "quorum", "broker_heartbeat": 15}
+"""Settings of a worker's Celery that a RabbitMQ needs besides RELIABILITY. Only quorum queues survive the loss of a node and
+count how often a message came back. With a heartbeat every 15 s, RabbitMQ gives the tasks of a machine that is gone to others
+after 45 s; without one, when TCP gives up."""
+
+RABBITMQ_TRANSPORT: dict[str, Any] = {"confirm_publish": True}
+"""Options of the worker's connection to RabbitMQ. What is sent without a confirm is lost with the connection."""

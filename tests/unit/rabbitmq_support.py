@@ -69,7 +69,7 @@ class Vhost:
 
 @dataclass
 class Node:
-    """A node that is its own cluster. consumer_timeout: in milliseconds."""
+    """A node that is its own cluster. consumer_timeout: in milliseconds. more: lines of its configuration."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -77,6 +77,7 @@ class Node:
     epmd_port: int = field(default_factory=free_port)
     distribution: int = field(default_factory=free_port)
     consumer_timeout: int = 1_800_000
+    more: str = ""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -104,7 +105,8 @@ class Node:
         if not cookie.exists():
             cookie.write_text(uuid.uuid4().hex)
             cookie.chmod(0o400)
-        (self.folder / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port, management=self.management))
+        configuration = CONFIGURATION.format(port=self.port, management=self.management) + self.more
+        (self.folder / "rabbitmq.conf").write_text(configuration)
         (self.folder / "advanced.config").write_text(ADVANCED.format(consumer_timeout=self.consumer_timeout))
         (self.folder / "plugins").write_text("[rabbitmq_management].")
         with (self.folder / "output").open("ab") as output:

@@ -1,5 +1,6 @@
 """Where broker and results are reached, from a machine and from here."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from fleet.spec import endpoint
 from fleet.spec.endpoint import Way
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
+from fleet.spec.mistakes import SpecError
 from fleet.spec.secrets import SecretsError
 from tests.unit.fleet.spec.spec_support import ALL, WEB, inventory_of, mistakes
 
@@ -79,6 +81,62 @@ def test_sentinels() -> None:
     assert endpoint.celery_variables(fleet, {"BROKER_URL": url}) == {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
     here = endpoint.broker(fleet, {"BROKER_URL": url}, way=Way(4000, ("10.0.0.8", 6379)))
     assert here.url == "redis://:pass@127.0.0.1:4000/0", "the primary, through a port that leads to it"
+
+
+RABBITMQ = {"BROKER_URL": "amqps://shop:pass@mq.example.com/shop;amqps://shop:pass@mq2.example.com/shop"}
+
+
+def rabbitmq(url: str = RABBITMQ["BROKER_URL"], broker: Any = None, **more: Any) -> Fleet:
+    """A fleet with somebody else's RabbitMQ, and a secrets file that says so."""
+    path = Path("rabbitmq.env")
+    path.touch(mode=0o600)
+    path.write_text(f"BROKER_URL={url}\n")
+    everywhere = {"result_backend": "none", "secrets_file": str(path), **more}
+    return load_fleet(external({"url": "@BROKER_URL", **(broker or {})}, **everywhere))
+
+
+def test_rabbitmq_of_others() -> None:
+    files = {"ca_file": "ca.pem", "certificate_file": "c.pem", "key_file": "c.key"}
+    fleet = rabbitmq(broker=files)
+    assert (fleet.transport, fleet.broker_host, fleet.redis) == ("amqp", None, None)
+    variables = endpoint.celery_variables(fleet, RABBITMQ)
+    assert variables == {
+        "CELERY_BROKER_URL": "amqps://shop:pass@mq.example.com:5671/shop;amqps://shop:pass@mq2.example.com:5671/shop",
+        "CELERY_RESULT_BACKEND": "disabled://",
+    }
+    assert endpoint.tls_settings(fleet, RABBITMQ) == {
+        "broker_use_ssl": {
+            "cert_reqs": 2,
+            "server_hostname": "mq.example.com",
+            "ca_certs": "/etc/fleet-broker/ca.pem",
+            "certfile": "/etc/fleet-broker/client.pem",
+            "keyfile": "/etc/fleet-broker/client.key",
+        }
+    }
+    here = endpoint.broker(fleet, RABBITMQ, way=Way(4000))
+    assert here.url == "amqp://shop:pass@127.0.0.1:4000/shop", "behind a relay that checks name and chain"
+    (local,) = {options["ca_certs"] for options in [endpoint.broker(fleet, RABBITMQ, way=Way()).use_ssl] if options}
+    assert local == str(Path("ca.pem").resolve())
+
+
+def test_a_redis_and_a_url_that_is_not_known_yet() -> None:
+    assert load_fleet(external({"url": "redis://10.0.0.5/2"})).transport == "redis"
+    assert load_fleet(external({"url": "@BROKER_URL"}, secrets_file="none.env")).transport == "redis"
+    assert endpoint.tls_settings(load_fleet(external({"url": "@BROKER_URL"})), URL) == {}
+
+
+WITHOUT: dict[str, dict[str, Any]] = {
+    'result_backend: "broker", and RabbitMQ keeps no results': {"result_backend": "broker"},
+    "broker.master_name: is of sentinels, and the URL begins with amqps://": {"broker": {"master_name": "shop"}},
+}
+
+
+@pytest.mark.parametrize("text", WITHOUT)
+def test_what_does_not_go_with_rabbitmq(text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        rabbitmq(**WITHOUT[text])
+    (mistake,) = caught.value.mistakes
+    assert mistake.startswith(text)
 
 
 def test_what_the_url_says_of_tls_holds() -> None:

@@ -1,6 +1,7 @@
 """URLs of brokers, right and wrong."""
 
 import pytest
+from kombu import Connection  # type: ignore[attr-defined]  # kombu's types are unfinished
 
 from fleet.spec.urls import Endpoint, check_given, parse
 
@@ -9,6 +10,13 @@ GOOD = {
     "redis://:s%2Fx@redis.example.com:6390/3": Endpoint("redis", "redis.example.com", 6390, "", "s/x", "3"),
     "rediss://shop:p%40ss@[fd00::5]/0?ssl_cert_reqs=none": Endpoint(
         "rediss", "fd00::5", 6379, "shop", "p@ss", "0", {"ssl_cert_reqs": "none"}
+    ),
+}
+RABBITMQ: dict[str, Endpoint] = {
+    "amqp://10.0.0.5": Endpoint("amqp", "10.0.0.5", 5672, path="/"),
+    "amqp://shop:s%2Fx@mq.example.com//": Endpoint("amqp", "mq.example.com", 5672, "shop", "s/x", "/"),
+    "amqps://shop:x@mq.example.com/eu%2Fshop?ssl_ca_certs=ca.pem": Endpoint(
+        "amqps", "mq.example.com", 5671, "shop", "x", "eu/shop", {"ssl_ca_certs": "ca.pem"}
     ),
 }
 SENTINELS = "sentinel://:s%2Fx@10.0.0.5:26379/2;sentinel://10.0.0.6;sentinel://10.0.0.7:26380/2"
@@ -21,6 +29,8 @@ BAD = {
     "redis://:secret@/0": "has no address",
     "redis://:sec/ret@10.0.0.5/0": "has the database|is no URL",
     "redis://10.0.0.5:port/0": "is no URL",
+    "amqp://shop:secret@/shop": "has no address; write amqp://USER:PASSWORD@ADDRESS:5672/VHOST",
+    "amqp://shop:sec/ret@10.0.0.5/0": "has no address|is no URL",
     "redis://10.0.0.5/shop": "has the database shop; write its number",
     "redis://a$(reboot)/0": "has no address",
     "redis://a;reboot/0": "is no URL",
@@ -38,6 +48,37 @@ def test_a_url_that_is_wrong_is_explained_without_its_password(text: str) -> Non
     with pytest.raises(ValueError, match=BAD[text]) as caught:
         parse(text)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", RABBITMQ)
+def test_rabbitmq_reads_what_an_endpoint_says(text: str) -> None:
+    endpoint = parse(text)
+    assert endpoint == RABBITMQ[text]
+    given = Connection(endpoint.url)  # type: ignore[no-untyped-call]
+    read = (given.hostname, given.port, given.userid or "", given.password or "", given.virtual_host)
+    assert read == (endpoint.address, endpoint.port, endpoint.user, endpoint.password, endpoint.path)
+
+
+def test_nodes_of_rabbitmq() -> None:
+    text = "amqp://shop:x@10.0.0.5/shop;amqp://shop:x@10.0.0.6:5673/shop"
+    endpoint = parse(text)
+    assert endpoint.addresses == (("10.0.0.5", 5672), ("10.0.0.6", 5673))
+    assert endpoint.url == "amqp://shop:x@10.0.0.5:5672/shop;amqp://shop:x@10.0.0.6:5673/shop"
+    with pytest.raises(ValueError, match="nodes of different users or virtual hosts"):
+        parse("amqp://shop:x@10.0.0.5/shop;amqp://shop:x@10.0.0.6/other")
+    with pytest.raises(ValueError, match="different schemes"):
+        parse("amqp://10.0.0.5;amqps://10.0.0.6")
+
+
+def test_what_celery_is_told_of_tls() -> None:
+    assert parse("amqp://a").use_ssl is None
+    assert parse("rediss://a").use_ssl is None, "its URL says it"
+    assert parse("amqps://mq.example.com").use_ssl == {"cert_reqs": 2, "server_hostname": "mq.example.com"}
+    files = "ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/c.key"
+    endpoint = parse(f"amqps://a/x?{files}&ssl_cert_reqs=CERT_NONE")
+    assert endpoint.use_ssl == {"cert_reqs": 0, "ca_certs": "/ca.pem", "certfile": "/c.pem", "keyfile": "/c.key"}
+    assert endpoint.url == "amqps://a:5671/x", "kombu hands it to a library that does not know the names"
+    assert "server_hostname" not in (parse("amqps://a/x?ssl_check_hostname=false").use_ssl or {})
 
 
 def test_sentinels() -> None:
