@@ -9,11 +9,12 @@ from fleet.engine import beat as bring_beat
 from fleet.engine import broker as bring_broker
 from fleet.engine import driver as bring_driver
 from fleet.engine import monitor as bring_monitor
+from fleet.engine import rabbitmq as bring_rabbitmq
 from fleet.engine.start import start
-from roles import beat, broker, broker_client, driver, flower, gpu, machine, monitor, node_exporter, worker
+from roles import beat, broker, broker_client, driver, flower, gpu, machine, monitor, node_exporter, rabbitmq, worker
 
 run = start(
-    *(machine, broker_client, gpu, broker, worker, beat, monitor, flower, node_exporter),
+    *(machine, broker_client, gpu, broker, rabbitmq, worker, beat, monitor, flower, node_exporter),
     takes=["discard_tasks", "abandon_queues", "leave_workers"],
 )
 lock.acquire(name="Take the lock", run=run, script="deploy.py")
@@ -25,6 +26,7 @@ apply.prepare_release(run, worker, beat)
 
 apply.phase(name="Bring up the broker")
 bring_broker.bring(run, broker)
+bring_rabbitmq.bring(run, rabbitmq)
 
 apply.phase(name="Bring up the workers")
 operations.roll_out(run, worker)

@@ -1,6 +1,8 @@
-"""The Redis broker. Lines that are commented out show the defaults."""
+"""The Redis broker. Lines that are commented out show the defaults. A RabbitMQ has other settings: docs/settings.md."""
 
 broker = {
+    # What the fleet runs; "rabbitmq" on one host, or on three that keep all tasks together (docs/brokers.md).
+    # "kind": "redis",
     # "port": 6379,
     # Memory for data. Above it Redis refuses writes; Redis never evicts a task.
     # "maxmemory": "40%",

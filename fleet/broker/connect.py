@@ -69,7 +69,7 @@ def reached(
         return
     with forwards.to(server.address, server.port) as (host, port):
         here = endpoint.broker(fleet, known, way=Way())
-        if port is not None and fleet.redis is None and server.query.get("ssl_check_hostname") == "true":
+        if port is not None and fleet.own_broker is None and server.query.get("ssl_check_hostname") == "true":
             check_name(port, here, host)
         yield Way(port)
 
@@ -115,7 +115,7 @@ def _greets(address: str, port: int) -> bool:
 
 def jump_hosts(fleet: Fleet) -> list[str]:
     """The machines through which the broker is reached, the best first."""
-    return [fleet.broker_host] if fleet.broker_host else [name for name, host in fleet.hosts.items() if host.workers]
+    return [*fleet.broker_hosts] or [name for name, host in fleet.hosts.items() if host.workers]
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,17 @@ def make_certificates(
     renew: Annotated[bool, typer.Option("--renew", help="Make a new certificate, also if the present one is good.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make the certificates that the fleet's own Redis shows, and renew those that end within 30 days.
+    """Make the certificates that the fleet's own broker shows, and renew those that end within 30 days.
 
     They are next to the secrets file: secrets/prod-tls for secrets/prod.env. The next deploy brings them to the machines, and
-    restarts Redis with a new one. To use your own, put ca.pem, broker.pem and broker.key there.
+    restarts it with a new one. To use your own, put ca.pem, broker.pem and broker.key there.
 
     Exit code: 0; 1 if a file cannot be read or written; 2 if a setting is wrong.
 
     Example: fleet certificates inventory/prod.py
     """
     fleet = load_fleet(read_inventory(file))
-    if fleet.redis is None:
+    if fleet.own_broker is None:
         raise FleetError("the broker is not this fleet's: its certificate is its owner's")
     folder = certificates.folder_of(fleet)
     written = certificates.make(folder, certificates.names_of(fleet), renew)
@@ -39,5 +39,5 @@ def make_certificates(
         return
     for line in written or [f"{folder}: all is there; {', '.join(f'{name} ends on {end[:10]}' for name, end in ends.items())}"]:
         typer.echo(line)
-    if not fleet.redis.tls:
+    if not fleet.own_broker.tls:
         typer.echo('nothing uses them yet: write "tls": True, or "both", in group_data/broker.py')

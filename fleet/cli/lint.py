@@ -82,7 +82,7 @@ def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
             raise FleetError("there is no secrets file")
         with connect.broker(linted.inventory, fleet) as urls:
             url = urls["CELERY_BROKER_URL"]
-            of_server = () if fleet.redis else preflight.as_findings(preflight.judge_server(probe(url), linted.plan))
+            of_server = () if fleet.own_broker else preflight.as_findings(preflight.judge_server(probe(url), linted.plan))
             view = look(url)
     except FleetError as error:
         note = f"not asked what waits in it: {str(error).splitlines()[0]}"

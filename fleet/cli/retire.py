@@ -90,7 +90,7 @@ def _refuse_names(work: Retirement) -> None:
         raise RetireError(
             f"{work.host}: not in {work.file}, which has {hosts}; if it has left: --address ADDRESS, or --gone if it is gone"
         )
-    if work.host == work.fleet.broker_host and work.role is None:
+    if work.host in work.fleet.broker_hosts and work.role is None:
         raise RetireError(f"{work.host}: the broker runs there, with all tasks; --role NAME retires its workers alone")
 
 

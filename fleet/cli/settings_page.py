@@ -14,7 +14,7 @@ from fleet.plan import sizing
 from fleet.plan.sizing import mib
 from fleet.spec.alerts import Alerts
 from fleet.spec.beat import Beat
-from fleet.spec.broker import External, Redis
+from fleet.spec.broker import External, RabbitMQ, Redis
 from fleet.spec.fields import Model
 from fleet.spec.monitor import Monitor
 from fleet.spec.nvidia import Nvidia, Repository
@@ -85,6 +85,12 @@ BROKER = """## The broker
 Write a dict `broker` in `group_data/broker.py`.
 """
 
+RABBITMQ = """### A RabbitMQ of the fleet's own
+
+Write a dict `broker` with `"kind": "rabbitmq"` in `group_data/broker.py`, and one host or three in the group `broker` of the
+inventory ([Brokers](brokers.md)).
+"""
+
 EXTERNAL = """### A broker that somebody else runs
 
 Write a dict `broker` with its `url` in `group_data/all.py`, and leave the group `broker` out of the inventory
@@ -150,6 +156,8 @@ def document() -> str:
             ),
             BROKER,
             table(Redis),
+            RABBITMQ,
+            table(RabbitMQ),
             EXTERNAL,
             table(External),
             BEAT,

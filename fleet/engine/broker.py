@@ -26,11 +26,11 @@ class BrokerRole(Role, Protocol):
 
 def bring(run: Run, role: BrokerRole) -> None:
     """Declare the broker on its host; nothing on any other. Raises RefusedError if the host does not have its address."""
-    if host.name != run.fleet.broker_host:
+    if run.fleet.redis is None or host.name != run.fleet.broker_host:
         return
     observed = run.observed[host.name]
     with refusing():
-        checks.refuse_foreign_address(run.fleet, observed)
+        checks.refuse_foreign_address(run.fleet, host.name, observed)
     if not role.is_ours(observed):
         server.shell(name="Check that no other Redis has data here", commands=[role.refuse_others_data()])
     apply.bring_roles(run, role)

@@ -25,7 +25,7 @@ def explain_down(down: Sequence[str], asked: Sequence[str], groups: Mapping[str,
     names = ", ".join(down)
     if len(down) == len(asked):
         return f"{names}: no connection, and nothing was changed; is the network up, and ssh_user, ssh_key right?"
-    if broker := [host for host in down if host in groups.get("broker", ())]:
+    if broker := [host for host in down if host in groups.get("broker", ())[:1]]:
         return (
             f"{names}: no connection, and nothing was changed; no run is without {broker[0]}, which has the lock and the history"
         )
@@ -77,10 +77,10 @@ def refuse_findings(findings: Sequence[Finding]) -> None:
         )
 
 
-def refuse_foreign_address(fleet: Fleet, observed: ObservedMachine) -> None:
-    """Raises if the broker's machine does not have the address that workers connect to."""
-    if observed.addresses and fleet.broker_address not in observed.addresses:
+def refuse_foreign_address(fleet: Fleet, host: str, observed: ObservedMachine) -> None:
+    """Raises if a machine of the broker's does not have the address that workers connect to."""
+    address = fleet.address_of(host)
+    if observed.addresses and address not in observed.addresses:
         raise FleetError(
-            f"{fleet.broker_host}.lan_address: {fleet.broker_address} is no address of this machine "
-            f"({' '.join(observed.addresses)}); nothing was changed"
+            f"{host}.lan_address: {address} is no address of this machine ({' '.join(observed.addresses)}); nothing was changed"
         )

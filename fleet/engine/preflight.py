@@ -17,7 +17,7 @@ def refuse_what_strands(run: Run) -> None:
     """Raises FleetError if the run would leave behind tasks or workers that nobody looks after, or if a broker that is not the
     fleet's own is of no use. What is no error is noted."""
     run.notes.update(dict.fromkeys(judge_leftovers({name: seen.units for name, seen in run.observed.items()}, run.plan).notes))
-    records, is_ours = run.fleet.records_host, run.fleet.redis is not None
+    records, is_ours = run.fleet.records_host, run.fleet.own_broker is not None
     observed = run.observed.get(records)
     if records.startswith("@") or (is_ours and observed is not None and observed.history is None):
         return  # no machine that SSH leads to, or no run has ended there: there is no broker of ours yet

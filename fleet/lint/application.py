@@ -79,4 +79,4 @@ def app_broker(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 def _shown(fleet: Fleet) -> str:
     """The broker's URL as workers get it, without what is secret; the name of a URL that is a secret as a whole."""
-    return f"{fleet.redis.scheme}://{fleet.broker_netloc}" if fleet.redis else fleet.broker_name
+    return f"{fleet.own_broker.scheme}://{fleet.broker_netloc}" if fleet.own_broker else fleet.broker_name

@@ -21,6 +21,9 @@ VISIBILITY_MARGIN = 60
 REDIS_DEFAULT = 3600
 """kombu's own visibility timeout on Redis, in seconds."""
 
+RABBITMQ_DEFAULT = 1800
+"""RabbitMQ's own consumer_timeout, in seconds."""
+
 CHANNEL_CONNECTIONS = 10
 """kombu's own limit of connections a channel. More tasks than that ending in one moment fail to be acknowledged."""
 
@@ -129,6 +132,12 @@ class Plan:
         automatic = self.longest_unacknowledged + VISIBILITY_MARGIN
         return automatic if self.lease is None else max(REDIS_DEFAULT, automatic)
 
+    @property
+    def consumer_timeout(self) -> int:
+        """Seconds after which our own RabbitMQ takes back what a worker has not acknowledged."""
+        given = self.fleet.rabbitmq.consumer_timeout if self.fleet.rabbitmq else None
+        return given or max(RABBITMQ_DEFAULT, self.longest_unacknowledged + VISIBILITY_MARGIN)
+
     def celery_settings(self, sized: SizedWorker | None) -> CelerySettings:
         """What a worker's Celery is set to besides its flags, by `fleet_node.worker.settings`. sized: None for beat."""
         left = self.fleet.settings.left_to_app
@@ -158,16 +167,16 @@ def reserve_of(fleet: Fleet, host: Host, machine: MachineFacts) -> int:
     system = system_reserve(host.settings.machine_reserve, machine.memory)
     if host.name in fleet.beat_hosts and host.workers:
         system += fleet.beat.memory_max
-    if host.name != fleet.broker_host or not host.workers:
+    if host.name not in fleet.broker_hosts or not host.workers:
         return system
     return system + broker_memory(fleet, machine.memory)
 
 
 def broker_memory(fleet: Fleet, total: int) -> int:
-    """MemoryMax of our own Redis, in bytes, on a machine with `total` bytes."""
-    assert fleet.redis and fleet.broker_host  # noqa: S101 - it is ours
+    """MemoryMax of our own broker, in bytes, on a machine with `total` bytes."""
+    assert fleet.own_broker and fleet.broker_host  # noqa: S101 - it is ours
     reserve = system_reserve(fleet.hosts[fleet.broker_host].settings.machine_reserve, total)
-    return broker_memory_max(fleet.redis.memory_max, reserve, total)
+    return broker_memory_max(fleet.own_broker.memory_max, reserve, total)
 
 
 def resolved(fleet: Fleet, machines: Mapping[str, MachineFacts]) -> Plan:

@@ -1,6 +1,6 @@
 """Certificates of connections to the broker: PEM files on the control machine.
 
-Those of our own Redis are in a folder next to the secrets file. `fleet certificates` makes them; a user's own may lie there too.
+Those of our own broker are in a folder next to the secrets file. `fleet certificates` makes them; a user's own may lie there too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from fleet.errors import FleetError
-from fleet.spec.broker import External, Redis
+from fleet.spec.broker import External
 from fleet.spec.fleet import Fleet
 from fleet.spec.text import count
 
@@ -54,21 +54,21 @@ class Certificates:
 
 
 def folder_of(fleet: Fleet) -> Path:
-    """Where the certificates of our own Redis are: secrets/prod-tls for secrets/prod.env."""
+    """Where the certificates of our own broker are: secrets/prod-tls for secrets/prod.env."""
     path = Path(fleet.settings.secrets_file)
     return path.with_name(f"{path.stem}-tls")
 
 
 def names_of(fleet: Fleet) -> list[str]:
     """The names and addresses by which our own broker is connected to: on the LAN, and through SSH."""
-    assert fleet.broker_host  # noqa: S101 - it is ours
-    return [fleet.broker_address, "127.0.0.1", fleet.broker_host, "localhost"]
+    hosts = fleet.broker_hosts
+    return [*map(fleet.address_of, hosts), "127.0.0.1", *hosts, "localhost"]
 
 
 def paths_of(fleet: Fleet) -> tuple[Path | None, Path | None, Path | None]:
     """The files with the authorities, the certificate, and its key; None for those that the fleet does not use."""
     broker = fleet.broker
-    if isinstance(broker, Redis):
+    if not isinstance(broker, External):
         folder = folder_of(fleet)
         return (folder / AUTHORITIES, folder / SERVER, folder / SERVER_KEY) if broker.tls else (None, None, None)
     given = (broker.ca_file, broker.certificate_file, broker.key_file)
@@ -101,7 +101,7 @@ def ending_soon(fleet: Fleet, certificates: Certificates, now: datetime | None =
 
 
 def ends(folder: Path) -> dict[str, datetime]:
-    """File → when it ends, of those that clients check in the folder of our own Redis. Raises CertificateError."""
+    """File → when it ends, of those that clients check in the folder of our own broker. Raises CertificateError."""
     try:
         return {name: _end((folder / name).read_bytes()) for name in (AUTHORITIES, SERVER)}
     except (OSError, ValueError) as error:
@@ -241,7 +241,7 @@ def _mistakes(fleet: Fleet, files: Sequence[Path | None], contents: Sequence[byt
             return
     elif certificate or key:
         yield f"{certificate or key}: a certificate needs its key: set certificate_file and key_file"
-    if isinstance(fleet.broker, Redis) and certificate and authorities:
+    if fleet.own_broker and certificate and authorities:
         if reason := _reason(contents[1], parsed[authorities], names_of(fleet), now):
             yield f"{certificate}: {reason}; make a new one with: fleet certificates INVENTORY --renew"
         return

@@ -10,6 +10,7 @@ from typing import Any
 from fleet.spec.broker import External
 from fleet.spec.certificates import paths_of
 from fleet.spec.fleet import Fleet
+from fleet.spec.rabbitmq import VHOST, account
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, SecretsError
 from fleet.spec.transport import NO_RESULTS
 from fleet.spec.urls import REFERENCE, SENTINEL, Endpoint, parse
@@ -17,7 +18,7 @@ from fleet.spec.urls import REFERENCE, SENTINEL, Endpoint, parse
 BROKER_DB, RESULT_DB = "0", "1"
 """Databases of our own Redis."""
 USERS = {"worker": BROKER_WORKER, "monitor": BROKER_MONITOR}
-"""Users of our own Redis → their passwords' names."""
+"""Users of our own broker → their passwords' names."""
 DISABLED = "disabled://"
 """Celery's URL of no result backend."""
 FOLDER = "/etc/fleet-broker"
@@ -36,7 +37,7 @@ class Way:
 
 
 def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, way: Way | None = None) -> Endpoint:
-    """The broker, for a user of our own Redis. A broker that is not ours knows one user.
+    """The broker, for a user of our own. A broker that is not ours knows one user.
 
     way: from the control machine; None from a machine of the fleet. Raises SecretsError if the URL is wrong.
     """
@@ -44,6 +45,11 @@ def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, wa
         endpoint = _given(fleet, secrets, fleet.broker.url)
         if endpoint.scheme == SENTINEL and not fleet.master_name:
             raise SecretsError(f'{fleet.broker_name} is of sentinels: write "master_name" in broker as well')
+    elif fleet.rabbitmq:
+        own, port = account(user, secrets[USERS[user]]), fleet.rabbitmq.ports[0]
+        address, *others = map(fleet.address_of, fleet.broker_hosts)
+        nodes = tuple((other, port) for other in others)
+        endpoint = Endpoint(fleet.rabbitmq.scheme, address, port, own.name, own.password, VHOST, others=nodes)
     else:
         endpoint = Endpoint(
             fleet.broker.scheme, fleet.broker_address, fleet.broker.ports[0], user, secrets[USERS[user]], BROKER_DB
@@ -91,7 +97,7 @@ def _reached(fleet: Fleet, endpoint: Endpoint, way: Way | None) -> Endpoint:
     """An endpoint with the certificates of the place from which it is reached. Its URL goes before the settings."""
     if endpoint.is_encrypted:
         reqs = fleet.broker.ssl_cert_reqs if isinstance(fleet.broker, External) else "required"
-        checked = way is not None and way.port is not None and not fleet.redis
+        checked = way is not None and way.port is not None and not fleet.own_broker
         query = {"ssl_cert_reqs": reqs, "ssl_check_hostname": "true" if reqs == "required" and not checked else "false"}
         query |= {name: str(path) for name, path in _files(fleet, way is not None).items()}
         endpoint = replace(endpoint, query={**query, **endpoint.query})
@@ -109,8 +115,8 @@ def _reached(fleet: Fleet, endpoint: Endpoint, way: Way | None) -> Endpoint:
 
 
 def _files(fleet: Fleet, here: bool) -> dict[str, Path]:
-    """Name in a URL's query → the file that clients use, here or on a machine of the fleet. Certificate and key of our own Redis
+    """Name in a URL's query → the file that clients use, here or on a machine of the fleet. Certificate and key of our own broker
     are the server's."""
-    names = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")[: 1 if fleet.redis else 3]
+    names = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")[: 1 if fleet.own_broker else 3]
     paths = zip(names, paths_of(fleet), ON_MACHINES, strict=False)
     return {name: local.resolve() if here else remote for name, local, remote in paths if local}

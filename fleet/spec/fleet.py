@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fleet.spec.beat import Beat
-from fleet.spec.broker import Broker, External, Redis
+from fleet.spec.broker import Broker, External, Own, RabbitMQ, Redis
 from fleet.spec.monitor import Monitor
-from fleet.spec.secrets import BROKER_NAMES, FLOWER
+from fleet.spec.secrets import BROKER_NAMES, COOKIE, FLOWER
 from fleet.spec.settings import Settings
 from fleet.spec.urls import AMQP, REFERENCE, netloc
 from fleet.spec.worker import Worker
@@ -46,10 +46,11 @@ class Host:
 class Fleet:
     """The whole fleet, validated.
 
-    hosts: by name. broker_host: where our own Redis runs; None if the broker is not ours. records_host: where the lock and the
-    history are. unused_group_data: names of group data files that belong to no group with a host. monitor_host: None if there is
-    no monitor. beat_hosts: in the inventory's order. All of them are keys of `hosts`. external_scheme: of the URL of a broker
-    that is not ours; empty if it is not known, since the secrets file is not there.
+    hosts: by name. broker_host: where our own broker runs, or its first node; None if the broker is not ours. more_broker_hosts:
+    of the other nodes. records_host: where the lock and the history are. unused_group_data: names of group data files that belong
+    to no group with a host. monitor_host: None if there is no monitor. beat_hosts: in the inventory's order. All of them are keys
+    of `hosts`. external_scheme: of the URL of a broker that is not ours; empty if it is not known, since the secrets file is not
+    there.
     """
 
     hosts: Mapping[str, Host]
@@ -62,11 +63,12 @@ class Fleet:
     beat_hosts: tuple[str, ...] = ()
     beat: Beat = field(default_factory=Beat)
     external_scheme: str = ""
+    more_broker_hosts: tuple[str, ...] = ()
 
     @property
     def transport(self) -> Transport:
         """What workers speak with the broker. A broker that is not ours is taken for a Redis while its URL is not known."""
-        return "amqp" if self.external_scheme in AMQP else "redis"
+        return "amqp" if self.rabbitmq or self.external_scheme in AMQP else "redis"
 
     @property
     def settings(self) -> Settings:
@@ -75,8 +77,23 @@ class Fleet:
 
     @property
     def redis(self) -> Redis | None:
-        """Our own Redis; None if the broker is somebody else's."""
+        """Our own Redis, if that is the broker."""
         return self.broker if isinstance(self.broker, Redis) else None
+
+    @property
+    def rabbitmq(self) -> RabbitMQ | None:
+        """Our own RabbitMQ, if that is the broker."""
+        return self.broker if isinstance(self.broker, RabbitMQ) else None
+
+    @property
+    def own_broker(self) -> Own | None:
+        """Our own broker; None if it is somebody else's."""
+        return None if isinstance(self.broker, External) else self.broker
+
+    @property
+    def broker_hosts(self) -> tuple[str, ...]:
+        """Where our own broker runs, in the inventory's order; none if it is not ours."""
+        return (self.broker_host, *self.more_broker_hosts) if self.broker_host else ()
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -94,8 +111,8 @@ class Fleet:
     @property
     def broker_netloc(self) -> str:
         """Address and port at which workers reach our own broker, as a URL has them."""
-        assert self.redis  # noqa: S101 - it is ours
-        return netloc(self.broker_address, self.redis.ports[0])
+        assert self.own_broker  # noqa: S101 - it is ours
+        return netloc(self.broker_address, self.own_broker.ports[0])
 
     @property
     def master_name(self) -> str | None:
@@ -110,16 +127,21 @@ class Fleet:
     @property
     def broker_secrets(self) -> tuple[str, ...]:
         """Names in the secrets file that a connection to the broker and to the results needs."""
-        given = [] if isinstance(self.broker, Redis) else [self.broker.url]
+        given = [self.broker.url] if isinstance(self.broker, External) else []
         given.append(self.settings.result_backend)
         named = [value.removeprefix(REFERENCE) for value in given if value.startswith(REFERENCE)]
-        return (*(BROKER_NAMES if isinstance(self.broker, Redis) else ()), *named)
+        own = BROKER_NAMES if self.own_broker else ()
+        return (*own, *((COOKIE,) if self.rabbitmq else ()), *named)
 
     @property
     def broker_address(self) -> str:
-        """The IP address at which workers reach our own broker."""
+        """The IP address at which workers reach our own broker, or its first node."""
         assert self.broker_host  # noqa: S101 - it is ours
-        address = self.hosts[self.broker_host].settings.lan_address
+        return self.address_of(self.broker_host)
+
+    def address_of(self, host: str) -> str:
+        """The IP address at which workers reach a host of our own broker."""
+        address = self.hosts[host].settings.lan_address
         assert address is not None  # noqa: S101 - load() refuses a broker without one
         return address
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.spec.beat import Beat
+from fleet.spec.broker import kind_of
 from fleet.spec.fleet import Host, Inventory
 from fleet.spec.mistakes import unknown_setting
 from fleet.spec.monitor import Monitor
@@ -67,18 +68,38 @@ def _broker_mistakes(inventory: Inventory) -> Iterable[str]:
     hosts = inventory.groups.get(BROKER, ())
     urls = {repr(data[BROKER]): name for name, data in inventory.hosts.items() if is_external(data)}
     if not urls:
-        if len(hosts) != 1:
-            count = f"found {len(hosts)} ({', '.join(hosts)})" if hosts else "found none"
-            other = (
-                "" if hosts else f'; or write {BROKER} = {{"url": "@BROKER_URL"}} in group_data/all.py for one that is not ours'
-            )
-            yield f"the group {BROKER} of the inventory: {count}; it needs exactly one host{other}"
+        yield from _own_broker_mistakes(inventory, hosts)
         return
     if hosts:
         yield f"{BROKER}.url: the broker is somebody else's, and the group {BROKER} has {', '.join(hosts)}: leave one of them out"
     without = [name for name, data in inventory.hosts.items() if not is_external(data)]
     if len(urls) > 1 or without:
         yield f"{BROKER}: not the same on {enumerate_briefly([*urls.values(), *without])}; write it in group_data/all.py"
+
+
+def _own_broker_mistakes(inventory: Inventory, hosts: Sequence[str]) -> Iterable[str]:
+    """The number of the broker's hosts, which have to be set up alike."""
+    group = f"the group {BROKER} of the inventory"
+    count = f"found {len(hosts)} ({', '.join(hosts)})"
+    settings = {repr(inventory.hosts[host].get(BROKER, {})): host for host in hosts}
+    kinds = [kind_of(inventory.hosts[host].get(BROKER, {})) for host in hosts]
+    if not hosts:
+        yield (
+            f'{group}: found none; it needs exactly one host; or write {BROKER} = {{"url": "@BROKER_URL"}} in '
+            "group_data/all.py for one that is not ours"
+        )
+    elif len(hosts) > 1 and "rabbitmq" not in kinds:
+        yield f'{group}: {count}; it needs exactly one host, or three with {BROKER} = {{"kind": "rabbitmq"}}'
+    elif len(hosts) == 2:
+        yield f"{group}: {count}; two nodes of RabbitMQ stop when either is away: write one host, or three"
+    elif len(hosts) > 3:
+        yield f"{group}: {count}; a RabbitMQ has one host, or three"
+    if len(settings) > 1:
+        yield f"{BROKER}: not the same on {enumerate_briefly([*settings.values()])}; write it in group_data/{BROKER}.py"
+    if "rabbitmq" in kinds:
+        for host in hosts:
+            if ":" in str(inventory.hosts[host].get("lan_address") or ""):
+                yield f"{host}.lan_address: the nodes of a RabbitMQ are named by their addresses, which have to be IPv4"
 
 
 def is_external(data: Mapping[str, Any]) -> bool:

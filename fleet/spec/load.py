@@ -10,7 +10,7 @@ from typing import Any
 from fleet.spec import transport
 from fleet.spec.app_files import app_mistakes
 from fleet.spec.beat import Beat
-from fleet.spec.broker import Broker, External, Redis, validated
+from fleet.spec.broker import Broker, External, validated
 from fleet.spec.fleet import Fleet, Host, Inventory
 from fleet.spec.groups import (
     BEAT,
@@ -91,7 +91,8 @@ def load_fleet(inventory: Inventory) -> Fleet:
     # What sets nothing, as in a new project, is no mistake.
     unused -= {group for group in (BEAT, BROKER, MONITOR) if not any(place.startswith(f"{group}.") for place in inventory.places)}
     monitored = inventory.groups.get(MONITOR) if monitor else None
-    broker_host = inventory.groups[BROKER][0] if isinstance(broker, Redis) else None
+    broker_hosts = () if isinstance(broker, External) else inventory.groups[BROKER]
+    broker_host = next(iter(broker_hosts), None)
     first = next(iter(hosts.values()))
     return Fleet(
         hosts,
@@ -104,6 +105,7 @@ def load_fleet(inventory: Inventory) -> Fleet:
         tuple(beats),
         next(iter(beats.values()), Beat()),
         scheme,
+        tuple(broker_hosts[1:]),
     )
 
 

@@ -15,6 +15,10 @@ BROKER_MONITOR = "BROKER_MONITOR_PASSWORD"
 FLOWER = "FLOWER_PASSWORD"
 """Needed only if the monitor has Flower."""
 BROKER_NAMES = (BROKER_WORKER, BROKER_MONITOR)
+COOKIE = "BROKER_ERLANG_COOKIE"
+"""What the nodes of our own RabbitMQ, and its commands, know each other by. It cannot change while they run."""
+GENERATED = (*BROKER_NAMES, COOKIE)
+"""What `fleet secrets` makes."""
 BEFORE = "_BEFORE"
 """The end of the name of a password that the broker accepts as well, while a rotation is under way."""
 
@@ -58,17 +62,17 @@ def require(path: Path, values: Mapping[str, str], names: Iterable[str]) -> None
     them."""
     missing = [name for name in names if not values.get(name)]
     if missing:
-        hint = f"; or make what the broker needs with: fleet secrets {path}" if set(missing) & set(BROKER_NAMES) else ""
+        hint = f"; or make what the broker needs with: fleet secrets {path}" if set(missing) & set(GENERATED) else ""
         raise SecretsError("\n".join(f"{path}: {name} is missing; add the line {name}=…{hint}" for name in missing))
 
 
 def ensure(path: Path) -> list[str]:
-    """Add the broker's missing passwords to `path`, freshly generated. Only the owner can read a file that this creates.
+    """Add what the broker's hosts need and `path` lacks, freshly generated. Only the owner can read a file that this creates.
 
     Returns the names that were added. Existing values stay as they are. Raises SecretsError if the file cannot be written.
     """
     existing = read(path) if path.exists() else Secrets()
-    added = [name for name in BROKER_NAMES if not existing.get(name)]
+    added = [name for name in GENERATED if not existing.get(name)]
     if added:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,9 @@ NO_RESULTS = (
 
 
 def scheme_of(broker: Broker | None, secrets_file: str) -> str:
-    """The scheme of the URL of a broker that is not ours. Empty if it is ours, and if its URL cannot be read: who needs the
-    secrets says so."""
+    """The scheme of the broker's URL. Empty if it cannot be read: who needs the secrets says so."""
     if not isinstance(broker, External):
-        return ""
+        return broker.scheme if broker else ""
     with suppress(SecretsError, ValueError, KeyError):
         url = broker.url
         return parse(secrets.read(Path(secrets_file))[url[1:]] if url.startswith(REFERENCE) else url).scheme

@@ -21,10 +21,14 @@ from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
 from fleet.state.desired import File, State
 from fleet.state.observed import ObservedMachine
-from roles import broker, gpu, machine, worker
+from roles import broker, gpu, machine, rabbitmq, worker
 
 ROOT = Path(__file__).parents[2]
-SECRETS = {secrets.BROKER_WORKER: "worker/password", secrets.BROKER_MONITOR: "monitor-password"}
+SECRETS = {
+    secrets.BROKER_WORKER: "worker/password",
+    secrets.BROKER_MONITOR: "monitor-password",
+    secrets.COOKIE: "erlang-cookie",
+}
 GPUS = GpuReport((Device(0, 0, "GPU-0", "NVIDIA H100"),), on_bus=1, driver="535.261.03", cuda=(12, 2))
 MACHINE = ObservedMachine(memory=4 << 30, cores=4, python="3.11", os="debian 12", gpus=GPUS)
 
@@ -38,7 +42,7 @@ def fleet() -> Fleet:
 
 def run_of(fleet: Fleet, secrets: Mapping[str, str] = SECRETS) -> Run:
     """A run over machines that are all alike."""
-    return Run(fleet, secrets, (machine, gpu, broker, worker), dict.fromkeys(fleet.hosts, MACHINE), plan_of(fleet))
+    return Run(fleet, secrets, (machine, gpu, broker, rabbitmq, worker), dict.fromkeys(fleet.hosts, MACHINE), plan_of(fleet))
 
 
 def state_of(fleet: Fleet, host: str) -> State:

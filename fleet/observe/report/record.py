@@ -53,7 +53,7 @@ class Sampler:
     @property
     def name(self) -> str:
         """What tells the fleet from others."""
-        broker = self.fleet.broker_netloc if self.fleet.redis else self.fleet.broker_name
+        broker = self.fleet.broker_netloc if self.fleet.own_broker else self.fleet.broker_name
         return f"{self.fleet.records_host} {broker} {self.fleet.settings.celery_app}"
 
     def look(self, pool: ThreadPoolExecutor) -> dict[str, Any]:

@@ -180,10 +180,10 @@ def test_a_broken_rule_is_refused_and_a_silenced_one_is_not() -> None:
 
 
 def test_the_broker_has_its_address(fleet: Fleet) -> None:
-    checks.refuse_foreign_address(fleet, replace(MACHINE, addresses=("10.0.0.10",)))
-    checks.refuse_foreign_address(fleet, MACHINE)  # it does not say
+    checks.refuse_foreign_address(fleet, "broker1", replace(MACHINE, addresses=("10.0.0.10",)))
+    checks.refuse_foreign_address(fleet, "broker1", MACHINE)  # it does not say
     with pytest.raises(FleetError, match=r"broker1.lan_address: 10.0.0.10 is no address of this machine \(10.0.0.9\)"):
-        checks.refuse_foreign_address(fleet, replace(MACHINE, addresses=("10.0.0.9",)))
+        checks.refuse_foreign_address(fleet, "broker1", replace(MACHINE, addresses=("10.0.0.9",)))
 
 
 def test_a_machine_that_nobody_can_spare_is_named_by_its_queues(fleet: Fleet) -> None:

@@ -32,7 +32,8 @@ def test_no_broker_host() -> None:
 
 def test_two_broker_hosts() -> None:
     assert mistakes(inventory_of(brokers=2)) == [
-        "the group broker of the inventory: found 2 (broker1, broker2); it needs exactly one host"
+        "the group broker of the inventory: found 2 (broker1, broker2); it needs exactly one host, or three with "
+        'broker = {"kind": "rabbitmq"}'
     ]
 
 

@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from fleet.spec.secrets import BROKER_NAMES, SecretsError, ensure, read, require, rotate
+from fleet.spec.secrets import BROKER_NAMES, GENERATED, SecretsError, ensure, read, require, rotate
 
 
 def test_the_brokers_passwords_are_generated_once(tmp_path: Path) -> None:
     path = tmp_path / "secrets" / "prod.env"
-    assert ensure(path) == list(BROKER_NAMES)
+    assert ensure(path) == list(GENERATED)
     first = read(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert len(set(first.values())) == len(BROKER_NAMES)
+    assert len(set(first.values())) == len(GENERATED)
     assert ensure(path) == []
     assert read(path) == first
 
@@ -19,7 +19,7 @@ def test_existing_secrets_stay(tmp_path: Path) -> None:
     path = tmp_path / "prod.env"
     path.touch(mode=0o600)
     path.write_text("# ours\nDATABASE_URL=postgresql://u:p=w@db/x\nBROKER_WORKER_PASSWORD=mine\n")
-    assert ensure(path) == ["BROKER_MONITOR_PASSWORD"]
+    assert ensure(path) == ["BROKER_MONITOR_PASSWORD", "BROKER_ERLANG_COOKIE"]
     assert read(path)["DATABASE_URL"] == "postgresql://u:p=w@db/x"
     assert read(path)["BROKER_WORKER_PASSWORD"] == "mine"
 

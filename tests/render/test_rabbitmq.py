@@ -1,0 +1,188 @@
+"""A RabbitMQ of the fleet's own: what its machines should have, and in which order they get it."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.spec import endpoint
+from fleet.spec.broker import RabbitMQ
+from fleet.spec.certificates import Certificates
+from fleet.spec.fleet import Fleet, Host
+from fleet.spec.secrets import BROKER_WORKER
+from fleet.state.desired import State
+from fleet.state.role import check_watched
+from roles import broker, broker_client, rabbitmq, worker
+from tests.render.conftest import SECRETS, Pyinfra, content, file_of, run_of
+
+WEB = "web1.example.com"
+FIRST = "broker1.example.com"
+
+
+def with_rabbitmq(fleet: Fleet, nodes: int = 1, **settings: Any) -> Fleet:
+    """The fleet with a RabbitMQ on so many hosts."""
+    hosts = dict(fleet.hosts)
+    names = [f"broker{number}.example.com" for number in range(2, nodes + 1)]
+    for number, name in enumerate(names, 1):
+        own = hosts[FIRST].settings.model_copy(update={"lan_address": f"10.0.0.1{number}"})
+        hosts[name] = Host(name, own, {})
+    everywhere = {name: replace(host, settings=_without_results(host)) for name, host in hosts.items()}
+    return replace(fleet, hosts=everywhere, broker=RabbitMQ(kind="rabbitmq", **settings), more_broker_hosts=tuple(names))
+
+
+def _without_results(host: Host) -> Any:
+    return host.settings.model_copy(update={"result_backend": "none"})
+
+
+def state_of(fleet: Fleet, host: str = FIRST, role: Any = rabbitmq, secrets: dict[str, str] = SECRETS, **more: Any) -> State:
+    state: State = role.desired(replace(run_of(fleet, secrets), **more), fleet.hosts[host])
+    check_watched(state, role)
+    return state
+
+
+def configuration(state: State) -> dict[str, str]:
+    lines = content(state, "/etc/rabbitmq/rabbitmq.conf").splitlines()
+    pairs = (line.partition(" = ") for line in lines if not line.startswith("#"))
+    return {name: value for name, _, value in pairs if name}
+
+
+def test_one_node(fleet: Fleet) -> None:
+    state = state_of(with_rabbitmq(fleet))
+    settings = configuration(state)
+    assert {value for name, value in settings.items() if name.startswith("listeners.")} == {"10.0.0.10:5672", "127.0.0.1:5672"}
+    assert settings["management.tcp.ip"] == "127.0.0.1"
+    assert settings["vm_memory_high_watermark.absolute"] == str((4 << 30) * 40 // 100)
+    assert not [name for name in settings if name.startswith("cluster_")]
+    assert "NODENAME=rabbit@10.0.0.10" in content(state, "/etc/rabbitmq/rabbitmq-env.conf").splitlines()
+    assert state_of(with_rabbitmq(fleet), WEB) == State()
+    assert state_of(with_rabbitmq(fleet), role=broker) == State(), "no Redis beside it"
+    assert state_of(fleet) == State(), "no RabbitMQ beside Redis"
+
+
+def test_three_nodes(fleet: Fleet) -> None:
+    changed = with_rabbitmq(fleet, 3)
+    for number, host in enumerate(changed.broker_hosts):
+        settings = configuration(state_of(changed, host))
+        assert settings["cluster_partition_handling"] == "pause_minority"
+        assert [settings[f"cluster_formation.classic_config.nodes.{node}"] for node in (1, 2, 3)] == [
+            "rabbit@10.0.0.10",
+            "rabbit@10.0.0.11",
+            "rabbit@10.0.0.12",
+        ]
+        assert settings["listeners.tcp.lan"] == f"10.0.0.1{number}:5672"
+    env = content(state_of(changed, WEB, worker), "/etc/fleet/web.env")
+    (url,) = re.findall(r'^CELERY_BROKER_URL="(.*)"$', env, re.MULTILINE)
+    assert [part.partition("@")[2] for part in url.split(";")] == [f"10.0.0.1{number}:5672/fleet" for number in range(3)]
+
+
+def celery_of(fleet: Fleet) -> dict[str, Any]:
+    """FLEET_CELERY of the workers of web1."""
+    env = content(state_of(fleet, WEB, worker), "/etc/fleet/web.env")
+    line = next(line for line in env.splitlines() if "FLEET_CELERY" in line)
+    settings: dict[str, Any] = json.loads(line.removeprefix("FLEET_CELERY=")[1:-1].replace('\\"', '"'))
+    return settings
+
+
+def test_workers_of_rabbitmq_have_nothing_that_is_of_redis(fleet: Fleet) -> None:
+    celery = celery_of(with_rabbitmq(fleet))
+    assert celery["broker_transport_options"] == {"confirm_publish": True}
+    assert celery["result_backend_transport_options"] == {}
+    assert celery["lease"] is None
+    assert celery["settings"]["task_default_queue_type"] == "quorum"
+    assert celery["settings"]["broker_heartbeat"] == 15
+    assert celery["settings"]["task_acks_late"] is True
+    assert "broker_use_ssl" not in celery["settings"]
+
+
+def test_tls(fleet: Fleet) -> None:
+    changed = with_rabbitmq(fleet, 3, tls=True)
+    given = Certificates(b"authorities", b"certificate", b"key")
+    state = state_of(changed, certificates=given)
+    settings = configuration(state)
+    assert settings["listeners.tcp"] == "none"
+    assert settings["listeners.ssl.lan"] == "10.0.0.10:5671"
+    key = file_of(state, "/etc/rabbitmq/tls/broker.key")
+    assert (key.content, key.mode, key.group) == (b"key", 0o640, "rabbitmq")
+    assert state.units != state_of(changed, certificates=replace(given, certificate=b"a new one")).units
+    assert celery_of(changed)["settings"]["broker_use_ssl"] == {
+        "ca_certs": "/etc/fleet-broker/ca.pem",
+        "cert_reqs": 2,
+        "server_hostname": "10.0.0.10",
+    }
+    assert [file.path for file in state_of(changed, WEB, broker_client, certificates=given).files] == ["/etc/fleet-broker/ca.pem"]
+    both = configuration(state_of(with_rabbitmq(fleet, tls="both"), certificates=given))
+    assert {both["listeners.tcp.lan"], both["listeners.ssl.lan"]} == {"10.0.0.10:5672", "10.0.0.10:5671"}
+
+
+def definitions(state: State) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(content(state, rabbitmq.DEFINITIONS))
+    return found
+
+
+def test_passwords_are_there_as_hashes_only(fleet: Fleet) -> None:
+    state = state_of(with_rabbitmq(fleet))
+    for file in state.files:
+        if file.path != rabbitmq.COOKIE_FILE:
+            assert not [value for value in SECRETS.values() if value.encode() in file.content], file.path
+    assert file_of(state, rabbitmq.DEFINITIONS).mode == 0o640
+    assert file_of(state, rabbitmq.COOKIE_FILE).mode == 0o400
+    tags = {user["name"].partition("-")[0]: user["tags"] for user in definitions(state)["users"]}
+    assert tags == {"worker": "", "monitor": "monitoring"}
+    assert definitions(state) == definitions(state_of(with_rabbitmq(fleet))), "no salt that changes"
+
+
+def test_the_policy_is_for_the_queues_of_the_app_alone(fleet: Fleet) -> None:
+    (policy,) = definitions(state_of(with_rabbitmq(fleet)))["policies"]
+    for queue in ("default", "priority", "gpu"):
+        assert bool(re.search(policy["pattern"], queue)) == (queue in run_of(fleet).plan.consumers)
+    assert not re.search(policy["pattern"], "fleet.dead")
+
+
+def test_while_a_rotation_is_under_way_both_users_are_there_and_no_node_restarts(fleet: Fleet) -> None:
+    changed = with_rabbitmq(fleet)
+    rotated = {**SECRETS, BROKER_WORKER: "a new one", f"{BROKER_WORKER}_BEFORE": SECRETS[BROKER_WORKER]}
+    before, meanwhile = state_of(changed), state_of(changed, secrets=rotated)
+    assert before.units == meanwhile.units
+    users = [{user["name"] for user in definitions(state)["users"]} for state in (before, meanwhile)]
+    assert users[0] < users[1]
+    assert endpoint.broker(changed, rotated).user in users[1] - users[0]
+    redefined = rabbitmq.redefine(run_of(changed, rotated))
+    assert all(name in redefined for name in users[1]), "they stay"
+
+
+def test_a_comment_that_changes_is_no_reason_to_restart(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed, render = with_rabbitmq(fleet), rabbitmq.render
+    now = state_of(changed).units
+    monkeypatch.setattr(rabbitmq, "render", lambda *args, **values: render(*args, **values).replace(b"\n# ", b"\n# Now: "))
+    assert state_of(changed).units == now
+    monkeypatch.undo()
+    assert state_of(with_rabbitmq(fleet, memory="30%")).units != now
+
+
+BROKERS = """
+broker = [("@fake/broker1.example.com", {**_ours, "lan_address": "10.0.0.10", "ssh_hostname": "a"})]
+broker += [(f"@fake/broker{n}.example.com", {**_ours, "lan_address": f"10.0.0.1{n}", "ssh_hostname": "a"}) for n in (2, 3)]
+"""
+
+
+def test_one_node_after_the_other(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    settings = {
+        "broker.py": 'broker = {"kind": "rabbitmq"}\n',
+        "all.py": (Path(__file__).parents[2] / "group_data" / "all.py").read_text() + '\nresult_backend = "none"\n',
+    }
+    done = pyinfra("-y", "-vvv", more=BROKERS, group_data=settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = re.findall(r"Starting operation: (.*\S)", done.stderr)
+    assert [
+        name.partition(".")[0] for name in names if "RabbitMQ" in name or "queue" in name or name == "Bring up the workers"
+    ] == [
+        "Check that no other RabbitMQ has data here",
+        "Bring up RabbitMQ on @fake/broker1",
+        "Bring up RabbitMQ on @fake/broker2",
+        "Bring up RabbitMQ on @fake/broker3",
+        "Have every queue on all nodes",
+        "Bring up the workers",
+    ]
