@@ -14,6 +14,7 @@ from fleet.spec.certificates import Certificates
 from fleet.spec.fleet import Fleet, Host
 from fleet.spec.secrets import BROKER_WORKER
 from fleet.state.desired import State
+from fleet.state.render import render
 from fleet.state.role import check_watched
 from roles import broker, broker_client, rabbitmq, worker
 from tests.render.conftest import SECRETS, Pyinfra, content, file_of, run_of
@@ -154,7 +155,7 @@ def test_while_a_rotation_is_under_way_both_users_are_there_and_no_node_restarts
 
 
 def test_a_comment_that_changes_is_no_reason_to_restart(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed, render = with_rabbitmq(fleet), rabbitmq.render
+    changed = with_rabbitmq(fleet)
     now = state_of(changed).units
     monkeypatch.setattr(rabbitmq, "render", lambda *args, **values: render(*args, **values).replace(b"\n# ", b"\n# Now: "))
     assert state_of(changed).units == now
