@@ -36,3 +36,6 @@ bring_beat.bring(run, beat)
 
 apply.phase(name="Bring up the monitor")
 bring_monitor.bring(run, monitor, flower, node_exporter)
+
+apply.phase(name="Settle the passwords of the broker")
+bring_broker.settle(run, broker)

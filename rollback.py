@@ -5,6 +5,7 @@ Or to one by name: --data release=<id> (fleet history has them). Settings stay a
 
 from fleet.engine import apply, lock, operations, target
 from fleet.engine import beat as bring_beat
+from fleet.engine import broker as bring_broker
 from fleet.engine.start import start
 from roles import beat, broker, gpu, machine, worker
 
@@ -14,6 +15,7 @@ lock.acquire(name="Take the lock", run=run, script="rollback.py")
 
 # Prepare: the release is there already, and has to fit what waits in the queues.
 apply.prepare_release(run, worker, beat)
+bring_broker.accept(run, broker)
 
 apply.phase(name="Bring the workers back")
 operations.roll_out(run, worker)

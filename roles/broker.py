@@ -7,11 +7,12 @@ from hashlib import sha256
 
 from fleet.plan.plan import broker_memory
 from fleet.spec.fleet import Host
-from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, accepted
+from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER, accepted
 from fleet.spec.sizes import resolve
 from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.observed import ObservedMachine
 from fleet.state.paths import UNITS as UNIT_FOLDER
+from fleet.state.redis_users import Users
 from fleet.state.render import render
 from fleet.state.role import RunView
 
@@ -19,6 +20,8 @@ UNIT = "redis-server.service"
 CONFIGURATION, USERS_FILE = "/etc/redis/redis.conf", "/etc/redis/users.acl"
 TLS_FOLDER = "/etc/redis/tls"
 TLS_FILES = tuple(f"{TLS_FOLDER}/{name}" for name in ("ca.pem", "broker.pem", "broker.key"))
+USERS = {"admin": BROKER_ADMIN, "worker": BROKER_WORKER, "monitor": BROKER_MONITOR}
+"""User → the name of its password."""
 OVERRIDES = f"{UNIT_FOLDER}/{UNIT}.d"
 OVERRIDE = f"{OVERRIDES}/fleet.conf"
 
@@ -64,7 +67,8 @@ def is_ours(observed: ObservedMachine) -> bool:
 def desired(run: RunView, host: Host) -> State:
     """Redis from the distribution, with our configuration, on the broker's host.
 
-    A change in any file changes the revision, unless it is one of comments.
+    A change in any file changes the revision, unless it is one of comments, or of passwords alone: those are brought to the
+    server as it runs.
     """
     fleet, secrets, settings = run.fleet, run.secrets, run.fleet.redis
     if host.name != fleet.broker_host or settings is None:
@@ -81,15 +85,12 @@ def desired(run: RunView, host: Host) -> State:
         maxmemory_policy=settings.maxmemory_policy,
         appendonly="yes" if settings.appendonly else "no",
     )
-    users = render(
-        "etc/redis/users.acl.j2",
-        worker=digests(accepted(secrets, BROKER_WORKER)),
-        monitor=digests(accepted(secrets, BROKER_MONITOR)),
-    )
+    passwords = {user: digests(accepted(secrets, name)) for user, name in USERS.items()}
+    users, rights = (render("etc/redis/users.acl.j2", **known) for known in (passwords, dict.fromkeys(passwords, ())))
     limits = {"memory_max": broker_memory(fleet, memory), "open_files": settings.maxclients + 1024}
     template = f"{OVERRIDE.lstrip('/')}.j2"
     tls = _tls(run) if settings.tls else State()
-    contents = (configuration, users, render(template, **limits, revision=""), *(file.content for file in tls.files))
+    contents = (configuration, rights, render(template, **limits, revision=""), *(file.content for file in tls.files))
     digest = revision(*map(without_comments, contents))
     return tls + State(
         packages=PACKAGES,
@@ -104,6 +105,17 @@ def desired(run: RunView, host: Host) -> State:
     )
 
 
+def users(run: RunView, host: Host) -> Users | None:
+    """The users of the Redis on a host, which change while it runs; None if there is none."""
+    file = next((file for file in desired(run, host).files if file.path == USERS_FILE), None)
+    settings = run.fleet.redis
+    if file is None or settings is None:
+        return None
+    authorities = "" if settings.port in settings.ports else TLS_FILES[0]
+    port = settings.tls_port if authorities else settings.port
+    return Users(file.path, file.content, port, tuple(accepted(run.secrets, BROKER_ADMIN)), authorities)
+
+
 def _tls(run: RunView) -> State:
     """The authority, the server's certificate, and its key."""
     given = run.certificates
@@ -113,8 +125,8 @@ def _tls(run: RunView) -> State:
 
 
 def digests(passwords: Iterable[str]) -> list[str]:
-    """The passwords of a user as Redis' ACL file has them."""
-    return [sha256(password.encode()).hexdigest() for password in passwords]
+    """The passwords of a user as Redis' ACL file has them, in an order that does not depend on which is the present one."""
+    return sorted(sha256(password.encode()).hexdigest() for password in passwords)
 
 
 def without_comments(configuration: bytes) -> bytes:

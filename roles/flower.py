@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleet.spec.endpoint import celery_variables
 from fleet.spec.fleet import Host
-from fleet.spec.secrets import FLOWER
+from fleet.spec.secrets import FLOWER, accepted
 from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.paths import UNITS as UNIT_FOLDER
 from fleet.state.render import render
@@ -57,7 +57,8 @@ def first(run: RunView, host: Host) -> State:
 
 def _flower(run: RunView) -> State:
     variables = celery_variables(run.fleet, run.secrets)
-    variables |= {"FLOWER_BASIC_AUTH": f"flower:{run.secrets[FLOWER]}"}
+    # While a password is changed there are two, in an order that does not depend on which is the present one.
+    variables |= {"FLOWER_BASIC_AUTH": ",".join(f"flower:{password}" for password in sorted(accepted(run.secrets, FLOWER)))}
     files = (
         File(f"{FOLDER}/build.sh", render("opt/fleet-monitor/flower/build.sh.j2", folder=FOLDER)),
         File(f"{FOLDER}/requirements.txt", _REQUIREMENTS.read_bytes()),

@@ -12,6 +12,7 @@ from typing import Any
 
 from redis import Redis, RedisError
 
+from fleet.broker.passwords import not_yet_accepted
 from fleet.broker.relay import GREETING, RelayError, Target, relayed
 from fleet.errors import FleetError
 from fleet.inventory.ssh import Process, SSHError, forward
@@ -71,7 +72,7 @@ def reached(
         here = endpoint.broker(fleet, known, way=Way())
         if port is not None and fleet.own_broker is None and server.query.get("ssl_check_hostname") == "true":
             check_name(port, here, host)
-        yield Way(port)
+        yield Way(port, passwords=not_yet_accepted(fleet, known, Way(port)))
 
 
 @contextmanager

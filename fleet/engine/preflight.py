@@ -11,6 +11,19 @@ from fleet.broker.view import BrokerView
 from fleet.engine.run import Run
 from fleet.errors import FleetError
 from fleet.rollout.preflight import Preflight, judge_broker, judge_leftovers, judge_server, names_in, names_of
+from fleet.spec import endpoint
+from fleet.spec.endpoint import Way
+
+
+class UnknownPasswordError(FleetError):
+    """The run would give workers a password that the broker does not accept yet."""
+
+
+def refuse_unknown_passwords(way: Way, brings_broker: bool, broker: str) -> None:
+    """Raises UnknownPasswordError if the broker does not accept a password, and the run does not change that."""
+    if way.passwords and not brings_broker:
+        names = " and ".join(way.passwords)
+        raise UnknownPasswordError(f"nothing was changed: {broker} does not accept the new {names} yet: deploy without --limit")
 
 
 def refuse_what_strands(run: Run) -> None:
@@ -24,10 +37,13 @@ def refuse_what_strands(run: Run) -> None:
     try:
         between = connect.jump_hosts(run.fleet)
         hosts = {name: inventory.get_host(name).data.dict() for name in between}  # type: ignore[no-untyped-call]
-        with connect.through(hosts, run.fleet, run.secrets) as urls:
-            url = urls["CELERY_BROKER_URL"]
+        with connect.reached(hosts, run.fleet, run.secrets) as way:
+            refuse_unknown_passwords(way, run.fleet.broker_host in run.observed, run.fleet.broker_name)
+            url = endpoint.broker(run.fleet, run.secrets, way=way).url
             verdict = Preflight(None) if is_ours else judge_server(probe(url), run.plan)
             view = look(url) if verdict.error is None else BrokerView()
+    except UnknownPasswordError:
+        raise
     except FleetError as error:
         if not is_ours:
             raise FleetError(f"the broker ({run.fleet.broker_name}) is not reached, and nothing was changed: {error}") from None

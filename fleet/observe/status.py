@@ -61,7 +61,7 @@ def status(file: Path) -> Status:
     try:
         collected = collect(file)
         hosts = collected.inventory.hosts
-        answers = dict(zip(hosts, pool.map(lambda host: _probe(host, hosts[host], looked_at), hosts), strict=True))
+        answers = dict(zip(hosts, pool.map(lambda host: probe(host, hosts[host], looked_at), hosts), strict=True))
         records = collected.plan.fleet.records_host
         runs, problems = _runs(records, hosts[records], str(file))
     finally:
@@ -98,7 +98,8 @@ def drifts(
     return differing, unclear
 
 
-def _probe(host: str, data: Mapping[str, Any], command: str) -> ObservedMachine | str:
+def probe(host: str, data: Mapping[str, Any], command: str) -> ObservedMachine | str:
+    """What is on a machine, or why that is not known."""
     return answer(host, data, ssh.as_root(data, command), observed.parse, PATIENCE, CONNECT_SECONDS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ ON_MACHINES = tuple(Path(FOLDER) / name for name in ("ca.pem", "client.pem", "cl
 class Way:
     """How the control machine reaches the broker: through a port of 127.0.0.1, or itself (None). With a port, the name in the
     certificate of a server that is not ours has been checked before; RabbitMQ's port has no TLS, since who opened it does that
-    (`fleet.broker.relay`). primary: the address that sentinels have named, or that answers of RabbitMQ's nodes."""
+    (`fleet.broker.relay`). primary: the address that sentinels have named, or that answers of RabbitMQ's nodes. passwords: by
+    name, in place of those in the secrets file that our own Redis does not accept yet."""
 
     port: int | None = None
     primary: tuple[str, int] | None = None
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, way: Way | None = None) -> Endpoint:
@@ -51,9 +53,9 @@ def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, wa
         nodes = tuple((other, port) for other in others)
         endpoint = Endpoint(fleet.rabbitmq.scheme, address, port, own.name, own.password, VHOST, others=nodes)
     else:
-        endpoint = Endpoint(
-            fleet.broker.scheme, fleet.broker_address, fleet.broker.ports[0], user, secrets[USERS[user]], BROKER_DB
-        )
+        name = USERS[user]
+        password = (way.passwords if way else {}).get(name) or secrets[name]
+        endpoint = Endpoint(fleet.broker.scheme, fleet.broker_address, fleet.broker.ports[0], user, password, BROKER_DB)
     return _reached(fleet, endpoint, way)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fleet.spec.beat import Beat
 from fleet.spec.broker import Broker, External, Own, RabbitMQ, Redis
 from fleet.spec.monitor import Monitor
-from fleet.spec.secrets import BROKER_NAMES, COOKIE, FLOWER
+from fleet.spec.secrets import BROKER_ADMIN, BROKER_NAMES, COOKIE, FLOWER
 from fleet.spec.settings import Settings
 from fleet.spec.urls import AMQP, REFERENCE, netloc
 from fleet.spec.worker import Worker
@@ -106,6 +106,8 @@ class Fleet:
             names.append(self.monitor.webhook)
         if self.monitor_host and self.monitor.flower:
             names.append(FLOWER)
+        if self.redis:
+            names.append(BROKER_ADMIN)
         return tuple(dict.fromkeys([*names, *self.broker_secrets]))
 
     @property

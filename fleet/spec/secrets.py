@@ -4,6 +4,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fleet.errors import FleetError
@@ -12,15 +13,22 @@ from fleet.spec.mistakes import SpecError
 
 BROKER_WORKER = "BROKER_WORKER_PASSWORD"
 BROKER_MONITOR = "BROKER_MONITOR_PASSWORD"
+BROKER_ADMIN = "BROKER_ADMIN_PASSWORD"
+"""Of the user by which a deploy, on the broker's machine, changes the passwords that a running Redis accepts."""
 FLOWER = "FLOWER_PASSWORD"
 """Needed only if the monitor has Flower."""
 BROKER_NAMES = (BROKER_WORKER, BROKER_MONITOR)
+"""Of those who connect to the broker."""
+REDIS_NAMES = (*BROKER_NAMES, BROKER_ADMIN)
+"""Of all users of our own Redis."""
 COOKIE = "BROKER_ERLANG_COOKIE"
 """What the nodes of our own RabbitMQ, and its commands, know each other by. It cannot change while they run."""
-GENERATED = (*BROKER_NAMES, COOKIE)
+GENERATED = (*REDIS_NAMES, COOKIE)
 """What `fleet secrets` makes."""
 BEFORE = "_BEFORE"
-"""The end of the name of a password that the broker accepts as well, while a rotation is under way."""
+"""The end of the name of a value before, while a rotation is under way: servers of the fleet accept it as well."""
+SINCE = "_SINCE"
+"""The end of the name of the time, in UTC, since when there has been a new value."""
 
 
 class SecretsError(FleetError):
@@ -74,41 +82,88 @@ def ensure(path: Path) -> list[str]:
     existing = read(path) if path.exists() else Secrets()
     added = [name for name in GENERATED if not existing.get(name)]
     if added:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            with os.fdopen(descriptor, "a") as file:
-                file.writelines(f"{name}={secrets.token_urlsafe(24)}\n" for name in added)
-        except OSError as error:
-            raise SecretsError(f"{error.filename or path}: {error.strerror}") from None
+        _write(path, {name: secrets.token_urlsafe(24) for name in added})
     return added
 
 
 def accepted(values: Mapping[str, str], name: str) -> list[str]:
-    """The passwords that the broker accepts for one of BROKER_NAMES: the present one, and the one before while there is one."""
-    return [values[name], *filter(None, [values.get(name + BEFORE)])]
+    """The passwords that a server of ours accepts under a name: the present one, and the one before while there is one."""
+    return list(dict.fromkeys([values[name], *filter(None, [values.get(name + BEFORE)])]))
 
 
-def rotate(path: Path) -> list[str]:
-    """Generate new passwords of the broker in `path`, and keep those before under NAME_BEFORE. Everything else stays as it is.
+def is_generated(name: str) -> bool:
+    """Whether the fleet makes the value of a secret, and servers of the fleet alone know it."""
+    return name in (*GENERATED, FLOWER)
 
-    Returns the names. Raises SecretsError if the file lacks one, has one before already, or cannot be read or written.
+
+def rotate(path: Path, name: str, value: str | None = None, now: datetime | None = None) -> None:
+    """Write a new value of `name` to `path`, and keep the one before under NAME_BEFORE, and the time. Everything else stays as it
+    is, and the file is written as a whole or not at all.
+
+    value: None generates one. Raises SecretsError if the file lacks the name, has one before already, or cannot be read or
+    written.
     """
     values = read(path)
-    require(path, values, BROKER_NAMES)
-    if unfinished := [name + BEFORE for name in BROKER_NAMES if name + BEFORE in values]:
+    if name == COOKIE:
+        raise SecretsError(f"{name}: nodes of RabbitMQ know each other by it, and it cannot change while they run")
+    if name.endswith((BEFORE, SINCE)):
+        raise SecretsError(f"{name}: write the name without the ending {BEFORE if name.endswith(BEFORE) else SINCE}")
+    require(path, values, [name])
+    if name + BEFORE in values:
         raise SecretsError(
-            f"{path}: {' and '.join(unfinished)} is there from the last rotation; delete it, deploy, and rotate again after that"
+            f"{path}: {name}{BEFORE} is there from a rotation that is not finished; deploy, and then: "
+            f"fleet secrets INVENTORY --finish {name}"
         )
-    lines = [line for line in read_text(path).splitlines() if line.partition("=")[0].strip() not in BROKER_NAMES]
-    for name in BROKER_NAMES:
-        lines += [f"{name}={secrets.token_urlsafe(24)}", f"{name}{BEFORE}={values[name]}"]
+    new = secrets.token_urlsafe(24) if value is None else value.strip()
+    if not new or not new.isprintable():
+        raise SecretsError(f"{name}: the new value has to be one line of text")
+    if new == values[name]:
+        raise SecretsError(f"{name}: the new value is the present one")
+    since = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    _write(path, {name: new, name + BEFORE: values[name], name + SINCE: since})
+
+
+def finish(path: Path, name: str) -> None:
+    """Forget the value before of `name`. Raises SecretsError as `rotate`, and if there is none."""
+    require_rotation(path, read(path), name)
+    _write(path, {name + BEFORE: None, name + SINCE: None})
+
+
+def require_rotation(path: Path, values: Mapping[str, str], name: str) -> None:
+    """Raises SecretsError if no rotation of `name` is under way in `values`, read from `path`."""
+    if name + BEFORE not in values:
+        raise SecretsError(f"{path}: no {name}{BEFORE}, so that no rotation of {name} is under way")
+
+
+def since(values: Mapping[str, str], name: str) -> datetime | None:
+    """When the present value of `name` was written; None if that is not known."""
+    try:
+        return datetime.strptime(values.get(name + SINCE, ""), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _write(path: Path, changes: Mapping[str, str | None]) -> None:
+    """Write a file anew, as a whole or not at all, with other values of some names; None leaves a name out. A name that is new
+    comes after the one that it begins with, or last. Raises SecretsError."""
+    lines = read_text(path).splitlines() if path.exists() else []
+    written: list[str] = []
+    left = dict(changes)
+    for line in lines:
+        name = line.partition("=")[0].strip()
+        if name not in changes:
+            written.append(line)
+        elif left.get(name) is not None:
+            written += [f"{key}={left.pop(key)}" for key in list(left) if key.startswith(name) and left[key] is not None]
+    written += [f"{name}={value}" for name, value in left.items() if value is not None]
     target = path.resolve()
     try:
-        descriptor, unfinished_file = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mode 0600
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mode 0600
         with os.fdopen(descriptor, "w") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        Path(unfinished_file).replace(target)
+            file.writelines(f"{line}\n" for line in written)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(unfinished).replace(target)
     except OSError as error:
         raise SecretsError(f"{error.filename or path}: {error.strerror}") from None
-    return list(BROKER_NAMES)

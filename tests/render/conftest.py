@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 SECRETS = {
     secrets.BROKER_WORKER: "worker/password",
     secrets.BROKER_MONITOR: "monitor-password",
+    secrets.BROKER_ADMIN: "admin-password",
     secrets.COOKIE: "erlang-cookie",
 }
 GPUS = GpuReport((Device(0, 0, "GPU-0", "NVIDIA H100"),), on_bus=1, driver="535.261.03", cuda=(12, 2))

@@ -3,13 +3,17 @@
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import AuthenticationError, Redis
+from redis.exceptions import NoPermissionError
 
+from fleet.spec.broker import Redis as RedisSettings
 from fleet.spec.fleet import Fleet
-from fleet.spec.secrets import BROKER_WORKER
+from fleet.spec.secrets import BROKER_ADMIN, BROKER_WORKER
 from fleet.state.desired import State
 from fleet.state.render import render
 from roles import broker
@@ -98,10 +102,35 @@ def free_redis(fleet: Fleet, folder: Path, secrets: Mapping[str, str] = SECRETS)
         yield port
 
 
-def test_a_new_password_is_a_new_revision(fleet: Fleet) -> None:
-    before = state_of(fleet).units
-    after = state_of(fleet, {**SECRETS, "BROKER_MONITOR_PASSWORD": "another"}).units
-    assert before != after
+def test_a_new_password_is_no_reason_to_restart_redis(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, rotated = state_of(fleet), state_of(fleet, {**SECRETS, **dict.fromkeys(SECRETS, "another"), "x": "y"})
+    assert before.units == rotated.units
+    assert file_of(before, broker.USERS_FILE) != file_of(rotated, broker.USERS_FILE)
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "render", lambda name, **values: render(name, **values).replace(b"+time", b""))
+        assert state_of(fleet).units != before.units, "what a user may do changes with a restart"
+
+
+def test_the_admin_may_do_nothing_but_change_users(fleet: Fleet, tmp_path: Path) -> None:
+    with free_redis(fleet, tmp_path) as port, Redis(port=port, username="admin", password=SECRETS[BROKER_ADMIN]) as client:
+        assert len(client.execute_command("ACL", "LIST")) == 4
+        for command in (("GET", "a"), ("CONFIG", "GET", "*"), ("ACL", "LOAD"), ("ACL", "DELUSER", "worker"), ("FLUSHALL",)):
+            with pytest.raises(NoPermissionError):
+                client.execute_command(*command)
+
+
+@pytest.mark.parametrize(
+    ("tls", "port", "authorities"), [(False, 6379, ""), ("both", 6379, ""), (True, 6380, "/etc/redis/tls/ca.pem")]
+)
+def test_the_way_to_the_users_of_a_redis_that_runs(fleet: Fleet, tls: Any, port: int, authorities: str) -> None:
+    run = run_of(replace(fleet, broker=RedisSettings(tls=tls)), {**SECRETS, f"{BROKER_ADMIN}_BEFORE": "before"})
+    users = broker.users(run, run.fleet.hosts[fleet.records_host])
+    assert users
+    assert (users.path, users.port, users.authorities) == (broker.USERS_FILE, port, authorities)
+    assert users.passwords == (SECRETS[BROKER_ADMIN], "before")
+    assert users.content == file_of(broker.desired(run, run.fleet.hosts[fleet.records_host]), broker.USERS_FILE).content
+    assert ("--tls --cacert" in users.settle()) == bool(authorities)
+    assert broker.users(run, run.fleet.hosts["web1.example.com"]) is None
 
 
 def refused(folder: Path, port: int, configuration: str = "") -> str:

@@ -117,10 +117,10 @@ def process(
             started.terminate()
 
 
-def answering(port: int, **login: str) -> None:
+def answering(port: int, **login: Any) -> None:
     """Wait until Redis accepts commands."""
     every_50_ms = Retry(ConstantBackoff(0.05), retries=PATIENCE * 20, supported_errors=(RedisConnectionError,))
-    with Redis(port=port, retry=every_50_ms, **login) as redis:  # type: ignore[arg-type]
+    with Redis(port=port, retry=every_50_ms, **login) as redis:
         redis.ping()
 
 

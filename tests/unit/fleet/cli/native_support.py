@@ -19,7 +19,7 @@ from tests.unit.fleet_support import make_app
 from tests.unit.process_support import ROOT, Machine
 
 FLEET = str(Path(sys.executable).parent / "fleet")
-PASSWORDS = {"WORKER": "worker-password", "MONITOR": "monitor-password"}
+PASSWORDS = {"WORKER": "worker-password", "MONITOR": "monitor-password", "ADMIN": "admin-password"}
 GROUP_DATA = {
     "all": 'celery_app, app_source, secrets_file = "shop.app", "app", "s.env"\n',
     "web": 'web_worker = {"queues": ["default", "quiet"], "concurrency": 4, "instances": 1, "min_consumers": 1}\n',

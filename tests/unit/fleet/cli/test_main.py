@@ -18,7 +18,10 @@ def project(tmp_path: Path) -> Path:
 def test_secrets_are_made_once(tmp_path: Path) -> None:
     done = fleet(tmp_path, "secrets", "secrets/prod.env")
     assert done.returncode == 0
-    assert done.stdout == "secrets/prod.env: added BROKER_WORKER_PASSWORD, BROKER_MONITOR_PASSWORD\n"
+    assert (
+        done.stdout
+        == "secrets/prod.env: added BROKER_WORKER_PASSWORD, BROKER_MONITOR_PASSWORD, BROKER_ADMIN_PASSWORD, BROKER_ERLANG_COOKIE\n"
+    )
     done = fleet(tmp_path, "secrets", "secrets/prod.env")
     assert done.stdout == "secrets/prod.env: has all that the broker needs\n"
 

@@ -1,8 +1,9 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from fleet.spec.secrets import BROKER_NAMES, GENERATED, SecretsError, ensure, read, require, rotate
+from fleet.spec.secrets import GENERATED, SecretsError, accepted, ensure, finish, read, require, rotate, since
 
 
 def test_the_brokers_passwords_are_generated_once(tmp_path: Path) -> None:
@@ -18,32 +19,76 @@ def test_the_brokers_passwords_are_generated_once(tmp_path: Path) -> None:
 def test_existing_secrets_stay(tmp_path: Path) -> None:
     path = tmp_path / "prod.env"
     path.touch(mode=0o600)
-    path.write_text("# ours\nDATABASE_URL=postgresql://u:p=w@db/x\nBROKER_WORKER_PASSWORD=mine\n")
-    assert ensure(path) == ["BROKER_MONITOR_PASSWORD", "BROKER_ERLANG_COOKIE"]
+    path.write_text("# ours\nDATABASE_URL=postgresql://u:p=w@db/x\nBROKER_WORKER_PASSWORD=mine")  # and no end of the line
+    assert ensure(path) == ["BROKER_MONITOR_PASSWORD", "BROKER_ADMIN_PASSWORD", "BROKER_ERLANG_COOKIE"]
     assert read(path)["DATABASE_URL"] == "postgresql://u:p=w@db/x"
     assert read(path)["BROKER_WORKER_PASSWORD"] == "mine"
 
 
-def test_a_rotation_keeps_the_passwords_before_and_everything_else(tmp_path: Path) -> None:
-    path = tmp_path / "prod.env"
+def secrets_file(folder: Path, text: str) -> Path:
+    path = folder / "prod.env"
     path.touch(mode=0o600)
-    path.write_text("# ours\nBROKER_WORKER_PASSWORD=first\nDATABASE_URL=postgresql://u:p=w@db/x\nBROKER_MONITOR_PASSWORD=other\n")
-    assert rotate(path) == list(BROKER_NAMES)
+    path.write_text(text)
+    return path
+
+
+def test_a_rotation_keeps_the_value_before_and_everything_else(tmp_path: Path) -> None:
+    path = secrets_file(tmp_path, "# ours\nBROKER_WORKER_PASSWORD=first\nDATABASE_URL=postgresql://u:p=w@db/x\nLAST=1")
+    rotate(path, "BROKER_WORKER_PASSWORD", now=datetime(2026, 11, 30, 4, 5, 6, tzinfo=UTC))
     values = read(path)
-    assert path.read_text().startswith("# ours\nDATABASE_URL=postgresql://u:p=w@db/x\n")
-    assert (values["BROKER_WORKER_PASSWORD_BEFORE"], values["BROKER_MONITOR_PASSWORD_BEFORE"]) == ("first", "other")
-    assert not {values[name] for name in BROKER_NAMES} & {"first", "other"}
-    with pytest.raises(SecretsError, match="is there from the last rotation; delete it, deploy"):
-        rotate(path)
+    new = values["BROKER_WORKER_PASSWORD"]
+    assert path.read_text().splitlines() == [
+        "# ours",
+        f"BROKER_WORKER_PASSWORD={new}",
+        "BROKER_WORKER_PASSWORD_BEFORE=first",
+        "BROKER_WORKER_PASSWORD_SINCE=2026-11-30T04:05:06Z",
+        "DATABASE_URL=postgresql://u:p=w@db/x",
+        "LAST=1",
+    ]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(new) >= 24
+    assert accepted(values, "BROKER_WORKER_PASSWORD") == [new, "first"]
+    assert since(values, "BROKER_WORKER_PASSWORD") == datetime(2026, 11, 30, 4, 5, 6, tzinfo=UTC)
+    with pytest.raises(SecretsError, match="from a rotation that is not finished; deploy, and then: fleet secrets"):
+        rotate(path, "BROKER_WORKER_PASSWORD")
     assert read(path) == values
+    finish(path, "BROKER_WORKER_PASSWORD")
+    assert read(path) == {"BROKER_WORKER_PASSWORD": new, "DATABASE_URL": values["DATABASE_URL"], "LAST": "1"}
+    assert accepted(read(path), "BROKER_WORKER_PASSWORD") == [new]
+    with pytest.raises(SecretsError, match="no rotation of BROKER_WORKER_PASSWORD is under way"):
+        finish(path, "BROKER_WORKER_PASSWORD")
 
 
-def test_passwords_that_are_not_there_are_not_rotated(tmp_path: Path) -> None:
-    path = tmp_path / "prod.env"
-    path.touch(mode=0o600)
-    with pytest.raises(SecretsError, match="BROKER_WORKER_PASSWORD is missing"):
-        rotate(path)
-    assert path.read_text() == ""
+def test_a_secret_of_the_users_own_gets_the_value_that_is_given(tmp_path: Path) -> None:
+    path = secrets_file(tmp_path, "DATABASE_URL=postgresql://u:old@db/x\n")
+    rotate(path, "DATABASE_URL", "postgresql://u:new@db/x\n")
+    assert read(path)["DATABASE_URL"] == "postgresql://u:new@db/x"
+    assert read(path)["DATABASE_URL_BEFORE"] == "postgresql://u:old@db/x"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("BROKER_WORKER_PASSWORD", None, "BROKER_WORKER_PASSWORD is missing"),
+        ("A", "1", "the new value is the present one"),
+        ("A", " ", "has to be one line of text"),
+        ("A", "two\nlines", "has to be one line of text"),
+        ("BROKER_ERLANG_COOKIE", None, "cannot change while they run"),
+        ("A_BEFORE", "2", "write the name without the ending _BEFORE"),
+        ("A_SINCE", "2", "write the name without the ending _SINCE"),
+    ],
+)
+def test_what_cannot_be_rotated_leaves_the_file_as_it_is(tmp_path: Path, name: str, value: str | None, complaint: str) -> None:
+    path = secrets_file(tmp_path, "A=1\n")
+    with pytest.raises(SecretsError, match=complaint):
+        rotate(path, name, value)
+    assert path.read_text() == "A=1\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["prod.env"]
+
+
+def test_a_time_that_nobody_can_read_is_not_known() -> None:
+    assert since({}, "A") is None
+    assert since({"A_SINCE": "yesterday"}, "A") is None
 
 
 def test_a_missing_file_is_answered_with_how_to_make_it(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""A password changes: what a deploy would do on a broker that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.spec import secrets
+from fleet.spec.fleet import Fleet
+from fleet.state.desired import State
+from roles import broker
+from tests.render.conftest import Pyinfra, run_of
+
+BROKER = "@fake/broker1.example.com"
+CHANGES = "change passwords of Redis, which goes on to run"
+
+
+def lines_of(state: State, users: bytes | None = None) -> Iterator[str]:
+    """What the probe prints of a machine that has this. users: another content of the users file."""
+    for package in state.packages:
+        yield f"package\t{package}\tinstalled"
+    for directory in state.directories:
+        yield f"path\td\t{directory.owner}\t{directory.group}\t{directory.mode:o}\t{directory.path}"
+    for file in state.files:
+        content = users if users is not None and file.path == broker.USERS_FILE else file.content
+        yield f"path\tf\t{file.owner}\t{file.group}\t{file.mode:o}\t{file.path}"
+        yield f"digest\t{replace(file, content=content).digest}\t{file.path}"
+    for unit in state.units:
+        for key, value in {
+            "Id": unit.name,
+            "LoadState": "loaded",
+            "ActiveState": "active",
+            "UnitFileState": "enabled",
+            "MainPID": "7",
+            "Revision": unit.revision or "",
+        }.items():
+            yield f"unit\t{key}\t{value}"
+        yield "unit-end"
+
+
+@pytest.fixture
+def state(fleet: Fleet, tmp_path: Path, pyinfra: Pyinfra) -> State:
+    """The broker's, with the secrets that the fake machines are deployed with."""
+    return broker.desired(run_of(fleet, secrets.read(tmp_path / "secrets.env")), fleet.hosts[fleet.records_host])
+
+
+def of_broker(output: str) -> list[str]:
+    return [line.partition("] ")[2].strip() for line in output.splitlines() if line.strip().startswith(f"[{BROKER}]")]
+
+
+def test_a_redis_with_these_passwords_is_left_alone(pyinfra: Pyinfra, state: State) -> None:
+    done = pyinfra("--dry", "--limit", BROKER, machine_lines=lines_of(state))
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in of_broker(done.stderr) if "redis" in line.lower()]
+
+
+def test_other_passwords_are_changed_while_redis_runs(pyinfra: Pyinfra, state: State) -> None:
+    done = pyinfra("--dry", machine_lines=lines_of(state, users=b"others"))
+    assert done.returncode == 0, done.stderr
+    about = [line for line in of_broker(done.stderr) if "edis" in line]
+    assert about == ["write /etc/redis/users.acl", CHANGES]
+    assert "Accept new passwords of Redis, besides those before" in done.stderr
+    assert "End the passwords before" in done.stderr
+
+
+def test_a_deploy_over_one_of_an_earlier_version_restarts_redis_and_says_so(pyinfra: Pyinfra, state: State) -> None:
+    before = replace(state, units=tuple(replace(unit, revision="earlier") for unit in state.units))
+    done = pyinfra("--dry", machine_lines=lines_of(before, users=b"others"))
+    assert done.returncode == 0, done.stderr
+    about = of_broker(done.stderr)
+    assert "restart redis-server.service" in about
+    assert CHANGES not in about
+
+
+def test_with_some_machines_alone_nothing_is_taken_back(pyinfra: Pyinfra, state: State) -> None:
+    done = pyinfra("--dry", "--limit", BROKER, machine_lines=lines_of(state, users=b"others"))
+    assert done.returncode == 0, done.stderr
+    assert CHANGES in of_broker(done.stderr)
+    assert "End the passwords before" not in done.stderr
+    assert "Redis goes on to accept the passwords before, until a deploy without --limit" in done.stderr
