@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import machine, ratios, spread, table
 from benchmarks.footprint import redis
 from benchmarks.node import APP, QUIET, ROOT, rate, ready, systemd, worker
-from fleet.observe.broker import ask_workers
+from fleet.broker.port import opened
+from fleet.broker.workers import ask_workers
 
 POOLS = {"prefork -c 2": ("-P", "prefork", "-c", "2"), "solo": ("-P", "solo")}
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -99,7 +100,8 @@ def asking(folder: Path, port: int, count: int) -> list[str]:
                 answered["inspect"].add(len((inspect.active() or {}).keys() & (inspect.stats() or {}).keys()))
             times["inspect"].append(time.perf_counter() - begun)
             begun = time.perf_counter()
-            answered["load"].add(len(ask_workers(url, nodes)))
+            with opened(url) as broker:
+                answered["load"].add(len(ask_workers(broker, nodes)))
             times["load"].append(time.perf_counter() - begun)
             sys.stderr.write(f"{count} workers asked: {times['inspect'][-1]:.2f} s, {times['load'][-1]:.2f} s\n")
     numbers = {name: f"{min(seen)} to {max(seen)}" for name, seen in answered.items()}

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -25,7 +26,7 @@ from redis.sentinel import Sentinel
 
 from fleet_exporter import settings as spec
 from fleet_exporter.collector import Collector
-from fleet_exporter.reading import PATIENCE, Reader
+from fleet_exporter.reading import PATIENCE, Reader, Reading
 from fleet_exporter.totals import Totals
 
 KEEP_EVERY = 60.0
@@ -46,8 +47,7 @@ def main() -> int:
         sys.stderr.write(f"{given.file}: {error!r}\n")
         return 2
     kept = Path(os.environ.get("STATE_DIRECTORY", ".")) / "counts.json"
-    client = connected(url, settings.master_name)
-    collector = Collector(settings, Reader(client, settings.queues).read, lambda now: restore(kept, now))
+    collector = Collector(settings, reader(url, settings), lambda now: restore(kept, now))
     registry = CollectorRegistry()
     registry.register(collector)
     ProcessCollector(registry=registry)
@@ -63,6 +63,16 @@ def main() -> int:
             sys.stderr.write(f"{reported or 'the broker answers again'}\n")
     keep(kept, collector.kept())
     return 0
+
+
+def reader(url: str, settings: spec.Settings) -> Callable[[], Reading]:
+    """What reads the broker of a URL once."""
+    if not url.startswith(("amqp://", "amqps://")):
+        return Reader(connected(url, settings.master_name), settings.queues).read
+    from fleet_exporter.rabbitmq import RabbitReader  # py-amqp is there only if the broker is a RabbitMQ
+
+    nodes = [worker.nodes[0] for worker in settings.workers]
+    return RabbitReader(url, settings.use_ssl, settings.queues, nodes).read
 
 
 def connected(url: str, master_name: str | None) -> Redis:

@@ -34,7 +34,7 @@ Metric = Any
 
 
 class Collector:
-    """Reads the broker at each scrape. read: raises RedisError and OSError. totals: what was counted before."""
+    """Reads the broker at each scrape. read: raises RedisError or OSError. totals: what was counted before."""
 
     def __init__(self, settings: Settings, read: Callable[[], Reading], totals: Callable[[float], Totals]) -> None:
         self._settings, self._read, self._restore = settings, read, totals
@@ -86,7 +86,7 @@ class Collector:
         yield gauges(
             "fleet_source_age_seconds", "Seconds since a source said something.", ("source",), [((n,), a) for n, a in ages]
         )
-        yield gauge("fleet_exporter_commands", "Redis commands of this scrape.", reading.commands if reading else 0)
+        yield gauge("fleet_exporter_commands", "Questions of this scrape to the broker.", reading.commands if reading else 0)
         yield gauge("fleet_exporter_scrape_seconds", "Seconds that this scrape took.", time.monotonic() - begun)
 
 
@@ -211,8 +211,9 @@ def of_workers(workers: list[Worker], now: float) -> Iterator[Metric]:
 def of_queues(queues: list[Queue]) -> Iterator[Metric]:
     """Every queue."""
 
-    def each(name: str, what: str, value: Callable[[Queue], float], label: str = "queue") -> Metric:
-        return gauges(name, what, (label,), (((queue.name,), value(queue)) for queue in queues))
+    def each(name: str, what: str, value: Callable[[Queue], float | None], label: str = "queue") -> Metric:
+        values = (((queue.name,), value(queue)) for queue in queues)
+        return gauges(name, what, (label,), ((labels, number) for labels, number in values if number is not None))
 
     yield gauges(
         "fleet_queue_messages",

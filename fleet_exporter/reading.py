@@ -1,4 +1,5 @@
-"""Reads the broker once: at most 20 commands, and two a queue. Nothing is changed, and no message is read."""
+"""Reads a Redis once: at most 20 commands, and two a queue. Nothing is changed, and no message is read. `fleet_exporter.rabbitmq`
+reads a RabbitMQ into the same."""
 
 from __future__ import annotations
 
@@ -29,11 +30,12 @@ PRIORITIES = (3, 6, 9)
 
 @dataclass(frozen=True)
 class Reading:
-    """What Redis says at one moment. Times are Redis's, in seconds since 1970.
+    """What the broker says at one moment. Times are its own, in seconds since 1970.
 
     signs: holder → its sign, also of workers that have just ended. leases: holder → when its lease ends; +inf if it has none.
     connected: node → seconds since its connection said something. lists: queue → list → messages. ages: list → what the fleet
-    wrote down. parked: dead letters. info: Redis's own report.
+    wrote down; is_aged: whether a broker of this kind knows that, and what silent workers hold. parked: dead letters. info:
+    Redis's own report. consumers: queue → those that the broker counts; empty if it does not.
     """
 
     now: float
@@ -45,6 +47,8 @@ class Reading:
     parked: int = 0
     info: Mapping[str, Any] = field(default_factory=dict)
     commands: int = 0
+    consumers: Mapping[str, int] = field(default_factory=dict)
+    is_aged: bool = True
 
 
 class Reader:

@@ -46,11 +46,12 @@ class Worker:
 @dataclass(frozen=True)
 class Queue:
     """A queue. by_priority: kombu's priority → messages. least, most: seconds that its oldest message waits that is due, at least
-    and at most; 0 if none is. in_flight: running, prefetched, eta, orphaned."""
+    and at most; 0 if none is, and None at least and +inf at most if nobody knows. in_flight: running, prefetched, eta, and
+    orphaned where that is known."""
 
     name: str
     by_priority: dict[int, int]
-    least: float
+    least: float | None
     most: float
     in_flight: dict[str, int]
     consumers: int
@@ -115,6 +116,7 @@ def _queue(name: str, reading: Reading, settings: Settings, workers: list[Worker
     alive = [worker.sign for worker in workers if worker.is_up and worker.sign]
     running, prefetched, eta = (sum(sign["held"].get(name, [0, 0, 0])[index] for sign in alive) for index in range(3))
     least, most = _age(reading, lists)
+    orphaned = {"orphaned": _orphaned(name, reading)} if reading.is_aged else {}
     by_priority: dict[int, int] = {}
     for entry, number in lists.items():
         priority = _priority(entry)
@@ -125,8 +127,8 @@ def _queue(name: str, reading: Reading, settings: Settings, workers: list[Worker
         by_priority=by_priority,
         least=least,
         most=most,
-        in_flight={"running": running, "prefetched": prefetched, "eta": eta, "orphaned": _orphaned(name, reading)},
-        consumers=len(consuming),
+        in_flight={"running": running, "prefetched": prefetched, "eta": eta, **orphaned},
+        consumers=reading.consumers.get(name, len(consuming)),
         slots=sum(sign["slots"] for sign in consuming),
         free=sum(max(0, sign["slots"] - sum(sign["running"].values())) for sign in consuming if not sign["draining"]),
         expected=expected.consumers if expected else 0,
@@ -135,8 +137,10 @@ def _queue(name: str, reading: Reading, settings: Settings, workers: list[Worker
     )
 
 
-def _age(reading: Reading, lists: Mapping[str, int]) -> tuple[float, float]:
+def _age(reading: Reading, lists: Mapping[str, int]) -> tuple[float | None, float]:
     """(at least, at most) seconds that the oldest message waits."""
+    if not reading.is_aged:
+        return None, math.inf if any(lists.values()) else 0.0
     least, most = 0.0, 0.0
     for name, length in lists.items():
         if not length:
@@ -181,6 +185,8 @@ def source_ages(reading: Reading, workers: list[Worker]) -> Iterator[tuple[str, 
     signs = [reading.now - worker.sign["at"] for worker in workers if worker.is_up and worker.sign]
     if signs:
         yield "signs", max(0.0, min(signs))
+    if not reading.is_aged:
+        return
     waiting = {name for lists in reading.lists.values() for name, length in lists.items() if length}
     if waiting:
         written = [entry["at"] for name, entry in reading.ages.items() if name in waiting]

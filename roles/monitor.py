@@ -28,7 +28,7 @@ EXPORTER_UNIT = f"{UNIT_FOLDER}/{EXPORTER}"
 SOURCES = (f"{FOLDER}/fleet_exporter/*.py", f"{FOLDER}/fleet_node/*.py")
 OVERRIDES = tuple(f"{UNIT_FOLDER}/{unit}.d" for unit in (PROMETHEUS, ALERTMANAGER))
 
-PACKAGES = ("prometheus", "prometheus-alertmanager", "python3-prometheus-client", "python3-redis")
+PACKAGES = ("prometheus", "prometheus-alertmanager", "python3-prometheus-client", "python3-redis", "python3-amqp")
 PATHS = (
     *FILES,
     *OVERRIDES,
@@ -87,7 +87,7 @@ def _exporter(run: RunView) -> State:
     contents = [file.content for file in (*sources, settings, url)]
     digest = revision(render(template, **values, revision=""), *contents)
     return State(
-        packages=("python3-prometheus-client", "python3-redis"),
+        packages=("python3-prometheus-client", "python3-redis", *(("python3-amqp",) if run.fleet.transport == "amqp" else ())),
         directories=tuple(
             Directory(path) for path in (OPT, FOLDER, f"{FOLDER}/fleet_exporter", f"{FOLDER}/fleet_node", SETTINGS)
         ),
@@ -122,6 +122,7 @@ def expectations(run: RunView) -> bytes:
     content = {
         "lease": plan.lease,
         "master_name": fleet.master_name,
+        "use_ssl": endpoint.broker(fleet, run.secrets, "monitor").use_ssl,
         "workers": workers,
         "queues": queues,
     }

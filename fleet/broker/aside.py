@@ -15,9 +15,10 @@ from typing import Any
 from fleet.errors import FleetError
 
 
-def ask(module: str, url: str, timeout: float, error: type[FleetError]) -> Any:
-    """What `answer` in a module has printed, as plain values. timeout: seconds. Raises `error` with one line."""
-    command = [sys.executable, "-m", module]
+def ask(module: str, url: str, timeout: float, error: type[FleetError], *words: str) -> Any:
+    """What `answer` in a module has printed, as plain values. timeout: seconds. words: its arguments. Raises `error` with one
+    line."""
+    command = [sys.executable, "-m", module, *words]
     try:
         done = subprocess.run(command, input=url, capture_output=True, text=True, timeout=timeout, check=False)
         return json.loads(done.stdout)

@@ -12,10 +12,12 @@ from fleet_node.protocol import BEAT_LOCK, BEAT_SIGNS, BeatSign
 
 @dataclass(frozen=True)
 class BeatView:
-    """leader: the node that has the lock; empty if nobody has. signs: node → (what it says of itself, seconds ago)."""
+    """leader: the node that has the lock; empty if nobody has. signs: node → (what it says of itself, seconds ago). has_lock:
+    whether a broker of this kind can have one: if not, beat runs on one host, and says nothing."""
 
     leader: str = ""
     signs: Mapping[str, tuple[BeatSign, float]] = field(default_factory=dict)
+    has_lock: bool = True
 
 
 def read(client: Any, prefix: str) -> BeatView:

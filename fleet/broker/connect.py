@@ -6,13 +6,15 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from redis import Redis, RedisError
 
+from fleet.broker.management import PORT, Management
 from fleet.broker.passwords import not_yet_accepted
+from fleet.broker.port import Port, opened
 from fleet.broker.relay import GREETING, RelayError, Target, relayed
 from fleet.errors import FleetError
 from fleet.inventory.ssh import Process, SSHError, forward
@@ -112,6 +114,66 @@ def _greets(address: str, port: int) -> bool:
             return bool(plain.recv(1))
     except OSError:
         return False
+
+
+@contextmanager
+def session(
+    hosts: Hosts,
+    fleet: Fleet,
+    known: Mapping[str, str],
+    on_start: Callable[[Process], None] = lambda process: None,
+    patience: float = PATIENCE,
+) -> Iterator[Port]:
+    """The broker, to look at, while the context lasts. patience: seconds for an answer. Raises SSHError and UnreachedError, and
+    AwayError if the broker itself does not answer."""
+    with reached(hosts, fleet, known, on_start) as way:
+        worker, monitor = (endpoint.broker(fleet, known, user, way=way) for user in endpoint.USERS)
+        with (
+            _management(hosts, fleet, monitor, on_start) as management,
+            opened(worker.url, monitor=monitor.url, management=management, patience=patience) as port,
+        ):
+            yield port
+
+
+@contextmanager
+def _management(
+    hosts: Hosts, fleet: Fleet, monitor: Endpoint, on_start: Callable[[Process], None]
+) -> Iterator[Management | None]:
+    """The management API of our own RabbitMQ: each of its machines has it on loopback. None of any other broker."""
+    if fleet.rabbitmq is None:
+        yield None
+        return
+    with Forwards(hosts, fleet.broker_hosts, on_start).to("127.0.0.1", PORT) as (_, local):
+        assert local is not None  # noqa: S101 - a machine is between
+        yield Management(local, monitor.user, monitor.password)
+
+
+@contextmanager
+def results(hosts: Hosts, fleet: Fleet, server: Endpoint) -> Iterator[str]:
+    """The URL of a Redis of results from here, while the context lasts: through a machine with workers, unless the broker is
+    reached straight. server: as machines reach it. Raises SSHError, and UnreachedError if its certificate is refused."""
+    is_direct = isinstance(fleet.broker, External) and fleet.broker.direct
+    between = [name for name, host in fleet.hosts.items() if host.workers]
+    with Forwards(hosts, between, lambda _: None, is_direct).to(server.address, server.port) as (host, port):
+        if port is None:
+            yield server.url
+            return
+        near = replace(server, address="127.0.0.1", port=port)
+        if server.is_encrypted:
+            if server.query.get("ssl_cert_reqs", "required") not in ("none", "CERT_NONE"):
+                check_name(port, server, host)
+            near = replace(near, query={**server.query, "ssl_check_hostname": "false"})
+        yield near.url
+
+
+@contextmanager
+def read_session(inventory: Inventory, fleet: Fleet) -> Iterator[Port]:
+    """The same, with secrets that are read now. Raises SecretsError besides."""
+    path = Path(fleet.settings.secrets_file)
+    known = secrets.read(path)
+    secrets.require(path, known, fleet.broker_secrets)
+    with session(inventory.hosts, fleet, known, patience=30) as port:
+        yield port
 
 
 def jump_hosts(fleet: Fleet) -> list[str]:

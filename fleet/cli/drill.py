@@ -6,7 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +14,10 @@ import typer
 from rich.console import Console
 
 from fleet.broker import connect
+from fleet.broker.port import AwayError
 from fleet.cli.arguments import InventoryFile, say
 from fleet.drill import beat as beat_drill
+from fleet.drill import broker as drill_broker
 from fleet.drill import fault as fault_drill
 from fleet.drill import phases as drill_phases
 from fleet.drill import report, scenarios
@@ -82,9 +84,9 @@ def drill_rollout(
     _confirm(file, inventory, yes, f"restart its workers ({', '.join(names)})")
     plan = _plan(fleet, inventory)
     more = ["--group-data", str(group_data)] if group_data else []
-    with _cut_off_explained(fleet, drill_phases.CUT_OFF.format(file)), connect.broker(inventory, fleet) as urls:
+    with _cut_off_explained(fleet, drill_phases.CUT_OFF.format(file)), _reached(inventory, fleet) as (broker, ledger):
         started = time.monotonic()
-        with load.Producer(urls["CELERY_BROKER_URL"], load.mix(plan)) as producer:
+        with load.Producer(broker, load.mix(plan), ledger=ledger) as producer:
             done = drill_phases.run_phases(Runs(file, plan, inventory.hosts, more, log, say), producer, names, before)
             producer.stop()
             say("waiting for what was sent …")
@@ -106,21 +108,19 @@ def drill_fault(
     fault: Fault, file: Path, role: str | None, group_data: Path | None, before: float, yes: bool, as_json: bool
 ) -> None:
     """Do one fault under load, print the account, and exit."""
-    from redis import Redis
-
     from fleet.drill import load
 
     inventory = read_inventory(file, group_data)
     fleet = load_fleet(inventory)
+    drill_broker.refuse(fault, fleet)
     _confirm(file, inventory, yes, fault.action)
     plan = _plan(fleet, inventory)
     placement = fault_drill.choose_placement(fault, plan, role)
     cut_off = "what it broke ends by itself" if fault.lasts else "what it broke systemd brings back"
-    with _cut_off_explained(fleet, cut_off), connect.broker(inventory, fleet) as urls:
+    with _cut_off_explained(fleet, cut_off), _reached(inventory, fleet) as (broker, ledger):
         started = time.monotonic()
-        producer = load.Producer(urls["CELERY_BROKER_URL"], load.mix(plan), outages=True)
-        with producer, Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
-            context = DrillContext(plan, inventory.hosts, producer, redis, say, _server(fleet))
+        with load.Producer(broker, load.mix(plan), outages=True, ledger=ledger) as producer:
+            context = DrillContext(plan, inventory.hosts, producer, broker, say, _server(fleet))
             # A dead machine's tasks come back when its lease is over; without one, after the visibility timeout.
             patience = PATIENCE + (plan.lease or plan.visibility_timeout or REDIS_DEFAULT)
             done = fault_drill.run(fault, context, placement, before, patience)
@@ -148,12 +148,13 @@ def drill_kill_beat(
     """
     from redis import Redis
 
-    from fleet.broker.look import prefix_of
+    from fleet.broker.keys import prefix_of
 
     inventory = read_inventory(file, group_data)
     fleet = load_fleet(inventory)
     if not fleet.beat_hosts:
         raise DrillError("the inventory has no group beat: docs/beat.md")
+    drill_broker.refuse_beat(fleet)
     _confirm(file, inventory, yes, "kill the beat that leads")
     ask = {host: functools.partial(lock.ask, host, inventory.hosts[host]) for host in fleet.beat_hosts}
     hosts = {beat_node(ask[host]("uname -n")[1].strip()): host for host in fleet.beat_hosts}
@@ -190,8 +191,6 @@ def drill_alarms(
 
     Example: fleet drill alarms inventory/lab.py --only worker-away,broker-away
     """
-    from redis import Redis
-
     from fleet.drill import alarms, load
 
     chosen = scenarios.chosen(only)
@@ -207,14 +206,13 @@ def drill_alarms(
     cut_off = f"what it broke ends by itself within {scenarios.LONGEST // 60} minutes"
     with (
         _cut_off_explained(fleet, cut_off),
-        connect.broker(inventory, fleet) as urls,
+        _reached(inventory, fleet) as (broker, ledger),
         forward(fleet.monitor_host, monitor, fleet.monitor_address, 9090) as prometheus,
         forward(fleet.monitor_host, monitor, fleet.monitor_address, 9093) as alertmanager,
-        load.Producer(urls["CELERY_BROKER_URL"], load.mix(plan), outages=True) as producer,
-        Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis,
+        load.Producer(broker, load.mix(plan), outages=True, ledger=ledger) as producer,
         Watch(prometheus, alertmanager) as watch,
     ):
-        context = DrillContext(plan, inventory.hosts, producer, redis, say, _server(fleet))
+        context = DrillContext(plan, inventory.hosts, producer, broker, say, _server(fleet))
         drill = alarms.Drill(context, Runs(file, plan, inventory.hosts, more, log, say), watch)
         drill.wait_for_earlier_starts(chosen)
         results = [drill.run(scenario) for scenario in chosen]
@@ -286,14 +284,27 @@ def _server(fleet: Fleet) -> Endpoint:
 
 
 @contextmanager
+def _reached(inventory: Inventory, fleet: Fleet) -> Iterator[tuple[str, str | None]]:
+    """URLs of the broker and of the Redis of the ledger, from here; the second is None if they are the same. Raises DrillError if
+    there is no such Redis."""
+    known = secrets.read(Path(fleet.settings.secrets_file))
+    secrets.require(Path(fleet.settings.secrets_file), known, fleet.broker_secrets)
+    server = drill_broker.ledger_of(fleet, known)
+    with ExitStack() as stack:
+        ledger = stack.enter_context(connect.results(inventory.hosts, fleet, server)) if server else None
+        yield stack.enter_context(connect.through(inventory.hosts, fleet, known))["CELERY_BROKER_URL"], ledger
+
+
+@contextmanager
 def _cut_off_explained(fleet: Fleet, cut_off: str) -> Iterator[None]:
     """Tell the user what a drill that is cut off leaves behind. Raises DrillError if the broker does not answer."""
+    from amqp.exceptions import AMQPError
     from kombu.exceptions import OperationalError
     from redis.exceptions import RedisError
 
     try:
         yield
-    except (OperationalError, RedisError) as error:
+    except (OperationalError, RedisError, AMQPError, AwayError) as error:
         raise DrillError(f"{fleet.broker_name}: the broker does not answer: {error}; {cut_off}") from None
     except KeyboardInterrupt:
         say(f"\ninterrupted; {cut_off}")

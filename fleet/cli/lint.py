@@ -83,7 +83,7 @@ def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
         with connect.broker(linted.inventory, fleet) as urls:
             url = urls["CELERY_BROKER_URL"]
             of_server = () if fleet.own_broker else preflight.as_findings(preflight.judge_server(probe(url), linted.plan))
-            view = look(url)
+            view = look(url, linted.plan.consumers)
     except FleetError as error:
         note = f"not asked what waits in it: {str(error).splitlines()[0]}"
         return (Finding("preflight", "note", "broker", note, of_run=True),), False

@@ -59,6 +59,8 @@ def _show(load: Load, inventory: str, console: Console) -> None:
     for host, why in load.silent.items():
         print_line(console, f"{host} does not answer: {why}", "red")
     advice = advise(load, inventory)
+    if health := load.unknown.get("health"):
+        print_line(console, f"not known: {health}")
     if advice:
         console.print()
     for line in advice:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from redis import Redis, RedisError
 
 from fleet.broker import connect, parked
+from fleet.broker.port import AwayError, Port
 from fleet.cli.arguments import InventoryFile
 from fleet.inventory.read import read_inventory
 from fleet.spec.load import load_fleet
@@ -37,7 +37,7 @@ def list_parked(
     Example: fleet parked list inventory/prod.py
     """
     with _broker(file) as broker:
-        tasks = parked.read(broker)
+        tasks = broker.letters()
     for task in tasks:
         shown = {name: value for name, value in task.items() if name not in ("field", "key", "message")}
         typer.echo(json.dumps(shown) if as_json else parked.describe(task))
@@ -54,9 +54,9 @@ def requeue(file: InventoryFile, ids: Ids = None, task: Task = None, everything:
     Example: fleet parked requeue inventory/prod.py --task shop.tasks.reports.hold_memory
     """
     with _broker(file) as broker:
-        chosen = parked.chosen(parked.read(broker), ids or (), everything, task)
+        chosen = parked.chosen(broker.letters(), ids or (), everything, task)
         late = {letter["field"]: since for letter in chosen if (since := parked.expired(letter, datetime.now(UTC)))}
-        count = parked.requeue(broker, (letter for letter in chosen if letter["field"] not in late))
+        count = broker.requeue([letter for letter in chosen if letter["field"] not in late])
     typer.echo(f"sent again: {count}")
     for letter in chosen:
         if letter["field"] in late:
@@ -75,18 +75,17 @@ def drop(file: InventoryFile, ids: Ids = None, task: Task = None, everything: Al
     Example: fleet parked drop inventory/prod.py 1f9d2b7c
     """
     with _broker(file) as broker:
-        count = parked.drop(broker, parked.chosen(parked.read(broker), ids or (), everything, task))
+        count = broker.drop(parked.chosen(broker.letters(), ids or (), everything, task))
     typer.echo(f"dropped: {count}")
 
 
 @contextmanager
-def _broker(file: InventoryFile) -> Iterator[Redis]:
+def _broker(file: InventoryFile) -> Iterator[Port]:
     """The fleet's broker, through SSH. Raises ParkedError if it does not answer."""
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
-    with connect.broker(inventory, fleet) as urls:
-        try:
-            with Redis.from_url(urls["CELERY_BROKER_URL"], decode_responses=True, socket_timeout=30) as redis:
-                yield redis
-        except RedisError as error:
-            raise parked.ParkedError(f"{fleet.broker_name}: the broker does not answer: {error}") from None
+    try:
+        with connect.read_session(inventory, fleet) as port:
+            yield port
+    except AwayError as error:
+        raise parked.ParkedError(f"{fleet.broker_name}: the broker does not answer: {error}") from None

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from redis import RedisError
 from rich.console import Console
 
 from fleet.broker import connect
+from fleet.broker.ages import Age
+from fleet.broker.port import AwayError
 from fleet.cli.arguments import InventoryFile, Json, looking, say
 from fleet.cli.lines import print_line
 from fleet.errors import FleetError
 from fleet.inventory import last_facts
 from fleet.inventory.read import read_inventory
-from fleet.observe.ages import Age
+from fleet.observe.broker import expected_of
 from fleet.observe.queues import Queue, queues_as_json, queues_of
 from fleet.observe.sampling import samples
 from fleet.plan.plan import resolved
 from fleet.spec.load import load_fleet
 from fleet.spec.text import short, span, table_lines
+
+UNKNOWN = "?"
+"""What the broker does not know."""
 
 
 def show_queues(
@@ -43,28 +47,31 @@ def show_queues(
     Example: fleet queues inventory/prod.py
     """
     with looking():
-        queues, problem = _look(file, seconds)
+        queues, problem, unknown = _look(file, seconds)
     if problem:
         say(problem)
     if as_json:
-        typer.echo(json.dumps(queues_as_json(queues), indent=1))
+        typer.echo(json.dumps(queues_as_json(queues, unknown), indent=1))
     else:
         _show(queues, Console())
+        for why in unknown.values():
+            say(f"not known: {why}")
     raise typer.Exit(0 if not problem and all(queue.is_served for queue in queues) else 1)
 
 
-def _look(file: Path, seconds: float) -> tuple[list[Queue], str]:
-    """The queues, and why the workers were not asked, if they were not."""
+def _look(file: Path, seconds: float) -> tuple[list[Queue], str, Mapping[str, str]]:
+    """The queues, why the workers were not asked, if they were not, and what the broker does not know."""
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
     last, _ = last_facts.read(file)
     plan = resolved(fleet, last.completed({}, fleet.hosts))
-    with connect.broker(inventory, fleet) as urls:
-        try:
-            before, now = samples(urls["CELERY_BROKER_URL"], seconds, fleet.settings.lease)
-        except (RedisError, OSError) as error:
-            raise FleetError(f"{fleet.broker_name}: the broker does not answer: {error}") from None
-    return queues_of(plan, before, now), now.problem
+    try:
+        with connect.read_session(inventory, fleet) as port:
+            before, now = samples(port, seconds, fleet.settings.lease, expected_of(plan))
+            problem = now.problem or port.health(()).problem
+    except AwayError as error:
+        raise FleetError(f"{fleet.broker_name}: the broker does not answer: {error}") from None
+    return queues_of(plan, before, now), problem, now.unknown
 
 
 def _show(queues: Iterable[Queue], console: Console) -> None:
@@ -87,7 +94,7 @@ def _show(queues: Iterable[Queue], console: Console) -> None:
         (
             short(queue.name, 100),
             _waiting(queue),
-            _age(queue.oldest),
+            _age(queue.oldest) if queue.is_aged else UNKNOWN if queue.waiting else "-",
             _rate(queue.in_s),
             _rate(queue.out_s),
             _empty_in(queue),
@@ -133,5 +140,5 @@ def _rate(rate: float | None) -> str:
 
 def _orphans(queue: Queue) -> str:
     if not queue.orphaned:
-        return "0"
+        return UNKNOWN if queue.orphaned is None else "0"
     return f"{queue.orphaned}, back in {span(queue.back_s)}" if queue.back_s is not None else str(queue.orphaned)

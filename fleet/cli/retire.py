@@ -173,7 +173,7 @@ def _hostnames(work: Retirement) -> frozenset[str]:
 def _judge(work: Retirement, hostnames: frozenset[str]) -> tuple[Preflight, tuple[str, ...]]:
     """Whether the workers there may go, and which are alive."""
     with connect.broker(work.inventory, work.fleet) as urls:
-        view = look(urls["CELERY_BROKER_URL"])
+        view = look(urls["CELERY_BROKER_URL"], retire.min_consumers(work.fleet))
     nodes = retire.nodes_on(view.workers, hostnames, work.role)
     verdict = retire.judge(view, work.fleet, work.host, nodes, work.abandoned)
     return verdict, nodes

@@ -52,6 +52,8 @@ def _show(result: Status, console: Console) -> None:
     line(f"working: {'yes' if result.is_working else 'no'}, {well}", _style(result.is_working))
     if result.load.problem:
         line(f"  {result.load.problem}")
+    elif health := result.load.unknown.get("health"):
+        line(f"  not known: {health}")
     for host, why in result.load.silent.items():
         line(f"  {host} does not answer: {why}")
     for worker in ill:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from fleet.drill import faults, recovery, scenarios
+from fleet.drill.broker import service_of
 from fleet.drill.context import DrillContext
 from fleet.drill.errors import DrillError
 from fleet.drill.fault import affected_by
@@ -51,6 +52,8 @@ class Drill:
     def run(self, scenario: Scenario) -> Result:
         """Do one: wait until all is quiet, do it, wait for its alerts, end it, wait until all is quiet. Raises DrillError."""
         context, watch = self._context, self._watch
+        if reason := scenarios.unfit(scenario, context.plan.fleet):
+            return Result(scenario.name, scenario.action, scenario.at, 0, scenario.alerts, skipped=reason)
         place = self._place(scenario)
         fleet = context.plan.fleet
         where = {"unit": str(place.worker), "broker": fleet.broker_host, "monitor": fleet.monitor_host}.get(scenario.at) or "all"
@@ -105,7 +108,7 @@ class Drill:
             for worker in self._workers
             if worker.host == placement.host and worker.unit.startswith(f"celery-{placement.role}@")
         )
-        return Place(worker, placement)
+        return Place(worker, placement, service_of(self._context.plan.fleet))
 
     def _machine(self, scenario: Scenario, place: Place) -> str:
         """The host of a scenario's commands."""
@@ -150,9 +153,12 @@ class Drill:
         if scenario.begin:
             context.ask(self._machine(scenario, place), f"systemctl stop {faults.UNIT} 2>/dev/null || true")
         if scenario.name == "dead-letter":
-            from fleet.broker import parked
-
-            parked.drop(context.broker, [letter for letter in parked.read(context.broker) if letter["task"] == UNKNOWN_TASK])
+            with context.broker() as broker:
+                broker.drop([letter for letter in broker.letters() if letter["task"] == UNKNOWN_TASK])
         if scenario.name == "queue-old":
             context.say("waiting until what fills the queue is done …")
-            self._watch.wait(lambda: not context.broker.llen(place.queue), 600)
+            self._watch.wait(lambda: not self._length(place.queue), 600)
+
+    def _length(self, queue: str) -> int:
+        with self._context.broker() as broker:
+            return broker.length(queue)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from fleet.broker.port import Port, opened
 from fleet.inventory import ssh
 from fleet.plan import process
 from fleet.plan.plan import Plan
@@ -15,11 +16,11 @@ from fleet.rollout import lock
 from fleet.spec.urls import Endpoint
 
 if TYPE_CHECKING:
-    from redis import Redis
-
     from fleet.drill.load import Producer
 
 Say = Callable[[str], None]
+PATIENCE = 30.0
+"""Seconds for the broker to answer."""
 
 
 def is_local(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -48,15 +49,21 @@ class RunningWorker:
 
 @dataclass(frozen=True)
 class DrillContext:
-    """The fleet under load. hosts: name → inventory data. producer: sends the load. say: reports progress.
-    server: the broker as machines reach it."""
+    """The fleet under load. hosts: name → inventory data. producer: sends the load. url: of the broker, from here. say: reports
+    progress. server: the broker as machines reach it."""
 
     plan: Plan
     hosts: Mapping[str, Mapping[str, Any]]
     producer: Producer
-    broker: Redis
+    url: str
     say: Say
     server: Endpoint
+
+    @contextmanager
+    def broker(self) -> Iterator[Port]:
+        """The broker, to look at. Raises AwayError."""
+        with opened(self.url, patience=PATIENCE) as port:
+            yield port
 
     def ask(self, host: str, command: str) -> str:
         """The output of sh on a machine, as root. Raises LockError if it fails."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fleet.drill import ledger, recovery
+from fleet.drill.broker import broker_place, refuse
 from fleet.drill.context import DrillContext, RunningWorker
 from fleet.drill.errors import DrillError
 from fleet.drill.faults import Fault
 from fleet.drill.injection import inject
-from fleet.drill.outcome import FaultOutcome
+from fleet.drill.outcome import FaultOutcome, silence_of
 from fleet.plan.plan import Placement, Plan
 
 
@@ -17,8 +18,7 @@ def choose_placement(fault: Fault, plan: Plan, role: str | None) -> Placement:
     """The role and host that a fault affects: of `role`, or of the first role for which it means something. Raises DrillError."""
     if role is not None and role not in plan.roles:
         raise DrillError(f"--role: no role {role}; the roles are {', '.join(plan.roles)}")
-    if fault.at == "broker" and plan.fleet.broker_host is None:
-        raise DrillError(f"{fault.name}: the broker is not this fleet's")
+    refuse(fault, plan.fleet)
     fitting = [
         placements[0]
         for name, placements in plan.roles.items()
@@ -58,7 +58,7 @@ def run(fault: Fault, context: DrillContext, placement: Placement, before: float
         worker for worker in workers if worker.host == placement.host and worker.unit.startswith(f"celery-{placement.role}@")
     )
     affected = affected_by(fault, target, workers)
-    at = place_name(fault, target, context.plan.fleet.broker_host or "")
+    at = place_name(fault, target, broker_place(fault, context.plan.fleet) or "")
     producer, say = context.producer, context.say
 
     producer.send_for(before)
@@ -88,5 +88,6 @@ def run(fault: Fault, context: DrillContext, placement: Placement, before: float
         parked=parked,
         lease=context.plan.lease,
         visibility_timeout=context.plan.visibility_timeout,
+        silence=silence_of(context.plan),
         account=ledger.account(producer.sent, entries),
     )

@@ -20,11 +20,13 @@ LASTS = 60
 
 @dataclass(frozen=True)
 class Target:
-    """The place of a fault. unit: the worker's. broker: Redis' address and port for workers. folder: on the disk to fill."""
+    """The place of a fault. unit: the worker's. broker: its addresses and ports for workers. folder: on the disk to fill.
+    service: the broker's unit; empty if it is not ours."""
 
     unit: str
-    broker: tuple[str, int]
+    broker: tuple[tuple[str, int], ...]
     folder: str
+    service: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,21 +62,28 @@ def _stall(target: Target) -> str:
     return f"{_main(target)} && kill -STOP $main"
 
 
-def _broker_restart(_: Target) -> str:
-    return "systemctl restart redis-server"
+def _broker_restart(target: Target) -> str:
+    return f"systemctl restart {target.service}"
+
+
+def _broker_kill(target: Target) -> str:
+    kill = f"systemctl kill --kill-whom=all --signal=KILL {target.service}"
+    return for_a_while(f"{kill}; systemctl stop {target.service}", f"systemctl start {target.service}")
 
 
 def _partition(target: Target) -> str:
-    address, port = target.broker
-    family = "ip6" if ":" in address else "ip"
-    rules = (
-        "add table inet fleet_drill; "
-        "add chain inet fleet_drill out { type filter hook output priority 0 ; }; "
-        "add chain inet fleet_drill in { type filter hook input priority 0 ; }; "
-        f"add rule inet fleet_drill out {family} daddr {address} tcp dport {port} drop; "
-        f"add rule inet fleet_drill in {family} saddr {address} tcp sport {port} drop"
-    )
-    return for_a_while(f"nft {shlex.quote(rules)}", "nft delete table inet fleet_drill")
+    rules = [
+        "add table inet fleet_drill",
+        "add chain inet fleet_drill out { type filter hook output priority 0 ; }",
+        "add chain inet fleet_drill in { type filter hook input priority 0 ; }",
+    ]
+    for address, port in target.broker:
+        family = "ip6" if ":" in address else "ip"
+        rules += [
+            f"add rule inet fleet_drill out {family} daddr {address} tcp dport {port} drop",
+            f"add rule inet fleet_drill in {family} saddr {address} tcp sport {port} drop",
+        ]
+    return for_a_while(f"nft {shlex.quote('; '.join(rules))}", "nft delete table inet fleet_drill")
 
 
 def _disk_full(target: Target) -> str:
@@ -96,7 +105,8 @@ FAULTS: dict[str, Fault] = {
         Fault("kill-child", "kill the processes that run a worker's tasks (SIGKILL)", "unit", _kill_child, pools=("prefork",)),
         Fault("kill-worker", "kill a worker and all its processes (SIGKILL)", "unit", _kill_worker, kills="worker"),
         Fault("oom", "send a task that takes more memory than its worker may have", "unit", None, pools=("prefork",)),
-        Fault("broker-restart", "restart Redis", "broker", _broker_restart),
+        Fault("broker-restart", "restart the broker", "broker", _broker_restart),
+        Fault("broker-kill", f"kill one of RabbitMQ's nodes (SIGKILL), which is away for {LASTS} s", "broker", _broker_kill),
         Fault("partition", f"cut the network between a worker and the broker for {LASTS} s", "host", _partition, lasts=LASTS),
         Fault("disk-full", f"fill the disk of a worker's machine for {LASTS} s", "host", _disk_full, lasts=LASTS),
         Fault("reboot", "reset a machine with workers, without a warning", "host", None, kills="machine"),

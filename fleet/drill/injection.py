@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from fleet.drill.broker import broker_place, service_of
 from fleet.drill.context import DrillContext, RunningWorker
 from fleet.drill.faults import Fault, Target
 from fleet.plan.plan import Placement
@@ -24,25 +25,23 @@ def inject(fault: Fault, context: DrillContext, target: RunningWorker, placement
         return None
     assert fault.command  # noqa: S101 - every other fault has one
     fleet = context.plan.fleet
-    server = (context.server.address, context.server.port)
-    command = fault.command(Target(target.unit, server, f"/var/lib/celery/{placement.role}"))
-    at_broker = fault.at == "broker" and fleet.broker_host
-    context.ask(at_broker or target.host, command)
+    server = context.server.addresses
+    command = fault.command(Target(target.unit, server, f"/var/lib/celery/{placement.role}", service_of(fleet)))
+    context.ask(broker_place(fault, fleet) or target.host, command)
     return None
 
 
 def _exhaust_memory(context: DrillContext, placement: Placement) -> bool:
     """Send a task that takes all memory of its worker. Returns whether it was parked; then it is dropped."""
-    from fleet.broker import parked
-
     task = context.producer.send_aside("memory", float(placement.sized.memory_max), placement.worker.queues[0])
     deadline = time.monotonic() + PARKING_SECONDS
     while time.monotonic() < deadline:
         context.producer.check()
-        if letters := [letter for letter in parked.read(context.broker) if letter["id"] == task]:
-            context.say(f"parked: {letters[0]['reason']}")
-            parked.drop(context.broker, letters)  # the drill's own: no user has to look after it
-            return True
+        with context.broker() as broker:
+            if letters := [letter for letter in broker.letters() if letter["id"] == task]:
+                context.say(f"parked: {letters[0]['reason']}")
+                broker.drop(letters)  # the drill's own: no user has to look after it
+                return True
         time.sleep(1)
     return False
 

@@ -8,16 +8,19 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
+from fleet.broker.port import is_amqp
+from fleet.drill.announcing import announcer, sent_to
 from fleet.drill.ledger import Entry, Sent
 from fleet.plan.plan import Plan
-from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, DRILL_TASK, DRILL_TTL
+from fleet_node.protocol import DRILL_LEDGER, DRILL_TASK
 
 ANNOUNCE_EVERY = 10.0
 """Seconds between two renewals of the announcement."""
@@ -90,50 +93,55 @@ class Producer:
 
     Workers have the drill's task only while it is announced: from the context's begin until its last task has ended.
 
-    outages: whether the broker may be down for a while. A task that was being sent then is left out of the account.
-    `check()` raises the error that ended the sending. Times are seconds of Redis' clock.
+    ledger: URL of the Redis in which its tasks write down what they do; None if that is the broker. outages: whether the broker
+    may be down for a while. A task that was being sent then is left out of the account. `check()` raises the error that ended
+    the sending. Times are seconds of Redis' clock.
     """
 
-    def __init__(self, broker: str, kinds: tuple[Kind, ...], outages: bool = False) -> None:
+    def __init__(self, broker: str, kinds: tuple[Kind, ...], outages: bool = False, ledger: str | None = None) -> None:
         self._outages = outages
         self.run = uuid.uuid4().hex[:12]
         self.sent: list[Sent] = []
         self._kinds = kinds
+        self._url = broker
         self._app = Celery("drill", broker=broker, set_as_current=False)
         self._app.conf.update(broker_url=broker, result_backend="disabled://", task_ignore_result=True)
-        self._broker = Redis.from_url(broker)
-        self._clock = Redis.from_url(broker)
+        if is_amqp(broker):
+            self._app.conf.broker_transport_options = {"confirm_publish": True}
+        self._announcer = announcer(broker, self.run)
+        self._redis = Redis.from_url(ledger or broker)
+        self._clock = Redis.from_url(ledger or broker)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._left = threading.Event()
-        self._announcer = threading.Thread(target=self._keep_announced, daemon=True)
+        self._announcing = threading.Thread(target=self._keep_announced, daemon=True)
         self._error: Exception | None = None
 
     def __enter__(self) -> Producer:
-        self._announce()
-        self._announcer.start()
+        self._announcer.announce()
+        self._announcing.start()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._left.set()
-        self._announcer.join()
+        self._announcing.join()
         # Tasks that are left run, or wait for their ETA, until the announcement ends by itself.
         if self._ended() >= len(self.sent):
-            self._broker.srem(DRILL_ANNOUNCED, self.run)
-        self._broker.delete(self._ledger)
-        for client in (self._clock, self._broker):
+            self._announcer.withdraw()
+        self._redis.delete(self._ledger)
+        for client in (self._clock, self._redis, self._announcer):
             client.close()
         self._app.close()
 
     def send_aside(self, kind: str, amount: float, queue: str) -> str:
         """Send one task that is not in the account. Returns its id."""
-        return str(self._app.send_task(DRILL_TASK, [self.run, -1, kind, amount], queue=queue).id)
+        return str(self._app.send_task(DRILL_TASK, [self.run, -1, kind, amount], queue=sent_to(self._url, queue)).id)
 
     def send_unknown(self, task: str, queue: str) -> None:
         """Send a task that is in no account, and that no worker has."""
-        self._app.send_task(task, queue=queue)
+        self._app.send_task(task, queue=sent_to(self._url, queue))
 
     def stop_consuming(self, node: str, queues: Iterable[str]) -> None:
         """Have a worker consume nothing, until it is started again."""
@@ -159,12 +167,12 @@ class Producer:
 
     def now(self) -> float:
         """Redis' clock, in seconds."""
-        seconds, micros = self._broker.time()
+        seconds, micros = self._redis.time()
         return float(seconds + micros / 1e6)
 
     def entries(self) -> list[Entry]:
         """The ledger so far."""
-        lines = dict.fromkeys(self._broker.lrange(self._ledger, 0, -1))  # a worker that gets no answer writes its line again
+        lines = dict.fromkeys(self._redis.lrange(self._ledger, 0, -1))  # a worker that gets no answer writes its line again
         return [tuple(json.loads(line)) for line in lines]
 
     def wait_until_finished(self, patience: float) -> None:
@@ -186,28 +194,27 @@ class Producer:
         """How many tasks of the account have ended."""
         return len({number for number, event, _, _ in self.entries() if event == "end" and number >= 0})
 
-    def _announce(self) -> None:
-        with self._broker.pipeline() as pipeline:
-            pipeline.sadd(DRILL_ANNOUNCED, self.run)
-            pipeline.expire(DRILL_ANNOUNCED, DRILL_TTL)
-            pipeline.execute()
-
     def _keep_announced(self) -> None:
         while not self._left.wait(ANNOUNCE_EVERY):
-            with suppress(RedisError):  # a drill may break the broker: the announcement outlives that
-                self._announce()
+            self._announcer.try_to_announce()
 
     def _send(self) -> None:
         try:
             started = time.monotonic()
+            queues: dict[str, Any] = {}
             for number, (due, kind, queue) in enumerate(schedule(self._kinds), 1):
                 if self._over.wait(max(0.0, started + due - time.monotonic())):
                     return
                 arguments = [self.run, number, kind.name, kind.seconds]
                 try:
                     seconds, micros = self._clock.time()
-                    self._app.send_task(DRILL_TASK, arguments, queue=queue, countdown=math.ceil(kind.eta) or None)
-                except (RedisError, OperationalError, ConnectionError):
+                    self._app.send_task(
+                        DRILL_TASK,
+                        arguments,
+                        queue=queues.setdefault(queue, sent_to(self._url, queue)),
+                        countdown=math.ceil(kind.eta) or None,
+                    )
+                except (RedisError, OperationalError, AMQPError, OSError):
                     if not self._outages:
                         raise
                     continue  # the broker may or may not have the task: the account leaves it out

@@ -81,5 +81,7 @@ def _basis(account: Mapping[str, Any]) -> str:
     """What decides when the tasks of a dead worker come back."""
     if account["lease_s"] is not None:
         return f"lease {account['lease_s']} s"
+    if account.get("silence_s") is not None:
+        return f"RabbitMQ waits {account['silence_s']} s for a machine that is silent"
     timeout = account["visibility_timeout_s"]
     return "no lease, visibility timeout " + ("as the app sets it" if timeout is None else f"{timeout} s")

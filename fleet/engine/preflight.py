@@ -41,7 +41,7 @@ def refuse_what_strands(run: Run) -> None:
             refuse_unknown_passwords(way, run.fleet.broker_host in run.observed, run.fleet.broker_name)
             url = endpoint.broker(run.fleet, run.secrets, way=way).url
             verdict = Preflight(None) if is_ours else judge_server(probe(url), run.plan)
-            view = look(url) if verdict.error is None else BrokerView()
+            view = look(url, run.plan.consumers) if verdict.error is None else BrokerView()
     except UnknownPasswordError:
         raise
     except FleetError as error:

@@ -54,12 +54,16 @@ def judge(fleet: Fleet, machines: Mapping[str, ObservedMachine], view: BeatView 
         sign = view.signs.get(node) if view else None
         if host in machines and not (unit and unit.active):
             problems.append(f"{host}: {BEAT_UNIT} does not run")
+        elif view and not view.has_lock:
+            continue
         elif view and sign is None:
             problems.append(f"{host}: its beat has said nothing yet")
         elif view and sign and sign[1] > SILENT:
             problems.append(f"{host}: its beat has said nothing for {sign[1]:.0f} s")
         elif view and node != view.leader:
             standbys.append(host)
+    if view and not view.has_lock:
+        return _without_lock(fleet, machines, problems)
     if view is None:
         return BeatStatus(problems=(*problems, "who leads is not known: the broker does not answer"))
     hosts = {node: host for host, node in nodes.items()}
@@ -70,3 +74,12 @@ def judge(fleet: Fleet, machines: Mapping[str, ObservedMachine], view: BeatView 
     sign = view.signs.get(view.leader)
     since = sign[0]["since"] if sign and sign[0]["leads"] else ""
     return BeatStatus(hosts.get(view.leader, view.leader), since, tuple(standbys), tuple(problems))
+
+
+def _without_lock(fleet: Fleet, machines: Mapping[str, ObservedMachine], problems: list[str]) -> BeatStatus:
+    """RabbitMQ has no lock: beat is on one host, and leads if its unit runs."""
+    running = [
+        host for host in fleet.beat_hosts if host in machines and (unit := machines[host].units.get(BEAT_UNIT)) and unit.active
+    ]
+    unseen = [f"{host} does not answer: whether its beat runs is not known" for host in fleet.beat_hosts if host not in machines]
+    return BeatStatus(running[0] if running else "", problems=(*problems, *unseen))

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fleet.broker import connect
+from fleet.broker.port import AwayError
 from fleet.errors import FleetError
 from fleet.inventory import last_facts, ssh
 from fleet.inventory.ask import answer
 from fleet.inventory.read import read_inventory
 from fleet.observe import broker as asking
 from fleet.observe import machine
-from fleet.observe.broker import BrokerReport
+from fleet.observe.broker import BrokerReport, Expected
 from fleet.observe.machine import Machine
 from fleet.plan.plan import Plan, resolved
 from fleet.spec import endpoint, secrets
@@ -53,11 +54,13 @@ def collect(file: Path) -> Collected:
     fleet = load_fleet(inventory)
     passwords = secrets.read(Path(fleet.settings.secrets_file))
     secrets.require(Path(fleet.settings.secrets_file), passwords, fleet.broker_secrets)
+    last, _ = last_facts.read(file)
+    expected = asking.expected_of(resolved(fleet, last.completed({}, fleet.hosts)))
     with_workers = [host for host in fleet.hosts.values() if host.workers]
     command = machine.command(endpoint.broker(fleet, passwords))
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        asked = pool.submit(ask_broker, inventory, fleet, passwords)
+        asked = pool.submit(ask_broker, inventory, fleet, passwords, expected)
         answers = dict(
             zip(
                 (host.name for host in with_workers),
@@ -71,7 +74,6 @@ def collect(file: Path) -> Collected:
     machines = {host: observed for host, observed in answers.items() if isinstance(observed, Machine)}
     silent = {host: reason for host, reason in answers.items() if isinstance(reason, str)}
     now = {host: observed.facts for host, observed in machines.items()}
-    last, _ = last_facts.read(file)
     facts = last.completed(now, silent)
     if not facts and not broker.is_there:
         raise ObserveError("\n".join([broker.problem, *(f"{host}: {why}" for host, why in silent.items())]))
@@ -84,11 +86,12 @@ def ask_machine(host: str, data: Mapping[str, Any], command: str) -> Machine | s
     return answer(host, data, ssh.as_root(data, command), machine.parse, PATIENCE, CONNECT_SECONDS)
 
 
-def ask_broker(inventory: Inventory, fleet: Fleet, passwords: Mapping[str, str]) -> BrokerReport:
+def ask_broker(inventory: Inventory, fleet: Fleet, passwords: Mapping[str, str], expected: Expected) -> BrokerReport:
     """What the broker says, through SSH. That it cannot be reached is a problem in the report."""
     try:
-        with connect.reached(inventory.hosts, fleet, passwords) as way:
-            worker, monitor = (endpoint.broker(fleet, passwords, user, way=way).url for user in endpoint.USERS)
-            return asking.ask(worker, monitor, fleet.settings.lease)
+        with connect.session(inventory.hosts, fleet, passwords) as port:
+            return asking.ask(port, fleet.settings.lease, expected)
+    except AwayError as error:
+        return asking.absent(asking.away(error))
     except FleetError as error:
         return asking.absent(f"the broker's machine does not answer: {error}")

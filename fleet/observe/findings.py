@@ -52,7 +52,9 @@ def findings(
 
 def _of_broker(entry: Advice, inventory: str) -> Finding:
     return Finding(
-        BROKEN, entry.evidence, entry.step or f"fleet status {inventory}; on its machine: systemctl status redis-server"
+        BROKEN,
+        entry.evidence,
+        entry.step or f"fleet status {inventory}; on its machine: journalctl -n 50 -u redis-server -u rabbitmq-server",
     )
 
 

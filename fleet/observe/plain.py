@@ -16,6 +16,7 @@ def load_as_json(load: Load, inventory: str) -> dict[str, Any]:
         "advice": advise(load, inventory),
         "silent": dict(load.silent),
         "broker": load.problem or "answers",
+        "not_known": dict(load.unknown),
     }
 
 

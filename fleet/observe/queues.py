@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.observe.ages import Age, QueueAge
+from fleet.broker.ages import Age, QueueAge
 from fleet.plan.plan import Plan
 from fleet_node.protocol import PROBE_TASK, WorkerSign
 
@@ -18,7 +18,8 @@ class Sample:
 
     last_signs: the same of workers that do not answer just now, and have renewed their lease. ages: queue → what waits. held:
     node → queue → messages, of holders that are silent; returns: node → seconds until these come back, None if they do not by
-    themselves. parked: queue → dead letters. problem: why the workers were not asked; empty if they were.
+    themselves. parked: queue → dead letters. problem: why the workers were not asked; empty if they were. consumers: queue →
+    those that the broker counts; empty if it does not. signs, renewed, unknown: as of a BrokerReport.
     """
 
     at: float
@@ -29,6 +30,10 @@ class Sample:
     parked: Mapping[str, int] = field(default_factory=dict)
     last_signs: Mapping[str, WorkerSign] = field(default_factory=dict)
     problem: str = ""
+    consumers: Mapping[str, int] = field(default_factory=dict)
+    signs: Mapping[str, tuple[WorkerSign, float]] = field(default_factory=dict)
+    renewed: Mapping[str, float | None] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def alive(self) -> dict[str, WorkerSign]:
@@ -47,12 +52,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue. by_priority: kombu's priority → messages. oldest: None if nothing is due.
+    """A queue. by_priority: kombu's priority → messages. oldest: None if nothing is due, or the broker does not know (is_aged).
 
     running, prefetched, eta: messages that workers have, by what they do with them. orphaned: messages of workers that are
-    silent; back_s: when the last of them comes back at the latest, in seconds. in_s, out_s: messages that come, and tasks that
-    begin, a second; None if not measured. consumers, expected, minimum: workers that consume it, that should, and that it keeps
-    in a rollout.
+    silent, None if the broker does not know; back_s: when the last of them comes back at the latest, in seconds. in_s, out_s:
+    messages that come, and tasks that begin, a second; None if not measured. consumers, expected, minimum: workers that consume
+    it, that should, and that it keeps in a rollout.
     """
 
     name: str
@@ -61,7 +66,7 @@ class Queue:
     running: int
     prefetched: int
     eta: int
-    orphaned: int
+    orphaned: int | None
     back_s: float | None
     in_s: float | None
     out_s: float | None
@@ -69,6 +74,7 @@ class Queue:
     expected: int
     minimum: int
     dead_letters: int
+    is_aged: bool = True
 
     @property
     def waiting(self) -> int:
@@ -110,14 +116,16 @@ def _queue(name: str, plan: Plan, before: Sample | None, now: Sample) -> Queue:
         running=running,
         prefetched=prefetched,
         eta=eta,
-        orphaned=sum(orphans.values()),
+        orphaned=None if "orphaned" in now.unknown else sum(orphans.values()),
         back_s=_latest(now.returns.get(node) for node in orphans),
         in_s=incoming,
         out_s=outgoing,
-        consumers=sum(name in sign["queues"] for sign in now.alive.values()),
+        # A worker whose loop is busy does not answer, and RabbitMQ knows that it consumes.
+        consumers=now.consumers.get(name, sum(name in sign["queues"] for sign in now.alive.values())),
         expected=plan.consumers.get(name, 0),
         minimum=minimum_of(plan, name),
         dead_letters=now.parked.get(name, 0),
+        is_aged=age.is_aged if age else "oldest_s" not in now.unknown,
     )
 
 
@@ -158,9 +166,9 @@ def _there(name: str, sample: Sample) -> int:
     )
 
 
-def queues_as_json(queues: Iterable[Queue]) -> dict[str, Any]:
-    """The output of `fleet queues --json`."""
-    return {"queues": {queue.name: _as_json(queue) for queue in queues}}
+def queues_as_json(queues: Iterable[Queue], unknown: Mapping[str, str]) -> dict[str, Any]:
+    """The output of `fleet queues --json`. unknown: what brokers of this kind do not know → why. Its value is null."""
+    return {"queues": {queue.name: _as_json(queue) for queue in queues}, "not_known": dict(unknown)}
 
 
 def _as_json(queue: Queue) -> dict[str, Any]:

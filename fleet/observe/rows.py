@@ -58,8 +58,8 @@ class QueueRow:
 
     @property
     def share(self) -> float | None:
-        """Of the objective, that the oldest has waited; 1.0 is all of it. None if there is no objective."""
-        if not self.objective:
+        """Of the objective, that the oldest has waited; 1.0 is all of it. None if there is no objective, or nobody knows."""
+        if not self.objective or (self.queue.waiting and not self.queue.is_aged):
             return None
         return self.queue.oldest.seconds / self.objective if self.queue.oldest else 0.0
 

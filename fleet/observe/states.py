@@ -37,7 +37,7 @@ class Witnesses:
 
     machine: None if it did not answer over SSH; silence says why. unit: None if the machine has no such unit. sign, sign_age:
     what it last said in Redis, and how many seconds ago. renewed, connected: seconds since its lease was renewed, and since its
-    connection said something. broker: whether the broker answers.
+    connection said something. present: whether it has a connection, if RabbitMQ was asked. broker: whether the broker answers.
     """
 
     answer: WorkerSign | None = None
@@ -48,6 +48,7 @@ class Witnesses:
     sign_age: float | None = None
     renewed: float | None = None
     connected: float | None = None
+    present: bool | None = None
     broker: bool = True
 
     @property
@@ -94,6 +95,10 @@ def _of_silent_machine(witnesses: Witnesses) -> Verdict:
         return Verdict("unknown", "its machine has not answered yet")
     if not witnesses.broker:
         return Verdict("unknown", f"neither its machine nor the broker answers ({witnesses.silence})")
+    if witnesses.present is not None:
+        if witnesses.present:
+            return Verdict("unknown", f"its machine does not answer ({witnesses.silence}), and it is connected to the broker")
+        return Verdict("dead", f"its machine does not answer ({witnesses.silence}), and it has no connection to the broker")
     ages = [age for age in (witnesses.sign_age, witnesses.renewed) if age is not None]
     if min(ages, default=RECENT) < RECENT:
         state: State = "busy" if _busy_by_sign(witnesses) and _loop_runs_tasks(witnesses.sign) else "unknown"
@@ -122,6 +127,8 @@ def _of_unit(witnesses: Witnesses, unit: Unit) -> Verdict:
         return Verdict("cut off", "its machine cannot connect to the broker")
     if unit.status.startswith("its broker is away"):
         return Verdict("cut off", "it has lost the broker")
+    if witnesses.present is False:
+        return Verdict("cut off", "the broker has no connection of it")
     if unit.status.startswith("consumes nothing"):
         return Verdict("ghost", unit.status)
     signalled = _signalled(unit)

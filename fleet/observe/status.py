@@ -122,6 +122,7 @@ def as_json(result: Status) -> dict[str, Any]:
         "unknown": dict(result.unknown),
         "workers": {worker.node: {"state": worker.state, "why": worker.why} for worker in result.load.workers},
         "broker": result.load.problem or "answers",
+        "not_known": dict(result.load.unknown),
         "beat": result.beat.as_json() if result.beat else None,
         "silent": dict(result.load.silent),
         "lock": result.holder or None,

@@ -13,10 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from redis import Redis, RedisError
-
 from fleet.broker import connect
-from fleet.broker.look import prefix_of
+from fleet.broker.port import PATIENCE, AwayError, Port
 from fleet.errors import FleetError
 from fleet.inventory import last_facts
 from fleet.inventory.connections import AGAIN, Connections
@@ -33,7 +31,6 @@ from fleet.observe.top import Reading
 from fleet.plan.plan import resolved
 from fleet.rollout.history import HistoryEntry
 from fleet.spec import endpoint, secrets
-from fleet.spec.endpoint import Way
 from fleet.spec.load import load_fleet
 from fleet.state import observed
 from fleet.state.observed import ObservedMachine
@@ -67,7 +64,7 @@ class Watch:
         self.fleet = load_fleet(self.inventory)
         path = Path(self.fleet.settings.secrets_file)
         self.secrets = secrets.read(path)
-        secrets.require(path, self.secrets, secrets.BROKER_NAMES)
+        secrets.require(path, self.secrets, self.fleet.broker_secrets)
         self.url = ""
         """Of the broker with the worker's user, while it can be reached; empty if not."""
         self.connections = Connections()
@@ -110,7 +107,7 @@ class Watch:
         """End all connections and threads."""
         self.connections.close()
         for thread in self._threads:
-            thread.join(asking.PATIENCE)
+            thread.join(PATIENCE)
 
     def reading(self) -> Reading:
         """What was last learnt, with its age now."""
@@ -172,43 +169,50 @@ class Watch:
     def _watch_broker(self) -> None:
         while not self.connections.is_closed:
             try:
-                with connect.reached(self.inventory.hosts, self.fleet, self.secrets, self.connections.add) as way:
-                    self._through(way)
+                with connect.session(self.inventory.hosts, self.fleet, self.secrets, self.connections.add) as port:
+                    self._through(port)
+            except AwayError as error:
+                self._learn(broker_problem=asking.away(error))
             except FleetError as error:
                 self._learn(broker_problem=f"the broker's machine does not answer: {error}")
-            except (RedisError, OSError) as error:
-                self._learn(broker_problem=f"the broker does not answer: {error}")
             self.url = ""
             self.connections.wait(min(AGAIN, self._interval))
 
-    def _through(self, way: Way) -> None:
-        """Look at the broker as long as it answers. Raises RedisError and OSError."""
-        worker, monitor = (endpoint.broker(self.fleet, self.secrets, user, way=way).url for user in endpoint.USERS)
-        with Redis.from_url(
-            worker, decode_responses=True, encoding_errors="surrogateescape", socket_timeout=asking.PATIENCE
-        ) as client:
-            while not self.connections.is_closed:
-                began = time.monotonic()
-                report, sample = self._ask(client, worker, monitor)
-                self.url = worker
-                with self._lock:
-                    self._answered |= dict.fromkeys(sample.answers, time.monotonic())
-                self._samples.append(sample)
-                while len(self._samples) > 2 and self._samples[1].at <= sample.at - RATE_SECONDS:
-                    self._samples.popleft()
-                before = self._samples[0] if len(self._samples) > 1 else None
-                self._learn("broker", broker=report, sample=sample, before=before, broker_problem="")
-                self.connections.wait(max(0.1, self._interval - (time.monotonic() - began)))
+    def _through(self, port: Port) -> None:
+        """Look at the broker as long as it answers. Raises what becomes an AwayError."""
+        while not self.connections.is_closed:
+            began = time.monotonic()
+            report, sample = self._ask(port)
+            self.url = port.url
+            with self._lock:
+                self._answered |= dict.fromkeys(sample.answers, time.monotonic())
+            self._samples.append(sample)
+            while len(self._samples) > 2 and self._samples[1].at <= sample.at - RATE_SECONDS:
+                self._samples.popleft()
+            before = self._samples[0] if len(self._samples) > 1 else None
+            self._learn("broker", broker=report, sample=sample, before=before, broker_problem="")
+            self.connections.wait(max(0.1, self._interval - (time.monotonic() - began)))
 
-    def _ask(self, client: Any, worker: str, monitor: str) -> tuple[BrokerReport, Sample]:
+    def _ask(self, port: Port) -> tuple[BrokerReport, Sample]:
         lease = self.fleet.settings.lease
-        sample = sampling.sample(client, worker, lease)
-        signs, renewed, waiting = asking.read(client, prefix_of(client), lease)
-        connected, problem = asking.connected_workers(monitor)
+        with self._lock:
+            plan, machines = self._reading.plan, dict(self._machines)
+        expected = asking.expected_of(plan, {host: found.hostname for host, (_, found) in machines.items()})
+        sample = sampling.sample(port, lease, expected)
+        health = port.health({*expected.nodes, *sample.answers})
         if time.monotonic() - self._unconsumed[0] > UNCONSUMED_EVERY:
-            self._unconsumed = (time.monotonic(), sampling.unconsumed(client, set(sample.ages)))
+            self._unconsumed = (time.monotonic(), port.unconsumed(set(sample.ages)))
         others = {queue: age for queue, age in self._unconsumed[1].items() if queue not in sample.ages}
-        report = BrokerReport(sample.answers, signs, renewed, connected, waiting, problem or sample.problem)
+        report = BrokerReport(
+            answers=sample.answers,
+            signs=sample.signs,
+            renewed=sample.renewed,
+            connected=health.connected,
+            present=health.present,
+            waiting={queue: sum(age.waiting.values()) for queue, age in sample.ages.items()},
+            problem=health.problem or sample.problem,
+            unknown=port.unknown,
+        )
         return report, replace(sample, ages={**others, **sample.ages})
 
     def _watch_records(self) -> None:

@@ -81,12 +81,14 @@ class RoleLoad:
 
 @dataclass(frozen=True)
 class Load:
-    """The whole fleet. silent: host → why it did not answer over SSH. problem: of the broker; empty if it answered."""
+    """The whole fleet. silent: host → why it did not answer over SSH. problem: of the broker; empty if it answered. unknown: what
+    brokers of this kind do not know → why."""
 
     workers: tuple[WorkerLoad, ...]
     roles: tuple[RoleLoad, ...]
     silent: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_well(self) -> bool:
@@ -104,7 +106,8 @@ def load_of(plan: Plan, machines: Mapping[str, Machine], silent: Mapping[str, st
     for node, sign in broker.answers.items():
         if node not in named:
             workers.append(_stranger(node, sign, broker))
-    return Load(tuple(workers), tuple(_roles(plan, workers, broker.waiting if broker.is_there else None)), silent, broker.problem)
+    roles = _roles(plan, workers, broker.waiting if broker.is_there else None)
+    return Load(tuple(workers), tuple(roles), silent, broker.problem, broker.unknown)
 
 
 def node_of(instance: Instance, machine: Machine | None, broker: BrokerReport) -> str:
@@ -112,7 +115,8 @@ def node_of(instance: Instance, machine: Machine | None, broker: BrokerReport) -
     if machine and machine.hostname:
         return process.node(instance.role, instance.number, machine.hostname)
     likely = [process.node(instance.role, instance.number, name) for name in (instance.host, instance.host.split(".")[0])]
-    known = {*broker.answers, *broker.signs, *broker.renewed}
+    present = (node for node, is_there in broker.present.items() if is_there)
+    known = {*broker.answers, *broker.signs, *broker.renewed, *present}
     return next((node for node in likely if node in known), likely[0])
 
 
@@ -128,6 +132,7 @@ def _worker(node: str, instance: Instance, machine: Machine | None, silence: str
         sign_age=age,
         renewed=broker.renewed.get(node),
         connected=broker.connected.get(node),
+        present=broker.present.get(node),
         broker=broker.is_there,
     )
     verdict = judge(witnesses)

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redis import Redis
-
-from fleet.broker.look import prefix_of
+from fleet.broker.port import opened
 from fleet.errors import FleetError
 from fleet.inventory import ssh
 from fleet.rollout import lock
@@ -132,14 +130,12 @@ def _tell(command: str, words: str, queue: str, nodes: Collection[str], url: str
     from celery import Celery
 
     try:
-        with Redis.from_url(url, decode_responses=True, socket_timeout=5) as client:
-            prefix = prefix_of(client)
-        with Celery(broker=url, set_as_current=False) as app:
-            app.conf.broker_transport_options = {"global_keyprefix": prefix, "socket_timeout": 5}
+        with opened(url) as port, Celery(broker=url, set_as_current=False) as app:
+            app.conf.update(port.settings)
             replies = app.control.broadcast(
                 command, arguments={"queue": queue}, destination=list(nodes), reply=True, timeout=ANSWER, limit=len(nodes)
             )
-    except Exception as error:  # of kombu and redis
+    except Exception as error:  # of kombu and of the broker
         raise ActionError(f"the workers were not told: {error}") from None
     told = {node for reply in replies or () for node, answer in reply.items() if "ok" in answer}
     missing = [node for node in nodes if node not in told]

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.text import Text
 
+from fleet.broker.ages import Age
 from fleet.cli.top.glyphs import BUSY, IDLE, NEAR, OVER, UNKNOWN, bar, cells
-from fleet.observe.ages import Age
 from fleet.observe.rows import MachineRow, QueueRow, WorkerRow
 from fleet.observe.top import Look
 from fleet.plan.sizing import mib
@@ -61,7 +61,7 @@ def _queue(row: QueueRow, _: int) -> list[Text]:
         Text(named(queue.name), grave or "bold"),
         Text(str(queue.waiting), "bold" if queue.waiting else DIM, justify="right"),
         Text(_priorities(queue.by_priority)),
-        Text(age(queue.oldest), WARN if (row.share or 0) > 1 else ""),
+        Text(age(queue.oldest) if queue.is_aged or not queue.waiting else "?", WARN if (row.share or 0) > 1 else ""),
         _objective(row),
         _rate(queue.in_s),
         _rate(queue.out_s),
@@ -137,7 +137,7 @@ def _flight(row: QueueRow, _: int) -> list[Text]:
     return [
         Text(named(queue.name), "bold"),
         *(Text(str(number), "" if number else DIM, justify="right") for number in numbers),
-        Text(str(queue.orphaned), BAD if queue.orphaned else DIM, justify="right"),
+        Text("?" if queue.orphaned is None else str(queue.orphaned), BAD if queue.orphaned else DIM, justify="right"),
         Text(back, WARN if queue.orphaned else DIM),
         Text(str(queue.dead_letters), WARN if queue.dead_letters else DIM, justify="right"),
     ]

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from redis import Redis, RedisError
-
 from fleet.broker import connect
+from fleet.broker.ages import QueueAge
+from fleet.broker.port import Port
 from fleet.errors import FleetError
 from fleet.inventory import last_facts
 from fleet.inventory.read import read_inventory
 from fleet.observe import machine
-from fleet.observe.ages import QueueAge
-from fleet.observe.broker import PATIENCE
+from fleet.observe.broker import expected_of
 from fleet.observe.collect import AT_ONCE, ask_machine
 from fleet.observe.machine import Machine
 from fleet.observe.queues import Sample, queues_of
 from fleet.observe.report.recording_file import RecordingFile
 from fleet.observe.report.sample import entry_of
-from fleet.observe.sampling import sample, unconsumed
+from fleet.observe.sampling import sample
 from fleet.plan.plan import Plan, resolved
 from fleet.spec import endpoint, secrets
 from fleet.spec.fleet import Fleet, Inventory
@@ -48,7 +47,7 @@ class Sampler:
     strays: Mapping[str, QueueAge] = field(default_factory=dict)
     _looked: float = float("-inf")
     _asked: dict[str, Future[Machine | str]] = field(default_factory=dict)
-    _connection: Iterator[tuple[Any, str]] | None = None
+    _connection: Generator[Port, None, None] | None = None
 
     @property
     def name(self) -> str:
@@ -64,13 +63,10 @@ class Sampler:
         try:
             if self._connection is None:
                 self._connection = self._connections()
-            client, url = next(self._connection)
-            now = sample(client, url, self.fleet.settings.lease)
-            if is_due:
-                self.strays = unconsumed(client, set(now.ages))
-        except (RedisError, OSError, FleetError) as error:
+            now = self._sample(self._connection, is_due)
+        except FleetError as error:
             self._connection = self.before = None  # its SSH may be gone too
-            return {"t": round(time.time(), 1), "away": str(error)[:500] or type(error).__name__}
+            return {"t": round(time.time(), 1), "away": str(error)[:500]}
         now = replace(now, ages={**self.strays, **now.ages})
         answered = self._answered()
         queues = queues_of(self.plan, self.before, now)
@@ -98,14 +94,25 @@ class Sampler:
         self.plan = resolved(self.fleet, {**self.plan.machines, **{host: of.facts for host, of in answered.items()}})
         return answered
 
-    def _connections(self) -> Iterator[tuple[Any, str]]:
+    def _sample(self, connection: Generator[Port, None, None], with_strays: bool) -> Sample:
+        """The broker now. Raises FleetError, after which the connection is of no use any more."""
+        try:
+            port = next(connection)
+            now = sample(port, self.fleet.settings.lease, expected_of(self.plan))
+            if with_strays:
+                self.strays = port.unconsumed(set(now.ages))
+            return now
+        except FleetError:
+            raise
+        except Exception as error:  # of the broker's client: the connection explains it
+            connection.throw(error)
+            raise
+
+    def _connections(self) -> Generator[Port, None, None]:
         """One connection to the broker, through one SSH, as often as it is asked for."""
-        with connect.reached(self.inventory.hosts, self.fleet, self.passwords) as way:
-            url = endpoint.broker(self.fleet, self.passwords, way=way).url
-            options: dict[str, Any] = {"encoding_errors": "surrogateescape", "socket_timeout": PATIENCE}
-            with Redis.from_url(url, decode_responses=True, **options) as client:
-                while True:
-                    yield client, url
+        with connect.session(self.inventory.hosts, self.fleet, self.passwords) as port:
+            while True:
+                yield port
 
 
 def sampler(file: Path) -> Sampler:
@@ -114,7 +121,7 @@ def sampler(file: Path) -> Sampler:
     fleet = load_fleet(inventory)
     path = Path(fleet.settings.secrets_file)
     passwords = secrets.read(path)
-    secrets.require(path, passwords, [secrets.BROKER_WORKER])
+    secrets.require(path, passwords, fleet.broker_secrets)
     last, _ = last_facts.read(file)
     return Sampler(inventory, fleet, resolved(fleet, last.completed({}, fleet.hosts)), passwords)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fleet.broker import entries
-from fleet.observe.broker import latest
+from fleet.broker.redis import latest
 
 GOOD: dict[str, Any] = {
     "node": "web-worker-1@web1", "at": 100.5, "started_at": 50, "release": "r", "revision": "v", "pool": "solo", "slots": 1,

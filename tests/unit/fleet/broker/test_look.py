@@ -26,5 +26,5 @@ def test_queues_and_workers_are_seen(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_does_not_answer() -> None:
-    with pytest.raises(LookError, match=r"ConnectionError: .*refused"):
+    with pytest.raises(LookError, match=r"refused"):
         look("redis://127.0.0.1:1/0")

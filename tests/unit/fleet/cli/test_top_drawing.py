@@ -10,11 +10,11 @@ from rich.text import Text
 from textual.app import App
 from textual.containers import VerticalScroll
 
+from fleet.broker.ages import Age
 from fleet.cli.top import pages
 from fleet.cli.top.dialogs import Page
 from fleet.cli.top.glyphs import bar, cells, in_ascii, needs_ascii, spark
 from fleet.cli.top.tables import QUEUES, WORKERS, age, size
-from fleet.observe.ages import Age
 from fleet.observe.rows import Drift, Records
 from fleet.observe.trend import Trend
 from tests.unit.fleet.observe.test_top import NODES, look, reading

@@ -143,6 +143,7 @@ def test_the_outcome_as_json() -> None:
         "parked": 1,
         "lease_s": 60,
         "visibility_timeout_s": 150,
+        "silence_s": None,
         "went_wrong": None,
     }
 

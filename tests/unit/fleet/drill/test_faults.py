@@ -6,7 +6,9 @@ import pytest
 
 from fleet.drill import faults
 
-TARGET = faults.Target("celery-batch@1.service", ("10.77.0.11", 6379), "/var/lib/celery/batch")
+TARGET = faults.Target(
+    "celery-batch@1.service", (("10.77.0.11", 6379), ("fd00::1", 6379)), "/var/lib/celery/batch", "redis-server"
+)
 
 
 @pytest.mark.parametrize("name", [name for name, fault in faults.FAULTS.items() if fault.command])

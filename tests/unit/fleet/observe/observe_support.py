@@ -4,6 +4,7 @@ import socket
 from contextlib import closing
 from pathlib import Path
 
+from fleet.broker.port import AwayError, opened
 from fleet.observe import broker
 from fleet.observe.machine import Machine as Observed
 from fleet.observe.machine import Unit
@@ -24,7 +25,15 @@ def look(here: Machine, workers: int = 1, lease: float | None = 60) -> Load:
         reached = probe.connect_ex(("127.0.0.1", here.port)) == 0
     units = {f"celery-web@{number}.service": _unit(here, number) for number in range(1, workers + 1)}
     observed = Observed(here.hostname, MachineFacts(2, 1 << 30), reaches_broker=reached, units=units)
-    return load_of(plan, {HOST: observed}, {}, broker.ask(url, url, lease))
+    return load_of(plan, {HOST: observed}, {}, _report(url, lease))
+
+
+def _report(url: str, lease: float | None) -> broker.BrokerReport:
+    try:
+        with opened(url) as port:
+            return broker.ask(port, lease, broker.Expected())
+    except AwayError as error:
+        return broker.absent(broker.away(error))
 
 
 def worker(here: Machine, number: int = 1, workers: int = 1) -> WorkerLoad:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from fleet.observe.ages import Age, QueueAge
+from fleet.broker.ages import Age, QueueAge
+from fleet.broker.redis import parked_in
 from fleet.observe.queues import Queue, Sample, queues_as_json, queues_of
-from fleet.observe.sampling import parked_in
 from fleet_node.protocol import WorkerSign
 from tests.unit.fleet.observe.test_states import sign
 from tests.unit.fleet_support import fleet_of, plan_of
@@ -38,7 +38,7 @@ def test_a_queue_is_put_together() -> None:
     assert (queue.running, queue.prefetched, queue.eta, queue.orphaned, queue.back_s) == (2, 3, 1, 5, 40.0)
     assert (queue.consumers, queue.expected, queue.minimum, queue.dead_letters) == (2, 2, 1, 3)
     assert (queue.in_s, queue.out_s, queue.drained_s, queue.is_served) == (None, None, None, True)
-    plain = queues_as_json([queue])["queues"]["default"]
+    plain = queues_as_json([queue], {})["queues"]["default"]
     assert (plain["waiting"], plain["oldest_s"], plain["oldest_bounds_s"]) == (7, 10.0, [9.6, 10.4])
     assert json.loads(json.dumps(plain)) == plain
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fleet.observe.ages import Age, QueueAge
+from fleet.broker.ages import Age, QueueAge
 from fleet.observe.broker import BrokerReport
 from fleet.observe.findings import BROKEN, LATE, NOTE, Finding, Pause, paused_queues
 from fleet.observe.machine import Machine, Unit
@@ -143,7 +143,7 @@ DEAD = Unit("failed", result="oom-kill", restarts=4)
             (
                 BROKEN,
                 "the broker does not answer: refused",
-                "fleet status inventory/prod.py; on its machine: systemctl status redis-server",
+                "fleet status inventory/prod.py; on its machine: journalctl -n 50 -u redis-server -u rabbitmq-server",
             ),
         ),
         (
@@ -151,7 +151,7 @@ DEAD = Unit("failed", result="oom-kill", restarts=4)
             (
                 BROKEN,
                 "the broker does not answer: gone",
-                "fleet status inventory/prod.py; on its machine: systemctl status redis-server",
+                "fleet status inventory/prod.py; on its machine: journalctl -n 50 -u redis-server -u rabbitmq-server",
             ),
         ),
         (

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from fleet.broker.redis import connections, fullness, latest, renewals
 from fleet.observe.advice import advise
-from fleet.observe.broker import BrokerReport, absent, connections, fullness, latest, renewals
+from fleet.observe.broker import BrokerReport, absent
 from fleet.observe.machine import Machine, Unit
 from fleet.observe.plain import load_as_json
 from fleet.observe.workers import Load, RoleLoad, WorkerLoad, load_of
@@ -71,7 +72,7 @@ def test_every_worker_that_should_be_there_is_there() -> None:
     assert (web.workers, web.well, web.slots, web.active, web.waiting, web.utilisation) == (2, 2, 8, 6, 7, 75.0)
     assert (batch.slots, batch.active, batch.waiting) == (4, 6, 1)
     plain = load_as_json(load, "inventory/prod.py")
-    assert list(plain) == ["workers", "roles", "advice", "silent", "broker"]
+    assert list(plain) == ["workers", "roles", "advice", "silent", "broker", "not_known"]
     first = plain["workers"]["web-worker-1@web1.example"]
     assert (first["state"], first["active"], first["slots"], first["utilisation"], first["heard_s"]) == ("busy", 3, 4, 75.0, 0.0)
 

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from fleet.broker import ages as broker_ages
-from fleet.observe.ages import ages
+from fleet.broker.ages import ages
 from fleet_node.delivery import sweep
 from fleet_node.delivery.ages import MARK, MOST_MARKS
 from fleet_node.protocol import ListAge

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from fleet.broker.ages import Waiting
-from fleet.observe.ages import Age, age_of, ages
+from fleet.broker.ages import Age, Waiting, age_of, ages
 
 NOW = 1000.0
 KNOWN = {"at": 999.5, "length": 3, "covered": 999.5, "earliest": 900.0, "latest": 901.0, "known": "mark"}
