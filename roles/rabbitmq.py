@@ -152,8 +152,15 @@ def _socket(run: RunView, host: Host) -> State:
 
 def wait_until_whole(number: int) -> str:
     """sh that waits until this node has started and so many nodes are up."""
-    wait = f"rabbitmqctl -q await_startup --timeout {PATIENCE} && rabbitmqctl -q await_online_nodes {number} --timeout {PATIENCE}"
-    return f'{{ {wait}; }} >/dev/null || {{ echo "not {number} nodes of RabbitMQ are up: journalctl -u {UNIT}" >&2; exit 1; }}'
+    return f"""
+for try in $(seq {PATIENCE // 2}); do
+  rabbitmqctl -q await_startup --timeout {PATIENCE} >/dev/null 2>&1 &&
+    rabbitmqctl -q await_online_nodes {number} --timeout {PATIENCE} >/dev/null 2>&1 && exit 0
+  sleep 2
+done
+echo "not {number} nodes of RabbitMQ are up: see journalctl -u {UNIT}" >&2
+exit 1
+"""
 
 
 def spread(nodes: list[str]) -> str:

@@ -18,7 +18,7 @@ from redis import Redis, RedisError
 from redis.exceptions import AuthenticationError
 
 from fleet.broker import aside
-from fleet.errors import FleetError
+from fleet.broker.verdict import ProbeError, Verdict
 
 PATIENCE = 10.0
 """Seconds for Redis to answer."""
@@ -26,10 +26,6 @@ NOTIFIED_WITHIN = 2.0
 """Seconds for a notification to come."""
 OLDEST = (6, 2)
 """The oldest Redis that the fleet's scripts and ACLs are written for."""
-
-
-class ProbeError(FleetError):
-    """The broker was not asked. str() says why."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +36,6 @@ class Server:
     info: Mapping[str, Any] = field(default_factory=dict)
     forbidden: Mapping[str, str] = field(default_factory=dict)
     notifies: bool = True
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """errors: why the fleet cannot use the broker. losses: what the fleet has to do without."""
-
-    errors: tuple[str, ...] = ()
-    losses: tuple[str, ...] = ()
 
 
 NEEDED = {

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.broker.look import look
-from fleet.broker.probe import probe
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
 from fleet.lint import Finding, news, report
@@ -82,7 +81,8 @@ def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
             raise FleetError("there is no secrets file")
         with connect.broker(linted.inventory, fleet) as urls:
             url = urls["CELERY_BROKER_URL"]
-            of_server = () if fleet.own_broker else preflight.as_findings(preflight.judge_server(probe(url), linted.plan))
+            server = preflight.ask_server(url, linted.plan)
+            of_server = preflight.as_findings(preflight.judge_server(server, linted.plan))
             view = look(url, linted.plan.consumers)
     except FleetError as error:
         note = f"not asked what waits in it: {str(error).splitlines()[0]}"

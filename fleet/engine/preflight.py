@@ -6,11 +6,10 @@ from pyinfra.context import host, inventory
 
 from fleet.broker import connect
 from fleet.broker.look import look
-from fleet.broker.probe import probe
 from fleet.broker.view import BrokerView
 from fleet.engine.run import Run
 from fleet.errors import FleetError
-from fleet.rollout.preflight import Preflight, judge_broker, judge_leftovers, judge_server, names_in, names_of
+from fleet.rollout.preflight import ask_server, judge_broker, judge_leftovers, judge_server, names_in, names_of
 from fleet.spec import endpoint
 from fleet.spec.endpoint import Way
 
@@ -40,7 +39,7 @@ def refuse_what_strands(run: Run) -> None:
         with connect.reached(hosts, run.fleet, run.secrets) as way:
             refuse_unknown_passwords(way, run.fleet.broker_host in run.observed, run.fleet.broker_name)
             url = endpoint.broker(run.fleet, run.secrets, way=way).url
-            verdict = Preflight(None) if is_ours else judge_server(probe(url), run.plan)
+            verdict = judge_server(ask_server(url, run.plan), run.plan)
             view = look(url, run.plan.consumers) if verdict.error is None else BrokerView()
     except UnknownPasswordError:
         raise

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fleet.broker import probe
+from fleet.broker import probe, probe_rabbitmq
 from fleet.broker.probe import Server
+from fleet.broker.probe_rabbitmq import RabbitServer
 from fleet.broker.view import BrokerView
 from fleet.lint import Finding
 from fleet.lint.connections import connections_by_role
@@ -104,9 +105,25 @@ def judge_broker(
     return judge_queues(view, queues, abandoned) + workers + Preflight(None, unread)
 
 
-def judge_server(server: Server, plan: Plan) -> Preflight:
-    """Whether the fleet can use a broker that somebody else runs, and what it has to do without."""
-    verdict = probe.judge(server, sum(connections_by_role(plan).values()))
+def ask_server(url: str, plan: Plan) -> Server | RabbitServer | None:
+    """What a broker is, by trying; None for our own Redis, which is what we made it. In our own RabbitMQ, producers may have
+    declared queues otherwise than workers do. Raises ProbeError."""
+    if plan.fleet.transport == "amqp":
+        fixed = (
+            "task_default_queue_type" in plan.fleet.settings.left_to_app or "queue-not-quorum" in plan.fleet.settings.lint_ignore
+        )
+        return probe_rabbitmq.probe(url, () if fixed else sorted(plan.consumers))
+    return None if plan.fleet.redis else probe.probe(url)
+
+
+def judge_server(server: Server | RabbitServer | None, plan: Plan) -> Preflight:
+    """Whether the fleet can use a broker, and what it has to do without."""
+    if server is None:
+        return Preflight(None)
+    if isinstance(server, RabbitServer):
+        verdict = probe_rabbitmq.judge(server, plan.fleet.rabbitmq is not None)
+    else:
+        verdict = probe.judge(server, sum(connections_by_role(plan).values()))
     name = plan.fleet.broker_name
     errors = [f"the broker ({name}) is of no use: {error}" for error in verdict.errors]
     return Preflight("\n".join(errors) or None, tuple(f"the broker ({name}): {loss}" for loss in verdict.losses))

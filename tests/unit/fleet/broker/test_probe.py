@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from fleet.broker.probe import ProbeError, Server, ask, judge, probe
+from fleet.broker.probe import Server, ask, judge, probe
+from fleet.broker.verdict import ProbeError
 from tests.unit.shop_support import answering, free_port, process, redis_server
 
 
