@@ -74,7 +74,12 @@ def reached(
         here = endpoint.broker(fleet, known, way=Way())
         if port is not None and fleet.own_broker is None and server.query.get("ssl_check_hostname") == "true":
             check_name(port, here, host)
-        yield Way(port, passwords=not_yet_accepted(fleet, known, Way(port)))
+        yield _with_passwords(fleet, known, Way(port))
+
+
+def _with_passwords(fleet: Fleet, known: Mapping[str, str], way: Way) -> Way:
+    """The way with the passwords that our own broker accepts."""
+    return replace(way, passwords=not_yet_accepted(fleet, known, way))
 
 
 @contextmanager
@@ -91,7 +96,7 @@ def _to_rabbitmq(fleet: Fleet, known: Mapping[str, str], forwards: Forwards) -> 
                 if not _greets(*near):
                     problems.append(f"{shown}: no RabbitMQ answers there, from {host}")
                     continue
-                yield Way(local, (address, port))
+                yield _with_passwords(fleet, known, Way(local, (address, port)))
                 return
             try:
                 # Every node is checked for the same name, as workers do.
@@ -100,7 +105,7 @@ def _to_rabbitmq(fleet: Fleet, known: Mapping[str, str], forwards: Forwards) -> 
                 refused = f"its certificate is refused: {error}" if error.is_refused else f"no TLS with it from {host}: {error}"
                 problems.append(f"{shown}: {refused}")
                 continue
-            yield Way(port_here)
+            yield _with_passwords(fleet, known, Way(port_here))
             return
     raise UnreachedError("; ".join(problems))
 

@@ -1,7 +1,7 @@
 """What a RabbitMQ is, and what it refuses: asked by doing it, before a deploy changes anything.
 
-`python -m fleet.broker.probe_rabbitmq` reads the broker's URL on stdin, and the names of queues in the lines after it, and prints a
-RabbitServer as JSON (`fleet.broker.aside`). It leaves nothing behind.
+`python -m fleet.broker.probe_rabbitmq` reads the broker's URL on stdin, and the names of queues in the lines after it, and prints
+a RabbitServer as JSON (`fleet.broker.aside`). It leaves nothing behind.
 """
 
 from __future__ import annotations

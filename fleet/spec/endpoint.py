@@ -31,7 +31,7 @@ class Way:
     """How the control machine reaches the broker: through a port of 127.0.0.1, or itself (None). With a port, the name in the
     certificate of a server that is not ours has been checked before; RabbitMQ's port has no TLS, since who opened it does that
     (`fleet.broker.relay`). primary: the address that sentinels have named, or that answers of RabbitMQ's nodes. passwords: by
-    name, in place of those in the secrets file that our own Redis does not accept yet."""
+    name, in place of those in the secrets file that our own broker does not accept yet."""
 
     port: int | None = None
     primary: tuple[str, int] | None = None
@@ -47,14 +47,15 @@ def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, wa
         endpoint = _given(fleet, secrets, fleet.broker.url)
         if endpoint.scheme == SENTINEL and not fleet.master_name:
             raise SecretsError(f'{fleet.broker_name} is of sentinels: write "master_name" in broker as well')
-    elif fleet.rabbitmq:
-        own, port = account(user, secrets[USERS[user]]), fleet.rabbitmq.ports[0]
+        return _reached(fleet, endpoint, way)
+    name = USERS[user]
+    password = (way.passwords if way else {}).get(name) or secrets[name]
+    if fleet.rabbitmq:
+        own, port = account(user, password), fleet.rabbitmq.ports[0]
         address, *others = map(fleet.address_of, fleet.broker_hosts)
         nodes = tuple((other, port) for other in others)
         endpoint = Endpoint(fleet.rabbitmq.scheme, address, port, own.name, own.password, VHOST, others=nodes)
     else:
-        name = USERS[user]
-        password = (way.passwords if way else {}).get(name) or secrets[name]
         endpoint = Endpoint(fleet.broker.scheme, fleet.broker_address, fleet.broker.ports[0], user, password, BROKER_DB)
     return _reached(fleet, endpoint, way)
 
