@@ -13,12 +13,14 @@ from fleet.inventory.last_facts import LastFacts
 from fleet.inventory.read import read_inventory
 from fleet.lint import Finding, app, lint
 from fleet.lint.app import App
+from fleet.lint.finding import Level
 from fleet.lint.venv import python_with
 from fleet.plan import facts
 from fleet.plan.facts import FactsError
 from fleet.plan.plan import Plan, resolved
-from fleet.spec import secrets
+from fleet.spec import certificates, secrets
 from fleet.spec.beat import Beat
+from fleet.spec.certificates import CertificateError
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 from fleet.spec.secrets import Secrets
@@ -67,7 +69,8 @@ def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, 
     findings = lint(plan, apps(fleet, fleet_secrets or Secrets(), python, say) if load_app else ())
     about_silent = about_silence(silent, seen, plan, datetime.now(UTC))
     about_secrets = () if fleet_secrets is not None else (_no_secrets(fleet),)
-    return Linted(inventory, plan, (*findings, *about_silent, *about_secrets, *about_files), silent)
+    of_broker = about_certificates(fleet, has_secrets=fleet_secrets is not None)
+    return Linted(inventory, plan, (*findings, *of_broker, *about_silent, *about_secrets, *about_files), silent)
 
 
 def about_silence(silent: Mapping[str, str], seen: LastFacts, plan: Plan, now: datetime) -> tuple[Finding, ...]:
@@ -85,6 +88,22 @@ def about_silence(silent: Mapping[str, str], seen: LastFacts, plan: Plan, now: d
             about = "unknown"
         findings.append(Finding("facts", "warning", host, f"{message} ({reason})", about=about, of_run=True))
     return tuple(findings)
+
+
+def about_certificates(fleet: Fleet, has_secrets: bool = True, now: datetime | None = None) -> tuple[Finding, ...]:
+    """What lint says of the certificates that connections to the broker use: errors for those that a deploy refuses, and warnings
+    for those that end soon. has_secrets: whether this machine has the secrets; if not, it need not have certificates either."""
+    files = [path for path in certificates.paths_of(fleet) if path]
+    if files and not has_secrets and not any(path.exists() for path in files):
+        return ()
+    level: Level = "warning"
+    try:
+        lines = certificates.ending_soon(fleet, certificates.read(fleet, now), now)
+    except CertificateError as error:
+        lines, level = str(error).splitlines(), "error"
+    findings = (line.partition(": ") for line in lines)
+    # The days that are left are in the message: it is new on each day.
+    return tuple(Finding("certificates", level, path, message) for path, _, message in findings)
 
 
 def notes_on_files(*complaints: str) -> tuple[Finding, ...]:

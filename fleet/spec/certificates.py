@@ -248,13 +248,15 @@ def _mistakes(fleet: Fleet, files: Sequence[Path | None], contents: Sequence[byt
     for path, given in parsed.items():
         if all(entry.not_valid_after_utc < now for entry in given):
             yield f"{path}: has ended on {given[0].not_valid_after_utc:%Y-%m-%d}"
+        elif all(entry.not_valid_before_utc > now for entry in given):
+            yield f"{path}: is not valid before {given[0].not_valid_before_utc:%Y-%m-%d}"
 
 
 def _reason(content: bytes, trusted: Sequence[x509.Certificate], names: Iterable[str], now: datetime) -> str:
     """Why clients would refuse a server's certificate; empty if they would not."""
     server, *between = _parsed(content)
     if server.not_valid_after_utc < now:
-        return f"ends on {server.not_valid_after_utc:%Y-%m-%d}"
+        return f"has ended on {server.not_valid_after_utc:%Y-%m-%d}"
     try:
         verifier = PolicyBuilder().store(Store(list(trusted))).time(now)
         for name in names:

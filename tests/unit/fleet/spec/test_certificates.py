@@ -94,7 +94,7 @@ def test_a_certificate_that_ends_within_a_month_is_named(fleet: Fleet, folder: P
 
 
 def test_what_clients_would_refuse_is_refused(fleet: Fleet, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CertificateError, match=r"broker.pem: ends on .*--renew"):
+    with pytest.raises(CertificateError, match=r"broker.pem: has ended on .*--renew"):
         certificates.read(fleet, NOW + timedelta(days=731))
     certificates.make(tmp_path / "other", NAMES)
     key = (folder / "broker.key").read_bytes()
@@ -132,6 +132,8 @@ def test_those_of_a_broker_that_is_not_ours(folder: Path) -> None:
         certificates.read(load_fleet(external({"url": "@BROKER_URL", "ca_file": "missing.pem"})))
     with pytest.raises(CertificateError, match=r"ca.pem: has ended on"):
         certificates.read(load_fleet(external(given)), NOW + timedelta(days=4000))
+    with pytest.raises(CertificateError, match=r"ca.pem: is not valid before"):
+        certificates.read(load_fleet(external(given)), NOW - timedelta(days=1))
 
 
 def test_a_real_redis_shows_it_and_a_client_believes_it(folder: Path) -> None:
