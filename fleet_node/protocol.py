@@ -512,6 +512,7 @@ class AppDescription(TypedDict):
     """What follows `celery -A`."""
     celery: str
     kombu: str
+    amqp: NotRequired[str]
     tasks: list[TaskDescription]
     queues: list[str]
     """Queues that the app declares."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.lint import application, beat, broker, connections, coverage, delivery, gpu, memory, pools, release, time
+from fleet.lint import application, beat, broker, connections, coverage, delivery, gpu, memory, pools, rabbitmq, release, time
 from fleet.lint.app import App
 from fleet.lint.finding import RULES, Finding, Rule, Violation, merged, rule
 from fleet.plan.plan import Plan
@@ -29,6 +29,7 @@ __all__ = [
     "lint",
     "memory",
     "pools",
+    "rabbitmq",
     "release",
     "time",
 ]

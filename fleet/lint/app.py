@@ -47,13 +47,25 @@ class AppTask(_Description):
 
 
 class AppPatch(_Description):
-    """A defect of the app's Celery or kombu. mended: whether the fleet's workers mend it. pools: () for all."""
+    """A defect of the app's Celery or kombu. mended: whether the fleet's workers mend it. pools: () for all. brokers: of
+    which kinds ("redis", "amqp"); () for all."""
 
     name: str
     mends: str
     mended: bool
     advice: str = ""
     pools: tuple[str, ...] = ()
+    brokers: tuple[str, ...] = ()
+
+
+class AppQueue(_Description):
+    """How the app declares a queue: see `fleet_node.protocol.QueueDescription`."""
+
+    name: str
+    kind: str = "classic"
+    exchange: str = "direct"
+    durable: bool = True
+    priorities: bool = False
 
 
 class AppEntry(_Description):
@@ -79,7 +91,8 @@ class AppScheduler(_Description):
 class App(_Description):
     """An app's description of itself.
 
-    app: its name, as `celery -A` takes it. celery, kombu: their versions. queues: those that the app declares. settings: those
+    app: its name, as `celery -A` takes it. celery, kombu, amqp: their versions; empty if not known. queues: those that the app
+    declares. declared: how. settings: those
     that rules look at and that differ from Celery's defaults. broker: the address that the app sets, without secrets.
     patches: the defects of these versions. schedule, entries: what celery beat is to send. scheduler: what sends it. untried: the
     versions with which the fleet's promises are not tested, in words.
@@ -89,7 +102,9 @@ class App(_Description):
     celery: str
     kombu: str
     tasks: tuple[AppTask, ...] = ()
+    amqp: str = ""
     queues: tuple[str, ...] = ()
+    declared: tuple[AppQueue, ...] = ()
     default_queue: str = "celery"
     settings: dict[str, Any] = {}
     broker: str | None = None

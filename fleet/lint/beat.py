@@ -72,9 +72,9 @@ def beat_without_lock(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A broker that is no Redis has no lock for a leader: every beat would send the whole schedule. A deploy checks it, before
     anything is changed."""
     hosts = plan.fleet.beat_hosts
-    for app in apps:
-        if len(hosts) > 1 and app.scheduler and app.scheduler.has_lock is False:
-            yield Violation("beat", "the broker is no Redis, so that each of these would send everything; leave one", hosts)
+    of_apps = [app.scheduler.has_lock is False for app in apps if app.scheduler]
+    if len(hosts) > 1 and (plan.fleet.transport != "redis" or any(of_apps)):
+        yield Violation("beat", "the broker is no Redis, so that each of these would send everything; leave one", hosts)
 
 
 @rule("beat-of-two-apps", "error")
@@ -89,5 +89,5 @@ def beat_of_two_apps(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 @rule("single-beat", "note")
 def single_beat(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """While the only beat's machine is away, nothing of the schedule is sent."""
-    if len(plan.fleet.beat_hosts) == 1:
+    if len(plan.fleet.beat_hosts) == 1 and plan.fleet.transport == "redis":
         yield Violation("beat", "one host runs it; with a second one, that leads within seconds", plan.fleet.beat_hosts)

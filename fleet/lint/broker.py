@@ -92,7 +92,7 @@ def untried_version(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     workers run it without the patches that are not written for it."""
     for app in apps:
         for version in app.untried:
-            lease = "" if app.may_have_lease else ", and without the lease"
+            lease = "" if app.may_have_lease or plan.fleet.transport != "redis" else ", and without the lease"
             yield Violation(
                 f"{app.app}: {version}",
                 f"workers run it as it is{lease}; pin one that was tried, or run `fleet drill` before you trust it",
@@ -100,11 +100,12 @@ def untried_version(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 
 def _defects(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[App, AppPatch]]:
-    """The defects of each app's versions, as far as the fleet has pools with them."""
+    """The defects of each app's versions, as far as the fleet has pools and a broker with them."""
     pools = {placement.worker.pool for placement in plan.placed}
     for app in apps:
         for defect in app.patches:
-            if not defect.pools or pools.intersection(defect.pools):
+            of_broker = not defect.brokers or plan.fleet.transport in defect.brokers
+            if of_broker and (not defect.pools or pools.intersection(defect.pools)):
                 yield app, defect
 
 

@@ -14,6 +14,9 @@ from fleet.spec.pools import GREEN
 IDLE = 6
 """Connections of an idle worker without gossip, mingle and heartbeat: 4 of Celery, and 2 of the fleet's wakeups."""
 
+OF_RABBITMQ = 16
+"""Connections of a worker to RabbitMQ, at most: what it takes tasks from, Celery's pool of ten, and the fleet's own."""
+
 WORKER_FILES = 65536
 """LimitNOFILE of a worker's unit."""
 
@@ -70,7 +73,8 @@ def connections_files(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A process without free file descriptors fails at whatever it opens next."""
     for placement in plan.placed:
         # Besides its connections to the broker, a task opens one or two of its own.
-        opened = broker_connections(placement.sized) + 2 * placement.sized.concurrency
+        of_broker = broker_connections(placement.sized) if plan.fleet.transport == "redis" else OF_RABBITMQ
+        opened = of_broker + 2 * placement.sized.concurrency
         if opened > WORKER_FILES:
             yield Violation(
                 f"{placement.path}.concurrency",

@@ -10,6 +10,7 @@ from fleet.lint.finding import Violation, each_role, rule
 from fleet.plan import plan as plans
 from fleet.plan.plan import Plan
 from fleet.plan.sizing import least_child, mib, slot_memory, system_reserve
+from fleet.spec.broker import Redis
 from fleet.spec.sizes import resolve
 
 
@@ -118,23 +119,25 @@ def memory_surge(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 @rule("broker-memory", "error")
 def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
-    """Redis has to refuse writes (maxmemory) before the kernel kills it (memory_max), and both before the machine is out of
-    memory."""
-    redis, host = plan.fleet.redis, plan.fleet.broker_host
-    machine = plan.machines.get(host) if host else None
-    if machine is None or redis is None or host is None:
-        return
-    reserve = system_reserve(plan.fleet.hosts[host].settings.machine_reserve, machine.memory)
-    top = plans.broker_memory(plan.fleet, machine.memory)
-    data = resolve(redis.maxmemory, machine.memory)
-    if data >= top:
-        yield Violation("broker.maxmemory", f"{mib(data)} is not below memory_max {mib(top)}")
-    if top + reserve > machine.memory:
-        yield Violation(
-            "broker.memory_max",
-            f"{mib(top)} + reserve {mib(reserve)} are more than the machine's {mib(machine.memory)}",
-            (host,),
-        )
+    """The broker has to refuse tasks (maxmemory of Redis, memory of RabbitMQ) before the kernel kills it (memory_max), and both
+    before the machine is out of memory."""
+    broker = plan.fleet.own_broker
+    for host in plan.fleet.broker_hosts:
+        machine = plan.machines.get(host)
+        if machine is None or broker is None:
+            continue
+        reserve = system_reserve(plan.fleet.hosts[host].settings.machine_reserve, machine.memory)
+        top = plans.broker_memory(plan.fleet, machine.memory)
+        name, given = ("maxmemory", broker.maxmemory) if isinstance(broker, Redis) else ("memory", broker.memory)
+        data = resolve(given, machine.memory)
+        if data >= top:
+            yield Violation(f"broker.{name}", f"{mib(data)} is not below memory_max {mib(top)}")
+        if top + reserve > machine.memory:
+            yield Violation(
+                "broker.memory_max",
+                f"{mib(top)} + reserve {mib(reserve)} are more than the machine's {mib(machine.memory)}",
+                (host,),
+            )
 
 
 @rule("broker-rewrite", "warning")

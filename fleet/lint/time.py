@@ -58,7 +58,7 @@ def limit_not_enforced(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Without a lease, an unacknowledged task goes to another worker after the visibility timeout. If the timeout is too short,
     tasks run twice."""
-    if _has_lease(plan, apps):
+    if not _has_timeout(plan, apps):
         return
     limit: float | None = plan.visibility_timeout
     path = "visibility_timeout"
@@ -84,7 +84,7 @@ def visibility_timeout(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
 def visibility_places(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """Celery reads the visibility timeout in three places. With "app" and without a lease, the app has to set all three to the
     same value."""
-    if plan.visibility_timeout is not None or _has_lease(plan, apps):
+    if plan.visibility_timeout is not None or not _has_timeout(plan, apps):
         return
     for app in apps:
         broker = _in_app(app, "broker_transport_options")
@@ -161,7 +161,7 @@ def task_soft_limit(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 @rule("task-retry-delay", "error")
 def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """A worker holds a task until its retry. Without a lease, the visibility timeout has to be longer than that."""
-    if _has_lease(plan, apps):
+    if not _has_timeout(plan, apps):
         return
     for placement, tasks in _tasks_of_roles(plan, apps):
         worker = placement.worker
@@ -173,9 +173,10 @@ def task_retry_delay(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
                 )
 
 
-def _has_lease(plan: Plan, apps: tuple[App, ...]) -> bool:
-    """Whether tasks come back by the lease of their workers, and not by the visibility timeout."""
-    return plan.lease is not None and all(app.may_have_lease for app in apps)
+def _has_timeout(plan: Plan, apps: tuple[App, ...]) -> bool:
+    """Whether tasks come back by the visibility timeout, and not by the lease of their workers, or by RabbitMQ itself."""
+    has_lease = plan.lease is not None and all(app.may_have_lease for app in apps)
+    return plan.fleet.transport == "redis" and not has_lease
 
 
 def _tasks_of_roles(plan: Plan, apps: tuple[App, ...]) -> Iterator[tuple[Placement, list[AppTask]]]:

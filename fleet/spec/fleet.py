@@ -9,7 +9,7 @@ from fleet.spec.broker import Broker, External, Own, RabbitMQ, Redis
 from fleet.spec.monitor import Monitor
 from fleet.spec.secrets import BROKER_ADMIN, BROKER_NAMES, COOKIE, FLOWER
 from fleet.spec.settings import Settings
-from fleet.spec.urls import AMQP, REFERENCE, netloc
+from fleet.spec.urls import AMQP, ENCRYPTED, REFERENCE, netloc
 from fleet.spec.worker import Worker
 
 Transport = Literal["redis", "amqp"]
@@ -84,6 +84,11 @@ class Fleet:
     def rabbitmq(self) -> RabbitMQ | None:
         """Our own RabbitMQ, if that is the broker."""
         return self.broker if isinstance(self.broker, RabbitMQ) else None
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether workers speak TLS with the broker."""
+        return bool(self.own_broker.tls) if self.own_broker else self.external_scheme in ENCRYPTED
 
     @property
     def own_broker(self) -> Own | None:

@@ -104,7 +104,7 @@ def load_fleet(inventory: Inventory) -> Fleet:
         monitor or Monitor(),
         tuple(beats),
         next(iter(beats.values()), Beat()),
-        scheme,
+        scheme if isinstance(broker, External) else "",
         tuple(broker_hosts[1:]),
     )
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 SENTINEL = "sentinel"
 AMQP = ("amqp", "amqps")
+ENCRYPTED = ("rediss", "amqps")
 PORTS = {"redis": 6379, "rediss": 6379, SENTINEL: 26379, "amqp": 5672, "amqps": 5671}
 """Scheme of a broker that a fleet can use → the port that it has without another."""
 _ADDRESS = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
@@ -47,7 +48,7 @@ class Endpoint:
     @property
     def is_encrypted(self) -> bool:
         """Whether connections use TLS."""
-        return self.scheme in ("rediss", "amqps")
+        return self.scheme in ENCRYPTED
 
     @property
     def is_amqp(self) -> bool:

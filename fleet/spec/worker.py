@@ -168,15 +168,16 @@ class Worker(Model):
         ge=0,
     )
     longest_eta: Whole = setting(
-        "The longest countdown or ETA of tasks in these queues. It matters only without a lease.",
-        why="A worker holds such a message until its ETA, and without a lease the visibility timeout has to be longer.",
+        "The longest countdown or ETA of tasks in these queues. It matters without a lease, and with RabbitMQ.",
+        why="A worker holds such a message until its ETA, and the visibility timeout, or RabbitMQ's consumer_timeout, has to be "
+        "longer.",
         source=f"{CELERY}: Redis, Visibility timeout",
         default=0,
         unit="seconds",
         ge=0,
     )
     retry_delay: Whole = setting(
-        "The longest delay before a retry. It matters only without a lease.",
+        "The longest delay before a retry. It matters without a lease, and with RabbitMQ.",
         why="A retry is sent with an ETA. 180 is Celery's own default_retry_delay.",
         source=f"{CELERY}: Tasks, Retrying",
         default=180,

@@ -46,6 +46,7 @@ def describe(app: Any, name: str) -> AppDescription:
         "app": name,
         "celery": celery.__version__,
         "kombu": kombu.__version__,
+        "amqp": _amqp(),
         "tasks": [_task(app, name) for name in sorted(app.tasks) if not name.startswith(("celery.", "fleet."))],
         "queues": sorted(_declared(app)),
         "declared": [_queue(queue) for _, queue in sorted(app.amqp.queues.items())],
@@ -67,6 +68,14 @@ def versions() -> dict[str, str]:
         return {**installed, "redis": metadata.version("redis")}
     except metadata.PackageNotFoundError:
         return installed
+
+
+def _amqp() -> str:
+    """The version of what takes messages from RabbitMQ; empty if it is not there."""
+    try:
+        return metadata.version("amqp")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def patches_of(celery_version: str, kombu_version: str) -> list[PatchDescription]:
