@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from typing import Any
 
@@ -28,6 +29,11 @@ OUTAGE = 180
 """How often Redis is tried again, every second."""
 PIECE = 1 << 22
 """Bytes that are taken at a time."""
+FRESH = 2.0
+"""Seconds for which an announcement that a task has read holds for the others of its process."""
+CONNECTIONS = 4
+"""Connections of a process to the ledger. A hundred greenlets that all begin a TLS connection at once would keep each other from
+ending it in time."""
 
 
 class NotAnnouncedError(Exception):
@@ -40,19 +46,29 @@ class DrillFailureError(Exception):
 
 def register(app: Any) -> Any:
     """Register the task in an app. Returns it."""
-    ledger = _ledger(app)
+    ledger, free = _ledger(app), threading.BoundedSemaphore(CONNECTIONS)
+    asking, announced = threading.Lock(), dict[str, float]()
+
+    def is_announced(drill: str) -> bool:
+        with asking:
+            if time.monotonic() >= announced.get(drill, 0):
+                if not broker.of_app(app).is_announced(app, drill, OUTAGE):
+                    return False
+                announced[drill] = time.monotonic() + FRESH
+            return True
 
     def write(drill: str, number: int, event: str, node: str) -> None:
         key = f"{DRILL_LEDGER}{drill}"
-        seconds, micros = ledger.time()
-        with ledger.pipeline(transaction=False) as pipeline:
-            pipeline.rpush(key, json.dumps([number, event, seconds + micros / 1e6, node]))
-            pipeline.expire(key, LEDGER_TTL)
-            pipeline.execute()
+        with free:
+            seconds, micros = ledger.time()
+            with ledger.pipeline(transaction=False) as pipeline:
+                pipeline.rpush(key, json.dumps([number, event, seconds + micros / 1e6, node]))
+                pipeline.expire(key, LEDGER_TTL)
+                pipeline.execute()
 
     def work(self: Any, drill: str, number: int, kind: str, seconds: float) -> None:
         """kind: "cpu" computes for `seconds`; "memory" takes that many bytes, twice; "fail" raises; any other waits."""
-        if not broker.of_app(app).is_announced(app, drill, OUTAGE):
+        if not is_announced(drill):
             raise NotAnnouncedError(f"drill {drill} does not run any more")
         if kind == "fail":
             raise DrillFailureError("this task was sent to fail")

@@ -108,3 +108,20 @@ def test_a_registry_of_the_apps_own_class_stays_one() -> None:
         assert (app._tasks.own, app._tasks.fleet_main) == (True, 42)
         drill_tasks.install(app, main=0)
         assert app._tasks.fleet_main == 42
+
+
+@pytest.mark.long
+def test_a_hundred_slots_share_a_few_connections_to_the_ledger(here: Machine) -> None:
+    """A hundred greenlets that each begin a TLS connection on a slow machine would never end one."""
+    here.pool, here.concurrency = "gevent", 100
+    here.announce("r")
+    here.start(here.release("r"))
+    with here.client() as client, here.redis() as redis:
+        client.send_task(DRILL_TASK, ["r", 0, "io", 0], queue="default")
+        assert until(lambda: ended(here) == {0}), here.output()
+        before = redis.info("stats")["total_connections_received"]
+        for number in range(1, 201):
+            client.send_task(DRILL_TASK, ["r", number, "io", 0.2], queue="default")
+        assert until(lambda: ended(here) == set(range(201))), here.output()
+        # Its own, those of the questions whether the drill goes on, and the test's.
+        assert redis.info("stats")["total_connections_received"] - before < 30
