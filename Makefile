@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help install demo test check unit long matrix matrix-old render online slow vagrant-test vagrant-changed lab-down docs format
+.PHONY: help install demo test check unit long matrix matrix-old tls render online slow vagrant-test vagrant-changed lab-down docs format
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -33,8 +33,11 @@ long: install  ## More unit tests, with more workers and waits (a minute)
 matrix: install  ## Every promise of delivery with every Celery from 5.3 on and every pool (half an hour)
 	@scripts/matrix
 
-matrix-old: install  ## The matrix of one old Celery, with prefork and gevent (two minutes)
-	@scripts/matrix --only 5.5 --pool prefork --pool gevent -n 4
+matrix-old: install  ## The matrix of one old Celery, with prefork and gevent, and with TLS (two minutes)
+	@scripts/matrix --only 5.5 --pool prefork --pool gevent --tls -n 4
+
+tls: install  ## The tests of workers and of what is asked about them, with a Redis behind TLS (some minutes)
+	@FLEET_TEST_TLS=1 $(BIN)/pytest -q -n 6 --dist worksteal -m "not slow" tests/unit/fleet_node tests/unit/fleet/observe tests/unit/fleet/drill
 
 render: install  ## Tests of the files that a deploy writes, on fake machines (seconds)
 	@$(BIN)/pytest -q -n 4 tests/render

@@ -40,6 +40,8 @@ def main() -> int:
         f"--pools={','.join(pools)}",
     ]
     command += [*([f"-k={options.k}"] if options.k else []), *options.pytest]
+    if options.tls:
+        os.environ["FLEET_TEST_TLS"] = "1"
     parallel = ["-n", str(options.n), "--dist", "worksteal"] if options.n else []
     return run([*command, *parallel])
 
@@ -77,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     described.add_argument("--only", action="append", choices=SETS, help="a set of versions; several times for several sets")
     described.add_argument("--pool", action="append", choices=POOLS, help="a pool; several times for several pools")
     described.add_argument("-k", metavar="EXPRESSION", help="only tests of this name, as pytest has it")
+    described.add_argument("--tls", action="store_true", help="with a Redis that workers, drains and producers reach by TLS")
     described.add_argument("-n", type=int, default=AT_ONCE, help="tests that run at the same time (default: %(default)s)")
     described.add_argument("pytest", nargs="*", help="further arguments of pytest, after --")
     return described

@@ -22,7 +22,7 @@ from fleet.state.archive import pack
 from fleet.state.desired import File
 from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, StepRequest, StepResult, UnitRequest
 from fleet_node.step.snapshot import UNIT_FOLDER
-from tests.unit.shop_support import PATIENCE, answering, close, free_port, process, redis_server
+from tests.unit.shop_support import PATIENCE, answering, close, free_port, process, redis_server, redis_url
 
 ROOT = Path(__file__).parents[2]
 START_PATIENCE = 60  # seconds until a worker is ready; a unit of systemd has 120
@@ -59,8 +59,8 @@ class Machine:
         """The environment of its workers."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "FLEET_"))}
         return clean | {
-            "CELERY_BROKER_URL": self.broker or f"redis://127.0.0.1:{self.port}/0",
-            "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{self.port}/1",
+            "CELERY_BROKER_URL": self.broker or redis_url(self.port),
+            "CELERY_RESULT_BACKEND": redis_url(self.port, 1),
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.more,
         }
@@ -240,7 +240,7 @@ class Machine:
     @contextmanager
     def client(self) -> Iterator[Celery]:
         """A producer."""
-        app = Celery(broker=self.environment["CELERY_BROKER_URL"], backend=f"redis://127.0.0.1:{self.port}/1")
+        app = Celery(broker=self.environment["CELERY_BROKER_URL"], backend=redis_url(self.port, 1))
         try:
             yield app
         finally:

@@ -18,6 +18,8 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from fleet.spec import certificates
+
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
 WORKER = "shop@test"
 PATIENCE = 30  # seconds for a server to start on a busy machine; a quicker server is not waited for
@@ -55,12 +57,37 @@ class Shop:
 
 
 def redis_server(port: int, folder: Path, *more: str) -> list[str]:
-    """The command of a Redis on loopback. It notifies about queues as a deployed one does.
+    """The command of a Redis on loopback. It notifies about queues as a deployed one does. FLEET_TEST_TLS: see redis_url.
 
     more: further options; by default, no persistence.
     """
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    return [*command, "--notify-keyspace-events", "KEl", *(more or ("--save", ""))]
+    return [*command, "--notify-keyspace-events", "KEl", *_tls_options(port, folder), *(more or ("--save", ""))]
+
+
+def redis_url(port: int, database: int = 0) -> str:
+    """The URL of such a Redis for workers, drains and producers: with TLS, if the tests run with FLEET_TEST_TLS=1."""
+    if port not in _encrypted:
+        return f"redis://127.0.0.1:{port}/{database}"
+    tls_port, folder = _encrypted[port]
+    checks = f"ssl_cert_reqs=required&ssl_check_hostname=true&ssl_ca_certs={folder / certificates.AUTHORITIES}"
+    return f"rediss://127.0.0.1:{tls_port}/{database}?{checks}"
+
+
+_encrypted: dict[int, tuple[int, Path]] = {}
+"""Port of a Redis → its encrypted port, and the folder of its certificates."""
+
+
+def _tls_options(port: int, folder: Path) -> list[str]:
+    if not os.environ.get("FLEET_TEST_TLS"):
+        return []
+    if port not in _encrypted:
+        certificates.make(folder / "tls", ["localhost", "127.0.0.1"])
+        _encrypted[port] = (free_port(), folder / "tls")
+    tls_port, files = _encrypted[port]
+    names = {"ca-cert": certificates.AUTHORITIES, "cert": certificates.SERVER, "key": certificates.SERVER_KEY}
+    options = [word for kind, name in names.items() for word in (f"--tls-{kind}-file", str(files / name))]
+    return ["--tls-port", str(tls_port), "--tls-auth-clients", "no", *options]
 
 
 @contextmanager
@@ -88,8 +115,8 @@ def running_shop(directory: Path) -> Iterator[Shop]:
 def environment_for(port: int, database: Path) -> dict[str, str]:
     """The variables the shop reads, on top of this process's own."""
     return os.environ | {
-        "CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0",
-        "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{port}/1",
+        "CELERY_BROKER_URL": redis_url(port),
+        "CELERY_RESULT_BACKEND": redis_url(port, 1),
         "DATABASE_URL": f"sqlite:///{database}",
         "PYTHONPATH": str(SHOP),
         "PYTHONDONTWRITEBYTECODE": "1",

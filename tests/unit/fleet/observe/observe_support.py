@@ -12,6 +12,7 @@ from fleet.observe.workers import Load, WorkerLoad, load_of
 from fleet.plan.facts import MachineFacts
 from tests.unit.fleet_support import fleet_of, plan_of
 from tests.unit.process_support import Machine
+from tests.unit.shop_support import redis_url
 
 HOST = "web1"
 
@@ -20,7 +21,7 @@ def look(here: Machine, workers: int = 1, lease: float | None = 60) -> Load:
     """The load of a fleet with this machine alone, which should have some workers of the role web."""
     settings = {"queues": ["default"], "instances": workers, "concurrency": here.concurrency, "memory_per_slot": "1M"}
     plan = plan_of(fleet_of({"web": settings}, hosts_a_role=1))
-    url = f"redis://127.0.0.1:{here.port}/0"
+    url = redis_url(here.port)
     with closing(socket.socket()) as probe:
         reached = probe.connect_ex(("127.0.0.1", here.port)) == 0
     units = {f"celery-web@{number}.service": _unit(here, number) for number in range(1, workers + 1)}

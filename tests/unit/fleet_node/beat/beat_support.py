@@ -18,7 +18,7 @@ from redis import Redis, RedisError
 from fleet_node.protocol import BEAT_LOCK, BEAT_RUN, BEAT_RUNS
 from tests.unit.fleet_node.delivery.lease_support import until
 from tests.unit.process_support import ROOT
-from tests.unit.shop_support import answering, free_port, redis_server
+from tests.unit.shop_support import answering, free_port, redis_server, redis_url
 
 TAKEOVER = 2
 APP = """
@@ -61,10 +61,9 @@ class Beats:
     def environment(self) -> dict[str, str]:
         """Of beat."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "FLEET_"))}
-        url = f"redis://127.0.0.1:{self.port}"
         return clean | {
-            "CELERY_BROKER_URL": self.broker or f"{url}/0",
-            "CELERY_RESULT_BACKEND": f"{url}/1",
+            "CELERY_BROKER_URL": self.broker or redis_url(self.port),
+            "CELERY_RESULT_BACKEND": redis_url(self.port, 1),
             "PYTHONPATH": f"{self.folder}:{ROOT}",
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.more,

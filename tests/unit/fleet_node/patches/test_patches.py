@@ -201,6 +201,11 @@ def test_a_short_task_is_handed_to_its_process_in_one_write(tmp_path: Path, more
     """A long one is not, since a pipe may take a part of it. Each arrives as it was sent."""
     with machine(tmp_path) as here, here.client() as client:
         here.pool, here.concurrency = "prefork", 1
+        # An encrypted connection writes too.
+        here.more |= {
+            "CELERY_BROKER_URL": f"redis://127.0.0.1:{here.port}/0",
+            "CELERY_RESULT_BACKEND": f"redis://127.0.0.1:{here.port}/1",
+        }
         worker = here.start(here.release("r", ANSWERS + more))
 
         def writes() -> int:
