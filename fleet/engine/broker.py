@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from pyinfra import logger
-from pyinfra.context import host
+from pyinfra.context import ctx_state, host
 from pyinfra.operations import python, server
 
 from fleet.engine import apply, checks
@@ -70,11 +71,18 @@ def settle(run: Run, role: BrokerRole) -> None:
     if host.name != run.fleet.broker_host or not role.is_ours(run.observed[host.name]):
         return
     users = role.users(run, run.fleet.hosts[host.name])
-    if users and users.path in [entry.path for entry in _changes(run, role).write]:
-        if run.is_whole:
-            python.call(name="End the passwords before", function=_settle, run=run, users=users)
-        else:
-            run.notes[f"{host.name}: Redis goes on to accept the passwords before, until a deploy without --limit"] = None
+    if users is None or users.path not in [entry.path for entry in _changes(run, role).write]:
+        return
+    if not run.is_whole:
+        run.notes[f"{host.name}: Redis goes on to accept the passwords before, until a deploy without --limit"] = None
+        return
+    done = server.shell(
+        name="Accept the passwords of the secrets file alone",
+        commands=[users.settle()],
+        _stdin=apply.Hidden(users.input),
+        _if=partial(_may_settle, run, ctx_state.get(), host.name),  # type: ignore[no-untyped-call]
+    )
+    python.call(name="Report which passwords are accepted", function=_report, done=done)
 
 
 def _changes(run: Run, role: BrokerRole) -> Changes:
@@ -108,11 +116,9 @@ def _report(state: Any, host: Any, done: Any) -> bool:
     return True
 
 
-def _settle(state: Any, host: Any, run: Run, users: Users) -> bool:
-    if state.failed_hosts or not run.all_well:
-        run.notes[f"{host.name}: Redis goes on to accept the passwords before, because not all went well"] = None
-        return True
-    done = server.shell(
-        name="Accept the passwords of the secrets file alone", commands=[users.settle()], _stdin=apply.Hidden(users.input)
-    )
-    return _report(state, host, done)
+def _may_settle(run: Run, state: Any, host: str) -> bool:
+    """Whether the whole fleet has the new passwords, as far as this run knows."""
+    if state.failed_hosts or not run.all_well:  # with --fail-percent, pyinfra goes on without some
+        run.notes[f"{host}: Redis goes on to accept the passwords before, because not all went well"] = None
+        return False
+    return True

@@ -36,7 +36,7 @@ def test_nobody_without_a_password(client_of: Connect) -> None:
         client.ping()
 
 
-@pytest.mark.parametrize("user", ["worker", "monitor", "default"])
+@pytest.mark.parametrize("user", ["admin", "worker", "monitor", "default"])
 def test_nobody_with_a_wrong_password(client_of: Connect, user: str) -> None:
     with pytest.raises(redis.AuthenticationError), client_of(user, "wrong") as client:
         client.ping()

@@ -13,8 +13,10 @@ from fleet.spec.fleet import Fleet
 from fleet.state.desired import State
 from roles import broker
 from tests.render.conftest import Pyinfra, run_of
+from tests.render.test_steps import FAILS
 
 BROKER = "@fake/broker1.example.com"
+ENDS = "Accept the passwords of the secrets file alone"
 CHANGES = "change passwords of Redis, which goes on to run"
 
 
@@ -63,7 +65,7 @@ def test_other_passwords_are_changed_while_redis_runs(pyinfra: Pyinfra, state: S
     about = [line for line in of_broker(done.stderr) if "edis" in line]
     assert about == ["write /etc/redis/users.acl", CHANGES]
     assert "Accept new passwords of Redis, besides those before" in done.stderr
-    assert "End the passwords before" in done.stderr
+    assert ENDS in done.stderr
 
 
 def test_a_deploy_over_one_of_an_earlier_version_restarts_redis_and_says_so(pyinfra: Pyinfra, state: State) -> None:
@@ -79,5 +81,36 @@ def test_with_some_machines_alone_nothing_is_taken_back(pyinfra: Pyinfra, state:
     done = pyinfra("--dry", "--limit", BROKER, machine_lines=lines_of(state, users=b"others"))
     assert done.returncode == 0, done.stderr
     assert CHANGES in of_broker(done.stderr)
-    assert "End the passwords before" not in done.stderr
+    assert ENDS not in done.stderr
     assert "Redis goes on to accept the passwords before, until a deploy without --limit" in done.stderr
+
+
+def operations(output: str) -> list[str]:
+    """What a run did, in its order."""
+    starts = ("--> Starting operation:", "Starting nested operation:")
+    return [line.partition(start)[2].strip() for line in output.splitlines() for start in starts if start in line]
+
+
+def test_new_passwords_are_accepted_before_any_worker_and_those_before_end_last(pyinfra: Pyinfra, state: State) -> None:
+    done = pyinfra("-y", machine_lines=lines_of(state, users=b"others"))
+    assert done.returncode == 0, done.stderr
+    names = operations(done.stdout + done.stderr)
+    accepted, ended = names.index("Accept new passwords of Redis, besides those before"), names.index(ENDS)
+    workers = [index for index, name in enumerate(names) if name == "Drain, restart and watch workers" or "Step" in name]
+    assert workers and accepted < workers[0] and workers[-1] < ended
+    assert names.index("Bring up the monitor") < ended
+    assert "restart redis-server.service" not in of_broker(done.stderr)
+
+
+def test_those_before_stay_if_a_worker_did_not_get_the_new_one(pyinfra: Pyinfra, state: State) -> None:
+    done = pyinfra("-y", more=FAILS, machine_lines=lines_of(state, users=b"others"))
+    assert done.returncode == 1
+    names = operations(done.stdout + done.stderr)
+    assert "Accept new passwords of Redis, besides those before" in names
+    assert ENDS not in names
+
+
+def test_those_before_stay_if_some_hosts_may_fail(pyinfra: Pyinfra, state: State) -> None:
+    done = pyinfra("-y", "--fail-percent", "90", more=FAILS, machine_lines=lines_of(state, users=b"others"))
+    output = " ".join((done.stdout + done.stderr).split())
+    assert "Redis goes on to accept the passwords before, because not all went well" in output
