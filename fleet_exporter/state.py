@@ -116,6 +116,8 @@ def _queue(name: str, reading: Reading, settings: Settings, workers: list[Worker
     alive = [worker.sign for worker in workers if worker.is_up and worker.sign]
     running, prefetched, eta = (sum(sign["held"].get(name, [0, 0, 0])[index] for sign in alive) for index in range(3))
     least, most = _age(reading, lists)
+    # RabbitMQ counts also those that take nothing more; and a worker may have been too busy to answer since the exporter started.
+    silent = sum(worker.is_up and worker.sign is None for worker in workers)
     orphaned = {"orphaned": _orphaned(name, reading)} if reading.is_aged else {}
     by_priority: dict[int, int] = {}
     for entry, number in lists.items():
@@ -128,7 +130,7 @@ def _queue(name: str, reading: Reading, settings: Settings, workers: list[Worker
         least=least,
         most=most,
         in_flight={"running": running, "prefetched": prefetched, "eta": eta, **orphaned},
-        consumers=reading.consumers.get(name, len(consuming)),
+        consumers=max(len(consuming), min(reading.consumers.get(name, 0), len(consuming) + silent)),
         slots=sum(sign["slots"] for sign in consuming),
         free=sum(max(0, sign["slots"] - sum(sign["running"].values())) for sign in consuming if not sign["draining"]),
         expected=expected.consumers if expected else 0,

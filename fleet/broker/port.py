@@ -29,9 +29,9 @@ class AwayError(FleetError):
 class Moment:
     """What a broker says at one moment, without asking workers.
 
-    at: its time, in seconds since 1970. ages: queue → what waits. consumers: queue → those that the broker counts; empty if it
-    does not count them. signs: node → (what it last said of itself, seconds ago). renewed: node → seconds since its lease was
-    renewed; None if it has none. parked: queue → dead letters.
+    at: its time, in seconds since 1970. ages: queue → what waits. consumers: queue → those that the broker counts, also ones that
+    take nothing more and have not finished; empty if it does not count them. signs: node → (what it last said of itself, seconds
+    ago). renewed: node → seconds since its lease was renewed; None if it has none. parked: queue → dead letters.
     """
 
     at: float
@@ -45,11 +45,10 @@ class Moment:
 @dataclass(frozen=True)
 class Health:
     """problem: what is wrong with the broker, in words; empty if nothing is, as far as it says. connected: node → seconds since
-    its connection said something. present: node → whether it has a connection, of those of which the broker knows."""
+    its connection said something."""
 
     problem: str = ""
     connected: Mapping[str, float] = field(default_factory=dict)
-    present: Mapping[str, bool] = field(default_factory=dict)
 
 
 class Port(Protocol):
@@ -85,8 +84,12 @@ class Port(Protocol):
     def beat(self) -> BeatView:
         """What beat processes say of themselves."""
 
-    def health(self, nodes: Iterable[str]) -> Health:
-        """How the broker is, and which of these nodes are connected."""
+    def health(self) -> Health:
+        """How the broker is, and which workers are connected."""
+
+    def present(self, nodes: Iterable[str]) -> dict[str, bool]:
+        """Node → whether it has a connection, of those of these nodes of which RabbitMQ knows; empty of Redis, whose `connected`
+        says more."""
 
     def view(self, queues: Iterable[str]) -> BrokerView:
         """The look of a preflight. queues: of the fleet."""

@@ -171,15 +171,17 @@ class RabbitPort:
     def beat(self) -> BeatView:
         return BeatView(has_lock=False)
 
-    def health(self, nodes: Iterable[str]) -> Health:
-        present = {node: self._is_present(node) for node in nodes}
+    def health(self) -> Health:
         problems: list[str] = []
         if self._management:
             try:
                 problems = self._management.problems(vhost_of(self.url))
             except OSError as error:
                 problems = [f"RabbitMQ's management API does not answer: {first_line(error)}"]
-        return Health("; ".join(problems), present=present)
+        return Health("; ".join(problems))
+
+    def present(self, nodes: Iterable[str]) -> dict[str, bool]:
+        return {node: self._is_present(node) for node in nodes}
 
     def _is_present(self, node: str) -> bool:
         """Whether a worker has a connection: it consumes its queue for remote control then. After it falls silent, RabbitMQ

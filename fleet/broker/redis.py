@@ -120,7 +120,10 @@ class RedisPort:
     def beat(self) -> BeatView:
         return beat.read(self.client, self.prefix)
 
-    def health(self, nodes: Iterable[str] = ()) -> Health:
+    def present(self, nodes: Iterable[str]) -> dict[str, bool]:
+        return {}
+
+    def health(self) -> Health:
         """A server that others run may refuse to say."""
         connected: dict[str, float] = {}
         problem = ""

@@ -68,7 +68,7 @@ def _look(file: Path, seconds: float) -> tuple[list[Queue], str, Mapping[str, st
     try:
         with connect.read_session(inventory, fleet) as port:
             before, now = samples(port, seconds, fleet.settings.lease, expected_of(plan))
-            problem = now.problem or port.health(()).problem
+            problem = now.problem or port.health().problem
     except AwayError as error:
         raise FleetError(f"{fleet.broker_name}: the broker does not answer: {error}") from None
     return queues_of(plan, before, now), problem, now.unknown

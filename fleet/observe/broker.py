@@ -68,13 +68,13 @@ def ask(port: Port, lease: float | None, expected: Expected) -> BrokerReport:
     beats = port.beat()
     nodes = {*moment.signs, *moment.renewed} or expected.nodes
     answers, unasked = try_workers(port, nodes)
-    health = port.health({*expected.nodes, *answers})
+    health = port.health()
     return BrokerReport(
         answers=answers,
         signs=moment.signs,
         renewed=moment.renewed,
         connected=health.connected,
-        present=health.present,
+        present=port.present({*expected.nodes, *answers}),
         waiting={queue: sum(age.waiting.values()) for queue, age in moment.ages.items()},
         problem=health.problem or unasked,
         beat=beats,

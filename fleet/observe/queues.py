@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.broker.ages import Age, QueueAge
+from fleet.plan import process
 from fleet.plan.plan import Plan
 from fleet_node.protocol import PROBE_TASK, WorkerSign
 
@@ -19,7 +20,7 @@ class Sample:
     last_signs: the same of workers that do not answer just now, and have renewed their lease. ages: queue → what waits. held:
     node → queue → messages, of holders that are silent; returns: node → seconds until these come back, None if they do not by
     themselves. parked: queue → dead letters. problem: why the workers were not asked; empty if they were. consumers: queue →
-    those that the broker counts; empty if it does not. signs, renewed, unknown: as of a BrokerReport.
+    those that the broker counts; empty if it does not. signs, renewed, present, unknown: as of a BrokerReport.
     """
 
     at: float
@@ -31,6 +32,7 @@ class Sample:
     last_signs: Mapping[str, WorkerSign] = field(default_factory=dict)
     problem: str = ""
     consumers: Mapping[str, int] = field(default_factory=dict)
+    present: Mapping[str, bool] = field(default_factory=dict)
     signs: Mapping[str, tuple[WorkerSign, float]] = field(default_factory=dict)
     renewed: Mapping[str, float | None] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
@@ -120,13 +122,24 @@ def _queue(name: str, plan: Plan, before: Sample | None, now: Sample) -> Queue:
         back_s=_latest(now.returns.get(node) for node in orphans),
         in_s=incoming,
         out_s=outgoing,
-        # A worker whose loop is busy does not answer, and RabbitMQ knows that it consumes.
-        consumers=now.consumers.get(name, sum(name in sign["queues"] for sign in now.alive.values())),
+        consumers=_consumers(name, plan, now),
         expected=plan.consumers.get(name, 0),
         minimum=minimum_of(plan, name),
         dead_letters=now.parked.get(name, 0),
         is_aged=age.is_aged if age else "oldest_s" not in now.unknown,
     )
+
+
+def _consumers(name: str, plan: Plan, now: Sample) -> int:
+    """Workers that consume a queue. One of RabbitMQ's whose loop is busy does not answer: if it is connected, it is taken to
+    consume what its role does, unless RabbitMQ counts fewer."""
+    known = sum(name in sign["queues"] for sign in now.alive.values())
+    if name not in now.consumers:
+        return known
+    silent = {node for node, is_there in now.present.items() if is_there and node not in now.alive}
+    roles = {role for role, places in plan.roles.items() if any(name in place.worker.queues for place in places)}
+    busy = sum((parts := process.parse_node(node)) is not None and parts.role in roles for node in silent)
+    return max(known, min(now.consumers[name], known + busy))
 
 
 def minimum_of(plan: Plan, queue: str) -> int:

@@ -47,5 +47,6 @@ def sample(port: Port, lease: float | None, expected: Expected) -> Sample:
         problem=problem,
         parked=moment.parked,
         consumers=moment.consumers,
+        present=port.present({*expected.nodes, *answers}),
         unknown=port.unknown,
     )

@@ -199,7 +199,7 @@ class Watch:
             plan, machines = self._reading.plan, dict(self._machines)
         expected = asking.expected_of(plan, {host: found.hostname for host, (_, found) in machines.items()})
         sample = sampling.sample(port, lease, expected)
-        health = port.health({*expected.nodes, *sample.answers})
+        health = port.health()
         if time.monotonic() - self._unconsumed[0] > UNCONSUMED_EVERY:
             self._unconsumed = (time.monotonic(), port.unconsumed(set(sample.ages)))
         others = {queue: age for queue, age in self._unconsumed[1].items() if queue not in sample.ages}
@@ -208,7 +208,7 @@ class Watch:
             signs=sample.signs,
             renewed=sample.renewed,
             connected=health.connected,
-            present=health.present,
+            present=sample.present,
             waiting={queue: sum(age.waiting.values()) for queue, age in sample.ages.items()},
             problem=health.problem or sample.problem,
             unknown=port.unknown,

@@ -99,7 +99,11 @@ def trend(look: Look, kept: Trend, now: float, width: int, words: str) -> Text:
             (
                 "oldest",
                 kept.line(name, lambda point: point.oldest or 0.0, now, columns),
-                span(row.queue.oldest.seconds) if row.queue.oldest else "-",
+                span(row.queue.oldest.seconds)
+                if row.queue.oldest
+                else "-"
+                if row.queue.is_aged or not row.queue.waiting
+                else "?",
                 WARN,
             ),
             (

@@ -218,7 +218,7 @@ FLIGHT = Table(
     cells=_flight,
     words=lambda row: row.queue.name,
     sorts={
-        "worst": lambda row: (-row.queue.orphaned, -row.queue.dead_letters, -row.queue.running, row.queue.name),
+        "worst": lambda row: (-(row.queue.orphaned or 0), -row.queue.dead_letters, -row.queue.running, row.queue.name),
         "name": lambda row: row.queue.name,
     },
 )

@@ -162,6 +162,10 @@ BLOCKED = {
 }
 """What the exporter does not show if the broker does not answer."""
 
+OF_REDIS = r"fleet_queue_age_seconds|fleet_broker_(?!up)|.*source=.ages"
+RABBITMQ = {series: value for series, value in HEALTHY.items() if not re.match(OF_REDIS, series)}
+"""What the exporter shows of a fleet on RabbitMQ: nothing of what only Redis knows."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -337,6 +341,44 @@ CASES = [
                 )
             ],
         },
+    ),
+    Case(
+        "tasks wait in a RabbitMQ, and begin",
+        {
+            'fleet_queue_messages{queue="default", priority="0"}': always(400),
+            'fleet_queue_age_upper_seconds{queue="default"}': always("Inf"),
+            'fleet_queue_begun_total{queue="default"}': counting(600),
+        },
+        {30: NOTHING},
+        base=RABBITMQ,
+    ),
+    Case(
+        "workers behind a RabbitMQ begin nothing",
+        {
+            'fleet_queue_messages{queue="default", priority="0"}': since(2, 4),
+            'fleet_queue_age_upper_seconds{queue="default"}': since(2, "Inf"),
+            'fleet_queue_begun_total{queue="default"}': lambda now: min(now, 5),
+        },
+        {
+            11.75: NOTHING,
+            12.5: [
+                (
+                    "QueueStalled",
+                    "severity=page queue=default",
+                    "default: 4 tasks wait, its workers have 8 free slots, and none has begun for 5m 0s.",
+                )
+            ],
+        },
+        base=RABBITMQ,
+    ),
+    Case(
+        "a RabbitMQ is down",
+        {series: always(None) for series in RABBITMQ if series in BLOCKED} | {"fleet_broker_up": since(5, 0, before=1)},
+        {
+            5.75: NOTHING,
+            6.25: [("BrokerDown", "severity=page", "The broker does not answer. No task is accepted, and workers take none.")],
+        },
+        base=RABBITMQ,
     ),
     Case(
         "all that waits has its ETA in the future",

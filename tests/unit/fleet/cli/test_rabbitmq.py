@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ import pytest
 from celery import Celery
 from kombu import Queue  # type: ignore[attr-defined]  # kombu's types are unfinished
 
+from fleet.rollout import action
 from fleet_node.protocol import DEAD_LETTERS
 from tests.unit.fleet.cli.native_support import GROUP_DATA, Project, project
+from tests.unit.fleet.cli.top_support import opened
 from tests.unit.fleet_node.broker.rabbitmq_machine import settings
 from tests.unit.fleet_node.delivery.lease_support import until
+from tests.unit.process_support import ROOT
 from tests.unit.rabbitmq_support import Node, Vhost, rabbitmq, vhost
 from tests.unit.shop_support import free_port
 
@@ -72,7 +76,7 @@ def start(made: Project, number: int = 1) -> None:
 def test_what_waits_and_who_works(made: Project, client: Celery) -> None:
     start(made)
     for _ in range(6):
-        client.send_task("work", [30], queue="default")
+        client.send_task("work", [200], queue="default")
     assert until(lambda: made.json("load", "prod.py")["workers"][NODE]["active"] == 4)
     for _ in range(3):
         client.send_task("work", [0], queue="nobody")
@@ -175,3 +179,39 @@ def test_celery_of_the_user_through_the_connection(made: Project) -> None:
     call = [sys.executable, "-m", "celery", "inspect", "ping"]
     done = made.fleet("connect", "prod.py", "--", *call)
     assert NODE in done.stdout, done.stdout + done.stderr
+
+
+def test_the_screen_of_top(made: Project, client: Celery, vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(made)
+    for _ in range(6):
+        client.send_task("work", [60], queue="default")
+    monkeypatch.chdir(made.folder)
+    monkeypatch.setenv("XDG_STATE_HOME", str(made.folder / "kept"))
+    monkeypatch.syspath_prepend(str(ROOT))
+
+    async def see() -> None:
+        async with opened(made, (180, 50), {"default": 1.0}) as screen:
+            assert await screen.shows(r"default +2 +\?"), screen.text
+            assert await screen.shows(r"web-worker-1@web1 +busy"), screen.text
+            assert "over" not in screen.text, "how old the oldest is, nobody knows"
+            (line,) = action.pause("default", [NODE], vhost.url, Path("prod.py")).run()
+            assert line == f"takes nothing more from default: {NODE}"
+            assert await screen.shows(r"default.*0/1 min 1"), screen.text
+            made.here.end()
+            assert await screen.shows(r"web-worker-1@web1 +dead"), screen.text
+
+    asyncio.run(see())
+
+
+def test_a_recording(made: Project, client: Celery) -> None:
+    start(made)
+    for _ in range(6):
+        client.send_task("work", [60], queue="default")
+    assert until(lambda: made.json("load", "prod.py")["workers"][NODE]["active"] == 4)
+    done = made.fleet("record", "prod.py", "-o", "recording.jsonl", "--for", "0")
+    assert done.returncode == 0, done.stderr
+    entry = json.loads((made.folder / "recording.jsonl").read_text().splitlines()[-1])
+    waiting, least, most, running, _, _, orphaned, consumers, *_ = entry["q"]["default"]
+    assert (waiting, least, most, running, orphaned, consumers) == (2, None, None, 4, None, 1)
+    done = made.fleet("report", "prod.py", "--from", "recording.jsonl", "-o", "report.html")
+    assert done.returncode == 0, done.stderr
