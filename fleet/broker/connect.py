@@ -134,17 +134,18 @@ def session(
     with reached(hosts, fleet, known, on_start) as way:
         worker, monitor = (endpoint.broker(fleet, known, user, way=way) for user in endpoint.USERS)
         with (
-            _management(hosts, fleet, monitor, on_start) as management,
-            opened(worker.url, monitor=monitor.url, management=management, patience=patience) as port,
+            management(hosts, fleet, monitor, on_start) as api,
+            opened(worker.url, monitor=monitor.url, management=api, patience=patience) as port,
         ):
             yield port
 
 
 @contextmanager
-def _management(
-    hosts: Hosts, fleet: Fleet, monitor: Endpoint, on_start: Callable[[Process], None]
+def management(
+    hosts: Hosts, fleet: Fleet, monitor: Endpoint, on_start: Callable[[Process], None] = lambda process: None
 ) -> Iterator[Management | None]:
-    """The management API of our own RabbitMQ: each of its machines has it on loopback. None of any other broker."""
+    """The management API of our own RabbitMQ: each of its machines has it on loopback. None of any other broker. Raises
+    SSHError."""
     if fleet.rabbitmq is None:
         yield None
         return

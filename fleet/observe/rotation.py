@@ -1,7 +1,7 @@
 """Who has the new value of a secret that changes.
 
-What a machine has is compared with what each of the two values would make there. The broker knows for how long its clients are
-connected, and not with which password.
+What a machine has is compared with what each of the two values would make there. Redis knows for how long its clients are
+connected, and not with which password. RabbitMQ knows that: each password has a user of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from redis import Redis, RedisError
 
 from fleet.broker import connect
+from fleet.broker.management import Management
 from fleet.errors import FleetError
 from fleet.inventory.read import read_inventory
 from fleet.observe import drift
@@ -27,6 +28,7 @@ from fleet.plan.plan import resolved
 from fleet.spec import certificates, endpoint, secrets
 from fleet.spec.fleet import Fleet, Host, Inventory
 from fleet.spec.load import load_fleet
+from fleet.spec.rabbitmq import account
 from fleet.spec.secrets import BEFORE
 from fleet.spec.text import count
 from fleet.state import observed
@@ -56,8 +58,7 @@ class Holders:
         lines = [f"{host} has the value before: deploy" for host, value in self.machines.items() if value == OLD]
         lines += [f"{host}: {value}" for host, value in self.machines.items() if value not in (NEW, OLD)]
         lines += [
-            f"{client} has {count(number, 'connection')} from before the new value: it uses the value before"
-            for client, number in self.old.items()
+            f"{client} is connected with the value before ({count(number, 'connection')})" for client, number in self.old.items()
         ]
         return [*lines, *self.problems]
 
@@ -92,7 +93,7 @@ def look(file: Path, name: str, now: datetime | None = None) -> Holders:
     plan = resolved(fleet, {host: machine.facts for host, machine in machines.items()})
     view = View(fleet, plan, known, machines, certificates.read(fleet))
     holders = Holders({**machines_with(view, roles, name), **_silent(answers)})
-    if fleet.redis is None or name not in endpoint.USERS.values():
+    if fleet.own_broker is None or name not in endpoint.USERS.values():
         return holders
     return _with_connections(holders, inventory, fleet, known, name, now or datetime.now(UTC))
 
@@ -149,24 +150,37 @@ def _with_connections(
     holders: Holders, inventory: Inventory, fleet: Fleet, known: Mapping[str, str], name: str, now: datetime
 ) -> Holders:
     user = next(user for user, password in endpoint.USERS.items() if password == name)
-    since = secrets.since(known, name)
     try:
         with connect.reached(inventory.hosts, fleet, known) as way:
             if name in way.passwords:
                 return replace(holders, problems=(f"{fleet.broker_name} does not accept the new value yet: deploy",))
-            url = endpoint.broker(fleet, known, "monitor", way=way).url
-            with Redis.from_url(url, decode_responses=True, encoding_errors="replace", socket_timeout=PATIENCE) as client:
-                clients = client.client_list()
+            monitor = endpoint.broker(fleet, known, "monitor", way=way)
+            with connect.management(inventory.hosts, fleet, monitor) as api:
+                clients = of_rabbitmq(api) if api else _of_redis(monitor.url)
     except (FleetError, RedisError, OSError) as error:
         return replace(holders, problems=(f"{fleet.broker_name} was not asked who is connected: {error}",))
     addresses = {host.settings.lan_address: host.name for host in fleet.hosts.values() if host.settings.lan_address}
     # What connects through SSH, such as fleet top, comes from the broker's own machine.
     addresses |= dict.fromkeys(("127.0.0.1", "::1"), fleet.broker_name)
+    if fleet.rabbitmq:
+        return replace(holders, old=connections(clients, account(user, known[name + BEFORE]).name, addresses, 0)[0])
+    since = secrets.since(known, name)
     seconds = (now - since).total_seconds() if since else None
     old, other = connections(clients, user, addresses, seconds)
     if seconds is None:
         return replace(holders, old=old, other=other, problems=(f"{name}{secrets.SINCE} is missing, or no time",))
     return replace(holders, old=old, other=other)
+
+
+def _of_redis(url: str) -> list[Mapping[str, Any]]:
+    with Redis.from_url(url, decode_responses=True, encoding_errors="replace", socket_timeout=PATIENCE) as client:
+        return list(client.client_list())
+
+
+def of_rabbitmq(api: Management) -> list[Mapping[str, Any]]:
+    """RabbitMQ's connections as CLIENT LIST of Redis has them. How old they are does not matter. Raises OSError."""
+    known = api.get("connections?columns=user,peer_host,peer_port")
+    return [{"user": of.get("user"), "addr": f"{of.get('peer_host')}:{of.get('peer_port')}", "age": 1} for of in known]
 
 
 def connections(

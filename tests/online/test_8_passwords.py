@@ -24,7 +24,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 url = urlsplit(os.environ["CELERY_BROKER_URL"])
 place = url.netloc.rpartition("@")[2]
-other = urlunsplit(url._replace(netloc=f"worker:{quote(PASSWORD, safe='')}@{place}"))
+password = quote(PASSWORD, safe="")
+other = urlunsplit(url._replace(netloc=f"worker:{password}@{place}"))
 try:
     Redis.from_url(other, retry=Retry(NoBackoff(), 0)).ping()
 except AuthenticationError:

@@ -1,18 +1,24 @@
 """Who has the new value of a secret: decided from what machines and the broker report."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
+from amqp import Connection
 
+from fleet.broker.management import Management
 from fleet.inventory.read import read_inventory
 from fleet.observe.drift import View, roles_of_project
-from fleet.observe.rotation import NEW, OLD, Holders, connections, machines_with
+from fleet.observe.rotation import NEW, OLD, Holders, connections, machines_with, of_rabbitmq
 from fleet.plan.plan import resolved
 from fleet.spec.load import load_fleet
+from fleet.spec.rabbitmq import account
 from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER
 from fleet.state.desired import State
 from fleet.state.observed import ObservedMachine, ObservedPath, RunningUnit
+from tests.unit.fleet_node.delivery.lease_support import until
 from tests.unit.process_support import ROOT
+from tests.unit.rabbitmq_support import Node, Vhost
 
 ROLES = tuple(role for role in roles_of_project() if getattr(role, "__name__", "") != "roles.driver")
 MACHINE = ObservedMachine(memory=4 << 30, cores=4, python="3.11", os="debian 12")
@@ -115,7 +121,28 @@ def test_what_stands_in_the_way_is_a_line_each() -> None:
     assert holders.hindrances == [
         "web2 has the value before: deploy",
         "web3: not known: no route",
-        "10.0.0.50 has 1 connection from before the new value: it uses the value before",
+        "10.0.0.50 is connected with the value before (1 connection)",
         "first",
     ]
     assert Holders({"web1": NEW}, other={"10.0.0.51": 2}).hindrances == []
+
+
+@pytest.mark.long
+def test_rabbitmq_knows_who_uses_the_password_before(rabbitmq: Node, vhost: Vhost) -> None:
+    before, after = account("worker", "the one before"), account("worker", "the new one")
+    for user in (before, after):
+        rabbitmq.api("PUT", f"users/{user.name}", {"password": user.password, "tags": ""})
+        rabbitmq.api("PUT", f"permissions/{vhost.name}/{user.name}", {"configure": ".*", "write": ".*", "read": ".*"})
+    api = Management(rabbitmq.management, "guest", "guest")
+    try:
+        with ExitStack() as stack:
+            for user, number in ((before, 2), (after, 1)):
+                for _ in range(number):
+                    client = Connection(f"127.0.0.1:{rabbitmq.port}", user.name, user.password, virtual_host=vhost.name)
+                    client.connect()
+                    stack.callback(client.close)
+            assert until(lambda: connections(of_rabbitmq(api), before.name, {}, 0) == ({"127.0.0.1": 2}, {}))
+            assert connections(of_rabbitmq(api), after.name, {"127.0.0.1": "web1"}, 0) == ({"web1": 1}, {})
+    finally:
+        for user in (before, after):
+            rabbitmq.api("DELETE", f"users/{user.name}")
