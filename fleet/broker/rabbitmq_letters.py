@@ -1,12 +1,13 @@
 """Dead letters in RabbitMQ: messages of the queue DEAD_LETTERS, which nobody consumes. Workers park there, and RabbitMQ does so
 itself with what came back too often.
 
-A message is shown only by handing it out. All are taken in one channel; those that stay are back when it closes.
+A message is shown only by handing it out. All are taken in one channel; those that stay are back a moment after it closes.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -22,6 +23,8 @@ MOST = 10_000
 """Dead letters that are read at a time."""
 LONGEST = 2000
 """Characters of arguments that are shown."""
+BACK = 3.0
+"""Seconds for RabbitMQ to put back what was handed out."""
 CONFIRM = 10.0
 """Seconds for RabbitMQ to confirm a message."""
 ITS_OWN = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-delivery-count")
@@ -30,7 +33,7 @@ ITS_OWN = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-
 
 def read(connection: Any) -> list[ParkedTask]:
     """All of them, the longest parked first. connection: of amqp."""
-    with _taken(connection) as messages:
+    with _taken(connection) as (messages, _):
         letters = [letter_of(message) for message in messages]
     return sorted(letters, key=lambda letter: (letter["at"], letter["id"]))
 
@@ -56,8 +59,7 @@ def _settle(connection: Any, letters: Sequence[ParkedTask], do: Callable[[Any, A
     """Do something with each of these letters that is still there, once, and acknowledge it: if that is cut off in between, the
     letter stays."""
     left = {letter["field"] for letter in letters}
-    settled = 0
-    with _taken(connection) as messages:
+    with _taken(connection) as (messages, settled):
         for message in messages:
             letter = letter_of(message)
             if letter["field"] not in left:
@@ -67,22 +69,23 @@ def _settle(connection: Any, letters: Sequence[ParkedTask], do: Callable[[Any, A
             message.channel.basic_ack(message.delivery_tag)
             with suppress(NotFound):
                 message.channel.queue_delete(f"{DELIVERIES}{letter['id']}")  # how often it was begun
-            settled += 1
+            settled.append(letter["id"])
             if not left:
                 break
-    return settled
+        return len(settled)
 
 
 @contextmanager
-def _taken(connection: Any) -> Iterator[Iterator[Any]]:
-    """The messages, each as it is taken. Those that are not acknowledged are back afterwards."""
+def _taken(connection: Any) -> Iterator[tuple[Iterator[Any], list[str]]]:
+    """The messages, each as it is taken, and a list into which the ids of those go that are acknowledged. The others are back
+    afterwards."""
     channel = connection.channel()
+    settled: list[str] = []
+    number = 0
 
     def messages() -> Iterator[Any]:
-        try:
-            number = channel.queue_declare(DEAD_LETTERS, passive=True).message_count
-        except NotFound:
-            return  # nothing was ever parked
+        nonlocal number
+        number = _length(channel)
         for _ in range(min(number, MOST)):
             message = channel.basic_get(DEAD_LETTERS)
             if message is None:
@@ -90,11 +93,32 @@ def _taken(connection: Any) -> Iterator[Iterator[Any]]:
             yield message
 
     try:
-        yield messages()
+        yield messages(), settled
     finally:
         if channel.is_open:
             with suppress(AMQPError, OSError):
                 channel.close()
+    _wait_until_back(connection, number - len(settled))
+
+
+def _length(channel: Any) -> int:
+    """Letters that nobody has taken; 0 if nothing was ever parked."""
+    try:
+        return int(channel.queue_declare(DEAD_LETTERS, passive=True).message_count)
+    except NotFound:
+        return 0
+
+
+def _wait_until_back(connection: Any, number: int) -> None:
+    """Wait until so many letters are there to be taken, for BACK: whoever takes them next would find too few."""
+    if number <= 0:
+        return
+    channel, deadline = connection.channel(), time.monotonic() + BACK
+    try:
+        while _length(channel) < number and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        channel.close()
 
 
 def letter_of(message: Any) -> ParkedTask:
