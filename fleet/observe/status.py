@@ -85,6 +85,9 @@ def drifts(
     """(host → what a deploy would change there, host → why that is not known). machines: that have said what is on them. judge:
     says what a deploy would do on a host. secrets: of the fleet."""
     fleet = plan.fleet
+    if missing := [name for name in fleet.secrets if not secrets.get(name)]:
+        why = f"{fleet.settings.secrets_file} lacks {', '.join(missing)}: see fleet secrets"
+        return {}, dict.fromkeys(machines, why)
     plan = resolved(fleet, {**plan.machines, **{host: machine.facts for host, machine in machines.items()}})
     view = drift.View(fleet, plan, secrets, machines, certificates.read(fleet))
     differing: dict[str, list[str]] = {}
