@@ -1,5 +1,6 @@
 """A drill of a fleet on RabbitMQ: a real server and a real worker; and which drills are refused, with the reason."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +14,16 @@ from fleet.drill.faults import FAULTS
 from fleet.drill.ledger import account
 from fleet.drill.load import Kind, Producer
 from fleet.drill.outcome import recovery_limit
+from fleet.drill.recovery import seconds_until_all_started
 from fleet.drill.scenarios import SCENARIOS, unfit
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 from fleet_node.protocol import DRILL_ANNOUNCED
-from tests.unit.fleet_node.broker.rabbitmq_machine import rabbit_machine
+from tests.unit.fleet_node.broker.rabbitmq_machine import QUEUES, rabbit_machine
 from tests.unit.fleet_node.delivery.lease_support import until
 from tests.unit.fleet_support import make_app
 from tests.unit.process_support import Machine
+from tests.unit.rabbitmq_cluster import running_cluster
 from tests.unit.rabbitmq_support import Vhost, rabbitmq, vhost
 
 __all__ = ["rabbitmq", "vhost"]
@@ -116,3 +119,24 @@ def test_when_workers_have_to_be_back() -> None:
     assert recovery_limit(FAULTS["kill-worker"], None, None, 45) == 45
     assert recovery_limit(FAULTS["reboot"], None, None, 45) == 60
     assert recovery_limit(FAULTS["broker-kill"], None, None, 45) == 15
+
+
+@pytest.mark.slow
+def test_a_node_of_three_is_killed_under_load(tmp_path: Path) -> None:
+    """What `fleet drill broker-kill` does: the worker was connected to that node, and no task is lost."""
+    with running_cluster(tmp_path / "nodes") as nodes, nodes[0].vhost() as own:
+        addresses = [f"amqp://guest:guest@127.0.0.1:{node.port}/{own.name}" for node in (nodes[2], nodes[1], nodes[0])]
+        with rabbit_machine(tmp_path, own, "threads") as here:
+            here.broker = ";".join(addresses)
+            here.start(here.release("r", QUEUES))
+            with Producer(own.url, KINDS, outages=True, ledger=f"redis://127.0.0.1:{here.port}/1") as sending:
+                assert until(lambda: len(sending.entries()) >= 10), here.output()
+                began = sending.now()
+                nodes[2].stop(signal.SIGKILL)
+                node = "web-worker-1@test"
+                assert until(lambda: seconds_until_all_started(sending.entries(), [node], began + 1) is not None, 60)
+                sending.send_for(5)
+                sending.stop()
+                sending.wait_until_finished(60)
+                done = account(sending.sent, sending.entries())
+                assert (done.lost, done.finished) == ((), len(sending.sent)), here.output()
