@@ -39,3 +39,4 @@ bring_monitor.bring(run, monitor, flower, node_exporter)
 
 apply.phase(name="Settle the passwords of the broker")
 bring_broker.settle(run, broker)
+bring_rabbitmq.settle(run, rabbitmq)

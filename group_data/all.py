@@ -33,7 +33,7 @@ app_source = "examples/shop"
 # app sets it.
 # visibility_timeout = "auto"
 
-# Where results go: "broker", "app" (as the app sets it), "none", or a secret with a URL such as "@RESULT_URL".
+# Where results go: "broker" (of a Redis), "app" (as the app sets it), "none", or a secret with a URL such as "@RESULT_URL".
 # result_backend = "broker"
 
 # The host that keeps the lock and the history. None: the broker's host; the first of the inventory if the broker is not ours.

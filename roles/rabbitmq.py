@@ -187,8 +187,14 @@ exit 1
 """
 
 
-def redefine(run: RunView) -> str:
-    """sh that brings the definitions on its stdin to the node, takes away users that are not in them, and keeps the file."""
+def accept() -> str:
+    """sh that brings the definitions on its stdin to a node that runs, besides what it has."""
+    return "rabbitmqctl -q import_definitions"
+
+
+def settle(run: RunView) -> str:
+    """sh that does the same, takes away users that are not among them, and keeps them in their file. Who is connected as one of
+    those users is disconnected."""
     kept = "|".join(shlex.quote(user.name) for users in accounts(run.secrets).values() for user in users)
     return f"""
 set -e
@@ -196,14 +202,13 @@ new=$(mktemp {FOLDER}/.fleet-definitions.XXXXXX)
 trap 'rm -f "$new"' EXIT
 cat >"$new"
 rabbitmqctl -q import_definitions <"$new"
-rabbitmqctl -q list_users --no-table-headers >"$new.users"
-while read -r user rest; do
+users=$(rabbitmqctl -q list_users --no-table-headers | cut -f 1)
+for user in $users; do
   case $user in
     {kept}) ;;
     worker-* | monitor-* | guest) rabbitmqctl -q delete_user "$user" ;;
   esac
-done <"$new.users"
-rm "$new.users"
+done
 chown root:rabbitmq "$new"
 chmod 0640 "$new"
 mv "$new" {DEFINITIONS}

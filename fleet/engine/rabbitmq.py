@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol, TypeGuard
 
+from pyinfra import logger
 from pyinfra.context import host
-from pyinfra.operations import server
+from pyinfra.operations import python, server
 
 from fleet.engine import apply, checks
 from fleet.engine.monitor import DebianRole
 from fleet.engine.refusal import refusing
 from fleet.engine.run import Run
-from fleet.state.desired import File
+from fleet.state.desired import Entry, File
 from fleet.state.diff import Changes, compare
 from fleet.state.observed import ObservedMachine
 from fleet.state.role import RunView
@@ -46,13 +47,19 @@ class RabbitRole(DebianRole, Protocol):
     def wait_until_spare(self, nodes: list[str]) -> str:
         """sh that waits until the others can do without this node. It fails if they cannot."""
 
-    def redefine(self, run: RunView) -> str:
-        """sh that brings the definitions on its stdin to the node, takes away users that are not in them, and keeps the file."""
+    def accept(self) -> str:
+        """sh that brings the definitions on its stdin to a node that runs, besides what it has."""
+
+    def settle(self, run: RunView) -> str:
+        """sh that does the same, takes away users that are not among them, and keeps them in their file."""
 
 
 def bring(run: Run, role: RabbitRole) -> None:
     """Declare RabbitMQ on its hosts, one after the other. Nothing on any other. Raises RefusedError if a host does not have its
-    address."""
+    address.
+
+    Passwords that RabbitMQ has accepted until now go on to be accepted: `settle` ends that.
+    """
     if run.fleet.rabbitmq is None:
         return
     turns = order(run.fleet.broker_hosts, run.observed, role.UNIT)
@@ -93,11 +100,63 @@ def _bring_here(run: Run, role: RabbitRole, changes: Changes, number: int) -> No
         apply.perform(compare(role.first(run, run.fleet.hosts[host.name]), observed))
     if role.UNIT in changes.restart and len(nodes) > 1:
         server.shell(name="Wait until the other nodes can do without this one", commands=[role.wait_until_spare(nodes)])
-    # A file that is there says what the node has: it is replaced when the node has something else.
-    later = [entry for entry in changes.write if entry.path == role.DEFINITIONS and role.is_ours(observed)]
-    apply.perform(replace(changes, write=tuple(entry for entry in changes.write if entry not in later)))
+    apply.perform(replace(changes, write=tuple(entry for entry in changes.write if not _is_later(entry, run, role))))
     if role.UNIT in (*changes.start, *changes.restart):
         server.shell(name="Wait until the node is up", commands=[role.wait_until_whole(number)])
-    for entry in later:
-        assert isinstance(entry, File)  # noqa: S101 - the role says so
-        server.shell(name="Change users and policies", commands=[role.redefine(run)], _stdin=apply.Hidden(entry.content.decode()))
+    _accept(run, role, changes)
+
+
+def accept(run: Run, role: RabbitRole) -> None:
+    """Declare that RabbitMQ accepts the passwords that workers are to get, besides those before; nothing else of it changes."""
+    if run.fleet.rabbitmq and host.name in run.fleet.broker_hosts:
+        with refusing():
+            changes = _changes(run, role)
+        if not (changes.restart or changes.start):
+            _accept(run, role, changes)
+
+
+def settle(run: Run, role: RabbitRole) -> None:
+    """Declare that RabbitMQ accepts the passwords of the secrets file alone. To be declared last, when every worker has them."""
+    if not run.fleet.rabbitmq or host.name not in run.fleet.broker_hosts:
+        return
+    for entry in _changes(run, role).write:
+        if _is_later(entry, run, role) and run.is_whole:
+            python.call(name="End what RabbitMQ does not need any more", function=_settle, run=run, role=role, entry=entry)
+        elif _is_later(entry, run, role):
+            run.notes[f"{host.name}: {GOES_ON}, until a deploy without --limit"] = None
+
+
+GOES_ON = "RabbitMQ goes on to accept the passwords before"
+
+
+def _changes(run: Run, role: RabbitRole) -> Changes:
+    return compare(run.desired(role, run.fleet.hosts[host.name]), run.observed[host.name])
+
+
+def _is_later(entry: Entry, run: Run, role: RabbitRole) -> TypeGuard[File]:
+    """Whether it is the file of definitions, of a node that has some: it is replaced when the node has nothing else."""
+    return entry.path == role.DEFINITIONS and role.is_ours(run.observed[host.name])
+
+
+def _accept(run: Run, role: RabbitRole, changes: Changes) -> None:
+    for entry in changes.write:
+        if _is_later(entry, run, role):
+            run.changed.add(host.name)
+            logger.info(f"{host.print_prefix}change users and policies of RabbitMQ, which goes on to run")
+            server.shell(
+                name="Bring new users and policies to RabbitMQ, besides those before",
+                commands=[role.accept()],
+                _stdin=apply.Hidden(entry.content.decode()),
+            )
+
+
+def _settle(state: Any, host: Any, run: Run, role: RabbitRole, entry: File) -> bool:
+    if state.failed_hosts or not run.all_well:
+        run.notes[f"{host.name}: {GOES_ON}, because not all went well"] = None
+        return True
+    done = server.shell(
+        name="Accept the passwords of the secrets file alone",
+        commands=[role.settle(run)],
+        _stdin=apply.Hidden(entry.content.decode()),
+    )
+    return bool(done.did_succeed())

@@ -2,22 +2,26 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fleet.spec import endpoint
+from fleet.engine import rabbitmq as engine
+from fleet.spec import endpoint, secrets
 from fleet.spec.broker import RabbitMQ
 from fleet.spec.certificates import Certificates
 from fleet.spec.fleet import Fleet, Host
 from fleet.spec.secrets import BROKER_WORKER
 from fleet.state.desired import State
+from fleet.state.observed import RunningUnit
 from fleet.state.render import render
 from fleet.state.role import check_watched
 from roles import broker, broker_client, rabbitmq, worker
-from tests.render.conftest import SECRETS, Pyinfra, content, file_of, run_of
+from tests.render.conftest import DESCRIBED, MACHINE, SECRETS, Pyinfra, content, file_of, run_of
+from tests.render.test_passwords import lines_of
 
 WEB = "web1.example.com"
 FIRST = "broker1.example.com"
@@ -38,7 +42,7 @@ def _without_results(host: Host) -> Any:
     return host.settings.model_copy(update={"result_backend": "none"})
 
 
-def state_of(fleet: Fleet, host: str = FIRST, role: Any = rabbitmq, secrets: dict[str, str] = SECRETS, **more: Any) -> State:
+def state_of(fleet: Fleet, host: str = FIRST, role: Any = rabbitmq, secrets: Mapping[str, str] = SECRETS, **more: Any) -> State:
     state: State = role.desired(replace(run_of(fleet, secrets), **more), fleet.hosts[host])
     check_watched(state, role)
     return state
@@ -150,8 +154,8 @@ def test_while_a_rotation_is_under_way_both_users_are_there_and_no_node_restarts
     users = [{user["name"] for user in definitions(state)["users"]} for state in (before, meanwhile)]
     assert users[0] < users[1]
     assert endpoint.broker(changed, rotated).user in users[1] - users[0]
-    redefined = rabbitmq.redefine(run_of(changed, rotated))
-    assert all(name in redefined for name in users[1]), "they stay"
+    settled = rabbitmq.settle(run_of(changed, rotated))
+    assert all(name in settled for name in users[1]), "they stay"
 
 
 def test_a_comment_that_changes_is_no_reason_to_restart(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,12 +173,9 @@ broker += [(f"@fake/broker{n}.example.com", {**_ours, "lan_address": f"10.0.0.1{
 """
 
 
-def test_one_node_after_the_other(pyinfra: Pyinfra, tmp_path: Path) -> None:
-    settings = {
-        "broker.py": 'broker = {"kind": "rabbitmq"}\n',
-        "all.py": (Path(__file__).parents[2] / "group_data" / "all.py").read_text() + '\nresult_backend = "none"\n',
-    }
-    done = pyinfra("-y", "-vvv", more=BROKERS, group_data=settings)
+def test_one_node_after_the_other(pyinfra: Pyinfra) -> None:
+    declared = [{"name": queue, "kind": "quorum", "exchange": "topic"} for queue in ("default", "priority", "batch", "ml")]
+    done = pyinfra("-y", "-vvv", more=BROKERS, group_data=GROUP_DATA, described={**DESCRIBED, "declared": declared})
     assert done.returncode == 0, done.stdout + done.stderr
     names = re.findall(r"Starting operation: (.*\S)", done.stderr)
     assert [
@@ -187,3 +188,50 @@ def test_one_node_after_the_other(pyinfra: Pyinfra, tmp_path: Path) -> None:
         "Have every queue on all nodes",
         "Bring up the workers",
     ]
+
+
+GROUP_DATA = {
+    "broker.py": 'broker = {"kind": "rabbitmq"}\n',
+    "all.py": (Path(__file__).parents[2] / "group_data" / "all.py").read_text() + '\nresult_backend = "none"\n',
+}
+
+
+def running(fleet: Fleet, folder: Path, **changed: bytes) -> list[str]:
+    """What the probe prints of a machine that is as it should be, but for files with this content."""
+    state = state_of(with_rabbitmq(fleet), secrets=secrets.read(folder / "secrets.env"))
+    files = tuple(replace(file, content=changed.get(Path(file.path).name, file.content)) for file in state.files)
+    return list(lines_of(replace(state, files=files)))
+
+
+def of_broker(output: str) -> list[str]:
+    lines = (line.strip() for line in output.splitlines())
+    return [line.partition("] ")[2].strip() for line in lines if line.startswith(f"[@fake/{FIRST}]")]
+
+
+def test_a_node_that_is_as_it_should_be_is_left_alone(fleet: Fleet, pyinfra: Pyinfra, tmp_path: Path) -> None:
+    done = pyinfra("--dry", "--limit", f"@fake/{FIRST}", group_data=GROUP_DATA, machine_lines=running(fleet, tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in of_broker(done.stderr) if "rabbit" in line.lower()]
+
+
+def test_users_change_while_it_runs(fleet: Fleet, pyinfra: Pyinfra, tmp_path: Path) -> None:
+    lines = running(fleet, tmp_path, **{"fleet-definitions.json": b"others"})
+    done = pyinfra("--dry", group_data=GROUP_DATA, machine_lines=lines)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in of_broker(done.stderr) if "abbit" in line] == [
+        f"write {rabbitmq.DEFINITIONS}",
+        "change users and policies of RabbitMQ, which goes on to run",
+    ]
+    assert "Bring new users and policies to RabbitMQ, besides those before" in done.stderr
+    assert "End what RabbitMQ does not need any more" in done.stderr
+    limited = pyinfra("--dry", "--limit", f"@fake/{FIRST}", group_data=GROUP_DATA, machine_lines=lines)
+    assert "RabbitMQ goes on to accept the passwords before, until a deploy without --limit" in limited.stderr
+
+
+def test_no_node_of_three_is_stopped_while_the_others_need_it(fleet: Fleet) -> None:
+    nodes = rabbitmq.nodes(run_of(with_rabbitmq(fleet, 3)))
+    assert "check_if_node_is_quorum_critical" in rabbitmq.wait_until_spare(nodes)
+    observed = {f"broker{number}.example.com": MACHINE for number in (1, 2, 3)}
+    up = replace(MACHINE, units={rabbitmq.UNIT: RunningUnit(True, True, False, 7, "x", "")})
+    order = engine.order(observed, {**observed, FIRST: up}, rabbitmq.UNIT)
+    assert order == ["broker2.example.com", "broker3.example.com", FIRST], "those that do not run come first"

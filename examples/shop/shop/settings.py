@@ -9,9 +9,12 @@ broker_url = "redis://127.0.0.1:6379/0"
 result_backend = "redis://127.0.0.1:6379/1"
 broker_connection_retry_on_startup = True
 
-# Declared, so that a worker started without -Q serves all of them.
+# Declared, so that a worker started without -Q serves all of them. Of the type RabbitMQ reads; Redis does not.
 task_default_queue = "default"
-task_queues = [Queue(name) for name in ("default", "priority", "batch", "ml")]  # type: ignore[no-untyped-call]
+task_queues = [
+    Queue(name, queue_arguments={"x-queue-type": "quorum"})  # type: ignore[no-untyped-call]
+    for name in ("default", "priority", "batch", "ml")
+]
 task_routes = {
     "shop.tasks.orders.*": {"queue": "priority"},  # a customer waits for these
     "shop.tasks.prices.*": {"queue": "default"},
@@ -30,6 +33,8 @@ broker_transport_options = {
     # Above the tasks at once of any one worker; opened on demand. With kombu's 10, a gevent worker that ends 11 tasks in
     # the same moment fails to acknowledge one ("Couldn't ack … MaxConnectionsError"), and that one runs again.
     "max_connections": 200,
+    # Of RabbitMQ: who sends waits until it has the task.
+    "confirm_publish": True,
 }
 
 result_expires = 3600
