@@ -157,6 +157,7 @@ def _write(path: Path, changes: Mapping[str, str | None]) -> None:
             written += [f"{key}={left.pop(key)}" for key in list(left) if key.startswith(name) and left[key] is not None]
     written += [f"{name}={value}" for name, value in left.items() if value is not None]
     target = path.resolve()
+    unfinished = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mode 0600
@@ -166,4 +167,7 @@ def _write(path: Path, changes: Mapping[str, str | None]) -> None:
             os.fsync(file.fileno())
         Path(unfinished).replace(target)
     except OSError as error:
-        raise SecretsError(f"{error.filename or path}: {error.strerror}") from None
+        if unfinished:
+            Path(unfinished).unlink(missing_ok=True)
+        is_about_folder = error.filename == str(target.parent)
+        raise SecretsError(f"{path.parent if is_about_folder else path}: {error.strerror}") from None
