@@ -72,7 +72,7 @@ def reader(url: str, settings: spec.Settings) -> Callable[[], Reading]:
     from fleet_exporter.rabbitmq import RabbitReader  # py-amqp is there only if the broker is a RabbitMQ
 
     nodes = [worker.nodes[0] for worker in settings.workers]
-    return RabbitReader(url, settings.use_ssl, settings.queues, nodes).read
+    return RabbitReader(url, settings.use_ssl, settings.queues, nodes, settings.management).read
 
 
 def connected(url: str, master_name: str | None) -> Redis:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from redis import RedisError
 
+from fleet_exporter import entries
 from fleet_exporter.reading import Reading
 from fleet_exporter.settings import Settings
 from fleet_exporter.state import Queue, Worker, is_ghost, queues_of, source_ages, workers_of
@@ -127,6 +128,8 @@ def histogram(name: str, what: str, labels: tuple[str, ...], limits: tuple[float
 def of_broker(reading: Reading) -> Iterator[Metric]:
     """Redis itself."""
     yield gauge("fleet_dead_letters", "Tasks that no worker can run (fleet parked).", reading.parked)
+    if reading.nodes:
+        yield from of_nodes(reading.nodes)
     info = reading.info
     if not info:
         return  # a server that others run, and that does not say
@@ -141,6 +144,25 @@ def of_broker(reading: Reading) -> Iterator[Metric]:
         info.get("rdb_last_bgsave_status"),
     )
     yield gauge("fleet_broker_persistence_ok", "Whether the broker could write its data to disk.", not broken)
+
+
+def of_nodes(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    """RabbitMQ's nodes. Of several, the limits are those of the one that is nearest to its own."""
+    yield gauge("fleet_broker_nodes", "RabbitMQ's nodes.", len(nodes))
+    running = [node for node in nodes if node.get("running") is True]
+    yield gauge("fleet_broker_nodes_up", "Of those, the ones that run.", len(running))
+    alarms = sum(node.get("mem_alarm") is True or node.get("disk_free_alarm") is True for node in running)
+    yield gauge("fleet_broker_nodes_alarmed", "Of those, the ones that take no tasks for want of memory or disk.", alarms)
+    for name, what, used, limit in (
+        ("memory", "Memory that the broker takes.", "mem_used", "mem_limit"),
+        ("clients", "Connections of the broker.", "sockets_used", "sockets_total"),
+    ):
+        unit = "_bytes" if name == "memory" else ""
+        shares = [(entries.number(node.get(used)), entries.number(node.get(limit))) for node in running]
+        if shares:
+            most = max(shares, key=lambda share: share[0] / (share[1] or math.inf))
+            yield gauge(f"fleet_broker_{name}{unit}", what, most[0])
+            yield gauge(f"fleet_broker_{name}_max{unit}", "Its limit; 0 if there is none.", most[1])
 
 
 def of_workers(workers: list[Worker], now: float) -> Iterator[Metric]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Collection, Mapping
+from http.client import OK, HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -34,11 +36,18 @@ PORTS = {"amqp": 5672, "amqps": 5671}
 
 class RabbitReader:
     """Reads one broker. It keeps its connection. url: of one node or, with ; between them, of several: the first that answers is
-    asked. use_ssl: Celery's broker_use_ssl, if there is TLS. queues, nodes: that are asked for in any case."""
+    asked. use_ssl: Celery's broker_use_ssl, if there is TLS. queues, nodes: queues and workers that are asked for in any case.
+    management: port of the management API on this machine; None if there is none."""
 
     def __init__(
-        self, url: str, use_ssl: Mapping[str, Any] | None, queues: Collection[str] = (), nodes: Collection[str] = ()
+        self,
+        url: str,
+        use_ssl: Mapping[str, Any] | None,
+        queues: Collection[str] = (),
+        nodes: Collection[str] = (),
+        management: int | None = None,
     ) -> None:
+        self._management = management
         self._urls, self._ssl, self._queues, self._nodes = url.split(";"), use_ssl, queues, nodes
         self._connection: Any = None
         self._channel: Any = None
@@ -83,8 +92,26 @@ class RabbitReader:
             consumers={label(queue): consumers for queue, (_, consumers) in counts.items()},
             parked=dead[0] if dead else 0,
             is_aged=False,
+            nodes=self._report(),
             commands=self._asked,
         )
+
+    def _report(self) -> list[dict[str, Any]]:
+        """What the management API says of RabbitMQ's nodes; nothing if it does not answer."""
+        if self._management is None:
+            return []
+        parts = urlsplit(self._urls[0])
+        key = b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()).decode()
+        connection = HTTPConnection("127.0.0.1", self._management, timeout=PATIENCE)
+        try:
+            connection.request("GET", "/api/nodes", headers={"Authorization": f"Basic {key}"})
+            answer = connection.getresponse()
+            report = json.loads(answer.read()) if answer.status == OK else []
+        except (OSError, HTTPException, ValueError):
+            return []
+        finally:
+            connection.close()
+        return [node for node in report if isinstance(node, dict)] if isinstance(report, list) else []
 
     def _connect(self) -> None:
         if self._connection is not None:

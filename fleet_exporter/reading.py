@@ -4,7 +4,7 @@ reads a RabbitMQ into the same."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,7 @@ class Reading:
     signs: holder → its sign, also of workers that have just ended. leases: holder → when its lease ends; +inf if it has none.
     connected: node → seconds since its connection said something. lists: queue → list → messages. ages: list → what the fleet
     wrote down; is_aged: whether a broker of this kind knows that, and what silent workers hold. parked: dead letters. info:
-    Redis's own report. consumers: queue → those that the broker counts; empty if it does not.
+    Redis's own report; nodes: RabbitMQ's of each. consumers: queue → those that the broker counts; empty if it does not.
     """
 
     now: float
@@ -49,6 +49,7 @@ class Reading:
     commands: int = 0
     consumers: Mapping[str, int] = field(default_factory=dict)
     is_aged: bool = True
+    nodes: Sequence[Mapping[str, Any]] = ()
 
 
 class Reader:

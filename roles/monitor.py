@@ -17,6 +17,7 @@ from fleet.state.render import render
 from fleet.state.role import RunView
 from roles import alerts, broker_client, dashboard
 from roles.node_exporter import targets
+from roles.rabbitmq import MANAGEMENT_PORT
 
 PROMETHEUS, ALERTMANAGER, EXPORTER = "prometheus.service", "prometheus-alertmanager.service", "fleet-exporter.service"
 CONFIGURATION = "/etc/prometheus"
@@ -123,6 +124,7 @@ def expectations(run: RunView) -> bytes:
         "lease": plan.lease,
         "master_name": fleet.master_name,
         "use_ssl": endpoint.broker(fleet, run.secrets, "monitor").use_ssl,
+        "management": MANAGEMENT_PORT if fleet.rabbitmq and fleet.monitor_host in fleet.broker_hosts else None,
         "workers": workers,
         "queues": queues,
     }

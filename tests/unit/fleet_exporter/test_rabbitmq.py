@@ -35,21 +35,22 @@ def bad(): raise ValueError("a secret")
 class RabbitExporter(Exporter):
     """One of a fleet on RabbitMQ. It has no password of any Redis."""
 
-    def __init__(self, vhost: Vhost, folder: Path, here: Machine) -> None:
+    def __init__(self, vhost: Vhost, folder: Path, here: Machine, **more: Any) -> None:
         super().__init__(here, folder)
         name = f"monitor-{vhost.name}"
         vhost.node.api("PUT", f"users/{name}", {"password": self.password, "tags": "monitoring"})
         vhost.node.api("PUT", f"permissions/{vhost.name}/{name}", dict(PERMISSIONS["monitor"]))
+        self.user = name
         url = vhost.url.replace("guest:guest", f"{name}:{self.password}")
-        (folder / "broker-url").write_text(f"amqp://127.0.0.1:1/x;{url}\n")
+        (folder / "broker-url").write_text(f"{url.replace(str(vhost.node.port), '1')};{url}\n")
         content: dict[str, Any] = json.loads((folder / "fleet.json").read_text())
-        (folder / "fleet.json").write_text(json.dumps({**content, "lease": None, "use_ssl": None}))
+        (folder / "fleet.json").write_text(json.dumps({**content, "lease": None, "use_ssl": None, **more}))
 
 
 @contextmanager
-def running(vhost: Vhost, folder: Path, pool: str = "threads") -> Iterator[tuple[Machine, RabbitExporter]]:
+def running(vhost: Vhost, folder: Path, pool: str = "threads", **more: Any) -> Iterator[tuple[Machine, RabbitExporter]]:
     with rabbit_machine(folder, vhost, pool) as here:
-        exporter = RabbitExporter(vhost, folder / "exporter", here)
+        exporter = RabbitExporter(vhost, folder / "exporter", here, **more)
         with exporter.running():
             yield here, exporter
 
@@ -114,8 +115,16 @@ def test_a_worker_that_cannot_answer_is_there(vhost: Vhost, tmp_path: Path) -> N
 
 
 def test_a_broker_that_comes_back(tmp_path: Path) -> None:
-    with running_node(tmp_path / "node") as node, node.vhost() as own, running(own, tmp_path) as (_, exporter):
-        assert exporter.scrape().value("fleet_broker_up") == 1
+    with (
+        running_node(tmp_path / "node") as node,
+        node.vhost() as own,
+        running(own, tmp_path, management=node.management) as (_, exporter),
+    ):
+        assert until(lambda: exporter.scrape().value("fleet_broker_memory_max_bytes") == 1_000_000_000), "RabbitMQ looks itself"
+        there = exporter.scrape()
+        assert (there.value("fleet_broker_up"), there.value("fleet_broker_nodes_up")) == (1, 1)
+        assert 0 < (there.value("fleet_broker_memory_bytes") or 0) < 1_000_000_000
+        assert there.value("fleet_broker_clients_max")
         node.stop()
         assert exporter.scrape().value("fleet_broker_up") == 0
         node.start()
