@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from amqp import Message
@@ -164,7 +164,8 @@ def _about(headers: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _seconds(value: Any) -> float:
-    return value.timestamp() if isinstance(value, datetime) else 0.0
+    """Seconds since 1970 of a time that py-amqp has read, which is in UTC."""
+    return value.replace(tzinfo=value.tzinfo or UTC).timestamp() if isinstance(value, datetime) else 0.0
 
 
 def copy_of(message: Any) -> Message:
