@@ -46,7 +46,7 @@ online: install  ## Tests on real machines: boots a lab of its own and ends it
 	@$(BIN)/pytest -q -m "not slow" tests/online
 
 slow: install  ## Tests that make test leaves out: defects without their guards, other pools and apps, every drill of a fault
-	@$(BIN)/pytest -q -m slow tests/unit tests/online
+	@$(BIN)/pytest -q -m slow tests/unit tests/render tests/online
 
 vagrant-test: install  ## The Vagrantfile, for real: four machines in namespaces of their own (root; half an hour)
 	@scripts/vagrant-test

@@ -67,7 +67,7 @@ def environment(plan: Plan, host: Host, role: str, secrets: Mapping[str, str]) -
     """The environment of the workers of `role` on `host`, by name. It holds secrets."""
     worker = host.workers[role]
     return {
-        **celery_variables(plan.fleet, secrets),
+        **celery_variables(plan.fleet, secrets, client=host.name),
         "FLEET_CELERY": _celery(plan, plan.workers[host.name][role], secrets),
         **host.settings.environment,
         **worker.environment,
@@ -104,7 +104,7 @@ def beat_environment(plan: Plan, host: Host, secrets: Mapping[str, str]) -> dict
     """The environment of beat on `host`, by name. It holds secrets."""
     beat = plan.fleet.beat
     return {
-        **celery_variables(plan.fleet, secrets),
+        **celery_variables(plan.fleet, secrets, client=host.name),
         "FLEET_CELERY": _celery(plan, None, secrets),
         **({"FLEET_BEAT_SCHEDULER": beat.scheduler} if beat.scheduler else {}),
         **host.settings.environment,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from fleet.spec.broker import External
 from fleet.spec.certificates import paths_of
@@ -38,10 +39,13 @@ class Way:
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, way: Way | None = None) -> Endpoint:
+def broker(
+    fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, way: Way | None = None, client: str = ""
+) -> Endpoint:
     """The broker, for a user of our own. A broker that is not ours knows one user.
 
-    way: from the control machine; None from a machine of the fleet. Raises SecretsError if the URL is wrong.
+    way: from the control machine; None from a machine of the fleet. client: the machine that connects, of which each begins with
+    another node of our own RabbitMQ. Raises SecretsError if the URL is wrong.
     """
     if isinstance(fleet.broker, External):
         endpoint = _given(fleet, secrets, fleet.broker.url)
@@ -52,7 +56,9 @@ def broker(fleet: Fleet, secrets: Mapping[str, str], user: str = "worker", *, wa
     password = (way.passwords if way else {}).get(name) or secrets[name]
     if fleet.rabbitmq:
         own, port = account(user, password), fleet.rabbitmq.ports[0]
-        address, *others = map(fleet.address_of, fleet.broker_hosts)
+        addresses = [*map(fleet.address_of, fleet.broker_hosts)]
+        turn = crc32(client.encode()) % len(addresses) if client else 0  # it stays if other machines come or go
+        address, *others = addresses[turn:] + addresses[:turn]
         nodes = tuple((other, port) for other in others)
         endpoint = Endpoint(fleet.rabbitmq.scheme, address, port, own.name, own.password, VHOST, others=nodes)
     else:
@@ -81,10 +87,10 @@ def tls_settings(fleet: Fleet, secrets: Mapping[str, str]) -> dict[str, Any]:
     return {"broker_use_ssl": options} if options else {}
 
 
-def celery_variables(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None) -> dict[str, str]:
+def celery_variables(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None, client: str = "") -> dict[str, str]:
     """The variables that Celery reads by itself: CELERY_BROKER_URL, and CELERY_RESULT_BACKEND unless the app's setting holds."""
     backend = results(fleet, secrets, way=way)
-    variables = {"CELERY_BROKER_URL": broker(fleet, secrets, way=way).url}
+    variables = {"CELERY_BROKER_URL": broker(fleet, secrets, way=way, client=client).url}
     return variables | ({"CELERY_RESULT_BACKEND": backend} if backend is not None else {})
 
 

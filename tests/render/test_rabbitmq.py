@@ -78,9 +78,15 @@ def test_three_nodes(fleet: Fleet) -> None:
             "rabbit@10.0.0.12",
         ]
         assert settings["listeners.tcp.lan"] == f"10.0.0.1{number}:5672"
-    env = content(state_of(changed, WEB, worker), "/etc/fleet/web.env")
-    (url,) = re.findall(r'^CELERY_BROKER_URL="(.*)"$', env, re.MULTILINE)
-    assert [part.partition("@")[2] for part in url.split(";")] == [f"10.0.0.1{number}:5672/fleet" for number in range(3)]
+    addresses = [f"10.0.0.1{number}:5672/fleet" for number in range(3)]
+    first = set()
+    for host in ("web1.example.com", "web2.example.com", "web3.example.com"):
+        env = content(state_of(changed, host, worker), "/etc/fleet/web.env")
+        (url,) = re.findall(r'^CELERY_BROKER_URL="(.*)"$', env, re.MULTILINE)
+        parts = [part.partition("@")[2] for part in url.split(";")]
+        assert sorted(parts) == addresses
+        first.add(parts[0])
+    assert len(first) > 1, "not all workers lose their connection with one node"
 
 
 def celery_of(fleet: Fleet) -> dict[str, Any]:
