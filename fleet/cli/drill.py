@@ -39,7 +39,11 @@ from fleet.rollout import lock
 from fleet.spec import endpoint, secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
+from fleet.spec.reliability import RABBITMQ_RELIABILITY
 from fleet.spec.urls import Endpoint
+
+HEARTBEAT = RABBITMQ_RELIABILITY["broker_heartbeat"]
+"""Seconds. A connection to RabbitMQ ends after three without a sign."""
 
 app = typer.Typer(help="Try the fleet's promises on the fleet itself.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -241,7 +245,8 @@ def fault_help(fault: Fault) -> str:
     """The help text of `fleet drill <fault>`."""
     seconds = RECOVERY_SECONDS + (START_SECONDS if fault.kills == "worker" else 0)
     within = f"the lease and {seconds:.0f} s" if fault.kills == "machine" else f"{seconds:.0f} s"
-    no_lease = "A fleet without a lease has the visibility timeout instead.\n\n" if fault.kills else ""
+    rabbitmq = f", and one on RabbitMQ {3 * HEARTBEAT} s" if fault.kills == "machine" else ""
+    no_lease = f"A fleet without a lease has the visibility timeout instead{rabbitmq}.\n\n" if fault.kills else ""
     return (
         f"{fault.action[0].upper()}{fault.action[1:]}.\n\n"
         "The drill sends a steady load of numbered tasks, which are this project's own; no task of yours is sent. It reports how "

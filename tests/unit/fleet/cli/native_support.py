@@ -46,10 +46,10 @@ class Project:
         state = {"XDG_STATE_HOME": str(self.folder / "kept"), "PYTHONPATH": str(ROOT)}
         return {**os.environ, "NO_COLOR": "1", "COLUMNS": "250", **state}
 
-    def fleet(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def fleet(self, *words: str, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
         """Run a fleet command, which ends by itself in a minute."""
         return subprocess.run(
-            [FLEET, *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            [FLEET, *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
         )
 
     def json(self, *words: str) -> Any:

@@ -68,7 +68,9 @@ def stop(unit: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "show":
+    if sys.argv[1:4] == ["show", "--value", "--property=MainPID"]:
+        sys.stdout.write("".join(f"{pid_of(unit)}\n" for unit in sys.argv[4:]))
+    elif sys.argv[1] == "show":
         show([word for word in sys.argv[2:] if not word.startswith("-")])
     elif sys.argv[1] == "stop":
         stop(sys.argv[-1])

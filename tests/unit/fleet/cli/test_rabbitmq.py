@@ -215,3 +215,20 @@ def test_a_recording(made: Project, client: Celery) -> None:
     assert (waiting, least, most, running, orphaned, consumers) == (2, None, None, 4, None, 1)
     done = made.fleet("report", "prod.py", "--from", "recording.jsonl", "-o", "report.html")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_drill_accounts_for_each_task(made: Project) -> None:
+    made.here.pool = "prefork"
+    start(made)
+    done = made.fleet("drill", "kill-child", "prod.py", "--before", "3", "--yes", "--json", timeout=300)
+    account = json.loads(done.stdout)
+    assert (done.returncode, account["lost"], account["went_wrong"]) == (0, 0, None), done.stderr
+    assert account["finished"] == account["sent"] > 0
+    assert (account["silence_s"], account["lease_s"]) == (45, None)
+    (made.folder / "s.env").write_text((made.folder / "s.env").read_text().replace("redis://", "db+sqlite://"))
+    done = made.fleet("drill", "kill-child", "prod.py", "--yes")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "RESULT_URL in s.env is no redis:// or rediss:// URL" in done.stderr
+    done = made.fleet("drill", "broker-restart", "prod.py", "--yes")
+    assert (done.returncode, done.stderr) == (2, "broker-restart: the broker is not this fleet's\n")
