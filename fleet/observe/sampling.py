@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from fleet.broker.keys import node_of
@@ -11,6 +12,7 @@ from fleet.broker.workers import try_workers
 from fleet.observe.broker import Expected, silent
 from fleet.observe.queues import Sample
 from fleet.observe.states import RECENT
+from fleet_node.protocol import WorkerSign
 
 
 def samples(port: Port, seconds: float, lease: float | None, expected: Expected) -> tuple[Sample | None, Sample]:
@@ -32,6 +34,7 @@ def sample(port: Port, lease: float | None, expected: Expected) -> Sample:
         for node, (sign, _) in moment.signs.items()
         if node not in answers and (age := moment.renewed.get(node)) is not None and age < RECENT
     }
+    problem = problem or doubts(moment.consumers, answers)
     away = silent(leases, {**answers, **last_signs})
     return Sample(
         at=moment.at,
@@ -50,3 +53,15 @@ def sample(port: Port, lease: float | None, expected: Expected) -> Sample:
         present=port.present({*expected.nodes, *answers}),
         unknown=port.unknown,
     )
+
+
+def doubts(consumers: Mapping[str, int], answers: Mapping[str, WorkerSign]) -> str:
+    """What is odd about a RabbitMQ, in words; empty if nothing is. Of a queue that has lost its majority together with the node
+    that led it, RabbitMQ says that nobody consumes it and that nothing waits. consumers: as RabbitMQ counts them."""
+    consumed = {queue for sign in answers.values() if not sign["draining"] for queue in sign["queues"]}
+    if lost := sorted(queue for queue, number in consumers.items() if not number and queue in consumed):
+        return (
+            f"RabbitMQ counts no consumer of {', '.join(lost)}, and workers consume it: the queue may have lost its majority, "
+            "and what waits there is not known then"
+        )
+    return ""

@@ -34,6 +34,10 @@ def fleet() -> Iterator[tuple[str, Value]]:
         yield f"{name}{{{written}}}", value
 
 
+OF_RABBITMQ = ("fleet_broker_nodes", "fleet_broker_nodes_up", "fleet_broker_nodes_alarmed")
+"""Metrics that a fleet on Redis does not have."""
+
+
 def _series() -> Iterator[tuple[str, dict[str, str], Value]]:
     yield "up", {}, _always(1)
     for severity in ("warning", "page"):

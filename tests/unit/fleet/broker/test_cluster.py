@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from amqp import Message
@@ -14,6 +15,7 @@ from fleet.broker import connect
 from fleet.broker.port import Port
 from fleet.broker.rabbitmq import connected
 from fleet.inventory.read import read_inventory
+from fleet.observe.sampling import doubts
 from fleet.spec import secrets
 from fleet.spec.load import load_fleet
 from fleet.spec.rabbitmq import VHOST, account
@@ -85,6 +87,7 @@ def test_one_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_node_that_is_lost_and_a_majority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_cluster(tmp_path / "nodes") as nodes, of_fleet(tmp_path, nodes[0], monkeypatch) as made:
         nodes[0].api("PUT", f"permissions/{VHOST}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+        declare(nodes[1], "default")  # which leads it
         declare(nodes[0], "default", messages=3)
         with session(made) as port:
             assert until(lambda: port.health().problem == ""), port.health().problem
@@ -95,3 +98,7 @@ def test_a_node_that_is_lost_and_a_majority(tmp_path: Path, monkeypatch: pytest.
             nodes[1].stop(signal.SIGKILL)
             words = "queue default has lost its majority (1 of 3 nodes are there)"
             assert until(lambda: words in port.health().problem, 60), port.health().problem
+            now = port.moment(None, ["default"])
+            assert (now.consumers, sum(now.ages["default"].waiting.values())) == ({"default": 0}, 0), "so RabbitMQ says"
+            sign: Any = {"queues": ["default"], "draining": False}
+            assert "RabbitMQ counts no consumer of default, and workers consume it" in doubts(now.consumers, {"w": sign})
