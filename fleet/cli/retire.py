@@ -139,6 +139,8 @@ def _retire_gone(work: Retirement, reason: str, stamp: str, yes: bool, dry: bool
     with retiring.locked(work, stamp):
         if nodes:
             result["given_back"] = _give_back(work, nodes)["given_back"]
+        elif work.fleet.transport == "amqp":
+            work.note(f"{work.host}: RabbitMQ gives back what its workers held when their connections end, within 45 s")
         else:
             work.note(
                 f"{work.host}: no worker of it has a lease any more; if the machine called itself otherwise: --hostname NAME"
