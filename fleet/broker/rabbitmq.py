@@ -189,7 +189,7 @@ class RabbitPort:
         try:
             count = self.count(f"{node}.celery.pidbox")
         except ResourceLocked:
-            return True  # Celery from 5.6 on has it for its connection alone, with which it goes
+            return True  # Celery 5.7 has it for its connection alone, with which it goes
         return bool(count and count.consumers)
 
     def view(self, queues: Iterable[str]) -> BrokerView:

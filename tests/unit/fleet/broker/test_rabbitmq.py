@@ -76,3 +76,16 @@ def test_a_broker_that_does_not_answer(vhost: Vhost) -> None:
         opened(vhost.url.replace(":guest@", ":no@")),
     ):
         pass
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_whether_a_worker_is_connected(vhost: Vhost, tmp_path: Path, exclusive: bool) -> None:
+    """Earlier versions of Celery have a queue for remote control that is not of one connection alone."""
+    node = "web-worker-1@test"
+    with rabbit_machine(tmp_path, vhost, "threads") as here, opened(vhost.url) as port:
+        assert port.present([node]) == {node: False}
+        here.start(here.release("r", f"app.conf.control_queue_exclusive = {exclusive}\n"))
+        assert until(lambda: port.present([node, "other@test"]) == {node: True, "other@test": False})
+        here.end()
+        assert until(lambda: port.present([node]) == {node: False})
