@@ -40,7 +40,7 @@ tls: install  ## The tests of workers and of what is asked about them, with a Re
 	@FLEET_TEST_TLS=1 $(BIN)/pytest -q -n 6 --dist worksteal -m "not slow" tests/unit/fleet_node tests/unit/fleet/observe tests/unit/fleet/drill
 
 render: install  ## Tests of the files that a deploy writes, on fake machines (seconds)
-	@$(BIN)/pytest -q -n 4 tests/render
+	@$(BIN)/pytest -q -n 4 -m "not slow" tests/render
 
 online: install  ## Tests on real machines: boots a lab of its own and ends it
 	@$(BIN)/pytest -q -m "not slow" tests/online

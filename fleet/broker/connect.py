@@ -15,7 +15,7 @@ from redis import Redis, RedisError
 from fleet.broker.management import PORT, Management
 from fleet.broker.passwords import not_yet_accepted
 from fleet.broker.port import Port, opened
-from fleet.broker.relay import GREETING, RelayError, Target, relayed
+from fleet.broker.relay import ANSWERS, GREETING, RelayError, Target, relayed
 from fleet.errors import FleetError
 from fleet.inventory.ssh import Process, SSHError, forward
 from fleet.spec import endpoint, secrets
@@ -116,7 +116,7 @@ def _greets(address: str, port: int) -> bool:
         with socket.create_connection((address, port), PATIENCE) as plain:
             plain.settimeout(PATIENCE)
             plain.sendall(GREETING)
-            return bool(plain.recv(1))
+            return plain.recv(1) in ANSWERS
     except OSError:
         return False
 

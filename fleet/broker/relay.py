@@ -26,6 +26,8 @@ PATIENCE = 10.0
 CHUNK = 1 << 16
 GREETING = b"AMQP\x00\x00\x09\x01"
 """With which a client of RabbitMQ begins."""
+ANSWERS = (b"\x01", b"A")
+"""With which RabbitMQ answers: a frame, or its own greeting if it wants another. A port with TLS answers otherwise."""
 
 
 class RelayError(FleetError):
@@ -98,8 +100,9 @@ async def _serve(target: Target) -> None:
     reader, writer = await connect()
     # A server that asks for a certificate refuses what it got, or did not get, after the handshake.
     writer.write(GREETING)
-    if not await asyncio.wait_for(reader.read(1), PATIENCE):
-        raise OSError("it ends the connection")
+    answer = await asyncio.wait_for(reader.read(1), PATIENCE)
+    if answer not in ANSWERS:
+        raise OSError("no RabbitMQ answers there" if answer else "it ends the connection")
     writer.transport.abort()
     server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=CHUNK)
     sys.stdout.write(f"{json.dumps({'port': server.sockets[0].getsockname()[1]})}\n")

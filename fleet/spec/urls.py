@@ -19,6 +19,7 @@ _CERT_REQS = {
     **{name.lower(): value for name, value in ssl.VerifyMode.__members__.items()},
     **{name.removeprefix("CERT_").lower(): value for name, value in ssl.VerifyMode.__members__.items()},
 }
+_NO_URL = "is no URL: a /, ?, # or [ in the password has to be written as %2F, %3F, %23, %5B"
 REFERENCE = "@"
 """The first letter of a value that names a secret."""
 
@@ -125,7 +126,10 @@ def _parse_one(text: str) -> Endpoint:
         parts = urlsplit(text)
         address, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("is no URL: a /, ?, # or [ in the password has to be written as %2F, %3F, %23, %5B") from None
+        raise ValueError(_NO_URL) from None
+    # Else the beginning of a password would be an address, and be shown.
+    if "@" not in parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise ValueError(_NO_URL)
     if not address or not _ADDRESS.fullmatch(address):
         example = "USER:PASSWORD@ADDRESS:{}/VHOST" if scheme in AMQP else ":PASSWORD@ADDRESS:{}/0"
         raise ValueError(f"has no address; write {scheme}://{example.format(PORTS[scheme])}")
