@@ -102,6 +102,15 @@ def test_the_exporter_is_told_what_the_fleet_should_be(fleet: Fleet) -> None:
     assert told.lease == 60
 
 
+def test_while_its_password_changes_flower_takes_both(fleet: Fleet) -> None:
+    def environment(present: str, before: str) -> str:
+        secrets = {**SECRETS, "FLOWER_PASSWORD": present, "FLOWER_PASSWORD_BEFORE": before}
+        return content(flower.desired(run_with(fleet, secrets, flower=True), fleet.hosts[HOST]), "/etc/fleet-flower/environment")
+
+    assert 'FLOWER_BASIC_AUTH="flower:new,flower:old"' in environment("new", "old")
+    assert environment("new", "old") == environment("old", "new"), "Flower has both"
+
+
 def test_flower_is_behind_tls_and_a_password(fleet: Fleet) -> None:
     secrets = {**SECRETS, "FLOWER_PASSWORD": "a password"}
     run = replace(run_with(fleet, secrets, flower=True), roles=(flower,))
