@@ -70,6 +70,9 @@ def bring(run: Run, role: RabbitRole) -> None:
     if host.name in turns and not role.is_ours(run.observed[host.name]):
         node = role.nodes(run)[run.fleet.broker_hosts.index(host.name)]
         server.shell(name="Check that no other RabbitMQ has data here", commands=[role.refuse_others_data(node)])
+    if host.name in turns and _is_down(run, role, changes[host.name]):
+        # A node that was not the last to stop waits for the one that was.
+        server.shell(name="Start nodes of RabbitMQ that were stopped", commands=[f"systemctl start --no-block {role.UNIT}"])
     up = {name for name in turns if role.UNIT not in changes[name].start}
     for name in host.loop(turns):  # type: ignore[no-untyped-call]
         apply.phase(name=f"Bring up RabbitMQ on {name}")
@@ -89,6 +92,12 @@ def order(hosts: Iterable[str], observed: Mapping[str, ObservedMachine], unit: s
         return unit in observed[name].units and observed[name].units[unit].active
 
     return sorted((name for name in hosts if name in observed), key=runs)
+
+
+def _is_down(run: Run, role: RabbitRole, changes: Changes) -> bool:
+    """Whether it is a node of a cluster that was stopped."""
+    is_installed = role.is_ours(run.observed[host.name]) and not changes.install
+    return len(run.fleet.broker_hosts) > 1 and is_installed and role.UNIT in changes.start
 
 
 def _bring_here(run: Run, role: RabbitRole, changes: Changes, number: int) -> None:

@@ -1,8 +1,10 @@
 """Three nodes with the role's files, brought up and restarted by the role's commands, under load."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -22,14 +24,18 @@ pytestmark = [
 NETWORK = "10.77.0"
 
 
-@pytest.fixture(scope="module")
-def run(fleet: Fleet) -> Run:
-    changed = with_rabbitmq(fleet, 3)
+def run_with(fleet: Fleet, nodes: int, network: str) -> Run:
+    changed = with_rabbitmq(fleet, nodes)
     hosts = dict(changed.hosts)
     for number, name in enumerate(changed.broker_hosts, 11):
-        settings = hosts[name].settings.model_copy(update={"lan_address": f"{NETWORK}.{number}"})
+        settings = hosts[name].settings.model_copy(update={"lan_address": f"{network}.{number}"})
         hosts[name] = replace(hosts[name], settings=settings)
     return run_of(replace(changed, hosts=hosts))
+
+
+@pytest.fixture(scope="module")
+def run(fleet: Fleet) -> Run:
+    return run_with(fleet, 3, NETWORK)
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +131,34 @@ def test_data_of_another_node_are_not_taken_over(cluster: list[Machine]) -> None
     refused = cluster[1].run(rabbitmq.refuse_others_data("rabbit@10.0.0.99"))
     assert refused.returncode == 1
     assert "this machine has a RabbitMQ with queues in" in refused.stderr
+
+
+def bring(machine: Machine, run: Run, host: str, number: int) -> None:
+    """Start a node with its files, as a deploy does, until so many are up."""
+    machine.write(rabbitmq.desired(run, run.fleet.hosts[host]))
+    machine.start()
+    done = machine.run(rabbitmq.wait_until_whole(number))
+    assert done.returncode == 0, done.stderr + (machine.folder / "output").read_text()
+
+
+def test_from_one_node_to_three_and_a_machine_that_is_set_up_anew(fleet: Fleet, tmp_path: Path) -> None:
+    alone, three = (run_with(fleet, nodes, "10.78.0") for nodes in (1, 3))
+    hosts = three.fleet.broker_hosts
+    with machines(tmp_path, [three.fleet.address_of(name) for name in hosts]) as (client, first, second, third):
+        bring(first, alone, hosts[0], 1)
+        with load(client, endpoint.broker(three.fleet, SECRETS).url) as outcome:
+            bring(second, three, hosts[1], 2)
+            bring(third, three, hosts[2], 3)
+            spare = first.run(rabbitmq.wait_until_spare(rabbitmq.nodes(three)))
+            assert spare.returncode == 0, spare.stderr
+            first.stop()
+            bring(first, three, hosts[0], 3)
+            second.kill()
+            shutil.rmtree(second.folder / "var/lib/rabbitmq/mnesia")
+            bring(second, three, hosts[1], 3)
+            spare = third.run(rabbitmq.wait_until_spare(rabbitmq.nodes(three)))
+            assert spare.returncode == 0, spare.stderr
+        assert outcome["lost"] == []
+        queues = "rabbitmqctl -q list_queues -p fleet --no-table-headers name members"
+        (members,) = [line for line in third.run(queues).stdout.splitlines() if line.startswith("default")]
+        assert all(node in members for node in rabbitmq.nodes(three))
