@@ -80,7 +80,7 @@ class Fleet:
         monkeypatch.setattr(ssh, "ssh_command", ssh_command)
         monkeypatch.setattr(connect, "broker", broker)
         monkeypatch.setattr(
-            "fleet.plan.process.celery_variables", lambda *_: {"CELERY_BROKER_URL": f"redis://127.0.0.1:{here.port}/0"}
+            "fleet.plan.process.celery_variables", lambda *_, **__: {"CELERY_BROKER_URL": f"redis://127.0.0.1:{here.port}/0"}
         )
         self.boot("broker1")
 
