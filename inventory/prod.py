@@ -3,6 +3,7 @@
 Every list is a group. If group_data/<group>.py has <group>_worker, the group is a worker role. A host may be in several groups.
 """
 
+# One host. A RabbitMQ may have three, and goes on without one of them (docs/brokers.md).
 broker = [("broker1.example.com", {"lan_address": "10.0.0.10"})]
 web = ["web1.example.com", "web2.example.com", "web3.example.com"]
 batch = ["batch1.example.com", "batch2.example.com"]
