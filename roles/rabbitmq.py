@@ -68,23 +68,23 @@ def is_ours(observed: ObservedMachine) -> bool:
     return DEFINITIONS in observed.paths
 
 
-def refuse_others_data(name: str, folder: str = DATA) -> str:
-    """sh that fails if another RabbitMQ has data here. name: of our node. To be run before our configuration is written for the
-    first time."""
+def refuse_others_data(folder: str = DATA) -> str:
+    """sh that fails if another RabbitMQ has data here. To be run before our configuration is written for the first time."""
     return f"""
-refuse() {{
-  echo "this machine has a RabbitMQ $1, which our configuration would not load; move it away first" >&2
-  exit 1
-}}
 for data in {folder}/*@*; do
   # A file a queue, of classic queues and of quorum queues: a new node has none.
-  [ -z "$(find "$data" -path '*/queues/*' -o -path '*/quorum/*/*/*' 2>/dev/null | head -n 1)" ] ||
-    refuse "with queues in $data"
+  if [ -n "$(find "$data" -path '*/queues/*' -o -path '*/quorum/*/*/*' 2>/dev/null | head -n 1)" ]; then
+    echo "this machine has a RabbitMQ with queues in $data, which our configuration would not load; move it away first" >&2
+    exit 1
+  fi
 done
-[ -d {folder}/{name} ] || ! systemctl is-active --quiet rabbitmq-server.service || systemctl stop rabbitmq-server.service
-# Erlang's directory of nodes listens everywhere, until it is started again with our settings.
-! systemctl is-active --quiet epmd.service || systemctl stop epmd.socket epmd.service
 """
+
+
+def clear() -> str:
+    """sh that stops a RabbitMQ without data that was here before, and Erlang's directory of nodes, which listens everywhere until
+    it is started again with our settings."""
+    return f"systemctl stop {UNIT} epmd.socket epmd.service 2>/dev/null || true"
 
 
 def desired(run: RunView, host: Host) -> State:

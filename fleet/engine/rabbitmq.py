@@ -32,8 +32,11 @@ class RabbitRole(DebianRole, Protocol):
     def is_ours(self, observed: ObservedMachine) -> bool:
         """Whether an earlier deploy configured this machine's RabbitMQ."""
 
-    def refuse_others_data(self, name: str) -> str:
-        """sh that fails if another RabbitMQ has data on this machine. name: of our node."""
+    def refuse_others_data(self) -> str:
+        """sh that fails if another RabbitMQ has data on this machine."""
+
+    def clear(self) -> str:
+        """sh that stops what was here before, and listens everywhere."""
 
     def nodes(self, run: RunView) -> list[str]:
         """The names of all nodes."""
@@ -68,8 +71,7 @@ def bring(run: Run, role: RabbitRole) -> None:
         if host.name in turns:
             checks.refuse_foreign_address(run.fleet, host.name, run.observed[host.name])
     if host.name in turns and not role.is_ours(run.observed[host.name]):
-        node = role.nodes(run)[run.fleet.broker_hosts.index(host.name)]
-        server.shell(name="Check that no other RabbitMQ has data here", commands=[role.refuse_others_data(node)])
+        server.shell(name="Check that no other RabbitMQ has data here", commands=[role.refuse_others_data()])
     if host.name in turns and _is_down(run, role, changes[host.name]):
         # A node that was not the last to stop waits for the one that was.
         server.shell(name="Start nodes of RabbitMQ that were stopped", commands=[f"systemctl start --no-block {role.UNIT}"])
@@ -105,6 +107,8 @@ def _bring_here(run: Run, role: RabbitRole, changes: Changes, number: int) -> No
     observed, nodes = run.observed[host.name], role.nodes(run)
     run.changed.add(host.name)
     apply.describe(changes)
+    if not role.is_ours(observed):
+        server.shell(name="Stop a RabbitMQ that listens everywhere", commands=[role.clear()])
     if changes.install:
         apply.perform(compare(role.first(run, run.fleet.hosts[host.name]), observed))
     if role.UNIT in changes.restart and len(nodes) > 1:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -183,7 +184,7 @@ def test_one_node_after_the_other(pyinfra: Pyinfra) -> None:
     declared = [{"name": queue, "kind": "quorum", "exchange": "topic"} for queue in ("default", "priority", "batch", "ml")]
     done = pyinfra("-y", "-vvv", more=BROKERS, group_data=GROUP_DATA, described={**DESCRIBED, "declared": declared})
     assert done.returncode == 0, done.stdout + done.stderr
-    names = re.findall(r"Starting operation: (.*\S)", done.stderr)
+    names = [name for name in re.findall(r"Starting operation: (.*\S)", done.stderr) if "listens" not in name]
     assert [
         name.partition(".")[0] for name in names if "RabbitMQ" in name or "queue" in name or name == "Bring up the workers"
     ] == [
@@ -241,3 +242,22 @@ def test_no_node_of_three_is_stopped_while_the_others_need_it(fleet: Fleet) -> N
     up = replace(MACHINE, units={rabbitmq.UNIT: RunningUnit(True, True, False, 7, "x", "")})
     order = engine.order(observed, {**observed, FIRST: up}, rabbitmq.UNIT)
     assert order == ["broker2.example.com", "broker3.example.com", FIRST], "those that do not run come first"
+
+
+@pytest.mark.parametrize("file", ["msg_stores/vhosts/X/queues/Y/0.idx", "quorum/rabbit@old/fleet_default/00000001.segment"])
+def test_a_rabbitmq_with_queues_of_its_own_is_not_taken_over(tmp_path: Path, file: str) -> None:
+    def refused() -> str:
+        done = subprocess.run(
+            ["sh", "-c", rabbitmq.refuse_others_data(str(tmp_path))], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode == 0) == (not done.stderr)
+        return done.stderr
+
+    assert refused() == "", "nothing was there"
+    for folder in ("quorum/rabbit@old", "msg_stores/vhosts/X", "coordination/rabbit@old"):
+        (tmp_path / "rabbit@old" / folder).mkdir(parents=True)
+    assert refused() == "", "as a package has just started it"
+    path = tmp_path / "rabbit@old" / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    assert f"with queues in {tmp_path}/rabbit@old" in refused()
