@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,13 @@ def test_a_node_that_is_away(node: Node, folder: Path, tls_port: int) -> None:
     answers(*fleet_of(";".join(urls), folder / "ca.pem"))
     with pytest.raises(UnreachedError, match=f"amqps://localhost:{dead}: no TLS with it"):
         answers(*fleet_of(urls[0], folder / "ca.pem"))
+
+
+def test_a_certificate_that_has_ended(tmp_path: Path) -> None:
+    before = datetime.now(UTC) - timedelta(days=certificates.SERVER_DAYS + 2)
+    certificates.make(tmp_path / "ended", ["localhost"], now=before)
+    port = free_port()
+    with running_node(tmp_path / "node", more=TLS.format(port=port, folder=tmp_path / "ended")):
+        fleet, secrets = fleet_of(f"amqps://guest:guest@localhost:{port}/%2F", tmp_path / "ended" / "ca.pem")
+        with pytest.raises(UnreachedError, match="its certificate is refused: certificate has expired"):
+            answers(fleet, secrets)
