@@ -19,6 +19,8 @@ logger = logging.getLogger("celery.beat")
 
 RETRY = 1.0
 """Seconds until a run is tried again that could not be sent."""
+LOOK = 5.0
+"""Seconds between two looks at the schedule, at most. A drill is announced at any time, also where nothing is due for days."""
 
 
 class Timed:
@@ -84,7 +86,7 @@ class FleetScheduler(Timed, Scheduler):  # type: ignore[misc]  # celery has no t
             logger.warning("beat: the runs cannot be read: %r", error)
             return RETRY
         wait = super().tick(*arguments, **options)
-        return RETRY if self._unsure else wait
+        return RETRY if self._unsure else min(wait, LOOK)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send a due entry. A run that cannot be sent now is tried again. One that can never be sent is skipped."""

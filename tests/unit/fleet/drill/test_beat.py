@@ -45,6 +45,26 @@ def test_a_beat_with_a_standby_stays_away_for_a_while_and_comes_back_by_itself()
     assert "systemctl start celery-beat.service" in kill_command(alone=False)
 
 
+SELDOM = """
+from celery import Celery
+from celery.schedules import crontab
+app = Celery("jobs")
+app.conf.beat_schedule = {
+    "often": {"task": "jobs.often", "schedule": crontab(minute=0, hour=0, day_of_month=1, month_of_year=1)},
+}
+"""
+
+
+@pytest.mark.long
+def test_the_drill_where_nothing_is_due_for_months(tmp_path: Path) -> None:
+    with beats(tmp_path, SELDOM) as here, here.redis() as redis:
+        here.start("a")
+        here.start("b")
+        outcome = beat.run(redis, "", lambda node: here.end(node.removeprefix("beat@")), lambda _: None, 0)
+        assert (outcome.killed, outcome.leader, outcome.all_problems) == ("beat@a", "beat@b", [])
+        assert outcome.counted and outcome.sent >= 6
+
+
 @pytest.mark.long
 def test_the_drill_on_two_beats(tmp_path: Path) -> None:
     lines: list[str] = []
