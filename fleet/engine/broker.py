@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, Protocol
 
 from pyinfra import logger
@@ -18,6 +18,8 @@ from fleet.state.diff import Changes, compare
 from fleet.state.observed import ObservedMachine
 from fleet.state.redis_users import Users
 from fleet.state.role import Role, RunView
+
+GOES_ON = "Redis goes on to accept the passwords before"
 
 
 class BrokerRole(Role, Protocol):
@@ -74,13 +76,13 @@ def settle(run: Run, role: BrokerRole) -> None:
     if users is None or users.path not in [entry.path for entry in _changes(run, role).write]:
         return
     if not run.is_whole:
-        run.notes[f"{host.name}: Redis goes on to accept the passwords before, until a deploy without --limit"] = None
+        run.notes[f"{host.name}: {GOES_ON}, until a deploy without --limit"] = None
         return
     done = server.shell(
         name="Accept the passwords of the secrets file alone",
         commands=[users.settle()],
         _stdin=apply.Hidden(users.input),
-        _if=partial(_may_settle, run, ctx_state.get(), host.name),  # type: ignore[no-untyped-call]
+        _if=only_if_all_went_well(run, GOES_ON),
     )
     python.call(name="Report which passwords are accepted", function=_report, done=done)
 
@@ -116,9 +118,16 @@ def _report(state: Any, host: Any, done: Any) -> bool:
     return True
 
 
-def _may_settle(run: Run, state: Any, host: str) -> bool:
-    """Whether the whole fleet has the new passwords, as far as this run knows."""
-    if state.failed_hosts or not run.all_well:  # with --fail-percent, pyinfra goes on without some
-        run.notes[f"{host}: Redis goes on to accept the passwords before, because not all went well"] = None
-        return False
-    return True
+def only_if_all_went_well(run: Run, otherwise: str) -> Callable[[], bool]:
+    """A condition of an operation on this host: the whole fleet has the new passwords, as far as this run knows. otherwise: what
+    the user reads if not."""
+
+    state, name = ctx_state.get(), host.name  # type: ignore[no-untyped-call]
+
+    def went_well() -> bool:
+        if state.failed_hosts or not run.all_well:  # with --fail-percent, pyinfra goes on without some
+            run.notes[f"{name}: {otherwise}, because not all went well"] = None
+            return False
+        return True
+
+    return went_well

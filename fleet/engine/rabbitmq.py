@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol, TypeGuard
+from typing import Protocol, TypeGuard
 
 from pyinfra import logger
 from pyinfra.context import host
-from pyinfra.operations import python, server
+from pyinfra.operations import server
 
-from fleet.engine import apply, checks
+from fleet.engine import apply, broker, checks
 from fleet.engine.monitor import DebianRole
 from fleet.engine.refusal import refusing
 from fleet.engine.run import Run
@@ -72,6 +72,8 @@ def bring(run: Run, role: RabbitRole) -> None:
             checks.refuse_foreign_address(run.fleet, host.name, run.observed[host.name])
     if host.name in turns and not role.is_ours(run.observed[host.name]):
         server.shell(name="Check that no other RabbitMQ has data here", commands=[role.refuse_others_data()])
+    if host.name in turns:
+        _install_here(run, role, changes[host.name])
     if host.name in turns and _is_down(run, role, changes[host.name]):
         # A node that was not the last to stop waits for the one that was.
         server.shell(name="Start nodes of RabbitMQ that were stopped", commands=[f"systemctl start --no-block {role.UNIT}"])
@@ -102,18 +104,29 @@ def _is_down(run: Run, role: RabbitRole, changes: Changes) -> bool:
     return len(run.fleet.broker_hosts) > 1 and is_installed and role.UNIT in changes.start
 
 
-def _bring_here(run: Run, role: RabbitRole, changes: Changes, number: int) -> None:
-    """number: of nodes that should be up then."""
-    observed, nodes = run.observed[host.name], role.nodes(run)
+def _install_here(run: Run, role: RabbitRole, changes: Changes) -> None:
+    """On all machines at once: the package starts nothing before its configuration is there."""
+    observed = run.observed[host.name]
+    if not changes.install:
+        return
     run.changed.add(host.name)
-    apply.describe(changes)
     if not role.is_ours(observed):
         server.shell(name="Stop a RabbitMQ that listens everywhere", commands=[role.clear()])
-    if changes.install:
-        apply.perform(compare(role.first(run, run.fleet.hosts[host.name]), observed))
+    apply.perform(compare(role.first(run, run.fleet.hosts[host.name]), observed))
+    apply.perform(Changes(install=changes.install))
+
+
+def _bring_here(run: Run, role: RabbitRole, changes: Changes, number: int) -> None:
+    """number: of nodes that should be up then."""
+    nodes = role.nodes(run)
+    run.changed.add(host.name)
+    apply.describe(changes)
+    if not changes.install and not role.is_ours(run.observed[host.name]):
+        server.shell(name="Stop a RabbitMQ that listens everywhere", commands=[role.clear()])
     if role.UNIT in changes.restart and len(nodes) > 1:
         server.shell(name="Wait until the other nodes can do without this one", commands=[role.wait_until_spare(nodes)])
-    apply.perform(replace(changes, write=tuple(entry for entry in changes.write if not _is_later(entry, run, role))))
+    now = tuple(entry for entry in changes.write if not _is_later(entry, run, role))
+    apply.perform(replace(changes, install=(), write=now))
     if role.UNIT in (*changes.start, *changes.restart):
         server.shell(name="Wait until the node is up", commands=[role.wait_until_whole(number)])
     _accept(run, role, changes)
@@ -134,7 +147,12 @@ def settle(run: Run, role: RabbitRole) -> None:
         return
     for entry in _changes(run, role).write:
         if _is_later(entry, run, role) and run.is_whole:
-            python.call(name="End what RabbitMQ does not need any more", function=_settle, run=run, role=role, entry=entry)
+            server.shell(
+                name="Accept the passwords of the secrets file alone",
+                commands=[role.settle(run)],
+                _stdin=apply.Hidden(entry.content.decode()),
+                _if=broker.only_if_all_went_well(run, GOES_ON),
+            )
         elif _is_later(entry, run, role):
             run.notes[f"{host.name}: {GOES_ON}, until a deploy without --limit"] = None
 
@@ -161,15 +179,3 @@ def _accept(run: Run, role: RabbitRole, changes: Changes) -> None:
                 commands=[role.accept()],
                 _stdin=apply.Hidden(entry.content.decode()),
             )
-
-
-def _settle(state: Any, host: Any, run: Run, role: RabbitRole, entry: File) -> bool:
-    if state.failed_hosts or not run.all_well:
-        run.notes[f"{host.name}: {GOES_ON}, because not all went well"] = None
-        return True
-    done = server.shell(
-        name="Accept the passwords of the secrets file alone",
-        commands=[role.settle(run)],
-        _stdin=apply.Hidden(entry.content.decode()),
-    )
-    return bool(done.did_succeed())

@@ -230,7 +230,7 @@ def test_users_change_while_it_runs(fleet: Fleet, pyinfra: Pyinfra, tmp_path: Pa
         "change users and policies of RabbitMQ, which goes on to run",
     ]
     assert "Bring new users and policies to RabbitMQ, besides those before" in done.stderr
-    assert "End what RabbitMQ does not need any more" in done.stderr
+    assert "Accept the passwords of the secrets file alone" in done.stderr
     limited = pyinfra("--dry", "--limit", f"@fake/{FIRST}", group_data=GROUP_DATA, machine_lines=lines)
     assert "RabbitMQ goes on to accept the passwords before, until a deploy without --limit" in limited.stderr
 
