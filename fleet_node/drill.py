@@ -21,7 +21,7 @@ from redis import Redis
 from fleet_node import broker
 from fleet_node.delivery.clients import client_of_app
 from fleet_node.outage import every_second
-from fleet_node.protocol import DRILL_LEDGER, DRILL_TASK
+from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, DRILL_TASK
 
 LEDGER_TTL = 86400
 """Seconds that a ledger is kept after its last entry."""
@@ -29,11 +29,9 @@ OUTAGE = 180
 """How often Redis is tried again, every second."""
 PIECE = 1 << 22
 """Bytes that are taken at a time."""
-FRESH = 2.0
-"""Seconds for which an announcement that a task has read holds for the others of its process."""
 CONNECTIONS = 4
-"""Connections of a process to the ledger. A hundred greenlets that all begin a TLS connection at once would keep each other from
-ending it in time."""
+"""Connections of a process to broker and ledger. A hundred greenlets that all begin a TLS connection at once would keep each
+other from ending it in time."""
 
 
 class NotAnnouncedError(Exception):
@@ -46,16 +44,14 @@ class DrillFailureError(Exception):
 
 def register(app: Any) -> Any:
     """Register the task in an app. Returns it."""
-    ledger, free = _ledger(app), threading.BoundedSemaphore(CONNECTIONS)
-    asking, announced = threading.Lock(), dict[str, float]()
+    is_redis = broker.kind_of(app.connection_for_write()) == "redis"
+    ledger, free = _ledger(app, is_redis), threading.BoundedSemaphore(CONNECTIONS)
 
     def is_announced(drill: str) -> bool:
-        with asking:
-            if time.monotonic() >= announced.get(drill, 0):
-                if not broker.of_app(app).is_announced(app, drill, OUTAGE):
-                    return False
-                announced[drill] = time.monotonic() + FRESH
-            return True
+        with free:
+            if is_redis:
+                return bool(ledger.sismember(DRILL_ANNOUNCED, drill))
+            return broker.of_app(app).is_announced(app, drill, OUTAGE)
 
     def write(drill: str, number: int, event: str, node: str) -> None:
         key = f"{DRILL_LEDGER}{drill}"
@@ -103,9 +99,9 @@ def register(app: Any) -> Any:
     return create(work)
 
 
-def _ledger(app: Any) -> Redis:
+def _ledger(app: Any, is_redis: bool) -> Redis:
     # Some drills break the broker: the task waits for it, as a task that writes to a database would.
     retry = every_second(OUTAGE)
-    if broker.kind_of(app.connection_for_write()) == "redis":
+    if is_redis:
         return client_of_app(app, patience=3, retry=retry)
     return Redis.from_url(os.environ["CELERY_RESULT_BACKEND"], retry=retry, socket_timeout=3, socket_connect_timeout=3)
