@@ -12,7 +12,7 @@ from fleet.spec.secrets import BROKER_WORKER
 from tests.online.conftest import NAME, ROOT, Lab
 from tests.online.test_1_deploy import assert_all_answered
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 LAB = "inventory/lab.py"
 FILE = ROOT / ".lab" / NAME / "secrets.env"

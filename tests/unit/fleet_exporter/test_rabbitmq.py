@@ -114,6 +114,7 @@ def test_a_worker_that_cannot_answer_is_there(vhost: Vhost, tmp_path: Path) -> N
         assert busy.value("fleet_queue_consumers", queue="default") == 1
 
 
+@pytest.mark.slow
 def test_a_broker_that_comes_back(tmp_path: Path) -> None:
     with (
         running_node(tmp_path / "node") as node,

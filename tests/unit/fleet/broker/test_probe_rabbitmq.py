@@ -113,6 +113,7 @@ def own_node(tmp_path: Path) -> Iterator[Node]:
         yield node
 
 
+@pytest.mark.slow
 def test_an_alarm(own_node: Node) -> None:
     with own_node.vhost() as vhost:
         own_node.control("set_vm_memory_high_watermark", "absolute", "1MB")

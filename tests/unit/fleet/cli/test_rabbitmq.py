@@ -155,6 +155,7 @@ def test_a_letter_whose_queue_is_gone_stays(made: Project, client: Celery) -> No
     assert made.fleet("parked", "list", "prod.py", "--json").stdout.count("no.such.task") == 1
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_line(made: Project, rabbitmq: Node) -> None:
     good = f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}"
     for url, why in (
@@ -203,6 +204,7 @@ def test_the_screen_of_top(made: Project, client: Celery, vhost: Vhost, monkeypa
     asyncio.run(see())
 
 
+@pytest.mark.slow
 def test_a_recording(made: Project, client: Celery) -> None:
     start(made)
     for _ in range(6):

@@ -76,6 +76,7 @@ def url_of(project: Project) -> str:
     return (project.folder / "s.env").read_text().strip().removeprefix("BROKER_URL=")
 
 
+@pytest.mark.slow
 def test_a_worker_and_commands_behind_tls(others: Project) -> None:
     others.here.start(others.here.release("r", APP), queues=("default",))
     call = [sys.executable, "-m", "celery", "inspect", "ping", "--timeout", "5"]
