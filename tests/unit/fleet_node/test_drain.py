@@ -56,7 +56,7 @@ def report(here: Machine) -> DrainReport:
     return report
 
 
-@pytest.mark.parametrize("pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.long) for pool in ("gevent", "threads"))])
+@pytest.mark.parametrize("pool", [pytest.param(pool, marks=pytest.mark.long) for pool in ("prefork", "gevent")] + ["threads"])
 def test_what_it_holds_is_finished_and_what_waits_goes_back(here: Machine, pool: str) -> None:
     sent = begin(here, pool, [2.0] * 4 + [0.1] * 8, etas=3)
     here.stop([UNIT])

@@ -24,7 +24,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 POOLS = pytest.mark.parametrize(
     "pool",
     [
-        "prefork",
+        pytest.param("prefork", marks=pytest.mark.long),
         pytest.param("threads", marks=pytest.mark.long),
         pytest.param("gevent", marks=pytest.mark.long),
         pytest.param("solo", marks=pytest.mark.long),

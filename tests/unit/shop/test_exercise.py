@@ -50,6 +50,7 @@ def test_every_answer_is_there_right_and_counted(shop: Shop) -> None:
     assert "10 of 10 done" in done.stderr
 
 
+@pytest.mark.long
 def test_what_no_worker_takes_is_named_with_its_queue(shop_without_ml: Shop) -> None:
     done = shop_without_ml.exercise("--tasks", "5", "--timeout", "1")
 
@@ -57,6 +58,7 @@ def test_what_no_worker_takes_is_named_with_its_queue(shop_without_ml: Shop) -> 
     assert "no answer from queue ml for 1 of 1 tasks (1 shop.tasks.ml.sum_of_squares): does a worker consume it?" in done.stderr
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_it_without_a_traceback(shop_without_ml: Shop) -> None:
     command = shop_without_ml.command("--tasks", "5")
     with subprocess.Popen(command, env=shop_without_ml.environment, stderr=subprocess.PIPE, text=True) as running:

@@ -82,6 +82,7 @@ def test_lint_looks_at_the_app(project: Path) -> None:
     assert "note app: task_acks_late: set for mail, which the app would lose with a worker" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [
@@ -125,6 +126,7 @@ def test_lint_that_reaches_no_machine_exits_2_and_says_what_to_do(project: Path)
     assert "--assume cores=8,memory=16G,gpus=1" in done.stderr
 
 
+@pytest.mark.long
 def test_only_what_is_new_is_shown_in_full(project: Path) -> None:
     first = lint(project, "--no-app")
     assert SINGLE in first.stdout
@@ -155,6 +157,7 @@ def test_a_warning_that_comes_back_is_new(project: Path) -> None:
     assert SINGLE in lint(project, "--no-app").stdout
 
 
+@pytest.mark.long
 def test_errors_are_always_in_full(project: Path) -> None:
     (project / "group_data" / "web.py").write_text("web_worker = {'queues': ['default'], 'time_limit': 60, 'stop_timeout': 30}\n")
     for _ in range(2):
@@ -185,6 +188,7 @@ def test_exit_codes(project: Path, web: str, words: list[str], code: int) -> Non
             assert " warning " in done.stdout or " error " in done.stdout, "what the command fails for is shown"
 
 
+@pytest.mark.long
 def test_another_working_directory_is_told(project: Path, tmp_path: Path) -> None:
     (elsewhere := tmp_path / "elsewhere").mkdir()
     inventory = project / "inventory" / "prod.py"
@@ -196,6 +200,7 @@ def test_another_working_directory_is_told(project: Path, tmp_path: Path) -> Non
     assert line.startswith(f"{inventory}: no group_data/ beside it, nor in {elsewhere}; run this in the folder")
 
 
+@pytest.mark.long
 def test_no_secrets_file_is_a_note(project: Path) -> None:
     done = lint(project, "--no-app")
     assert "note secrets_file: s.env: no such file, and a deploy needs it; make one with: fleet secrets s.env" in done.stdout

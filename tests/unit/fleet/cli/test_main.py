@@ -29,6 +29,7 @@ def test_connect_without_secrets_says_how_to_make_them(project: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "s.env: no such file; make one with: fleet secrets s.env\n")
 
 
+@pytest.mark.long
 def test_connect_without_ssh_says_what_ssh_said(project: Path) -> None:
     fleet(project, "secrets", "s.env")
     done = fleet(project, "connect", "prod.py", "--", "true")

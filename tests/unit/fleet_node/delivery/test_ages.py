@@ -332,6 +332,7 @@ def test_a_mark_costs_the_same_at_a_million_messages(redis: Redis) -> None:
     assert cost[1_000] == cost[1_000_000] < 20
 
 
+@pytest.mark.long
 def test_other_databases_and_prefixes_and_the_reader(tmp_path: Path) -> None:
     """A worker with a prefix, in database 3, that is busy. What waits is read as the control machine does."""
     with leased(tmp_path, "solo", lease=60, broker_transport_options={"global_keyprefix": "shop-"}) as here:

@@ -63,6 +63,7 @@ def test_a_listener_whose_subscription_is_cut_in_silence_subscribes_anew(tmp_pat
         assert all(worker.poll() is None for worker in here.running.values())
 
 
+@pytest.mark.long
 def test_a_message_wakes_one_worker(tmp_path: Path) -> None:
     """All wait, each for the bell of the queue; each task is one token, and goes to who has waited longest."""
     with leased(tmp_path, "solo", lease=60) as here, here.redis() as redis:
@@ -77,6 +78,7 @@ def test_a_message_wakes_one_worker(tmp_path: Path) -> None:
         assert set(shares) <= {2, 3, 4}, shares  # who asks anew, every few seconds, is the last of those that wait
 
 
+@pytest.mark.long
 def test_a_queue_that_is_added_to_a_waiting_worker_is_served(tmp_path: Path) -> None:
     """It waits for the bells of the queues that it had."""
     with leased(tmp_path, lease=60) as here, here.client() as client, here.redis() as redis:
@@ -89,6 +91,7 @@ def test_a_queue_that_is_added_to_a_waiting_worker_is_served(tmp_path: Path) -> 
         assert until(lambda: redis.zcard("fleet.lists") == 8)
 
 
+@pytest.mark.long
 def test_tasks_come_too_if_redis_does_not_notify(tmp_path: Path) -> None:
     with leased(tmp_path, lease=60) as here, here.redis() as redis:
         redis.config_set("notify-keyspace-events", "")

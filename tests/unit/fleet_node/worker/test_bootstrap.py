@@ -29,7 +29,7 @@ def heard(systemd: socket.socket, what: bytes) -> bytes:
     return message
 
 
-@pytest.mark.parametrize("abstract", [False, True])
+@pytest.mark.parametrize("abstract", [pytest.param(False, marks=pytest.mark.long), True])
 def test_systemd_hears_when_it_consumes_and_when_it_stops(
     tmp_path: Path, abstract: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
