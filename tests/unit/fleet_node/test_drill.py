@@ -123,5 +123,5 @@ def test_a_hundred_slots_share_a_few_connections_to_the_ledger(here: Machine) ->
         for number in range(1, 201):
             client.send_task(DRILL_TASK, ["r", number, "io", 0.2], queue="default")
         assert until(lambda: ended(here) == set(range(201))), here.output()
-        # Its own, and the test's.
-        assert redis.info("stats")["total_connections_received"] - before < 15
+        # Its own, the worker's and the test's: a connection a task would be 200 and more.
+        assert redis.info("stats")["total_connections_received"] - before < 100
