@@ -9,6 +9,7 @@ from fleet.errors import FleetError
 from fleet.plan import process
 from fleet.spec import endpoint
 from fleet.spec.fleet import Host
+from fleet.spec.rabbitmq import MANAGEMENT_PORT
 from fleet.spec.sizes import resolve
 from fleet.spec.text import enumerate_briefly
 from fleet.state.desired import Directory, File, State, Unit, revision
@@ -17,7 +18,6 @@ from fleet.state.render import render
 from fleet.state.role import RunView
 from roles import alerts, broker_client, dashboard
 from roles.node_exporter import targets
-from roles.rabbitmq import MANAGEMENT_PORT
 
 PROMETHEUS, ALERTMANAGER, EXPORTER = "prometheus.service", "prometheus-alertmanager.service", "fleet-exporter.service"
 CONFIGURATION = "/etc/prometheus"

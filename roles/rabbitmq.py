@@ -10,7 +10,7 @@ from typing import Any
 
 from fleet.plan.plan import Plan, broker_memory
 from fleet.spec.fleet import Host
-from fleet.spec.rabbitmq import VHOST, account, node
+from fleet.spec.rabbitmq import MANAGEMENT_PORT, VHOST, account, node
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, COOKIE, accepted
 from fleet.spec.sizes import resolve
 from fleet.state.desired import Directory, File, State, Unit, revision
@@ -36,8 +36,6 @@ PACKAGES = ("rabbitmq-server",)
 PATHS = (CONFIGURATION, ENVIRONMENT, PLUGINS, DEFINITIONS, COOKIE_FILE, TLS_FOLDER, *TLS_FILES, *OVERRIDES, OVERRIDE, SOCKET)
 UNITS = (UNIT,)
 
-MANAGEMENT_PORT = 15672
-"""Of the management plugin, on loopback alone."""
 OPEN_FILES = 65536
 PATIENCE = 300
 """Seconds for a node to be up, and for its queues to be whole."""

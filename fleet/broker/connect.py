@@ -12,7 +12,7 @@ from typing import Any
 
 from redis import Redis, RedisError
 
-from fleet.broker.management import PORT, Management
+from fleet.broker.management import Management
 from fleet.broker.passwords import not_yet_accepted
 from fleet.broker.port import Port, opened
 from fleet.broker.relay import ANSWERS, GREETING, RelayError, Target, relayed
@@ -22,6 +22,7 @@ from fleet.spec import endpoint, secrets
 from fleet.spec.broker import External
 from fleet.spec.endpoint import Way
 from fleet.spec.fleet import Fleet, Inventory
+from fleet.spec.rabbitmq import MANAGEMENT_PORT
 from fleet.spec.urls import SENTINEL, Endpoint, netloc
 
 PATIENCE = 10.0
@@ -149,7 +150,7 @@ def management(
     if fleet.rabbitmq is None:
         yield None
         return
-    with Forwards(hosts, fleet.broker_hosts, on_start).to("127.0.0.1", PORT) as (_, local):
+    with Forwards(hosts, fleet.broker_hosts, on_start).to("127.0.0.1", MANAGEMENT_PORT) as (_, local):
         assert local is not None  # noqa: S101 - a machine is between
         yield Management(local, monitor.user, monitor.password)
 

@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 PATIENCE = 5.0
 """Seconds for an answer."""
-PORT = 15672
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from hashlib import sha256
 
 VHOST = "fleet"
 """The virtual host with all queues of the fleet."""
+MANAGEMENT_PORT = 15672
+"""Of the management plugin, on loopback alone."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.spec.broker import RabbitMQ
 from fleet.spec.fleet import Fleet
-from fleet.spec.rabbitmq import VHOST, node
+from fleet.spec.rabbitmq import MANAGEMENT_PORT, VHOST, node
 from fleet.spec.secrets import COOKIE
 from fleet_node.protocol import DEAD_LETTERS
 from roles import rabbitmq as role
@@ -28,7 +28,7 @@ def test_listens_on_the_lan_and_loopback_only(connect: Any, rabbitmq: RabbitMQ, 
         lines = connect(name).check_output("ss -Hltnp").splitlines()
         listening = {line.split()[3] for line in lines if "beam.smp" in line or ":4369 " in line}
         both = {f"{where}:{port}" for where in (address, "127.0.0.1") for port in (*rabbitmq.ports, 4369)}
-        assert listening == both | {f"{address}:25672", f"127.0.0.1:{role.MANAGEMENT_PORT}"}
+        assert listening == both | {f"{address}:25672", f"127.0.0.1:{MANAGEMENT_PORT}"}
 
 
 def test_service_is_limited_and_comes_back(connect: Any, rabbitmq: RabbitMQ, fleet: Fleet) -> None:
