@@ -22,6 +22,21 @@ ROLLING = ("--group-data", str(ROOT / "tests" / "online" / "rolling"))
 """Two workers of web and batch, with short limits."""
 
 
+INVENTORY = """
+import runpy
+_lab = runpy.run_path({lab!r})
+globals().update({{name: value for name, value in _lab.items() if isinstance(value, list) and not name.startswith("_")}})
+globals().update({groups!r})
+"""
+
+
+def inventory_with(folder: Path, **groups: list[str]) -> str:
+    """A file with the inventory of the lab, in which these groups have these hosts."""
+    file = folder / "more.py"
+    file.write_text(INVENTORY.format(lab=str(ROOT / "inventory" / "lab.py"), groups=groups))
+    return str(file)
+
+
 @dataclass(frozen=True)
 class Lab:
     """A running lab, and the project's commands on it, as a user types them."""

@@ -7,32 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.online.conftest import ROLLING, ROOT, Lab
+from tests.online.conftest import ROLLING, Lab, inventory_with
 from tests.unit.fleet_node.delivery.lease_support import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-INVENTORY = """
-import runpy
-_lab = runpy.run_path({lab!r})
-_groups = {{name: value for name, value in _lab.items() if isinstance(value, list) and not name.startswith("_")}}
-globals().update(_groups)
-monitor = {hosts!r}
-"""
 GET = 'python3 -c "import urllib.request; print(urllib.request.urlopen(\\"http://127.0.0.1:{}\\").read().decode())"'
-
-
-def inventory_with(folder: Path, *hosts: str) -> str:
-    """An inventory of the lab whose group monitor has these hosts."""
-    file = folder / "monitored.py"
-    file.write_text(INVENTORY.format(lab=str(ROOT / "inventory" / "lab.py"), hosts=list(hosts)))
-    return str(file)
 
 
 @pytest.fixture(scope="module")
 def monitored(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The lab's inventory with a monitor, which is deployed."""
-    inventory = inventory_with(tmp_path_factory.mktemp("inventory"), "broker1")
+    inventory = inventory_with(tmp_path_factory.mktemp("inventory"), monitor=["broker1"])
     done = lab.deploy(*ROLLING, inventory=inventory)
     assert done.returncode == 0, done.stdout
     return inventory
@@ -76,6 +62,6 @@ def test_faults_set_off_their_alerts(lab: Lab, monitored: str, tmp_path: Path) -
 
 
 def test_a_host_that_leaves_the_group_has_no_exporter(lab: Lab, monitored: str, tmp_path: Path) -> None:
-    done = lab.deploy(*ROLLING, inventory=inventory_with(tmp_path))
+    done = lab.deploy(*ROLLING, inventory=inventory_with(tmp_path, monitor=[]))
     assert done.returncode == 0, done.stdout
     assert lab.ask("broker1", "systemctl is-active fleet-exporter || true") == "inactive"

@@ -7,30 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.online.conftest import ROLLING, ROOT, Lab
+from tests.online.conftest import ROLLING, Lab, inventory_with
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
-
-INVENTORY = """
-import runpy
-_lab = runpy.run_path({lab!r})
-_groups = {{name: value for name, value in _lab.items() if isinstance(value, list) and not name.startswith("_")}}
-globals().update(_groups)
-beat = {hosts!r}
-"""
-
-
-def inventory_with(folder: Path, *hosts: str) -> str:
-    """An inventory of the lab whose group beat has these hosts."""
-    file = folder / "beats.py"
-    file.write_text(INVENTORY.format(lab=str(ROOT / "inventory" / "lab.py"), hosts=list(hosts)))
-    return str(file)
 
 
 @pytest.fixture(scope="module")
 def beats(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The lab's inventory with two beats, which are deployed."""
-    inventory = inventory_with(tmp_path_factory.mktemp("inventory"), "broker1", "web1")
+    inventory = inventory_with(tmp_path_factory.mktemp("inventory"), beat=["broker1", "web1"])
     done = lab.deploy(*ROLLING, inventory=inventory)
     assert done.returncode == 0, done.stdout
     return inventory
@@ -67,6 +52,6 @@ def test_the_next_deploy_changes_nothing(lab: Lab, beats: str) -> None:
 
 
 def test_a_host_that_leaves_the_group_has_no_beat(lab: Lab, beats: str, tmp_path: Path) -> None:
-    done = lab.deploy(*ROLLING, inventory=inventory_with(tmp_path))
+    done = lab.deploy(*ROLLING, inventory=inventory_with(tmp_path, beat=[]))
     assert done.returncode == 0, done.stdout
     assert lab.ask("web1", "systemctl list-units --all --plain --no-legend celery-beat.service") == ""

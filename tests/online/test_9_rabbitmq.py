@@ -8,16 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.online.conftest import OWN_LAB, ROOT, Lab
+from tests.online.conftest import OWN_LAB, Lab, inventory_with
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 BROKERS = ("broker1", "broker2", "broker3")
-INVENTORY = """
-import runpy
-_lab = runpy.run_path({lab!r})
-globals().update({{name: value for name, value in _lab.items() if isinstance(value, list) and not name.startswith("_")}})
-"""
 UNIT = "rabbitmq-server.service"
 
 
@@ -32,7 +27,7 @@ def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         pytest.skip('the lab has no three brokers: fleet lab up --hosts "broker1 broker2 broker3 web1 batch1"')
     folder = tmp_path_factory.mktemp("rabbitmq")
     (folder / "group_data").mkdir()
-    (folder / "rabbit.py").write_text(INVENTORY.format(lab=str(ROOT / "inventory" / "lab.py")))
+    inventory_with(folder)
     (folder / "group_data" / "all.py").write_text('result_backend = "none"\n')
     set_broker(folder)
     yield folder
@@ -47,7 +42,7 @@ def set_broker(folder: Path, **settings: str) -> None:
 
 def deployed(lab: Lab, folder: Path) -> str:
     """What a deploy prints."""
-    done = lab.deploy(inventory=str(folder / "rabbit.py"))
+    done = lab.deploy(inventory=str(folder / "more.py"))
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -58,7 +53,7 @@ def processes(lab: Lab) -> list[str]:
 
 
 def is_well(lab: Lab, folder: Path) -> None:
-    inventory = str(folder / "rabbit.py")
+    inventory = str(folder / "more.py")
     done = lab.run("pytest", "-q", "--tb=short", "tests/host", "--inventory", inventory)
     assert done.returncode == 0, done.stdout
     done = lab.run("fleet", "status", inventory, "--json")
