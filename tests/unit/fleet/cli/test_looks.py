@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,6 @@ from tests.unit.process_support import ROOT
 from tests.unit.shop_support import process
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Project]:
-    (tmp_path / "here").mkdir()
-    with project(tmp_path) as made:
-        made.here.start(made.here.release("r"), queues=("default", "quiet"))
-        yield made
 
 
 def test_the_load_of_a_fleet(started: Project) -> None:

@@ -1,7 +1,6 @@
 """`fleet secrets`: a secret changes, and the fleet is asked who has the new value."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from fleet.cli.main import app
 from fleet.errors import FleetError
 from fleet.spec import secrets
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
-from tests.unit.fleet.cli.native_support import PASSWORDS, Project, project
+from tests.unit.fleet.cli.native_support import PASSWORDS, Project
 
 
 def fleet(folder: Path, *words: str, stdin: str = "") -> tuple[int, str, str]:
@@ -74,14 +73,6 @@ def test_mistakes_are_a_line_and_change_nothing(tmp_path: Path, words: tuple[str
     assert (code, stdout) == (1, "")
     assert complaint in stderr and len(stderr.splitlines()) == 1
     assert (tmp_path / "s.env").read_text() == "A=1\n"
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Project]:
-    (tmp_path / "here").mkdir()
-    with project(tmp_path) as made:
-        made.here.start(made.here.release("r"), queues=("default", "quiet"))
-        yield made
 
 
 @pytest.mark.long
