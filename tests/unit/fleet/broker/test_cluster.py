@@ -45,7 +45,7 @@ def of_fleet(folder: Path, node: Node, monkeypatch: pytest.MonkeyPatch) -> Itera
         with (made.folder / "s.env").open("a") as file:
             file.write(f"{COOKIE}=x\n")
         monkeypatch.chdir(made.folder)
-        monkeypatch.setattr(connect, "PORT", node.management)
+        monkeypatch.setattr(connect, "MANAGEMENT_PORT", node.management)
         yield made
 
 
