@@ -253,6 +253,30 @@ CASES = [
             ],
         },
     ),
+    Case(
+        "one of three nodes is away",
+        broker(nodes=always(3), nodes_up=since(5, 2, before=3), nodes_alarmed=always(0)),
+        {6.75: NOTHING, 7.25: [("BrokerDown", "severity=warning cause=node", "1 of RabbitMQ's nodes does not run.")]},
+    ),
+    Case(
+        "a node restarts",
+        broker(nodes=always(3), nodes_up=between(5, 6.5, 2, other=3), nodes_alarmed=always(0)),
+        {7.25: NOTHING, 20: NOTHING},
+    ),
+    Case(
+        "a node's disk is full",
+        broker(nodes=always(3), nodes_up=always(3), nodes_alarmed=since(5, 2)),
+        {
+            5.75: NOTHING,
+            6.25: [
+                (
+                    "BrokerNearLimit",
+                    "severity=page limit=alarm",
+                    "2 of RabbitMQ's nodes have no memory or no disk left: no task is accepted.",
+                )
+            ],
+        },
+    ),
     Case("a broker without a limit", broker(memory_bytes=always(GB), memory_max_bytes=always(0)), {10: NOTHING}),
     Case(
         "connections run out",

@@ -25,6 +25,10 @@ CASES = {
         ],
         ["BrokerDown severity=page"],
     ),
+    "one node of the broker is down": (
+        ["BrokerDown severity=warning cause=node", "BrokerNearLimit severity=warning limit=memory"],
+        ["BrokerDown severity=warning cause=node", "BrokerNearLimit severity=warning limit=memory"],
+    ),
     "the signs are old": (
         [
             "MonitorBlind severity=page cause=source source=signs",
