@@ -48,6 +48,9 @@ RabbitMQ, prefix of queues, followed by a task's id: it was begun, and its messa
 DEAD_LETTERS = "fleet.dead"
 """Queue of RabbitMQ with the dead letters. Each is the message as it was, with the header PARKED_HEADER if a worker has parked
 it, and with x-death if RabbitMQ has."""
+DEAD_LETTERS_ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+"""That queue's. Who reads a dead letter and gives it back counts as a delivery of it: the limit of 20 that RabbitMQ 4 has
+otherwise would make it vanish."""
 PARKED_HEADER = "fleet_parked"
 """Header of a dead letter in RabbitMQ: a ParkedHeader as JSON."""
 SEND_AGAIN = """

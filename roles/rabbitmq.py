@@ -18,7 +18,7 @@ from fleet.state.observed import ObservedMachine
 from fleet.state.paths import UNITS as UNIT_FOLDER
 from fleet.state.render import render
 from fleet.state.role import RunView
-from fleet_node.protocol import DEAD_LETTERS
+from fleet_node.protocol import DEAD_LETTERS, DEAD_LETTERS_ARGUMENTS
 from roles.broker import without_comments
 
 UNIT = "rabbitmq-server.service"
@@ -51,8 +51,6 @@ BACKSTOP = {
     "overflow": "reject-publish",
 }
 """For tasks whose receipt alone kills a worker. Far above max_deliveries, since it counts innocent returns as well."""
-DEAD = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
-"""Arguments of the queue of dead letters, as workers declare it (fleet_node.broker.rabbitmq_letters)."""
 PERMISSIONS: dict[str, Mapping[str, str]] = {
     # The virtual host has nothing but the fleet's, and an app declares the queues and exchanges that it likes.
     "worker": {"configure": ".*", "write": ".*", "read": ".*"},
@@ -255,7 +253,15 @@ def definitions(plan: Plan, secrets: Mapping[str, str]) -> dict[str, Any]:
                 "priority": 0,
             }
         ],
-        "queues": [{"vhost": VHOST, "name": DEAD_LETTERS, "durable": True, "auto_delete": False, "arguments": DEAD}],
+        "queues": [
+            {
+                "vhost": VHOST,
+                "name": DEAD_LETTERS,
+                "durable": True,
+                "auto_delete": False,
+                "arguments": DEAD_LETTERS_ARGUMENTS,
+            }
+        ],
     }
 
 

@@ -15,13 +15,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from fleet_node.protocol import DEAD_LETTERS, DELIVERIES, PARKED_HEADER, ParkedHeader
+from fleet_node.protocol import DEAD_LETTERS, DEAD_LETTERS_ARGUMENTS, DELIVERIES, PARKED_HEADER, ParkedHeader
 
 MARK = {"x-queue-type": "quorum", "x-expires": 7 * 86_400_000}
 """Arguments of a mark: it is not needed for longer than a week."""
-DEAD = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
-"""Arguments of the queue DEAD_LETTERS. Who reads a dead letter and gives it back counts as a delivery of it: the limit of 20 that
-RabbitMQ 4 has otherwise would make it vanish."""
 COUNT = "x-delivery-count"
 """Header of a message from a quorum queue: how often it came back."""
 PATIENCE = 5.0
@@ -145,7 +142,7 @@ def queue_of(message: Any) -> str:
 
 
 def _declare(channel: Any) -> Any:
-    return channel.queue_declare(DEAD_LETTERS, durable=True, auto_delete=False, arguments=DEAD)
+    return channel.queue_declare(DEAD_LETTERS, durable=True, auto_delete=False, arguments=DEAD_LETTERS_ARGUMENTS)
 
 
 def _came_back(message: Any) -> int:

@@ -18,8 +18,7 @@ from fleet.spec import endpoint
 from fleet.spec.endpoint import Way
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
-from fleet_node.broker import rabbitmq_letters
-from fleet_node.protocol import DEAD_LETTERS
+from fleet_node.protocol import DEAD_LETTERS, DEAD_LETTERS_ARGUMENTS
 from roles import rabbitmq
 from tests.unit.fleet.conftest import app_folder
 from tests.unit.fleet.spec.spec_support import ALL, inventory_of
@@ -72,7 +71,7 @@ def test_a_worker_may_do_all_that_it_does(node: Node) -> None:
     assert judge_server(server, plan).error is None
     assert judge_server(server, plan).notes == ()
     with connected(fleet, node, SECRETS) as channel:
-        dead = channel.queue_declare(DEAD_LETTERS, durable=True, auto_delete=False, arguments=rabbitmq_letters.DEAD)
+        dead = channel.queue_declare(DEAD_LETTERS, durable=True, auto_delete=False, arguments=DEAD_LETTERS_ARGUMENTS)
         assert dead.message_count == 0, "as workers declare it"
 
 
@@ -134,7 +133,3 @@ def test_the_policy_of_a_name_that_is_a_pattern(node: Node) -> None:
     lines = node.control("list_queues", "-p", "fleet", "--no-table-headers", "name", "policy").splitlines()
     policies = dict(line.split("\t") for line in lines)
     assert [policies[name] for name in names] == ["fleet", "", "fleet", ""]
-
-
-def test_the_queue_of_dead_letters_is_as_workers_declare_it() -> None:
-    assert rabbitmq.DEAD == rabbitmq_letters.DEAD
