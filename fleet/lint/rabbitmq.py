@@ -19,6 +19,8 @@ APP_OPTIONS_OF_REDIS = (*TRANSPORT, "visibility_timeout", "retry_on_timeout", "m
 """Options of a transport that kombu's amqp does not know, and ignores."""
 DELAYED_SINCE = (5, 5)
 """The Celery from which on RabbitMQ keeps tasks with an ETA."""
+MISSING_SINCE = (5, 6)
+"""The Celery from which on an app may say of which type the queues are that task_queues does not name."""
 LOCKED_SINCE = (5, 4)
 """The py-amqp from which on threads may write to one connection."""
 
@@ -60,7 +62,7 @@ def queue_not_quorum(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
 
 
 def _how_quorum(app: App) -> str:
-    if _version(app.celery) >= DELAYED_SINCE:
+    if _version(app.celery) >= MISSING_SINCE:
         return (
             'set task_default_queue_type = "quorum" and task_create_missing_queue_type = "quorum", and queue_arguments = '
             '{"x-queue-type": "quorum"} for each queue in task_queues'
@@ -184,8 +186,9 @@ def _options(app: App) -> dict[str, Any]:
 def _consumed(plan: Plan, app: App) -> Iterator[AppQueue]:
     """How the app declares the queues that the fleet consumes. Those that it does not name are made as it makes missing ones."""
     declared = {queue.name: queue for queue in app.declared}
-    kind = app.settings.get("task_create_missing_queue_type") or "classic"
-    exchange = app.settings.get("task_create_missing_queue_exchange_type") or "direct"
+    has_types = _version(app.celery) >= MISSING_SINCE  # an earlier Celery knows neither setting, and ignores it
+    kind = (has_types and app.settings.get("task_create_missing_queue_type")) or "classic"
+    exchange = (has_types and app.settings.get("task_create_missing_queue_exchange_type")) or "direct"
     for name in plan.consumers:
         yield declared.get(name) or AppQueue(name=name, kind=kind, exchange=exchange)
 

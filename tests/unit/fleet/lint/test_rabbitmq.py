@@ -124,6 +124,15 @@ def test_why_workers_hold_tasks_with_an_eta(fields: dict[str, Any], why: str) ->
     assert not findings_of("eta-held", rabbit(batch={"longest_eta": 600}), GOOD)
 
 
+def test_celery_5_5_makes_queues_that_nobody_names_as_classic_ones() -> None:
+    settings = {**CONFIRMED, "task_create_missing_queue_type": "quorum"}
+    app = good(declared=quorum("default"), settings=settings, celery="5.5.3")
+    (finding,) = findings_of("queue-not-quorum", rabbit(), app)
+    assert "task_queues: batch: classic" in str(finding)
+    assert "name them in task_queues" in str(finding)
+    assert not findings_of("queue-not-quorum", rabbit(), app.model_copy(update={"celery": "5.6.3"}))
+
+
 def test_defects_are_those_of_the_broker() -> None:
     described = {"name": "x", "mends": "it", "mended": False, "advice": "do not"}
     app = App.model_validate({**GOOD.model_dump(), "patches": [{**described, "brokers": ["amqp"]}]})
