@@ -37,8 +37,10 @@ PATHS = (CONFIGURATION, ENVIRONMENT, PLUGINS, DEFINITIONS, COOKIE_FILE, TLS_FOLD
 UNITS = (UNIT,)
 
 OPEN_FILES = 65536
-PATIENCE = 300
+PATIENCE = 600
 """Seconds for a node to be up, and for its queues to be whole."""
+LOOK = 30
+"""Seconds of one look whether it is up, at most."""
 LARGEST_WAL = 512 << 20
 """RabbitMQ's own size of the log that quorum queues write first, in bytes."""
 WAL_SHARE = 6
@@ -147,14 +149,18 @@ def _socket(run: RunView, host: Host) -> State:
 
 
 def wait_until_whole(number: int) -> str:
-    """sh that waits until this node has started and so many nodes are up."""
+    """sh that waits until this node has started and so many nodes are up. It fails if they do not come."""
+    hint = f"journalctl -u {UNIT}"
+    if number > 1:
+        hint += ", and whether these hosts reach each other on ports 4369 and 25672"
     return f"""
-for try in $(seq {PATIENCE // 2}); do
-  rabbitmqctl -q await_startup --timeout {PATIENCE} >/dev/null 2>&1 &&
-    rabbitmqctl -q await_online_nodes {number} --timeout {PATIENCE} >/dev/null 2>&1 && exit 0
+end=$(($(date +%s) + {PATIENCE}))
+while [ "$(date +%s)" -lt $end ]; do
+  rabbitmqctl -q await_startup --timeout {LOOK} >/dev/null 2>&1 &&
+    rabbitmqctl -q await_online_nodes {number} --timeout {LOOK} >/dev/null 2>&1 && exit 0
   sleep 2
 done
-echo "not {number} nodes of RabbitMQ are up: see journalctl -u {UNIT}" >&2
+echo "not {number} nodes of RabbitMQ are up: see {hint}" >&2
 exit 1
 """
 
@@ -169,8 +175,9 @@ def wait_until_spare(nodes: list[str]) -> str:
     not come."""
     whole = "import json, sys; s = json.load(sys.stdin); sys.exit(sorted(s['disk_nodes']) != sorted(s['running_nodes']))"
     return f"""
-for try in $(seq {PATIENCE // 2}); do
-  if rabbitmqctl -q --formatter json cluster_status | python3 -c {shlex.quote(whole)}; then
+end=$(($(date +%s) + {PATIENCE}))
+while [ "$(date +%s)" -lt $end ]; do
+  if rabbitmqctl -q --formatter json cluster_status | python3 -c {shlex.quote(whole)} 2>/dev/null; then
     {{ {spread(nodes)}; }} &&
       reason=$(rabbitmq-diagnostics -q check_if_node_is_quorum_critical 2>&1) && exit 0
   else
