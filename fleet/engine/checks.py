@@ -19,16 +19,16 @@ def refuse_data(given: Mapping[str, object], takes: Sequence[str]) -> None:
             raise FleetError(f"{name}: this script takes none by --data; {known}; nothing was changed")
 
 
-def explain_down(down: Sequence[str], asked: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str:
+def explain_down(down: Sequence[str], asked: Sequence[str], groups: Mapping[str, Sequence[str]], records: str = "") -> str:
     """What a run says of machines that could not be connected to. asked: all that --limit leaves, those that are down included.
-    groups: of the inventory."""
+    groups: of the inventory. records: the host of the lock and the history; empty if it is not known."""
     names = ", ".join(down)
     if len(down) == len(asked):
         return f"{names}: no connection, and nothing was changed; is the network up, and ssh_user, ssh_key right?"
-    if broker := [host for host in down if host in groups.get("broker", ())[:1]]:
-        return (
-            f"{names}: no connection, and nothing was changed; no run is without {broker[0]}, which has the lock and the history"
-        )
+    if records in down:
+        return f"{names}: no connection, and nothing was changed; no run is without {records}, which has the lock and the history"
+    if broker := [host for host in down if [*groups.get("broker", ())] == [host]]:
+        return f"{names}: no connection, and nothing was changed; no run is without {broker[0]}, which is the broker"
     words = [f"--limit {shlex.quote(name)}" for name in _limit([host for host in asked if host not in down], groups)]
     without = "it" if len(down) == 1 else "them"
     return f"{names}: no connection, and nothing was changed; to go on without {without}: {' '.join(words)}"

@@ -44,7 +44,8 @@ def explain_down(state: Any) -> str:
     groups = {name: [host.name for host in hosts] for name, hosts in state.inventory.groups.items() if not name.startswith("@")}
     asked = [host for host in state.inventory if state.is_host_in_limit(host)]
     down = [host.name for host in asked if host in state.failed_hosts]
-    return checks.explain_down(down, [host.name for host in asked], groups)
+    loaded = getattr(state, "fleet_loaded", None)  # before it connects, a run has read the settings
+    return checks.explain_down(down, [host.name for host in asked], groups, loaded[0].records_host if loaded else "")
 
 
 def inventory_argument() -> str:

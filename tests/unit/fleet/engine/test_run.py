@@ -213,5 +213,10 @@ def test_how_to_go_on_without_a_machine_that_is_down(down: list[str], asked: lis
     assert explained == f"{', '.join(down)}: no connection, and nothing was changed; to go on without {expected}"
 
 
-def test_no_run_goes_on_without_the_broker() -> None:
-    assert "no run is without broker1, which has the lock" in checks.explain_down(["web1", "broker1"], EVERYBODY, GROUPS)
+def test_no_run_goes_on_without_the_broker_or_the_history() -> None:
+    down = ["web1", "broker1"]
+    assert "no run is without broker1, which has the lock" in checks.explain_down(down, EVERYBODY, GROUPS, "broker1")
+    assert "no run is without web1, which has the lock" in checks.explain_down(down, EVERYBODY, GROUPS, "web1")
+    assert "no run is without broker1, which is the broker" in checks.explain_down(["broker1"], EVERYBODY, GROUPS, "web1")
+    of_three = {**GROUPS, "broker": ["broker1", "web2", "gpu 1"]}
+    assert "--limit" in checks.explain_down(["broker1"], EVERYBODY, of_three, "web1"), "the other two nodes go on"
