@@ -14,7 +14,7 @@ from fleet.spec.text import enumerate_briefly
 
 NEEDED = {
     "celery": "whose workers run your app; pin it there",
-    "redis": "by which Celery reaches the broker; ask for celery[redis] in place of celery, and pin all that it brings: "
+    "redis": "which workers need with every broker; ask for celery[redis] in place of celery, and pin all it brings: "
     "`uv pip compile` writes every pin",
 }
 """Package → why the app's requirements have to bring it."""

@@ -31,7 +31,7 @@ def test_unpinned_requirements(tmp_path: Path) -> None:
 def test_requirements_without_what_reaches_the_broker(tmp_path: Path) -> None:
     (tmp_path / "app" / "requirements.txt").write_text("celery==5.7.0\nkombu==5.7.0\n")
     (mistake,) = mistakes(inventory_of())
-    assert mistake.startswith("app/requirements.txt: no redis, by which Celery reaches the broker; ask for celery[redis]")
+    assert mistake.startswith("app/requirements.txt: no redis, which workers need with every broker; ask for celery[redis]")
 
 
 def test_the_folder_above_a_src_layout(tmp_path: Path) -> None:
