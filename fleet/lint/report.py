@@ -101,6 +101,9 @@ def _print(finding: Finding, console: Console) -> None:
 
 def _delivery(plan: Plan) -> str:
     """After which time tasks come back, in words."""
+    if plan.fleet.transport == "amqp":
+        timeout = f"{plan.consumer_timeout} s" if plan.fleet.rabbitmq else "not known"
+        return f"RabbitMQ gives back what a worker holds when its connection ends; consumer_timeout: {timeout}"
     timeout = "as the app sets it" if plan.visibility_timeout is None else f"{plan.visibility_timeout} s"
     if plan.lease is None:
         return f"no lease; visibility timeout: {timeout}"

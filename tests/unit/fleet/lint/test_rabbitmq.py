@@ -1,11 +1,14 @@
 """Rules about RabbitMQ, and rules of Redis that do not fire for it."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from fleet.lint import RULES, lint
+from fleet.lint import RULES, lint, report
 from fleet.lint import rabbitmq as rabbitmq_rules
 from fleet.lint.app import App, AppQueue, AppScheduler
 from fleet.plan.plan import Plan, resolved
@@ -145,6 +148,15 @@ def test_two_beats_have_no_lock() -> None:
     two = replace(two, fleet=replace(two.fleet, beat_hosts=("web1", "web2")))
     (finding,) = findings_of("beat-without-lock", two, good(scheduler=AppScheduler(name="celery.beat:PersistentScheduler")))
     assert "the broker is no Redis" in str(finding)
+
+
+@pytest.mark.parametrize(("make", "timeout"), [(rabbit, "1800 s"), (external, "not known")])
+def test_lint_says_when_tasks_come_back(make: Callable[[], Plan], timeout: str) -> None:
+    output = StringIO()
+    report.show(make(), (), Console(file=output, width=200), verbose=False, strict=False)
+    printed = output.getvalue()
+    assert f"when its connection ends; consumer_timeout: {timeout}\n" in printed
+    assert "visibility timeout" not in printed
 
 
 def test_memory_of_rabbitmq() -> None:
