@@ -197,19 +197,27 @@ def accept() -> str:
 
 def settle(run: RunView) -> str:
     """sh that does the same, takes away users that are not among them, and keeps them in their file. Who is connected as one of
-    those users is disconnected."""
+    those users is disconnected. All nodes of a cluster do so at once: a user that another node has just deleted is no error."""
     kept = "|".join(shlex.quote(user.name) for users in accounts(run.secrets).values() for user in users)
     return f"""
 set -e
+users() {{
+  listed=$(rabbitmqctl -q list_users --no-table-headers) && echo "$listed" | cut -f 1
+}}
+delete() {{
+  error=$(rabbitmqctl -q delete_user "$1" 2>&1) && return
+  left=$(users)
+  ! echo "$left" | grep -qxF "$1" || {{ echo "$error" >&2; exit 1; }}
+}}
 new=$(mktemp {FOLDER}/.fleet-definitions.XXXXXX)
 trap 'rm -f "$new"' EXIT
 cat >"$new"
 rabbitmqctl -q import_definitions <"$new"
-users=$(rabbitmqctl -q list_users --no-table-headers | cut -f 1)
-for user in $users; do
+there=$(users)
+for user in $there; do
   case $user in
     {kept}) ;;
-    worker-* | monitor-* | guest) rabbitmqctl -q delete_user "$user" ;;
+    worker-* | monitor-* | guest) delete "$user" ;;
   esac
 done
 chown root:rabbitmq "$new"
