@@ -24,7 +24,7 @@ def make_certificates(
     They are next to the secrets file: secrets/prod-tls for secrets/prod.env. The next deploy brings them to the machines, and
     restarts it with a new one. To use your own, put ca.pem, broker.pem and broker.key there.
 
-    Exit code: 0; 1 if a file cannot be read or written; 2 if a setting is wrong.
+    Exit code: 0; 1 if a setting is wrong, or a file cannot be read or written.
 
     Example: fleet certificates inventory/prod.py
     """
