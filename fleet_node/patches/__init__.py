@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from fleet_node.broker import kind_of
 from fleet_node.patches import (
     broker_outage,
+    delayed_setup,
     delivery,
     green_backends,
     heartbeats,
@@ -63,6 +64,7 @@ class Patch(Protocol):
 
 PATCHES: tuple[Patch, ...] = (
     broker_outage,
+    delayed_setup,
     delivery,
     green_backends,
     heartbeats,

@@ -25,7 +25,7 @@ GREEN = ("gevent", "eventlet")
 
 def apply(worker: Any) -> None:
     """See Patch."""
-    from celery.signals import worker_ready, worker_shutdown
+    from celery.signals import worker_shutdown
     from celery.worker.consumer.consumer import Consumer
     from kombu.transport.pyamqp import Transport
 
@@ -46,13 +46,11 @@ def apply(worker: Any) -> None:
             return connect_as_it_is(consumer)
         finally:
             consumer.amqheartbeat = before
+            beats.start()  # the main loop, which sends them otherwise, begins when all is declared
 
     def heartbeat_check(self: Any, connection: Any, rate: int = 2) -> Any:
         """A loop that stood still has not read what came, and would take RabbitMQ for dead: the thread checks."""
         return check_as_it_is(self, connection, rate) if is_encrypted(connection) and pool != "solo" else None
-
-    def ready(**_: Any) -> None:
-        beats.start()
 
     def shutdown(**_: Any) -> None:
         beats.stop()
@@ -60,7 +58,6 @@ def apply(worker: Any) -> None:
     Consumer.connect = connect
     if pool != "prefork":
         Transport.heartbeat_check = heartbeat_check  # type: ignore[method-assign]
-    worker_ready.connect(ready, weak=False)
     worker_shutdown.connect(shutdown, weak=False)
 
 

@@ -21,7 +21,7 @@ from tests.unit.fleet_node.broker.rabbitmq_machine import (
     waiting,
 )
 from tests.unit.rabbitmq_support import Vhost
-from tests.unit.shop_support import PATIENCE
+from tests.unit.shop_support import PATIENCE, free_port
 
 pytestmark = pytest.mark.long
 SLOW = pytest.mark.slow
@@ -107,6 +107,22 @@ def again(self):
         [answer] = client.control.broadcast("fleet_sign", reply=True, destination=[NODE])
         [counts] = answer[NODE]["tasks"]
         assert (counts["queue"], counts["started"], counts["succeeded"]) == ("default", 6, 1)
+
+
+def test_delayed_delivery_is_set_up_once_and_by_a_node_that_is_there(tmp_path: Path, vhost: Vhost) -> None:
+    with rabbit_machine(tmp_path, vhost, "threads") as here, producer(here) as client:
+        away = f"amqp://127.0.0.1:{free_port()}"
+        here.more["CELERY_BROKER_URL"] = f"{away};{here.broker};{away}/other"
+        here.start(here.release("r", APP))
+        sent = client.send_task("jobs.work", [1], countdown=1)
+        sent.get(timeout=PATIENCE)
+        assert "delayed delivery" not in here.output()
+
+
+def test_queues_that_cannot_use_delayed_delivery_have_none(tmp_path: Path, vhost: Vhost) -> None:
+    with rabbit_machine(tmp_path, vhost, "threads") as here:
+        here.start(here.release("r", APP.replace('type="topic"', 'type="direct"')))
+        assert not [name for name in (*vhost.queues(), *vhost.exchanges()) if "delayed" in name]
 
 
 @pytest.mark.parametrize("pool", ["threads", pytest.param("gevent", marks=SLOW), pytest.param("solo", marks=SLOW)])
