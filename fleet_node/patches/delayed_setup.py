@@ -46,7 +46,7 @@ def apply(worker: Any) -> None:
             raise error  # no node is there, and the worker connects anew
         _log.critical("tasks with an ETA wait in workers: delayed delivery cannot be set up: %s", error)
 
-    DelayedDelivery.start = start  # type: ignore[method-assign]
+    DelayedDelivery.start = start
 
 
 def can_be_delayed(queue: Any) -> bool:
