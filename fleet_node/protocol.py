@@ -478,6 +478,9 @@ class QueueDescription(TypedDict):
     """"quorum", "classic", "stream"."""
     exchange: str
     """"direct", "topic", "fanout", "headers". Celery delays no task for RabbitMQ that goes through a direct one."""
+    exchange_name: str
+    key: str
+    """What binds it to the exchange."""
     durable: bool
     priorities: bool
     """Whether it has priorities. Quorum queues before RabbitMQ 4 have none."""

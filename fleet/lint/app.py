@@ -64,6 +64,8 @@ class AppQueue(_Description):
     name: str
     kind: str = "classic"
     exchange: str = "direct"
+    exchange_name: str = ""
+    key: str = ""
     durable: bool = True
     priorities: bool = False
 

@@ -8,6 +8,7 @@ from fleet.lint.app import App
 from fleet.lint.finding import Violation, each_role, rule
 from fleet.plan.plan import Plan
 from fleet.spec.fleet import Fleet
+from fleet.spec.text import enumerate_briefly
 
 
 @rule("app-eager", "error")
@@ -36,6 +37,26 @@ def app_events(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
             yield Violation(
                 f"{app.app}: worker_send_task_events", "True costs a third of the throughput of short tasks; leave it out"
             )
+
+
+@rule("shared-binding", "error")
+def shared_binding(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
+    """A topic exchange gives a message to every queue that is bound by its key. Celery binds a queue of task_queues that names no
+    exchange to the default one, by the default key: each task is then in all of them, and runs as often."""
+    for app in apps:
+        bound: dict[tuple[str, str], list[str]] = {}
+        for queue in app.declared:
+            if queue.exchange == "topic":
+                bound.setdefault((queue.exchange_name, queue.key), []).append(queue.name)
+        for (exchange, key), names in bound.items():
+            if len(names) > 1:
+                first = min(names)
+                yield Violation(
+                    f"{app.app}: task_queues",
+                    f"{enumerate_briefly(sorted(names))}: each task of one of them goes to all, which share the topic exchange "
+                    f"{exchange} and the key {key}; write "
+                    f'Queue("{first}", Exchange("{first}", type="topic"), "{first}"), and so on',
+                )
 
 
 @rule("app-overruled", "note")

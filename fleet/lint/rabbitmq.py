@@ -99,8 +99,9 @@ def eta_held(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
                 why = "worker_detect_quorum_queues is False, so that workers hold them: leave it out"
             elif direct:
                 why = (
-                    f"a direct exchange leads to {enumerate_briefly(direct)}, so that workers hold them: write "
-                    'task_default_exchange_type = "topic", or exchanges of this type in task_queues'
+                    f"a direct exchange leads to {enumerate_briefly(direct)}, so that workers hold them: give each in "
+                    f'task_queues a topic exchange of its own, as Queue("{direct[0]}", Exchange("{direct[0]}", type="topic"), '
+                    f'"{direct[0]}", …)'
                 )
             else:
                 continue

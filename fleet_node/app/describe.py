@@ -141,6 +141,8 @@ def _queue(queue: Any) -> QueueDescription:
         "name": queue.name,
         "kind": str(arguments.get("x-queue-type", "classic")),
         "exchange": queue.exchange.type if queue.exchange else "direct",
+        "exchange_name": queue.exchange.name if queue.exchange else "",
+        "key": str(queue.routing_key or ""),
         "durable": bool(queue.durable and not queue.auto_delete and not queue.exclusive),
         "priorities": queue.max_priority is not None or "x-max-priority" in arguments,
     }

@@ -3,6 +3,7 @@
 import pytest
 
 from fleet.lint import application
+from fleet.lint.app import AppQueue
 from tests.unit.fleet.lint.rules_support import Case, app_with, assert_finds, plan, rules_of
 
 pytestmark = pytest.mark.usefixtures("app_folder")
@@ -15,6 +16,16 @@ CASES = {
         "shop.app: worker_enable_remote_control: False: a rollout could not ask its workers",
     ),
     "app-events": Case(plan, app_with(settings={"worker_send_task_events": True}), "shop.app: worker_send_task_events: True"),
+    "shared-binding": Case(
+        plan,
+        app_with(
+            declared=tuple(
+                AppQueue(name=name, exchange="topic", exchange_name="default", key=key)
+                for name, key in (("default", "default"), ("batch", "default"), ("other", "other"))
+            )
+        ),
+        "shop.app: task_queues: batch, default: each task of one of them goes to all, which share the topic exchange default",
+    ),
     "app-overruled": Case(
         plan,
         app_with(settings={"worker_concurrency": 16}),
