@@ -16,6 +16,7 @@ from fleet.broker.management import Management
 from fleet.broker.passwords import not_yet_accepted
 from fleet.broker.port import Port, opened
 from fleet.broker.relay import ANSWERS, GREETING, RelayError, Target, relayed
+from fleet.broker.verdict import RefusedError
 from fleet.errors import FleetError
 from fleet.inventory.ssh import Process, SSHError, forward
 from fleet.spec import endpoint, secrets
@@ -32,12 +33,13 @@ Hosts = Mapping[str, Mapping[str, Any]]
 
 
 class UnreachedError(FleetError):
-    """A broker that is not ours is not reached, or its certificate is refused."""
+    """A broker that is not ours is not reached."""
 
 
 @contextmanager
 def broker(inventory: Inventory, fleet: Fleet) -> Iterator[dict[str, str]]:
-    """CELERY_BROKER_URL and CELERY_RESULT_BACKEND, while the context lasts. Raises SecretsError, SSHError and UnreachedError."""
+    """CELERY_BROKER_URL and CELERY_RESULT_BACKEND, while the context lasts. Raises SecretsError, SSHError, UnreachedError and
+    RefusedError."""
     path = Path(fleet.settings.secrets_file)
     known = secrets.read(path)
     secrets.require(path, known, fleet.broker_secrets)
@@ -47,7 +49,7 @@ def broker(inventory: Inventory, fleet: Fleet) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def through(hosts: Hosts, fleet: Fleet, known: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """The same with secrets that are read already. Raises SSHError and UnreachedError."""
+    """The same with secrets that are read already. Raises SSHError, UnreachedError and RefusedError."""
     with reached(hosts, fleet, known) as way:
         yield endpoint.celery_variables(fleet, known, way=way)
 
@@ -57,7 +59,7 @@ def reached(
     hosts: Hosts, fleet: Fleet, known: Mapping[str, str], on_start: Callable[[Process], None] = lambda process: None
 ) -> Iterator[Way]:
     """The way to the broker, while the context lasts: see `fleet.spec.endpoint`. on_start: as of `forward`. Raises SSHError, and
-    UnreachedError if the certificate of a server that is not ours is refused."""
+    RefusedError if the certificate of a server that is not ours is refused."""
     server = endpoint.broker(fleet, known)
     is_direct = isinstance(fleet.broker, External) and fleet.broker.direct
     forwards = Forwards(hosts, jump_hosts(fleet), on_start, is_direct)
@@ -85,9 +87,10 @@ def _with_passwords(fleet: Fleet, known: Mapping[str, str], way: Way) -> Way:
 
 @contextmanager
 def _to_rabbitmq(fleet: Fleet, known: Mapping[str, str], forwards: Forwards) -> Iterator[Way]:
-    """The way to the first of RabbitMQ's nodes that answers. Raises SSHError and UnreachedError."""
+    """The way to the first of RabbitMQ's nodes that answers. Raises SSHError, UnreachedError and RefusedError."""
     here = endpoint.broker(fleet, known, way=Way())
     problems = []
+    are_refusals = True
     for address, port in here.addresses:
         with ExitStack() as stack:
             host, local = stack.enter_context(forwards.to(address, port))
@@ -95,6 +98,7 @@ def _to_rabbitmq(fleet: Fleet, known: Mapping[str, str], forwards: Forwards) -> 
             shown = f"{here.scheme}://{netloc(address, port)}"
             if here.use_ssl is None:
                 if not _greets(*near):
+                    are_refusals = False
                     problems.append(f"{shown}: no RabbitMQ answers there, from {host}")
                     continue
                 yield _with_passwords(fleet, known, Way(local, (address, port)))
@@ -103,12 +107,13 @@ def _to_rabbitmq(fleet: Fleet, known: Mapping[str, str], forwards: Forwards) -> 
                 # Every node is checked for the same name, as workers do.
                 port_here = stack.enter_context(relayed(Target(*near, name=here.address, options=here.use_ssl)))
             except RelayError as error:
+                are_refusals &= error.is_refused
                 refused = f"its certificate is refused: {error}" if error.is_refused else f"no TLS with it from {host}: {error}"
                 problems.append(f"{shown}: {refused}")
                 continue
             yield _with_passwords(fleet, known, Way(port_here))
             return
-    raise UnreachedError("; ".join(problems))
+    raise (RefusedError if are_refusals else UnreachedError)("; ".join(problems))
 
 
 def _greets(address: str, port: int) -> bool:
@@ -158,7 +163,7 @@ def management(
 @contextmanager
 def results(hosts: Hosts, fleet: Fleet, server: Endpoint) -> Iterator[str]:
     """The URL of a Redis of results from here, while the context lasts: through a machine with workers, unless the broker is
-    reached straight. server: as machines reach it. Raises SSHError, and UnreachedError if its certificate is refused."""
+    reached straight. server: as machines reach it. Raises SSHError, and RefusedError if its certificate is refused."""
     is_direct = isinstance(fleet.broker, External) and fleet.broker.direct
     between = [name for name, host in fleet.hosts.items() if host.workers]
     with Forwards(hosts, between, lambda _: None, is_direct).to(server.address, server.port) as (host, port):
@@ -216,7 +221,8 @@ class Forwards:
 
 
 def find_primary(server: Endpoint, name: str, forwards: Forwards) -> tuple[str, int]:
-    """The address and port of the primary that the first sentinel that answers names. Raises SSHError and UnreachedError."""
+    """The address and port of the primary that the first sentinel that answers names. Raises SSHError, UnreachedError and
+    RefusedError."""
     problems = []
     for address, port in server.addresses:
         with (
@@ -234,7 +240,7 @@ def find_primary(server: Endpoint, name: str, forwards: Forwards) -> tuple[str, 
                 if primary:
                     return str(primary[0]), int(primary[1])
                 known = ", ".join(sorted(sentinel.sentinel_masters()))
-                raise UnreachedError(f"the sentinels know no primary {name}, as master_name says; they know {known or 'none'}")
+                raise RefusedError(f"the sentinels know no primary {name}, as master_name says; they know {known or 'none'}")
             except RedisError as error:
                 problems.append(f"{netloc(address, port)}: {error}")
     raise UnreachedError(f"no sentinel answers ({'; '.join(problems)})")
@@ -242,7 +248,7 @@ def find_primary(server: Endpoint, name: str, forwards: Forwards) -> tuple[str, 
 
 def check_name(port: int, server: Endpoint, host: str) -> None:
     """Check the certificate that a server shows behind a port of this machine: a client that connects to the port would compare
-    it with 127.0.0.1. server: with files of this machine. host: the machine between. Raises UnreachedError."""
+    it with 127.0.0.1. server: with files of this machine. host: the machine between. Raises UnreachedError and RefusedError."""
     context = ssl.create_default_context(cafile=server.query.get("ssl_ca_certs"))
     if certificate := server.query.get("ssl_certfile"):
         context.load_cert_chain(certificate, server.query.get("ssl_keyfile"))
@@ -253,6 +259,6 @@ def check_name(port: int, server: Endpoint, host: str) -> None:
         ):
             return
     except ssl.SSLCertVerificationError as error:
-        raise UnreachedError(f"{server.shown}: its certificate is refused: {error.verify_message}") from None
+        raise RefusedError(f"{server.shown}: its certificate is refused: {error.verify_message}") from None
     except OSError as error:
         raise UnreachedError(f"{server.shown}: no TLS with it from {host}: {error.strerror or error}") from None

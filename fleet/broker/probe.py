@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis, RedisError
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, ResponseError
 
 from fleet.broker import aside
 from fleet.broker.verdict import ProbeError, Verdict
@@ -83,7 +83,7 @@ def judge(server: Server, connections: int = 0) -> Verdict:
 
 
 def probe(url: str, timeout: float = 60) -> Server:
-    """Ask in a process of its own. Raises ProbeError."""
+    """Ask in a process of its own. Raises ProbeError and RefusedError."""
     return Server(**aside.ask("fleet.broker.probe", url, timeout, ProbeError))
 
 
@@ -135,8 +135,10 @@ def _notified(events: Any, key: str) -> bool:
 def _explain(error: Exception) -> str:
     if isinstance(error, AuthenticationError):
         return f"it refuses the user or the password: {error}"
+    if isinstance(error, ResponseError):
+        return f"it refuses the fleet: {error}"
     return f"the broker does not answer: {(str(error).splitlines() or [type(error).__name__])[0]}"
 
 
 if __name__ == "__main__":
-    sys.exit(aside.answer(ask, _explain))
+    sys.exit(aside.answer(ask, _explain, (AuthenticationError, ResponseError)))

@@ -101,7 +101,8 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def probe(url: str, queues: Iterable[str] = (), timeout: float = 60) -> RabbitServer:
-    """Ask in a process of its own. queues: that workers will declare as quorum queues. Raises ProbeError."""
+    """Ask in a process of its own. queues: that workers will declare as quorum queues. Raises ProbeError
+    and RefusedError."""
     answer = aside.ask("fleet.broker.probe_rabbitmq", "\n".join((url, *queues)), timeout, ProbeError)
     return RabbitServer(**{**answer, "queues": {queue: tuple(pair) for queue, pair in answer["queues"].items()}})
 
@@ -255,4 +256,4 @@ def explain(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(aside.answer(ask, explain))
+    sys.exit(aside.answer(ask, explain, (AccessRefused, NotAllowed)))

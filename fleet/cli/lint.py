@@ -11,10 +11,12 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.broker.look import look
+from fleet.broker.verdict import RefusedError
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
 from fleet.lint import Finding, news, report
 from fleet.lint import run as linting
+from fleet.lint.finding import Level
 from fleet.lint.run import Linted
 from fleet.rollout import preflight
 from fleet.spec.text import enumerate_briefly
@@ -84,6 +86,10 @@ def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
             server = preflight.ask_server(url, linted.plan)
             of_server = preflight.as_findings(preflight.judge_server(server, linted.plan))
             view = look(url, linted.plan.consumers)
+    except RefusedError as error:
+        # Of the fleet's own, the next deploy sets the passwords and the certificate.
+        level: Level = "error" if fleet.own_broker is None else "note"
+        return (Finding("preflight", level, "broker", str(error).splitlines()[0], of_run=True),), False
     except FleetError as error:
         note = f"not asked what waits in it: {str(error).splitlines()[0]}"
         return (Finding("preflight", "note", "broker", note, of_run=True),), False

@@ -107,7 +107,7 @@ def judge_broker(
 
 def ask_server(url: str, plan: Plan) -> Server | RabbitServer | None:
     """What a broker is, by trying; None for our own Redis, which is what we made it. In our own RabbitMQ, producers may have
-    declared queues otherwise than workers do. Raises ProbeError."""
+    declared queues otherwise than workers do. Raises ProbeError and RefusedError."""
     if plan.fleet.transport == "amqp":
         fixed = (
             "task_default_queue_type" in plan.fleet.settings.left_to_app or "queue-not-quorum" in plan.fleet.settings.lint_ignore

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from fleet.broker.probe import Server, ask, judge, probe
-from fleet.broker.verdict import ProbeError
+from fleet.broker.verdict import ProbeError, RefusedError
 from tests.unit.shop_support import answering, free_port, process, redis_server
 
 
@@ -101,13 +101,13 @@ def test_a_replica_is_durable_without_a_file() -> None:
 def test_why_a_broker_was_not_asked(redis: Redis) -> None:
     url = url_of(redis)
     wrong = url.replace("shop:", "shop:wrong")
-    for asked, why in (
-        (wrong, "it refuses the user or the password: invalid username-password pair"),
-        (url.replace("/0", "/9"), "the broker does not answer: DB index is out of range"),
-        (f"redis://127.0.0.1:{free_port()}/0", "the broker does not answer: .*refused"),
-        (url.replace("redis://", "rediss://"), "the broker does not answer: "),
+    for asked, error, why in (
+        (wrong, RefusedError, "it refuses the user or the password: invalid username-password pair"),
+        (url.replace("/0", "/9"), RefusedError, "it refuses the fleet: DB index is out of range"),
+        (f"redis://127.0.0.1:{free_port()}/0", ProbeError, "the broker does not answer: .*refused"),
+        (url.replace("redis://", "rediss://"), ProbeError, "the broker does not answer: "),
     ):
-        with pytest.raises(ProbeError, match=why) as caught:
+        with pytest.raises(error, match=why) as caught:
             probe(asked)
         assert "\n" not in str(caught.value)
     assert probe(url).forbidden == {}

@@ -11,7 +11,7 @@ from amqp import Connection
 from amqp.exceptions import AMQPError
 
 from fleet.broker.probe_rabbitmq import QUORUM, RabbitServer, ask, judge, probe
-from fleet.broker.verdict import ProbeError
+from fleet.broker.verdict import ProbeError, RefusedError
 from tests.unit.rabbitmq_support import Node, Vhost, running_node
 
 pytestmark = pytest.mark.long
@@ -67,11 +67,11 @@ def test_permissions_without_delayed_delivery(vhost: Vhost) -> None:
 
 
 def test_who_is_not_let_in(vhost: Vhost) -> None:
-    with pytest.raises(ProbeError, match="refuses the user or the password"):
+    with pytest.raises(RefusedError, match="refuses the user or the password"):
         probe(vhost.url.replace("guest:guest", "guest:wrong"))
-    with pytest.raises(ProbeError, match=r"no such virtual host.*vhost nowhere not found"):
+    with pytest.raises(RefusedError, match=r"no such virtual host.*vhost nowhere not found"):
         probe(vhost.url.replace(vhost.name, "nowhere"))
-    with user(vhost, all="none") as url, pytest.raises(ProbeError, match="the user may not use the virtual host"):
+    with user(vhost, all="none") as url, pytest.raises(RefusedError, match="the user may not use the virtual host"):
         probe(url)
     with pytest.raises(ProbeError, match=r"does not answer: .*refused"):
         probe("amqp://guest:guest@127.0.0.1:1/x")

@@ -11,6 +11,7 @@ from kombu import Connection  # type: ignore[attr-defined]  # kombu's types are 
 
 from fleet.broker import connect
 from fleet.broker.connect import UnreachedError
+from fleet.broker.verdict import RefusedError
 from fleet.spec import certificates
 from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
@@ -86,7 +87,7 @@ def test_a_certificate_that_is_refused(
     node: Node, folder: Path, tls_port: int, address: str, trusted: bool, refusal: str
 ) -> None:
     fleet, secrets = fleet_of(f"amqps://guest:guest@{address}:{tls_port}/%2F", folder / "ca.pem" if trusted else None)
-    with pytest.raises(UnreachedError, match=refusal) as caught:
+    with pytest.raises(RefusedError, match=refusal) as caught:
         answers(fleet, secrets)
     assert "guest" not in str(caught.value)
 
@@ -109,5 +110,5 @@ def test_a_certificate_that_has_ended(tmp_path: Path) -> None:
     port = free_port()
     with running_node(tmp_path / "node", more=TLS.format(port=port, folder=tmp_path / "ended")):
         fleet, secrets = fleet_of(f"amqps://guest:guest@localhost:{port}/%2F", tmp_path / "ended" / "ca.pem")
-        with pytest.raises(UnreachedError, match="its certificate is refused: certificate has expired"):
+        with pytest.raises(RefusedError, match="its certificate is refused: certificate has expired"):
             answers(fleet, secrets)

@@ -119,6 +119,21 @@ def test_what_is_wrong_with_it_is_one_line(others: Project, server: Server, vhos
         assert why in _one_line(others, url), url
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("guest:guest", "guest:wrong", "it refuses the user or the password"),
+        ("localhost", "127.0.0.1", "its certificate is refused: IP address mismatch"),
+    ],
+)
+def test_lint_refuses_a_broker_that_does_not_let_the_fleet_in(others: Project, before: str, after: str, why: str) -> None:
+    give_url(others, url_of(others).replace(before, after))
+    lint = others.fleet("lint", "prod.py", "--no-app")
+    assert lint.returncode == 1
+    assert why in lint.stdout
+    assert "guest:" not in lint.stdout
+
+
 def _one_line(project: Project, url: str) -> str:
     give_url(project, url)
     done = project.fleet("queues", "prod.py")
