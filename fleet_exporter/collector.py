@@ -81,6 +81,8 @@ class Collector:
             yield from of_broker(reading)
             yield from of_workers(workers, reading.now)
             yield from of_queues(queues_of(reading, self._settings, workers))
+            if self._settings.beats and reading.is_led is not None:
+                yield gauge("fleet_beat_led", "Whether a beat leads, and sends what is due.", reading.is_led)
         yield from of_settings(self._settings)
         if self._totals:
             yield from of_counts(self._totals, self._settings)

@@ -12,7 +12,19 @@ from redis import Redis, ResponseError
 from redis.exceptions import NoPermissionError
 
 from fleet_exporter.entries import age_of, label, loaded, signs_of
-from fleet_node.protocol import AGES, CONNECTION, CONSUMED, LEFT, PARKED, PROBE_TASK, SIGNS, WORKERS, ListAge, WorkerSign
+from fleet_node.protocol import (
+    AGES,
+    BEAT_LOCK,
+    CONNECTION,
+    CONSUMED,
+    LEFT,
+    PARKED,
+    PROBE_TASK,
+    SIGNS,
+    WORKERS,
+    ListAge,
+    WorkerSign,
+)
 
 PATIENCE = 5.0
 """Seconds for Redis to answer."""
@@ -36,6 +48,7 @@ class Reading:
     connected: node → seconds since its connection said something. lists: queue → list → messages. ages: list → what the fleet
     wrote down; is_aged: whether a broker of this kind knows that, and what silent workers hold. parked: dead letters. info:
     Redis's own report; nodes: RabbitMQ's of each. consumers: queue → those that the broker counts; empty if it does not.
+    is_led: whether a beat leads; None if the broker does not say.
     """
 
     now: float
@@ -50,6 +63,7 @@ class Reading:
     consumers: Mapping[str, int] = field(default_factory=dict)
     is_aged: bool = True
     nodes: Sequence[Mapping[str, Any]] = ()
+    is_led: bool | None = None
 
 
 class Reader:
@@ -74,8 +88,9 @@ class Reader:
             pipeline.hgetall(prefix + AGES)
             pipeline.hlen(prefix + PARKED)
             pipeline.client_list()
+            pipeline.exists(prefix + BEAT_LOCK)
 
-        info, signs, leases, gone, consumers, ages, letters, clients = self._ask(questions)
+        info, signs, leases, gone, consumers, ages, letters, clients, led = self._ask(questions)
         now = int(info["server_time_usec"]) / 1e6 if info else self._time()
         written = {key: entry for key, text in (ages or {}).items() if (entry := age_of(loaded(text)))}
         lists = lists_of(consumers or [], written, prefix, self._queues)
@@ -89,6 +104,7 @@ class Reader:
             parked=letters or 0,
             info=info or {},
             commands=self._commands,
+            is_led=None if led is None else bool(led),
         )
 
     def _time(self) -> float:

@@ -32,12 +32,14 @@ class ExpectedQueue:
 class Settings:
     """address, port: where Prometheus finds the exporter. lease: of workers, in seconds; None if they have none. master_name: of
     the primary, if the broker's URL is of sentinels. use_ssl: Celery's broker_use_ssl, of a RabbitMQ with TLS.
-    management: the port of its management API, if a node of it is on this machine."""
+    management: the port of its management API, if a node of it is on this machine. beats: hosts of beat, if the broker says which
+    of them leads."""
 
     lease: float | None = None
     master_name: str | None = None
     use_ssl: Mapping[str, Any] | None = None
     management: int | None = None
+    beats: int = 0
     address: str = "127.0.0.1"
     port: int = 9808
     workers: tuple[ExpectedWorker, ...] = ()

@@ -125,6 +125,7 @@ def expectations(run: RunView) -> bytes:
         "master_name": fleet.master_name,
         "use_ssl": endpoint.broker(fleet, run.secrets, "monitor").use_ssl,
         "management": MANAGEMENT_PORT if fleet.rabbitmq and fleet.monitor_host in fleet.broker_hosts else None,
+        "beats": len(fleet.beat_hosts) if fleet.transport != "amqp" else 0,
         "workers": workers,
         "queues": queues,
     }

@@ -18,6 +18,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fleet_node.protocol import PARKED
+from tests.unit.fleet_node.beat.beat_support import APP as BEAT_APP
+from tests.unit.fleet_node.beat.beat_support import Beats
 from tests.unit.fleet_node.delivery.lease_support import begun, kill, leased, send, until
 from tests.unit.process_support import ROOT, Machine
 from tests.unit.shop_support import free_port
@@ -55,7 +57,7 @@ class Metrics:
 class Exporter:
     """One that runs."""
 
-    def __init__(self, here: Machine, folder: Path, python: str = DEBIAN) -> None:
+    def __init__(self, here: Machine, folder: Path, python: str = DEBIAN, **more: Any) -> None:
         self.python = python
         self.folder, self.port, self.password = folder, free_port(), secrets.token_hex(8)
         with here.redis() as redis:
@@ -67,7 +69,7 @@ class Exporter:
         workers = [{"nodes": [worker["worker"]], "role": "web", "host": worker["host"]} for worker in (ONE, TWO)]
         queue = {"consumers": 2, "minimum": 1, "objective": 10}
         content: dict[str, Any] = {"lease": 4}
-        content |= {"port": self.port, "workers": workers, "queues": {"default": queue}}
+        content |= {"port": self.port, "workers": workers, "queues": {"default": queue}, **more}
         (folder / "fleet.json").write_text(json.dumps(content))
 
     @contextmanager
@@ -216,6 +218,25 @@ def test_a_broker_that_is_away_is_a_metric_and_no_error(tmp_path: Path) -> None:
             assert away.value("fleet_queue_consumers_min", queue="default") == 1, "what the settings ask for is there"
             assert not {"fleet_queue_messages", "fleet_worker_up"} & away.names, "and nothing stale"
             assert until(lambda: (exporter.scrape().value("fleet_source_age_seconds", source="broker") or 0) > 1)
+
+
+def test_whether_a_beat_leads(tmp_path: Path) -> None:
+    with leased(tmp_path, lease=4) as here:
+        (tmp_path / "jobs.py").write_text(BEAT_APP)
+        beats = Beats(tmp_path, here.port)
+        exporter = Exporter(here, tmp_path / "exporter")
+        with exporter.running():
+            assert "fleet_beat_led" not in exporter.scrape().names
+        exporter = Exporter(here, tmp_path / "exporter", beats=2)
+        with exporter.running():
+            assert exporter.scrape().value("fleet_beat_led") == 0
+            beats.start("a")
+            try:
+                assert exporter.scrape().value("fleet_beat_led") == 1
+            finally:
+                beats.processes["a"].kill()
+                beats.processes["a"].wait()
+            assert until(lambda: exporter.scrape().value("fleet_beat_led") == 0)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"workers": []}'])

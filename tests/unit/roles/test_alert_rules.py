@@ -28,6 +28,7 @@ NAMES = (
     "WaitBudgetBurn",
     "NotDraining",
     "WorkerSilent",
+    "BeatSilent",
     "CapacityLost",
     "TaskFailing",
     "StuckOrPoison",
@@ -179,7 +180,7 @@ class Case:
     settings: Alerts = field(default_factory=Alerts)
 
     def test(self) -> dict[str, Any]:
-        """It as promtool takes it: at each minute, all twelve alerts, most of which should not fire."""
+        """It as promtool takes it: at each minute, all alerts, most of which should not fire."""
         end = int(max(self.fires) * 4) + 2
         series = {**self.base, **self.series}
         return {
@@ -277,6 +278,12 @@ CASES = [
             ],
         },
     ),
+    Case(
+        "no beat leads",
+        {"fleet_beat_led": since(5, 0, before=1)},
+        {6.75: NOTHING, 7.25: [("BeatSilent", "severity=page", "No beat leads.")]},
+    ),
+    Case("another beat takes over", {"fleet_beat_led": between(5, 6, 0, other=1)}, {7.25: NOTHING, 20: NOTHING}),
     Case("a broker without a limit", broker(memory_bytes=always(GB), memory_max_bytes=always(0)), {10: NOTHING}),
     Case(
         "connections run out",
