@@ -81,6 +81,18 @@ def results(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None)
     return (replace(endpoint, path=RESULT_DB) if fleet.redis else endpoint).url
 
 
+def result_server(fleet: Fleet, secrets: Mapping[str, str]) -> Endpoint | None:
+    """The Redis of the results, as machines reach it, if a URL in the secrets file names one; None if results go elsewhere."""
+    backend = fleet.settings.result_backend
+    if not backend.startswith(REFERENCE):
+        return None
+    try:
+        server = parse(secrets[backend.removeprefix(REFERENCE)])
+    except ValueError:
+        return None  # of another kind
+    return server if server.scheme in ("redis", "rediss") else None
+
+
 def tls_settings(fleet: Fleet, secrets: Mapping[str, str]) -> dict[str, Any]:
     """Celery's settings for TLS from a machine of the fleet, if the URL cannot say them: {"broker_use_ssl": …} for amqps."""
     options = broker(fleet, secrets).use_ssl

@@ -132,11 +132,15 @@ def way(request: pytest.FixtureRequest, fleet: Fleet, fleet_secrets: dict[str, s
 
 
 @pytest.fixture(scope="session")
-def celery_app(way: Way, fleet: Fleet, fleet_secrets: dict[str, str]) -> Iterator[Celery]:
+def celery_app(request: pytest.FixtureRequest, way: Way, fleet: Fleet, fleet_secrets: dict[str, str]) -> Iterator[Celery]:
     """A client of the fleet's broker that knows none of the app's tasks."""
-    with pytest.MonkeyPatch.context() as here:
+    inventory, _ = _fleet(request.config)
+    with (
+        pytest.MonkeyPatch.context() as here,
+        connecting.results_here(inventory.hosts, fleet, fleet_secrets) as results,
+    ):
         # By variables and not by arguments: Celery prefers the variables of whoever runs this to any argument.
-        for name, url in endpoint.celery_variables(fleet, fleet_secrets, way=way).items():
+        for name, url in (endpoint.celery_variables(fleet, fleet_secrets, way=way) | results).items():
             here.setenv(name, url)
         with Celery("check", set_as_current=False) as app:
             yield app
