@@ -180,8 +180,8 @@ def results(hosts: Hosts, fleet: Fleet, server: Endpoint) -> Iterator[str]:
 
 @contextmanager
 def results_here(hosts: Hosts, fleet: Fleet, known: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """CELERY_RESULT_BACKEND as this machine reaches it, while the context lasts, if that is another than machines have: of a Redis
-    at a URL of the secrets file. Of rediss:// whose files are on the machines alone, it stays theirs. Raises SSHError,
+    """CELERY_RESULT_BACKEND as this machine reaches it, while the context lasts, if that is another than machines have: of a
+    Redis at a URL of the secrets file. Of rediss:// whose files are on the machines alone, it stays theirs. Raises SSHError,
     UnreachedError and RefusedError."""
     server = endpoint.result_server(fleet, known)
     authority = server.query.get("ssl_ca_certs") if server else None

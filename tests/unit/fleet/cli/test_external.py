@@ -55,6 +55,20 @@ def logins(redis: Redis) -> list[Any]:
     return [redis.info("commandstats").get(f"cmdstat_{name}", {}).get("calls") for name in ("auth", "hello")]
 
 
+def test_results_in_a_redis_of_others_are_reached_through_a_machine(others: Project) -> None:
+    group_data = others.folder / "group_data" / "all.py"
+    group_data.write_text(f'{group_data.read_text()}result_backend = "@RESULT_URL"\n')
+    url = f"redis://127.0.0.1:{others.here.port}/3"
+    (others.folder / "s.env").write_text(f"BROKER_URL={url_of(others)}\nRESULT_URL={url}\n")
+    script = "import os, redis; u = os.environ['CELERY_RESULT_BACKEND']; redis.Redis.from_url(u).set('x', 1); print(u)"
+    done = others.fleet("connect", "prod.py", "--", sys.executable, "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("/3")
+    assert done.stdout.strip() != url
+    with others.here.redis(3) as redis:
+        assert redis.get("x") == b"1"
+
+
 def test_a_fleet_without_a_broker_of_its_own(others: Project) -> None:
     others.here.start(others.here.release("r"), queues=("default", "quiet"))
     others.here.announce("r")
