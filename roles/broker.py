@@ -87,7 +87,7 @@ def desired(run: RunView, host: Host) -> State:
     )
     passwords = {user: digests(accepted(secrets, name)) for user, name in USERS.items()}
     users, rights = (render("etc/redis/users.acl.j2", **known) for known in (passwords, dict.fromkeys(passwords, ())))
-    limits = {"memory_max": broker_memory(fleet, memory), "open_files": settings.maxclients + 1024}
+    limits = {"memory_max": broker_memory(fleet, host, memory), "open_files": settings.maxclients + 1024}
     template = f"{OVERRIDE.lstrip('/')}.j2"
     tls = _tls(run) if settings.tls else State()
     contents = (configuration, rights, render(template, **limits, revision=""), *(file.content for file in tls.files))

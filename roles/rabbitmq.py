@@ -112,7 +112,7 @@ def desired(run: RunView, host: Host) -> State:
     environment = render("etc/rabbitmq/rabbitmq-env.conf.j2", node=node(address), address=address)
     plugins = b"[rabbitmq_management].\n"
     cookie = run.secrets[COOKIE].encode()
-    limits = {"memory_max": broker_memory(fleet, total), "open_files": OPEN_FILES, "definitions": DEFINITIONS}
+    limits = {"memory_max": broker_memory(fleet, host, total), "open_files": OPEN_FILES, "definitions": DEFINITIONS}
     template = f"{OVERRIDE.lstrip('/')}.j2"
     tls = _tls(run) if settings.tls else State()
     parts = (configuration, environment, plugins, cookie, render(template, **limits, revision=""))
@@ -138,7 +138,7 @@ def desired(run: RunView, host: Host) -> State:
 
 def first(run: RunView, host: Host) -> State:
     """What has to be there before the package is: it starts RabbitMQ as it is installed, and Erlang's directory of nodes."""
-    limits = {"memory_max": broker_memory(run.fleet, run.observed[host.name].memory), "open_files": OPEN_FILES}
+    limits = {"memory_max": broker_memory(run.fleet, host, run.observed[host.name].memory), "open_files": OPEN_FILES}
     override = render(f"{OVERRIDE.lstrip('/')}.j2", **limits, definitions=DEFINITIONS, revision="")
     return _socket(run, host) + State(files=(File(OVERRIDE, override),))
 

@@ -127,7 +127,7 @@ def broker_memory(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
         if machine is None or broker is None:
             continue
         reserve = system_reserve(plan.fleet.hosts[host].settings.machine_reserve, machine.memory)
-        top = plans.broker_memory(plan.fleet, machine.memory)
+        top = plans.broker_memory(plan.fleet, plan.fleet.hosts[host], machine.memory)
         name, given = ("maxmemory", broker.maxmemory) if isinstance(broker, Redis) else ("memory", broker.memory)
         data = resolve(given, machine.memory)
         if data >= top:
@@ -145,10 +145,10 @@ def broker_rewrite(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     """While Redis rewrites its append-only file, a copy of all that changes is in memory too: up to all of the data."""
     redis, host = plan.fleet.redis, plan.fleet.broker_host
     machine = plan.machines.get(host) if host else None
-    if machine is None or redis is None or not redis.appendonly:
+    if host is None or machine is None or redis is None or not redis.appendonly:
         return
     data = resolve(redis.maxmemory, machine.memory)
-    top = plans.broker_memory(plan.fleet, machine.memory)
+    top = plans.broker_memory(plan.fleet, plan.fleet.hosts[host], machine.memory)
     if 2 * data > top:
         yield Violation(
             "broker.maxmemory",

@@ -169,13 +169,13 @@ def reserve_of(fleet: Fleet, host: Host, machine: MachineFacts) -> int:
         system += fleet.beat.memory_max
     if host.name not in fleet.broker_hosts or not host.workers:
         return system
-    return system + broker_memory(fleet, machine.memory)
+    return system + broker_memory(fleet, host, machine.memory)
 
 
-def broker_memory(fleet: Fleet, total: int) -> int:
-    """MemoryMax of our own broker, in bytes, on a machine with `total` bytes."""
-    assert fleet.own_broker and fleet.broker_host  # noqa: S101 - it is ours
-    reserve = system_reserve(fleet.hosts[fleet.broker_host].settings.machine_reserve, total)
+def broker_memory(fleet: Fleet, host: Host, total: int) -> int:
+    """MemoryMax of our own broker on one of its hosts, in bytes. total: the machine's."""
+    assert fleet.own_broker  # noqa: S101 - the host is its
+    reserve = system_reserve(host.settings.machine_reserve, total)
     return broker_memory_max(fleet.own_broker.memory_max, reserve, total)
 
 

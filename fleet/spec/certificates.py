@@ -80,7 +80,7 @@ def read(fleet: Fleet, now: datetime | None = None) -> Certificates:
     """The certificates that the fleet uses. Raises CertificateError if they are missing or would be refused."""
     files = paths_of(fleet)
     mistakes: list[str] = []
-    contents = [_content(path, fleet, mistakes) if path else b"" for path in files]
+    contents = [_content(path, fleet, mistakes, path == files[2]) if path else b"" for path in files]
     if not mistakes:
         mistakes += _mistakes(fleet, files, contents, now or datetime.now(UTC))
     if mistakes:
@@ -207,9 +207,9 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _content(path: Path, fleet: Fleet, mistakes: list[str]) -> bytes:
+def _content(path: Path, fleet: Fleet, mistakes: list[str], is_key: bool) -> bytes:
     try:
-        if path.suffix == ".key" and path.stat().st_mode & 0o077:
+        if is_key and path.stat().st_mode & 0o077:
             mistakes.append(f"{path}: others can read it; run: chmod 600 {path}")
         return path.read_bytes()
     except FileNotFoundError:

@@ -147,3 +147,19 @@ def test_a_real_redis_shows_it_and_a_client_believes_it(folder: Path) -> None:
         for name in ("127.0.0.1", "localhost"):
             with Redis.from_url(f"rediss://{name}:{port}/0?{query}") as client:
                 assert client.ping()
+
+
+def test_the_key_of_a_client_is_secret_whatever_its_name(folder: Path) -> None:
+    key = folder / "client-key.pem"
+    key.write_bytes((folder / "broker.key").read_bytes())
+    files = {
+        "url": "@BROKER_URL",
+        "ca_file": str(folder / "ca.pem"),
+        "certificate_file": str(folder / "broker.pem"),
+        "key_file": str(key),
+    }
+    key.chmod(0o644)
+    with pytest.raises(CertificateError, match=r"client-key.pem: others can read it; run: chmod 600"):
+        certificates.read(load_fleet(external(files)))
+    key.chmod(0o600)
+    assert certificates.read(load_fleet(external(files))).key == key.read_bytes()
