@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from heapq import heapify
 from typing import Any
 
 from celery.beat import PersistentScheduler, Scheduler
@@ -46,18 +47,30 @@ class Fenced(Timed):
             self.lock_key = None
         self._earlier = self.fence.read()
 
+    def populate_heap(self, *arguments: Any, **options: Any) -> None:
+        """Put the entries in the order of their times. Up to Celery 5.6, one that is not due after all holds the others up."""
+        for entry in self.schedule.values():  # type: ignore[attr-defined]
+            self._catch_up(entry)
+        super().populate_heap(*arguments, **options)  # type: ignore[misc]
+
     def is_due(self, entry: Any) -> Any:
         """Whether an entry is due, by its own store and by what the leaders before have sent: a store may lag behind."""
-        if earlier := self._earlier.pop(entry.name, None):
-            at = time_of(earlier, self.app)  # type: ignore[attr-defined]
-            if is_before(entry.last_run_at, at):
-                entry.last_run_at = at
+        self._catch_up(entry)
         return super().is_due(entry)  # type: ignore[misc]
 
     def apply_async(self, entry: Any, *arguments: Any, **options: Any) -> Any:
         """Send a run."""
         with self.fence.run(entry.name, run_of(entry, entry.default_now(), (entry.total_run_count or 0) + 1)):
-            return super().apply_async(entry, *arguments, **options)  # type: ignore[misc]
+            result = super().apply_async(entry, *arguments, **options)  # type: ignore[misc]
+        self._earlier.pop(entry.name, None)
+        return result
+
+    def _catch_up(self, entry: Any) -> None:
+        """Until this leader has sent the entry: the store may be read again, which has no word of a run of the leader before."""
+        if earlier := self._earlier.get(entry.name):
+            at = time_of(earlier, self.app)  # type: ignore[attr-defined]
+            if is_before(entry.last_run_at, at):
+                entry.last_run_at = at
 
 
 class FleetScheduler(Timed, Scheduler):  # type: ignore[misc]  # celery has no types
@@ -67,6 +80,7 @@ class FleetScheduler(Timed, Scheduler):  # type: ignore[misc]  # celery has no t
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._unsure = False
+        self._refused: set[str] = set()
         super().__init__(*arguments, **options)
 
     def setup_schedule(self) -> None:
@@ -88,6 +102,15 @@ class FleetScheduler(Timed, Scheduler):  # type: ignore[misc]  # celery has no t
         wait = super().tick(*arguments, **options)
         return RETRY if self._unsure else min(wait, LOOK)
 
+    def populate_heap(self, *arguments: Any, **options: Any) -> None:
+        """Put the entries in the order of their times. One that Redis has refused has its turn after those that are due: it may
+        be its queue alone."""
+        super().populate_heap(*arguments, **options)
+        self._heap = [
+            event._replace(time=event.time + RETRY) if event.entry.name in self._refused else event for event in self._heap
+        ]
+        heapify(self._heap)
+
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send a due entry. A run that cannot be sent now is tried again. One that can never be sent is skipped."""
         logger.info("Scheduler: Sending due task %s (%s)", entry.name, entry.task)
@@ -96,9 +119,11 @@ class FleetScheduler(Timed, Scheduler):  # type: ignore[misc]  # celery has no t
         try:
             with self.fence.run(entry.name, run):
                 self.apply_async(entry, producer=producer, advance=False)
+            self._refused.discard(entry.name)
         except Exception as error:
             logger.error("Message Error: %s", error, exc_info=True)
             self._unsure = True
+            self._refused.add(entry.name)
             if not self._is_of_broker(error.__context__):
                 try:
                     self.fence.write({entry.name: run})

@@ -64,6 +64,69 @@ def test_a_run_that_waits_for_redis_is_sent_once_when_it_is_back(tmp_path: Path)
         assert here.problems("often") == here.problems("second") == []
 
 
+REFUSED = """
+from celery import Celery
+app = Celery("jobs")
+app.conf.beat_schedule = {
+    "refused": {"task": "jobs.refused", "schedule": 0.5, "options": {"queue": "refused"}},
+    "often": {"task": "jobs.often", "schedule": 0.2},
+}
+"""
+
+
+def test_an_entry_that_redis_refuses_holds_no_other_up(tmp_path: Path) -> None:
+    with beats(tmp_path, REFUSED) as here:
+        with here.redis() as redis:
+            redis.set("refused", "no list")
+        here.start("a")
+        assert here.goes_on()
+        with redis:
+            redis.delete("refused")
+            assert until(lambda: redis.llen("refused") > 0)
+        here.end("a", signal.SIGTERM)
+        assert here.problems("often") == []
+
+
+STORE = """
+from datetime import timedelta
+from pathlib import Path
+from celery import Celery
+from celery.beat import Scheduler
+
+app = Celery("jobs")
+
+class Store(Scheduler):  # of a database to which runs are written after minutes
+    def setup_schedule(self):
+        last = self.app.now() - timedelta(hours=1, minutes=1)
+        more = {"app": self.app, "last_run_at": last}
+        self.data = {
+            "hourly": self.Entry(name="hourly", task="jobs.hourly", schedule=timedelta(hours=1), **more),
+            "often": self.Entry(name="often", task="jobs.often", schedule=timedelta(seconds=0.2), **more),
+        }
+
+    schedule = property(lambda self: self.data)
+
+    def tick(self, *arguments, **options):
+        if Path("changed").exists():
+            Path("changed").unlink()
+            self.setup_schedule()
+            self._heap = None
+        return super().tick(*arguments, **options)
+"""
+
+
+def test_a_store_that_lags_behind_has_no_run_sent_again(tmp_path: Path) -> None:
+    with beats(tmp_path, STORE) as here:
+        here.start("a", "--scheduler", "jobs:Store")
+        assert here.goes_on() and len(here.runs("hourly")) == 1
+        here.end("a", signal.SIGKILL)
+        here.start("b", "--scheduler", "jobs:Store")
+        assert until(lambda: here.leader() == "b") and here.goes_on()
+        (tmp_path / "changed").touch()
+        assert until(lambda: not (tmp_path / "changed").exists()) and here.goes_on()
+        assert len(here.runs("hourly")) == 1
+
+
 def test_a_leader_of_this_machine_that_is_dead_is_not_waited_for(tmp_path: Path) -> None:
     """And what it tells systemd."""
     with beats(tmp_path) as here, here.systemd() as told:
