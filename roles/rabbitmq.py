@@ -10,7 +10,7 @@ from typing import Any
 
 from fleet.plan.plan import Plan, broker_memory
 from fleet.spec.fleet import Host
-from fleet.spec.rabbitmq import MANAGEMENT_PORT, VHOST, account, node
+from fleet.spec.rabbitmq import MANAGEMENT_PORT, UNIT, VHOST, account, node
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, COOKIE, accepted
 from fleet.spec.sizes import resolve
 from fleet.state.desired import Directory, File, State, Unit, revision
@@ -21,7 +21,6 @@ from fleet.state.role import RunView
 from fleet_node.protocol import DEAD_LETTERS, DEAD_LETTERS_ARGUMENTS
 from roles.broker import without_comments
 
-UNIT = "rabbitmq-server.service"
 FOLDER = "/etc/rabbitmq"
 CONFIGURATION, ENVIRONMENT, PLUGINS = f"{FOLDER}/rabbitmq.conf", f"{FOLDER}/rabbitmq-env.conf", f"{FOLDER}/enabled_plugins"
 DEFINITIONS = f"{FOLDER}/fleet-definitions.json"
@@ -148,6 +147,25 @@ def _socket(run: RunView, host: Host) -> State:
     return State(directories=tuple(map(Directory, OVERRIDES)), files=(File(SOCKET, content),))
 
 
+def reach(nodes: list[str]) -> str:
+    """sh that waits until this machine reaches one of these nodes. It fails if it does not: a new node that sees no other begins
+    a cluster of its own, and does not join later."""
+    connect = "import socket, sys; socket.create_connection((sys.argv[1], 25672), 3).close()"
+    addresses = [name.partition("@")[2] for name in nodes]
+    return f"""
+end=$(($(date +%s) + {LOOK}))
+while [ "$(date +%s)" -lt $end ]; do
+  for address in {" ".join(addresses)}; do
+    python3 -c {shlex.quote(connect)} "$address" 2>/dev/null && exit 0
+  done
+  sleep 2
+done
+echo "RabbitMQ is not started here, since it would be a cluster of its own: this host does not reach" \\
+  "{" or ".join(addresses)} on port 25672; it needs that and 4369" >&2
+exit 1
+"""
+
+
 def wait_until_whole(number: int) -> str:
     """sh that waits until this node has started and so many nodes are up. It fails if they do not come."""
     hint = f"journalctl -u {UNIT}"
@@ -198,6 +216,7 @@ def accept() -> str:
 def settle(run: RunView) -> str:
     """sh that does the same, takes away users that are not among them, and keeps them in their file. Who is connected as one of
     those users is disconnected. All nodes of a cluster do so at once: a user that another node has just deleted is no error."""
+    digits = "[0-9a-f]" * 6  # of `account`: users that somebody else has made stay
     kept = "|".join(shlex.quote(user.name) for users in accounts(run.secrets).values() for user in users)
     return f"""
 set -e
@@ -217,7 +236,7 @@ there=$(users)
 for user in $there; do
   case $user in
     {kept}) ;;
-    worker-* | monitor-* | guest) delete "$user" ;;
+    worker-{digits} | monitor-{digits} | guest) delete "$user" ;;
   esac
 done
 chown root:rabbitmq "$new"

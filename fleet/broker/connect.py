@@ -157,7 +157,7 @@ def management(
         return
     with Forwards(hosts, fleet.broker_hosts, on_start).to("127.0.0.1", MANAGEMENT_PORT) as (_, local):
         assert local is not None  # noqa: S101 - a machine is between
-        yield Management(local, monitor.user, monitor.password)
+        yield Management(local, monitor.user, monitor.password, len(fleet.broker_hosts))
 
 
 @contextmanager

@@ -17,11 +17,12 @@ PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Management:
-    """Where it is reached: a port of this machine, and a user who may look."""
+    """Where it is reached: a port of this machine, and a user who may look. size: how many nodes the fleet has."""
 
     port: int
     user: str
     password: str = field(repr=False)
+    size: int = 1
 
     def get(self, path: str) -> Any:
         """The answer to GET /api/<path>. Raises OSError."""
@@ -42,7 +43,7 @@ class Management:
     def problems(self, vhost: str) -> list[str]:
         """What is wrong with the cluster and with the queues of a virtual host, in words. Raises OSError."""
         columns = "name,type,members,online"
-        return [*of_nodes(self.get("nodes")), *of_queues(self.queues(vhost, columns))]
+        return [*of_nodes(self.get("nodes"), self.size), *of_queues(self.queues(vhost, columns))]
 
     def queues(self, vhost: str, columns: str) -> list[dict[str, Any]]:
         """The queues of a virtual host. Raises OSError."""
@@ -50,10 +51,15 @@ class Management:
         return queues
 
 
-def of_nodes(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with the nodes of a cluster. nodes: the answer of /api/nodes."""
+def of_nodes(nodes: Iterable[Mapping[str, Any]], size: int = 1) -> list[str]:
+    """What is wrong with the nodes of a cluster. nodes: the answer of /api/nodes. size: how many there should be."""
     nodes = list(nodes)
     lines = []
+    if len(nodes) < size:
+        names = ", ".join(sorted(str(node.get("name")) for node in nodes))
+        lines.append(
+            f"{len(nodes)} of {size} nodes of RabbitMQ are one cluster ({names}): what the others have, these do not see"
+        )
     if down := sorted(str(node.get("name")) for node in nodes if not node.get("running")):
         be = "is" if len(down) == 1 else "are"
         lines.append(f"RabbitMQ's {', '.join(down)} {be} down: {len(nodes) - len(down)} of {len(nodes)} nodes run")
@@ -73,6 +79,13 @@ def of_nodes(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
         if away := node.get("partitions"):
             lines.append(f"{name} does not see {', '.join(map(str, away))}: the cluster is split")
     return lines
+
+
+def strangers(nodes: Iterable[Mapping[str, Any]], hosts: Mapping[str, str]) -> list[str]:
+    """The hosts of nodes that run and are in another cluster than the one that was asked. nodes: its answer of /api/nodes. hosts:
+    node → its host, of all that run."""
+    known = {str(node.get("name")) for node in nodes}
+    return [host for name, host in hosts.items() if name not in known]
 
 
 def of_queues(queues: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -6,16 +6,22 @@ from pyinfra.context import host, inventory
 
 from fleet.broker import connect
 from fleet.broker.look import look
+from fleet.broker.management import Management, strangers
 from fleet.broker.view import BrokerView
 from fleet.engine.run import Run
 from fleet.errors import FleetError
 from fleet.rollout.preflight import ask_server, judge_broker, judge_leftovers, judge_server, names_in, names_of
 from fleet.spec import endpoint
 from fleet.spec.endpoint import Way
+from fleet.spec.rabbitmq import UNIT, node
 
 
 class UnknownPasswordError(FleetError):
     """The run would give workers a password that the broker does not accept yet."""
+
+
+class SplitError(FleetError):
+    """The nodes of our own RabbitMQ are several clusters."""
 
 
 def refuse_unknown_passwords(way: Way, brings_broker: bool, broker: str) -> None:
@@ -23,6 +29,21 @@ def refuse_unknown_passwords(way: Way, brings_broker: bool, broker: str) -> None
     if way.passwords and not brings_broker:
         names = " and ".join(way.passwords)
         raise UnknownPasswordError(f"nothing was changed: {broker} does not accept the new {names} yet: deploy without --limit")
+
+
+def refuse_split(run: Run, api: Management) -> None:
+    """Raises SplitError if nodes of RabbitMQ run that are not in one cluster: none of them sees the tasks of the others. Raises
+    OSError if it is not answered."""
+    fleet = run.fleet
+    units = {name: run.observed[name].units.get(UNIT) for name in fleet.broker_hosts if name in run.observed}
+    hosts = {node(fleet.address_of(name)): name for name, unit in units.items() if unit and unit.active and unit.revision}
+    if others := strangers(api.get("nodes"), hosts):
+        asked = api.get("overview")["node"]
+        raise SplitError(
+            f"nothing was changed: RabbitMQ on {', '.join(others)} is not in the cluster of {asked}, so that neither "
+            "sees the other's tasks. When its queues are empty (rabbitmqctl list_queues -p fleet), have it join, there: "
+            f"rabbitmqctl stop_app && rabbitmqctl reset && systemctl stop {UNIT}; and deploy again"
+        )
 
 
 def refuse_what_strands(run: Run) -> None:
@@ -38,10 +59,18 @@ def refuse_what_strands(run: Run) -> None:
         hosts = {name: inventory.get_host(name).data.dict() for name in between}  # type: ignore[no-untyped-call]
         with connect.reached(hosts, run.fleet, run.secrets) as way:
             refuse_unknown_passwords(way, run.fleet.broker_host in run.observed, run.fleet.broker_name)
+            monitor = endpoint.broker(run.fleet, run.secrets, "monitor", way=way)
+            if len(run.fleet.broker_hosts) > 1:
+                with connect.management(hosts, run.fleet, monitor) as api:
+                    try:
+                        if api:
+                            refuse_split(run, api)
+                    except OSError as error:
+                        run.notes[f"whether RabbitMQ's nodes are one cluster is not known: {error}"] = None
             url = endpoint.broker(run.fleet, run.secrets, way=way).url
             verdict = judge_server(ask_server(url, run.plan), run.plan)
             view = look(url, run.plan.consumers) if verdict.error is None else BrokerView()
-    except UnknownPasswordError:
+    except (UnknownPasswordError, SplitError):
         raise
     except FleetError as error:
         if not is_ours:

@@ -14,6 +14,7 @@ from fleet.engine import apply, broker, checks
 from fleet.engine.monitor import DebianRole
 from fleet.engine.refusal import refusing
 from fleet.engine.run import Run
+from fleet.spec.rabbitmq import node
 from fleet.state.desired import Entry, File
 from fleet.state.diff import Changes, compare
 from fleet.state.observed import ObservedMachine
@@ -40,6 +41,9 @@ class RabbitRole(DebianRole, Protocol):
 
     def nodes(self, run: RunView) -> list[str]:
         """The names of all nodes."""
+
+    def reach(self, nodes: list[str]) -> str:
+        """sh that waits until this machine reaches one of these nodes. It fails if it does not."""
 
     def wait_until_whole(self, number: int) -> str:
         """sh that waits until so many nodes are up."""
@@ -82,7 +86,7 @@ def bring(run: Run, role: RabbitRole) -> None:
         apply.phase(name=f"Bring up RabbitMQ on {name}")
         up.add(name)
         if name == host.name and changes[name]:
-            _bring_here(run, role, changes[name], len(up))
+            _bring_here(run, role, changes[name], up)
     moving = [name for name in turns if role.UNIT in (*changes[name].start, *changes[name].restart)]
     if len(run.fleet.broker_hosts) > 1 and moving and host.name == turns[-1]:
         server.shell(name="Have every queue on all nodes", commands=[role.spread(role.nodes(run))])
@@ -116,8 +120,8 @@ def _install_here(run: Run, role: RabbitRole, changes: Changes) -> None:
     apply.perform(Changes(install=changes.install))
 
 
-def _bring_here(run: Run, role: RabbitRole, changes: Changes, number: int) -> None:
-    """number: of nodes that should be up then."""
+def _bring_here(run: Run, role: RabbitRole, changes: Changes, up: set[str]) -> None:
+    """up: hosts whose nodes should be up then."""
     nodes = role.nodes(run)
     run.changed.add(host.name)
     apply.describe(changes)
@@ -125,10 +129,12 @@ def _bring_here(run: Run, role: RabbitRole, changes: Changes, number: int) -> No
         server.shell(name="Stop a RabbitMQ that listens everywhere", commands=[role.clear()])
     if role.UNIT in changes.restart and len(nodes) > 1:
         server.shell(name="Wait until the other nodes can do without this one", commands=[role.wait_until_spare(nodes)])
+    if role.UNIT in changes.start and (others := [node(run.fleet.address_of(name)) for name in sorted(up - {host.name})]):
+        server.shell(name="Check that this host reaches the other nodes", commands=[role.reach(others)])
     now = tuple(entry for entry in changes.write if not _is_later(entry, run, role))
     apply.perform(replace(changes, install=(), write=now))
     if role.UNIT in (*changes.start, *changes.restart):
-        server.shell(name="Wait until the node is up", commands=[role.wait_until_whole(number)])
+        server.shell(name="Wait until the node is up", commands=[role.wait_until_whole(len(up))])
     _accept(run, role, changes)
 
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 VHOST = "fleet"
 """The virtual host with all queues of the fleet."""
+UNIT = "rabbitmq-server.service"
 MANAGEMENT_PORT = 15672
 """Of the management plugin, on loopback alone."""
 
