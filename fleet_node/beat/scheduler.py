@@ -77,6 +77,7 @@ class FleetScheduler(Timed, Scheduler):  # type: ignore[misc]  # celery has no t
     """Celery's scheduler, with the runs of its entries in the broker's Redis."""
 
     fence: Fence
+    _heap: Any  # of Celery's
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._unsure = False
