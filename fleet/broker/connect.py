@@ -89,31 +89,53 @@ def _with_passwords(fleet: Fleet, known: Mapping[str, str], way: Way) -> Way:
 def _to_rabbitmq(fleet: Fleet, known: Mapping[str, str], forwards: Forwards) -> Iterator[Way]:
     """The way to the first of RabbitMQ's nodes that answers. Raises SSHError, UnreachedError and RefusedError."""
     here = endpoint.broker(fleet, known, way=Way())
-    problems = []
-    are_refusals = True
-    for address, port in here.addresses:
+    problems: list[FleetError] = []
+    for node in here.addresses:
         with ExitStack() as stack:
-            host, local = stack.enter_context(forwards.to(address, port))
-            near = ("127.0.0.1", local) if local is not None else (address, port)
-            shown = f"{here.scheme}://{netloc(address, port)}"
-            if here.use_ssl is None:
-                if not _greets(*near):
-                    are_refusals = False
-                    problems.append(f"{shown}: no RabbitMQ answers there, from {host}")
-                    continue
-                yield _with_passwords(fleet, known, Way(local, (address, port)))
-                return
             try:
-                # Every node is checked for the same name, as workers do.
-                port_here = stack.enter_context(relayed(Target(*near, name=here.address, options=here.use_ssl)))
-            except RelayError as error:
-                are_refusals &= error.is_refused
-                refused = f"its certificate is refused: {error}" if error.is_refused else f"no TLS with it from {host}: {error}"
-                problems.append(f"{shown}: {refused}")
+                way = _way_to_node(here, node, forwards, stack)
+            except (UnreachedError, RefusedError) as error:
+                problems.append(error)
                 continue
-            yield _with_passwords(fleet, known, Way(port_here))
+            yield _with_passwords(fleet, known, way)
             return
-    raise (RefusedError if are_refusals else UnreachedError)("; ".join(problems))
+    are_refusals = all(isinstance(error, RefusedError) for error in problems)
+    raise (RefusedError if are_refusals else UnreachedError)("; ".join(map(str, problems)))
+
+
+def _way_to_node(here: Endpoint, node: tuple[str, int], forwards: Forwards, stack: ExitStack) -> Way:
+    """The way to one of RabbitMQ's nodes, as long as the stack lasts. Raises SSHError, UnreachedError and RefusedError."""
+    host, local = stack.enter_context(forwards.to(*node))
+    near = ("127.0.0.1", local) if local is not None else node
+    shown = f"{here.scheme}://{netloc(*node)}"
+    if here.use_ssl is None:
+        if not _greets(*near):
+            raise UnreachedError(f"{shown}: no RabbitMQ answers there, from {host}")
+        return Way(local, node)
+    try:
+        # Every node is checked for the same name, as workers do.
+        return Way(stack.enter_context(relayed(Target(*near, name=here.address, options=here.use_ssl))))
+    except RelayError as error:
+        if error.is_refused:
+            raise RefusedError(f"{shown}: its certificate is refused: {error}") from None
+        raise UnreachedError(f"{shown}: no TLS with it from {host}: {error}") from None
+
+
+def problems_of_nodes(hosts: Hosts, fleet: Fleet, known: Mapping[str, str]) -> list[str]:
+    """Which of the nodes of a RabbitMQ that is not ours cannot be used, and why: workers that lose the others stay without.
+    Raises SSHError."""
+    here = endpoint.broker(fleet, known, way=Way())
+    if not isinstance(fleet.broker, External) or not here.is_amqp:
+        return []
+    forwards = Forwards(hosts, jump_hosts(fleet), lambda _: None, fleet.broker.direct)
+    problems = []
+    for node in here.addresses if here.others else ():
+        with ExitStack() as stack:
+            try:
+                _way_to_node(here, node, forwards, stack)
+            except (UnreachedError, RefusedError) as error:
+                problems.append(str(error))
+    return problems
 
 
 def _greets(address: str, port: int) -> bool:

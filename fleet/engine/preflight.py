@@ -70,6 +70,8 @@ def refuse_what_strands(run: Run) -> None:
             url = endpoint.broker(run.fleet, run.secrets, way=way).url
             verdict = judge_server(ask_server(url, run.plan), run.plan)
             view = look(url, run.plan.consumers) if verdict.error is None else BrokerView()
+        for problem in connect.problems_of_nodes(hosts, run.fleet, run.secrets):
+            run.notes[f"the broker ({run.fleet.broker_name}): {problem}; workers that lose its other nodes stay without"] = None
     except (UnknownPasswordError, SplitError):
         raise
     except FleetError as error:

@@ -99,7 +99,11 @@ def test_a_node_that_is_away(node: Node, folder: Path, tls_port: int) -> None:
     with pytest.raises(UnreachedError, match=f"amqp://127.0.0.1:{dead}: no RabbitMQ answers there"):
         answers(*fleet_of(urls[0]))
     urls = [f"amqps://guest:guest@localhost:{port}/%2F" for port in (dead, tls_port)]
-    answers(*fleet_of(";".join(urls), folder / "ca.pem"))
+    fleet, secrets = fleet_of(";".join([*urls, f"amqps://guest:guest@127.0.0.1:{tls_port}/%2F"]), folder / "ca.pem")
+    answers(fleet, secrets)
+    # A worker that begins with another node, or loses this one, expects the first name of each.
+    (problem,) = connect.problems_of_nodes({}, fleet, secrets)
+    assert problem.startswith(f"amqps://localhost:{dead}: no TLS with it")
     with pytest.raises(UnreachedError, match=f"amqps://localhost:{dead}: no TLS with it"):
         answers(*fleet_of(urls[0], folder / "ca.pem"))
 
