@@ -143,7 +143,7 @@ def accept(run: Run, role: RabbitRole) -> None:
     if run.fleet.rabbitmq and host.name in run.fleet.broker_hosts:
         with refusing():
             changes = _changes(run, role)
-        if not (changes.restart or changes.start):
+        if role.UNIT not in changes.start:
             _accept(run, role, changes)
 
 
