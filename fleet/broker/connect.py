@@ -241,11 +241,14 @@ class Forwards:
 
     @contextmanager
     def to(self, address: str, port: int) -> Iterator[tuple[str, int | None]]:
-        """(machine between, port here) that lead to an address; the port is None if nothing is between. Raises SSHError."""
+        """(machine between, port here) that lead to an address; the port is None if nothing is between. Raises SSHError, and
+        UnreachedError if there is no machine."""
         with ExitStack() as stack:
             if self.is_direct:
                 yield "this machine", None
                 return
+            if not self.between:
+                raise UnreachedError('no machine of the inventory has workers and leads there: write "direct": True in broker')
             for host in self.between:
                 try:
                     local = stack.enter_context(forward(host, self.hosts[host], address, port, self.on_start))

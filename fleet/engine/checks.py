@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from fleet.errors import FleetError
 from fleet.lint import Finding
 from fleet.spec.fleet import Fleet
-from fleet.state.observed import ObservedMachine
+from fleet.state.observed import NO_HISTORY, ObservedMachine
+from fleet_node.protocol import STATE_FOLDER
 
 
 def refuse_data(given: Mapping[str, object], takes: Sequence[str]) -> None:
@@ -53,6 +54,19 @@ def refuse_silence(answers: Mapping[str, ObservedMachine | None]) -> None:
             f"{', '.join(silent)}: does not say what it has (cores by nproc, memory by /proc/meminfo); why is above, after its "
             "name; nothing was changed"
         )
+
+
+def moved_records(fleet: Fleet, answers: Mapping[str, ObservedMachine]) -> str:
+    """What to know if the history is on another machine than the one that keeps it from this run on; empty if it is not. That
+    happens when the first host of an inventory changes."""
+    has = [name for name, machine in answers.items() if machine.history not in (None, NO_HISTORY)]
+    if not has or fleet.records_host not in answers or fleet.records_host in has:
+        return ""
+    return (
+        f"the lock and the history are on {fleet.records_host} from now on, and were on {has[0]}: a rollback knows no release of "
+        f"before, and whoever has that inventory does not see the lock. Copy {STATE_FOLDER}/history.jsonl from {has[0]}, "
+        f'or write records_host = "{has[0]}" in group_data/all.py'
+    )
 
 
 def refuse_namesakes(fleet: Fleet, answers: Mapping[str, ObservedMachine]) -> None:

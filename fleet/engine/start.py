@@ -107,6 +107,8 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     ):
         run.notes[f"note: {unkept}"] = None
     run.notes.update(dict.fromkeys(certificates.ending_soon(fleet, known_certificates)))
+    if moved := checks.moved_records(fleet, answers):
+        run.notes[f"note: {moved}"] = None
     findings = lint(plan)
     checks.refuse_findings(findings)
     run.note_findings("deploy", findings)

@@ -16,7 +16,9 @@ from fleet.plan.gpu import GpuReport
 from fleet.state.paths import RELEASES, RUNTIME_UNITS, UNITS
 from fleet_node.protocol import STATE_FOLDER, UNVERIFIED
 
-STAMP = "cksum <{folder}/history.jsonl 2>/dev/null || echo none"
+NO_HISTORY = "none"
+"""The stamp of a machine on which no run was recorded."""
+STAMP = f"cksum <{{folder}}/history.jsonl 2>/dev/null || echo {NO_HISTORY}"
 """sh that prints another line as soon as some run has ended and was recorded in the history."""
 
 

@@ -53,6 +53,16 @@ def test_the_sources_make_the_release_once(fleet: Fleet, tmp_path: Path) -> None
     assert run_of(fleet).release_of(fleet.hosts["web1"]).id != release.id
 
 
+def test_a_history_that_stays_behind_is_noted(fleet: Fleet) -> None:
+    new, old, no_run = MACHINE, replace(MACHINE, history="123 45"), replace(MACHINE, history="none")
+    records, other = fleet.records_host, "web2"
+    assert checks.moved_records(fleet, {records: new, other: no_run}) == ""
+    assert checks.moved_records(fleet, {records: old, other: old}) == ""
+    assert checks.moved_records(fleet, {other: old}) == ""  # of --limit
+    for machine in (new, no_run):
+        assert f"are on {records} from now on, and were on web2" in checks.moved_records(fleet, {records: machine, other: old})
+
+
 def test_a_target_has_to_be_on_the_machine(fleet: Fleet) -> None:
     target = KnownRelease((("3.11", "abc"),), "shop.app", "2026-11-21T12:00:00Z", "done")
     there = replace(MACHINE, paths=file("/opt/fleet/releases/abc/release.json") | file("/opt/fleet/releases/abc/protocol-1"))
