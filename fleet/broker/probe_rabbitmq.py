@@ -64,12 +64,15 @@ USEFUL = {
 """What the fleet can do without → what is lost."""
 
 
-def judge(server: RabbitServer, is_ours: bool = False) -> Verdict:
-    """Whether the fleet can use a server. is_ours: whether its policies are the fleet's. Pure."""
+def judge(server: RabbitServer, is_ours: bool = False, is_restarted: bool = False) -> Verdict:
+    """Whether the fleet can use a server. is_ours: whether its policies are the fleet's. is_restarted: whether the run that asks
+    restarts it, perhaps to give it more room. Pure."""
     forbidden = server.forbidden
-    errors = [f"it takes no tasks, from anybody, until it has room again: {forbidden[ALARM]}"] if ALARM in forbidden else []
+    alarms = [f"it takes no tasks, from anybody, until it has room again: {forbidden[ALARM]}"] if ALARM in forbidden else []
+    errors = [] if is_restarted else [*alarms]
     errors += [f"{what} is refused ({forbidden[what]}): {why}" for what, why in NEEDED.items() if what in forbidden]
-    losses = [f"{what} is refused ({forbidden[what]}): {why}" for what, why in USEFUL.items() if what in forbidden]
+    losses = alarms if is_restarted else []
+    losses += [f"{what} is refused ({forbidden[what]}): {why}" for what, why in USEFUL.items() if what in forbidden]
     version = _version(server.version)
     if server.product != "RabbitMQ":
         losses.append(f"it calls itself {server.product or 'nothing'}, and not RabbitMQ: the fleet is tried with RabbitMQ alone")

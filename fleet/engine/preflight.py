@@ -7,13 +7,16 @@ from pyinfra.context import host, inventory
 from fleet.broker import connect
 from fleet.broker.look import look
 from fleet.broker.management import Management, strangers
+from fleet.broker.probe_rabbitmq import ALARM, RabbitServer
 from fleet.broker.view import BrokerView
 from fleet.engine.run import Run
 from fleet.errors import FleetError
 from fleet.rollout.preflight import ask_server, judge_broker, judge_leftovers, judge_server, names_in, names_of
 from fleet.spec import endpoint
 from fleet.spec.endpoint import Way
+from fleet.spec.fleet import Host
 from fleet.spec.rabbitmq import UNIT, node
+from fleet.state.diff import compare
 
 
 class UnknownPasswordError(FleetError):
@@ -46,9 +49,22 @@ def refuse_split(run: Run, api: Management) -> None:
         )
 
 
-def refuse_what_strands(run: Run) -> None:
-    """Raises FleetError if the run would leave behind tasks or workers that nobody looks after, or if a broker that is not the
-    fleet's own is of no use. What is no error is noted."""
+def restarts_rabbitmq(run: Run) -> bool:
+    """Whether a deploy restarts our own RabbitMQ on a host, before it looks at workers."""
+    for role in run.roles:
+        if UNIT in role.UNITS:
+            changes = (compare(run.desired(role, each), run.observed[each.name]) for each in _broker_hosts(run))
+            return any(UNIT in change.restart for change in changes)
+    return False
+
+
+def _broker_hosts(run: Run) -> list[Host]:
+    return [run.fleet.hosts[name] for name in run.fleet.broker_hosts if name in run.observed]
+
+
+def refuse_what_strands(run: Run, brings_broker: bool) -> None:
+    """Raises FleetError if the run would leave behind tasks or workers that nobody looks after, or if the broker is of no use.
+    What is no error is noted. brings_broker: whether it restarts a broker of ours whose settings have changed."""
     run.notes.update(dict.fromkeys(judge_leftovers({name: seen.units for name, seen in run.observed.items()}, run.plan).notes))
     records, is_ours = run.fleet.records_host, run.fleet.own_broker is not None
     observed = run.observed.get(records)
@@ -68,8 +84,10 @@ def refuse_what_strands(run: Run) -> None:
                     except OSError as error:
                         run.notes[f"whether RabbitMQ's nodes are one cluster is not known: {error}"] = None
             url = endpoint.broker(run.fleet, run.secrets, way=way).url
-            verdict = judge_server(ask_server(url, run.plan), run.plan)
-            view = look(url, run.plan.consumers) if verdict.error is None else BrokerView()
+            server = ask_server(url, run.plan)
+            verdict = judge_server(server, run.plan, brings_broker and restarts_rabbitmq(run))
+            is_full = isinstance(server, RabbitServer) and ALARM in server.forbidden  # it does not read what asks workers
+            view = look(url, run.plan.consumers) if verdict.error is None and not is_full else BrokerView(whole=not is_full)
         for problem in connect.problems_of_nodes(hosts, run.fleet, run.secrets):
             run.notes[f"the broker ({run.fleet.broker_name}): {problem}; workers that lose its other nodes stay without"] = None
     except (UnknownPasswordError, SplitError):

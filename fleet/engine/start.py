@@ -115,7 +115,7 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     if "abandon_queues" in takes:
         for source, files in of_fleet(fleet).items():
             logger.info(f"--> a release of {source}: {summary(files)}")
-        preflight.refuse_what_strands(run)
+        preflight.refuse_what_strands(run, brings_broker="release" not in takes)
     state.add_callback_handler(Progress(run.errors, run.begun))  # type: ignore[no-untyped-call]
     return run
 

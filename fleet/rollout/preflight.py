@@ -116,12 +116,12 @@ def ask_server(url: str, plan: Plan) -> Server | RabbitServer | None:
     return None if plan.fleet.redis else probe.probe(url)
 
 
-def judge_server(server: Server | RabbitServer | None, plan: Plan) -> Preflight:
-    """Whether the fleet can use a broker, and what it has to do without."""
+def judge_server(server: Server | RabbitServer | None, plan: Plan, is_restarted: bool = False) -> Preflight:
+    """Whether the fleet can use a broker, and what it has to do without. is_restarted: by the run that asks."""
     if server is None:
         return Preflight(None)
     if isinstance(server, RabbitServer):
-        verdict = probe_rabbitmq.judge(server, plan.fleet.rabbitmq is not None)
+        verdict = probe_rabbitmq.judge(server, plan.fleet.rabbitmq is not None, is_restarted)
     else:
         verdict = probe.judge(server, sum(connections_by_role(plan).values()))
     name = plan.fleet.broker_name

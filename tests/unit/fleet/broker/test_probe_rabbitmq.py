@@ -117,8 +117,12 @@ def own_node(tmp_path: Path) -> Iterator[Node]:
 def test_an_alarm(own_node: Node) -> None:
     with own_node.vhost() as vhost:
         own_node.control("set_vm_memory_high_watermark", "absolute", "1MB")
-        (error,) = judge(ask(vhost.url)).errors
+        server = ask(vhost.url)
+    (error,) = judge(server).errors
     assert error.startswith("it takes no tasks, from anybody, until it has room again: connection blocked")
+    # A deploy that gives our own more memory is not refused for the lack of it.
+    given_more = judge(server, is_ours=True, is_restarted=True)
+    assert (given_more.errors, given_more.losses) == ((), (error,))
 
 
 def test_what_a_worker_declares_is_what_is_asked(vhost: Vhost) -> None:
