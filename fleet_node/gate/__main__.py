@@ -40,6 +40,7 @@ def main() -> int:
 
 def _judged(question: GateQuestion, opening: GateOpening, predecessors: Mapping[str, WorkerState]) -> GateVerdict:
     """The answer, tried twice: a broker that restarts is no fault of the workers."""
+    from amqp.exceptions import AMQPError
     from kombu.exceptions import OperationalError
     from redis.exceptions import RedisError
 
@@ -47,7 +48,7 @@ def _judged(question: GateQuestion, opening: GateOpening, predecessors: Mapping[
         try:
             with closing(connect(question["control"], opening["app"])) as workers:
                 return judge(workers, question, opening["settle"], opening["patience"], predecessors)
-        except (OperationalError, RedisError, OSError):
+        except (OperationalError, AMQPError, RedisError, OSError):
             if attempt == 2:
                 raise
             time.sleep(2)
