@@ -126,9 +126,11 @@ class Vitals:
         app, consumer = self._worker.app, self._worker.consumer
         try:
             with app.connection_for_read() as connection:
+                kind = broker.of(connection)
+                connection.transport_options.update(kind.options(EVERY))  # RabbitMQ's would wait for a lost answer for ever
                 connection.ensure_connection(max_retries=1, timeout=EVERY)
                 channel = connection.default_channel
-                lengths = (broker.of(connection).length(channel, queue.name) for queue in consumer.task_consumer.queues)
+                lengths = (kind.length(channel, queue.name) for queue in consumer.task_consumer.queues)
                 return sum(lengths)
         except Exception:  # kombu, the broker, or a consumer that just reconnects
             return None
