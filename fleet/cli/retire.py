@@ -160,7 +160,7 @@ def _give_back(work: Retirement, nodes: tuple[str, ...]) -> RetiredWorkers:
         report = ask(nodes)
     for line in retire.in_words(report):
         work.note(line)
-    if alive := retire.explain_alive(report):
+    if alive := retire.explain_alive(report, has_leases=work.fleet.transport == "redis"):
         again = f"; if it is, run it again in {seconds:.0f} s" if seconds is not None and seconds > MOST_WAIT else ""
         raise RetireError(f"{alive}{again}")
     if report["refusal"]:

@@ -104,11 +104,13 @@ def in_words(report: RetiredWorkers) -> list[str]:
     return lines + ([f"others are not, and stay with it: {report['refusal']}"] if report["refusal"] else [])
 
 
-def explain_alive(report: RetiredWorkers) -> str:
-    """Why nothing was given back, if a worker has given a sign of life; else empty."""
+def explain_alive(report: RetiredWorkers, has_leases: bool = True) -> str:
+    """Why nothing was given back, if a worker has given a sign of life; else empty. has_leases: not of RabbitMQ."""
     if not report["alive"]:
         return ""
     nodes = ", ".join(sorted(report["alive"]))
+    if not has_leases:
+        return f"{nodes}: answers, so that it lives: the machine is not gone, and only SSH to it fails"
     if None in report["alive"].values():
         return (
             f"{nodes}: has no lease, so that nobody knows whether it lives; what it held goes back after the visibility timeout"

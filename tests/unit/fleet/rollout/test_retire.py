@@ -7,8 +7,9 @@ import pytest
 
 from fleet.broker.view import BrokerView
 from fleet.errors import FleetError
-from fleet.rollout.retire import judge, nodes_on, with_host
+from fleet.rollout.retire import explain_alive, judge, nodes_on, with_host
 from fleet.spec.fleet import Fleet, Inventory
+from fleet_node.protocol import RetiredWorkers
 from tests.unit.fleet_support import fleet_of, make_app
 
 WEB1, WEB2, WEB3 = "web-worker-1@web1", "web-worker-1@web2", "web-worker-1@web3"
@@ -112,3 +113,11 @@ def test_a_machine_that_has_left_the_inventory_is_reached_as_the_others_are() ->
 def test_a_worker_that_does_not_answer_and_has_left_the_inventory_consumes_nothing_that_is_known(fleet: Fleet) -> None:
     view = BrokerView(workers={WEB1: ("default",), "web-worker-1@web9": ()})
     assert judge(view, fleet, "web9", ["web-worker-1@web9"], frozenset()).error is None
+
+
+def test_who_answers_a_rabbitmq_lives() -> None:
+    report: RetiredWorkers = {"given_back": {}, "alive": {WEB2: None}, "refusal": ""}
+    assert "goes back after the visibility timeout" in explain_alive(report)
+    lives = f"{WEB2}: answers, so that it lives: the machine is not gone, and only SSH to it fails"
+    assert explain_alive(report, has_leases=False) == lives
+    assert explain_alive({**report, "alive": {}}, has_leases=False) == ""
