@@ -116,7 +116,7 @@ def ask(text: str) -> RabbitServer:
     server = parse(url)
     alarms: list[str] = []
     connection = Connection(
-        f"{server.address}:{server.port}",
+        server.netloc,
         server.user or "guest",
         server.password or "guest",
         virtual_host=server.path,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import IO, Any
 
 from fleet.errors import FleetError
+from fleet.spec.urls import netloc
 
 CONNECT_TIMEOUT = 20  # seconds
 PATIENCE = 60  # seconds, a command
@@ -118,7 +120,10 @@ def forward(
         probe.bind(("127.0.0.1", 0))
         local: int = probe.getsockname()[1]
     command = ssh_command(host, data)
+    there = netloc(address, port)
     # No shell and no terminal: ssh ends with this process, which handles Ctrl-C.
+    # It writes a line for each connection that is refused there. A pipe that nobody empties would hold it up.
+    errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed below
     process = subprocess.Popen(
         [
             *command[:-1],
@@ -126,18 +131,18 @@ def forward(
             "-o",
             "ExitOnForwardFailure=yes",
             "-L",
-            f"127.0.0.1:{local}:{address}:{port}",
+            f"127.0.0.1:{local}:{there}",
             command[-1],
         ],
         stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
         start_new_session=True,
     )
-    with process:
+    with errors, process:
         try:
             on_start(process)
-            _wait_until_open(host, process, local)
+            _wait_until_open(host, process, local, errors)
             yield local
         finally:
             _end(process)
@@ -153,7 +158,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.kill()
 
 
-def _wait_until_open(host: str, process: subprocess.Popen[str], port: int) -> None:
+def _wait_until_open(host: str, process: subprocess.Popen[str], port: int, errors: IO[str]) -> None:
     deadline = time.monotonic() + CONNECT_TIMEOUT + 5
     while process.poll() is None and time.monotonic() < deadline:
         with closing(socket.socket()) as client:
@@ -161,5 +166,7 @@ def _wait_until_open(host: str, process: subprocess.Popen[str], port: int) -> No
                 return
         time.sleep(0.05)
     process.kill()
-    message = process.stderr.read().strip() if process.stderr else ""
+    process.wait()
+    errors.seek(0)
+    message = errors.read().strip()
     raise SSHError(f"{host}: {message or 'ssh did not connect'}")

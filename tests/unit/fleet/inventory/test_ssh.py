@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.loopback import sshd
+from fleet.inventory import ssh
 from tests.unit.process_support import ROOT
 
 pytestmark = pytest.mark.long
@@ -33,3 +34,29 @@ def test_a_forward_ends_although_ssh_misses_the_signal(tmp_path: Path) -> None:
             capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+def fake(folder: Path, lines: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in place of ssh."""
+    (folder / "ssh").write_text(f"#!/bin/sh\n{lines}\n")
+    (folder / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_an_ipv6_address_is_forwarded_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, 'echo "$@" >&2; exit 255', monkeypatch)
+    with (
+        pytest.raises(ssh.SSHError, match=r"-L 127\.0\.0\.1:\d+:\[2001:db8::7\]:5671 web1"),
+        ssh.forward("web1", {}, "2001:db8::7", 5671),
+    ):
+        pass
+
+
+def test_a_forward_survives_that_ssh_complains_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does of each connection that is refused at the other end."""
+    server = f"""port=$(echo "$*" | sed 's/.*127.0.0.1:\\([0-9]*\\):.*/\\1/')
+head -c 1000000 /dev/zero >&2
+exec {sys.executable} -m http.server --bind 127.0.0.1 "$port" >&2"""
+    fake(tmp_path, server, monkeypatch)
+    with ssh.forward("web1", {}, "10.0.0.1", 5672) as port:
+        assert port > 0
