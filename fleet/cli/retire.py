@@ -92,6 +92,11 @@ def _refuse_names(work: Retirement) -> None:
         )
     if work.host in work.fleet.broker_hosts and work.role is None:
         raise RetireError(f"{work.host}: the broker runs there, with all tasks; --role NAME retires its workers alone")
+    if work.host == work.fleet.records_host and work.role is None:
+        raise RetireError(
+            f"{work.host}: the lock and the history are there: write another host as records_host in group_data/all.py, copy "
+            f"{STATE_FOLDER}/history.jsonl to it if you can, and retire {work.host} then; --role NAME retires its workers alone"
+        )
 
 
 def _retire_living(work: Retirement, installed: Installed, stamp: str, yes: bool, dry: bool, as_json: bool) -> None:

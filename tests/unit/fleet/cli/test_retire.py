@@ -256,3 +256,13 @@ def test_what_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
         }.items():
             done = fleet(tmp_path, "retire", "prod.py", *words)
             assert (done.returncode, done.stderr) == (1, message), words
+
+
+def test_the_host_of_the_history_is_not_retired(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    at = {"lan_address": "127.0.0.1", "ssh_hostname": "127.0.0.1", "ssh_port": 9, "records_host": "web1"}
+    (tmp_path / "prod.py").write_text(f"_at = {at!r}\nbroker = [('b', _at)]\nweb = [('web1', _at), ('web2', _at)]\n")
+    for words in (("web1",), ("web1", "--gone")):
+        done = fleet(tmp_path, "retire", "prod.py", *words)
+        assert done.returncode == 1
+        assert done.stderr.startswith("web1: the lock and the history are there: write another host as records_host")
