@@ -9,6 +9,7 @@ from fleet.errors import FleetError
 from fleet.lint import Finding
 from fleet.spec.fleet import Fleet
 from fleet.state.observed import NO_HISTORY, ObservedMachine
+from fleet.state.paths import BEAT_UNIT
 from fleet_node.protocol import STATE_FOLDER
 
 
@@ -80,6 +81,17 @@ def refuse_namesakes(fleet: Fleet, answers: Mapping[str, ObservedMachine]) -> No
                     f"{namesake}, {name}: both call themselves {hostname}, and their {role} workers would have one name: "
                     "give them host names of their own (hostnamectl hostname NAME); nothing was changed"
                 )
+
+
+def refuse_second_beat(fleet: Fleet, answers: Mapping[str, ObservedMachine]) -> None:
+    """Raises if beat would begin on a machine while another that --limit leaves out may go on: RabbitMQ has no lock for it."""
+    if fleet.transport == "redis" or fleet.hosts.keys() <= answers.keys():
+        return
+    if new := [name for name in fleet.beat_hosts if name in answers and BEAT_UNIT not in answers[name].units]:
+        raise FleetError(
+            f"{new[0]}: has no beat yet, and a machine that --limit leaves out may have one: with RabbitMQ both would send the "
+            "whole schedule. Deploy without --limit; nothing was changed"
+        )
 
 
 def refuse_findings(findings: Sequence[Finding]) -> None:

@@ -113,6 +113,7 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     checks.refuse_findings(findings)
     run.note_findings("deploy", findings)
     if "abandon_queues" in takes:
+        checks.refuse_second_beat(fleet, answers)
         for source, files in of_fleet(fleet).items():
             logger.info(f"--> a release of {source}: {summary(files)}")
         preflight.refuse_what_strands(run, brings_broker="release" not in takes)

@@ -14,9 +14,11 @@ from fleet.lint import Finding
 from fleet.rollout.result import LOST, HostResult
 from fleet.rollout.steps import Step, plan_steps
 from fleet.rollout.target import KnownRelease
+from fleet.spec.broker import External
 from fleet.spec.fleet import Fleet
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
 from fleet.state.observed import ObservedMachine, ObservedPath, RunningUnit
+from fleet.state.paths import BEAT_UNIT
 from fleet_node.protocol import STEP_MARK
 from tests.unit.fleet_support import fleet_of, make_app, plan_of
 
@@ -61,6 +63,18 @@ def test_a_history_that_stays_behind_is_noted(fleet: Fleet) -> None:
     assert checks.moved_records(fleet, {other: old}) == ""  # of --limit
     for machine in (new, no_run):
         assert f"are on {records} from now on, and were on web2" in checks.moved_records(fleet, {records: machine, other: old})
+
+
+def test_a_beat_without_a_lock_does_not_begin_while_another_may_run(fleet: Fleet) -> None:
+    beat = replace(fleet, beat_hosts=("web1",), external_scheme="amqp")
+    rabbitmq = replace(beat, broker_host=None, broker=External.model_validate({"url": "@BROKER_URL"}))
+    here, everywhere = {"web1": MACHINE}, dict.fromkeys(fleet.hosts, MACHINE)
+    with pytest.raises(FleetError, match="web1: has no beat yet, and a machine that --limit leaves out may have one"):
+        checks.refuse_second_beat(rabbitmq, here)
+    checks.refuse_second_beat(rabbitmq, everywhere)
+    checks.refuse_second_beat(rabbitmq, {"web1": replace(MACHINE, units={BEAT_UNIT: UP})})
+    checks.refuse_second_beat(rabbitmq, {"web2": MACHINE})
+    checks.refuse_second_beat(replace(fleet, beat_hosts=("web1",)), here)
 
 
 def test_a_target_has_to_be_on_the_machine(fleet: Fleet) -> None:
