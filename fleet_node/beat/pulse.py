@@ -44,6 +44,7 @@ class Pulse:
             "revision": os.environ.get("FLEET_REVISION", ""),
         }
         self._at_work_since: float | None = None
+        self._is_blocked = False
         self._ends = False
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -55,7 +56,7 @@ class Pulse:
         try:
             yield
         finally:
-            self._at_work_since = None
+            self._at_work_since, self._is_blocked = None, False
             if self._ends:
                 raise SystemExit
 
@@ -65,6 +66,12 @@ class Pulse:
         self._ends = True
         if self._at_work_since is None:
             raise SystemExit
+
+    def blocked(self, *_: object) -> None:
+        """RabbitMQ has no memory or no disk left, and takes what is being sent when it has room. Started again meanwhile, this
+        process would send the same again, and RabbitMQ would take both."""
+        if self._at_work_since is not None:
+            self._is_blocked = True
 
     def leads(self) -> None:
         """This process leads from now on: start the thread. Raises RedisError."""
@@ -82,6 +89,8 @@ class Pulse:
     @property
     def status(self) -> str:
         """In words."""
+        if self._is_blocked:
+            return "RabbitMQ has no room, and takes nothing until it has"
         if self.sign["leads"]:
             return f"leader since {self.sign['since']}"
         return f"standby, {(self.lock and self.lock.leading_node) or 'nobody'} leads"
@@ -112,7 +121,7 @@ class Pulse:
                         lost(f"the lock was not renewed for {uptime() - renewed:.0f} s: {error!r}")
                     wait = min(RETRY, every)
             since = self._at_work_since
-            if since is None or uptime() - since < HUNG:
+            if since is None or uptime() - since < HUNG or self._is_blocked:
                 notify("WATCHDOG=1", f"STATUS={self.status}")
             else:
                 notify(f"STATUS=a look at the schedule has taken {uptime() - since:.0f} s")

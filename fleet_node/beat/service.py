@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from fleet_node.beat import fence, scheduler
 from fleet_node.beat.lock import Lock
 from fleet_node.beat.pulse import Pulse, lost
+from fleet_node.broker import kind_of
 from fleet_node.worker.sd_notify import notify
 
 logger = logging.getLogger("celery.beat")
@@ -104,7 +105,10 @@ class FleetBeat(Beat):  # type: ignore[misc]  # celery has no types
 def beat(app: Any, node: str, takeover: float, lock: bool, **options: Any) -> Beat:
     """Celery's beat for an app. lock: whether its broker is a Redis. options: of celery.apps.beat.Beat."""
     held = Lock(app, node, takeover) if lock else None
-    service = type("FleetService", (FleetService,), {"lock": held, "pulse": Pulse(node, held)})
+    pulse = Pulse(node, held)
+    if kind_of(app.connection_for_write()) == "amqp":
+        app.conf.broker_transport_options = {**(app.conf.broker_transport_options or {}), "on_blocked": pulse.blocked}
+    service = type("FleetService", (FleetService,), {"lock": held, "pulse": pulse})
     program = FleetBeat(app=app, quiet=True, **options)
     program.Service = service
     return program

@@ -1,14 +1,15 @@
 """Beats whose leader is killed, paused, stopped, or cut off from Redis: each run is sent once."""
 
+import json
 import shelve
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.unit.fleet_node.beat.beat_support import beats
+from tests.unit.fleet_node.beat.beat_support import APP, beats
 from tests.unit.fleet_node.delivery.lease_support import until
-from tests.unit.rabbitmq_support import Vhost
+from tests.unit.rabbitmq_support import Vhost, running_node
 
 pytestmark = pytest.mark.long
 
@@ -152,3 +153,24 @@ def test_without_redis_celerys_own_file_keeps_the_runs(tmp_path: Path, vhost: Vh
             with shelve.open(str(tmp_path / "schedule")) as kept:  # noqa: S301 - this beat's own
                 assert kept["entries"]["second"].total_run_count >= number
         assert until(lambda: vhost.queues()["celery"].get("messages", 0) >= 2)
+
+
+@pytest.mark.slow
+def test_a_full_rabbitmq_is_waited_for(tmp_path: Path) -> None:
+    """Were beat killed for it, its successor would send the run again."""
+    hurried = "import fleet_node.beat.pulse\nfleet_node.beat.pulse.HUNG = fleet_node.beat.pulse.EVERY = 0.5\n"
+    with (
+        running_node(tmp_path / "node") as node,
+        beats(tmp_path, hurried + APP) as here,
+        here.systemd() as told,
+        node.vhost() as vhost,
+    ):
+        here.broker = vhost.url
+        here.more["FLEET_CELERY"] = json.dumps({"broker_transport_options": {"confirm_publish": True}})
+        node.control("set_vm_memory_high_watermark", "absolute", "1MB")
+        here.start("a", "--schedule", str(tmp_path / "schedule"))
+        waits = "WATCHDOG=1\nSTATUS=RabbitMQ has no room, and takes nothing until it has"
+        assert until(lambda: told().count(waits) > 2), told()
+        node.control("set_vm_memory_high_watermark", "absolute", "1GB")
+        assert until(lambda: here.output("a").count("Sending due task") > 5)
+        here.end("a", signal.SIGTERM)
