@@ -196,6 +196,7 @@ def wait_until_spare(nodes: list[str]) -> str:
 end=$(($(date +%s) + {PATIENCE}))
 while [ "$(date +%s)" -lt $end ]; do
   if rabbitmqctl -q --formatter json cluster_status | python3 -c {shlex.quote(whole)} 2>/dev/null; then
+    reason="its queues cannot be on all of {", ".join(nodes)}; deploy without --limit if one of them is not there yet"
     {{ {spread(nodes)}; }} &&
       reason=$(rabbitmq-diagnostics -q check_if_node_is_quorum_critical 2>&1) && exit 0
   else
