@@ -30,7 +30,7 @@ OUTAGE = 180
 PIECE = 1 << 22
 """Bytes that are taken at a time."""
 CONNECTIONS = 4
-"""Connections of a process to broker and ledger. A hundred greenlets that all begin a TLS connection at once would keep each
+"""Connections of a process to the ledger. A hundred greenlets that all begin a TLS connection at once would keep each
 other from ending it in time."""
 
 
@@ -44,14 +44,11 @@ class DrillFailureError(Exception):
 
 def register(app: Any) -> Any:
     """Register the task in an app. Returns it."""
-    is_redis = broker.kind_of(app.connection_for_write()) == "redis"
-    ledger, free = _ledger(app, is_redis), threading.BoundedSemaphore(CONNECTIONS)
+    ledger, free = _ledger(app), threading.BoundedSemaphore(CONNECTIONS)
 
     def is_announced(drill: str) -> bool:
         with free:
-            if is_redis:
-                return bool(ledger.sismember(DRILL_ANNOUNCED, drill))
-            return broker.of_app(app).is_announced(app, drill, OUTAGE)
+            return bool(ledger.sismember(DRILL_ANNOUNCED, drill))
 
     def write(drill: str, number: int, event: str, node: str) -> None:
         key = f"{DRILL_LEDGER}{drill}"
@@ -99,9 +96,9 @@ def register(app: Any) -> Any:
     return create(work)
 
 
-def _ledger(app: Any, is_redis: bool) -> Redis:
+def _ledger(app: Any) -> Redis:
     # Some drills break the broker: the task waits for it, as a task that writes to a database would.
     retry = every_second(OUTAGE)
-    if is_redis:
+    if broker.kind_of(app.connection_for_write()) == "redis":
         return client_of_app(app, patience=3, retry=retry)
     return Redis.from_url(os.environ["CELERY_RESULT_BACKEND"], retry=retry, socket_timeout=3, socket_connect_timeout=3)

@@ -32,9 +32,10 @@ class Announcer(Protocol):
         """End the connection."""
 
 
-def announcer(url: str, drill: str) -> Announcer:
-    """Of a drill, for the broker of a URL."""
-    return RabbitAnnouncer(url, drill) if is_amqp(url) else RedisAnnouncer(url, drill)
+def announcer(url: str, ledger: str, drill: str) -> Announcer:
+    """Of a drill. url: of the broker. ledger: of the Redis in which its tasks write down what they do."""
+    in_ledger = RedisAnnouncer(ledger, drill)
+    return RabbitAnnouncer(url, in_ledger) if is_amqp(url) else in_ledger
 
 
 class RedisAnnouncer:
@@ -61,40 +62,40 @@ class RedisAnnouncer:
 
 
 class RabbitAnnouncer:
-    """See Announcer. Each announcement is a connection of its own: a drill may break what it goes through."""
+    """See Announcer. Workers ask RabbitMQ whether a drill runs, and its tasks ask the ledger for their own. Each announcement is
+    a connection of its own: a drill may break what it goes through."""
 
-    def __init__(self, url: str, drill: str) -> None:
-        self._url, self._own = url, f"{DRILL_ANNOUNCED}.{drill}"
+    def __init__(self, url: str, in_ledger: RedisAnnouncer) -> None:
+        self._url, self._in_ledger = url, in_ledger
 
     def announce(self) -> None:
+        self._in_ledger.announce()
+        self._announce_here()
+
+    def _announce_here(self) -> None:
         from amqp import Message
 
         from fleet.broker.rabbitmq import connected
 
         with connected(self._url, PATIENCE) as connection:
             channel = connection.channel()
-            for queue in (DRILL_ANNOUNCED, self._own):
-                channel.queue_declare(queue, durable=True, auto_delete=False, arguments=QUEUE)
-                message = Message("", expiration=str(DRILL_TTL * 1000), delivery_mode=2)
-                channel.basic_publish(message, routing_key=queue, confirm_timeout=PATIENCE)
+            channel.queue_declare(DRILL_ANNOUNCED, durable=True, auto_delete=False, arguments=QUEUE)
+            message = Message("", expiration=str(DRILL_TTL * 1000), delivery_mode=2)
+            channel.basic_publish(message, routing_key=DRILL_ANNOUNCED, confirm_timeout=PATIENCE)
 
     def try_to_announce(self) -> None:
         from amqp.exceptions import AMQPError
 
+        self._in_ledger.try_to_announce()
         with suppress(AMQPError, OSError):
-            self.announce()
+            self._announce_here()
 
     def withdraw(self) -> None:
-        """What is announced to everybody may be another drill's: it ends by itself."""
-        from amqp.exceptions import AMQPError
-
-        from fleet.broker.rabbitmq import connected
-
-        with suppress(AMQPError, OSError), connected(self._url, PATIENCE) as connection:
-            connection.channel().queue_delete(self._own)
+        """What workers are told may be another drill's: it ends by itself."""
+        self._in_ledger.withdraw()
 
     def close(self) -> None:
-        """There is none."""
+        self._in_ledger.close()
 
 
 def sent_to(url: str, queue: str) -> Any:

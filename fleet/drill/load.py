@@ -108,7 +108,7 @@ class Producer:
         self._app.conf.update(broker_url=broker, result_backend="disabled://", task_ignore_result=True)
         if is_amqp(broker):
             self._app.conf.broker_transport_options = {"confirm_publish": True}
-        self._announcer = announcer(broker, self.run)
+        self._announcer = announcer(broker, ledger or broker, self.run)
         self._redis = Redis.from_url(ledger or broker)
         self._clock = Redis.from_url(ledger or broker)
         self._over = threading.Event()

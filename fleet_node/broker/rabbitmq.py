@@ -50,13 +50,12 @@ class RabbitBroker:
     def dead_letters(self, app: Any) -> RabbitLetters:
         return RabbitLetters(app)
 
-    def is_announced(self, app: Any, drill: str = "", tries: int = 0) -> bool:
-        """A drill puts messages into a queue that everybody asks for, and into one of its own, which expire if it does not."""
-        queue = f"{DRILL_ANNOUNCED}.{drill}" if drill else DRILL_ANNOUNCED
+    def is_announced(self, app: Any, tries: int = 0) -> bool:
+        """A drill keeps a message in a queue, which expires if the drill does not renew it."""
         while True:
             try:
                 with connected(app) as connection:
-                    return _length(connection, queue) > 0
+                    return _length(connection, DRILL_ANNOUNCED) > 0
             except OSError:
                 if tries <= 0:
                     raise

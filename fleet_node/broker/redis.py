@@ -73,10 +73,10 @@ class RedisBroker:
     def dead_letters(self, app: Any) -> RedisLetters:
         return RedisLetters(client_of_app(app, patience=PATIENCE))
 
-    def is_announced(self, app: Any, drill: str = "", tries: int = 0) -> bool:
+    def is_announced(self, app: Any, tries: int = 0) -> bool:
         with client_of_app(app, patience=PATIENCE, retry=every_second(tries)) as redis:
             try:
-                return bool(redis.sismember(DRILL_ANNOUNCED, drill) if drill else redis.exists(DRILL_ANNOUNCED))
+                return bool(redis.exists(DRILL_ANNOUNCED))
             finally:
                 redis.connection_pool.disconnect()
 

@@ -37,26 +37,26 @@ def here(tmp_path: Path, vhost: Vhost) -> Iterator[Machine]:
         yield here
 
 
-def announced(vhost: Vhost, drill: str) -> list[int]:
-    """Messages that say so: to everybody, and of one drill."""
-    with opened(vhost.url) as port:
-        return [port.length(DRILL_ANNOUNCED), port.length(f"{DRILL_ANNOUNCED}.{drill}")]
+def announced(here: Machine, vhost: Vhost, drill: str) -> tuple[int, bool]:
+    """Messages that tell workers so, and whether tasks of the drill are told."""
+    with opened(vhost.url) as port, here.redis(1) as redis:
+        return port.length(DRILL_ANNOUNCED), bool(redis.sismember(DRILL_ANNOUNCED, drill))
 
 
 @pytest.mark.long
 def test_each_task_is_accounted_for(here: Machine, vhost: Vhost) -> None:
     ledger = f"redis://127.0.0.1:{here.port}/1"
     with Producer(vhost.url, KINDS, ledger=ledger) as sending:
-        assert announced(vhost, sending.run) == [1, 1]
+        assert announced(here, vhost, sending.run) == (1, True)
         assert until(lambda: len(sending.entries()) >= 10), here.output()
         assert until(lambda: any(task.kind == "eta" for task in sending.sent))
         sending._announcer.announce()
-        assert announced(vhost, sending.run) == [1, 1], "one message, however often it is renewed"
+        assert announced(here, vhost, sending.run) == (1, True), "one message, however often it is renewed"
         sending.stop()
         sending.wait_until_finished(20)
         done = account(sending.sent, sending.entries())
         assert (done.lost, done.run_twice, done.finished) == ((), (), len(sending.sent)), here.output()
-    assert announced(vhost, sending.run) == [1, 0], "another drill may go on"
+    assert announced(here, vhost, sending.run) == (1, False), "another drill may go on"
 
 
 @pytest.mark.long
