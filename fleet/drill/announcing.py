@@ -12,8 +12,9 @@ from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_TTL
 
 PATIENCE = 5.0
 """Seconds for RabbitMQ to take a connection."""
-QUEUE = {"x-queue-type": "quorum", "x-max-length": 1, "x-expires": 2 * DRILL_TTL * 1000}
-"""Arguments of a queue with an announcement. It outlives the loss of a node, and goes by itself."""
+QUEUE = {"x-queue-type": "quorum", "x-max-length": 1}
+"""Arguments of the queue with the announcement. It outlives the loss of a node, and stays: when a quorum queue expires while a
+node is slow, RabbitMQ 3.10 can forget one of its copies, and then refuses a queue of that name (`cluster_not_formed`)."""
 
 
 class Announcer(Protocol):
