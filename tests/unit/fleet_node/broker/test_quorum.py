@@ -48,8 +48,24 @@ def test_an_app_says_how_it_declares_its_queues() -> None:
     other = Queue("t", topic, queue_arguments={"x-queue-type": "quorum"})  # type: ignore[no-untyped-call]
     app.conf.task_queues = [queue(max_priority=9), other]
     assert describe(app, "app")["declared"] == [
-        {"name": "q", "kind": "classic", "exchange": "direct", "durable": True, "priorities": True},
-        {"name": "t", "kind": "quorum", "exchange": "topic", "durable": True, "priorities": False},
+        {
+            "name": "q",
+            "kind": "classic",
+            "exchange": "direct",
+            "exchange_name": "q",
+            "key": "q",
+            "durable": True,
+            "priorities": True,
+        },
+        {
+            "name": "t",
+            "kind": "quorum",
+            "exchange": "topic",
+            "exchange_name": "t",
+            "key": "celery",
+            "durable": True,
+            "priorities": False,
+        },
     ]
 
 

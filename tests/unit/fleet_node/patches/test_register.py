@@ -113,6 +113,7 @@ def test_versions_that_a_patch_is_not_written_for_are_affected_all_the_same() ->
     later = {entry.patch.NAME: entry.mended for entry in applicable("6.0.0", "6.0.0")}
     assert later == dict.fromkeys(
         (
+            "delayed-setup",
             "delivery",
             "green-backends",
             "heartbeats",
