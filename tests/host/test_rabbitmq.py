@@ -8,7 +8,7 @@ import pytest
 
 from fleet.spec.broker import RabbitMQ
 from fleet.spec.fleet import Fleet
-from fleet.spec.rabbitmq import MANAGEMENT_PORT, VHOST, node
+from fleet.spec.rabbitmq import MANAGEMENT_PORT, UNIT, VHOST, node
 from fleet.spec.secrets import COOKIE
 from fleet_node.protocol import DEAD_LETTERS
 from roles import rabbitmq as role
@@ -33,7 +33,7 @@ def test_listens_on_the_lan_and_loopback_only(connect: Any, rabbitmq: RabbitMQ, 
 
 def test_service_is_limited_and_comes_back(connect: Any, rabbitmq: RabbitMQ, fleet: Fleet) -> None:
     for name in fleet.broker_hosts:
-        shown = connect(name).check_output(f"systemctl show {role.UNIT} --property=MemoryMax,LimitNOFILE,Restart,ActiveState")
+        shown = connect(name).check_output(f"systemctl show {UNIT} --property=MemoryMax,LimitNOFILE,Restart,ActiveState")
         properties = dict(line.split("=", 1) for line in shown.splitlines())
         assert (properties["ActiveState"], properties["Restart"]) == ("active", "always")
         assert int(properties["MemoryMax"]) > 0
@@ -41,7 +41,7 @@ def test_service_is_limited_and_comes_back(connect: Any, rabbitmq: RabbitMQ, fle
 
 
 def test_rabbitmq_is_in_a_sandbox(connect: Any, rabbitmq: RabbitMQ, fleet: Fleet) -> None:
-    output = connect(fleet.broker_host).check_output(f"systemd-analyze --no-pager security {role.UNIT} | tail -n 1")
+    output = connect(fleet.broker_host).check_output(f"systemd-analyze --no-pager security {UNIT} | tail -n 1")
     exposure = next(float(word) for word in output.split() if word.replace(".", "", 1).isdigit())
     assert exposure < 4
 

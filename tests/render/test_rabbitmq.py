@@ -15,6 +15,7 @@ from fleet.spec import endpoint, secrets
 from fleet.spec.broker import RabbitMQ
 from fleet.spec.certificates import Certificates
 from fleet.spec.fleet import Fleet, Host
+from fleet.spec.rabbitmq import UNIT
 from fleet.spec.secrets import BROKER_WORKER
 from fleet.state.desired import State
 from fleet.state.observed import RunningUnit
@@ -239,8 +240,8 @@ def test_no_node_of_three_is_stopped_while_the_others_need_it(fleet: Fleet) -> N
     nodes = rabbitmq.nodes(run_of(with_rabbitmq(fleet, 3)))
     assert "check_if_node_is_quorum_critical" in rabbitmq.wait_until_spare(nodes)
     observed = {f"broker{number}.example.com": MACHINE for number in (1, 2, 3)}
-    up = replace(MACHINE, units={rabbitmq.UNIT: RunningUnit(True, True, False, 7, "x", "")})
-    order = engine.order(observed, {**observed, FIRST: up}, rabbitmq.UNIT)
+    up = replace(MACHINE, units={UNIT: RunningUnit(True, True, False, 7, "x", "")})
+    order = engine.order(observed, {**observed, FIRST: up}, UNIT)
     assert order == ["broker2.example.com", "broker3.example.com", FIRST], "those that do not run come first"
 
 
