@@ -1,8 +1,7 @@
 """The task of `fleet drill`: a numbered piece of work that writes into a ledger when it began and when it ended.
 
-The ledger of a drill is a list in the broker's Redis (in that of the results, if the broker is another one), DRILL_LEDGER and the
-drill's id: each entry a JSON array [number, "start" or "end", time, node]. Times are Redis' own, so that no two clocks are
-compared.
+The ledger of a drill is a list in the Redis of `fleet_node.broker.ledger`, DRILL_LEDGER and the drill's id: each entry a JSON
+array [number, "start" or "end", time, node]. Times are Redis' own, so that no two clocks are compared.
 
 A worker has this task only while a drill is announced: `fleet_node.worker.drill_tasks` imports this module then.
 """
@@ -10,17 +9,13 @@ A worker has this task only while a drill is announced: `fleet_node.worker.drill
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from typing import Any
 
 from celery import Task
-from redis import Redis
 
-from fleet_node import broker
-from fleet_node.delivery.clients import client_of_app
-from fleet_node.outage import every_second
+from fleet_node.broker import ledger
 from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, DRILL_TASK
 
 LEDGER_TTL = 86400
@@ -44,17 +39,19 @@ class DrillFailureError(Exception):
 
 def register(app: Any) -> Any:
     """Register the task in an app. Returns it."""
-    ledger, free = _ledger(app), threading.BoundedSemaphore(CONNECTIONS)
+    # Some drills break the broker: the task waits for it, as a task that writes to a database would.
+    client, free = ledger.of_app(app, OUTAGE), threading.BoundedSemaphore(CONNECTIONS)
+    assert client is not None  # noqa: S101 - the drill is announced there
 
     def is_announced(drill: str) -> bool:
         with free:
-            return bool(ledger.sismember(DRILL_ANNOUNCED, drill))
+            return bool(client.sismember(DRILL_ANNOUNCED, drill))
 
     def write(drill: str, number: int, event: str, node: str) -> None:
         key = f"{DRILL_LEDGER}{drill}"
         with free:
-            seconds, micros = ledger.time()
-            with ledger.pipeline(transaction=False) as pipeline:
+            seconds, micros = client.time()
+            with client.pipeline(transaction=False) as pipeline:
                 pipeline.rpush(key, json.dumps([number, event, seconds + micros / 1e6, node]))
                 pipeline.expire(key, LEDGER_TTL)
                 pipeline.execute()
@@ -94,11 +91,3 @@ def register(app: Any) -> Any:
         retry_kwargs={"countdown": 1},
     )
     return create(work)
-
-
-def _ledger(app: Any) -> Redis:
-    # Some drills break the broker: the task waits for it, as a task that writes to a database would.
-    retry = every_second(OUTAGE)
-    if broker.kind_of(app.connection_for_write()) == "redis":
-        return client_of_app(app, patience=3, retry=retry)
-    return Redis.from_url(os.environ["CELERY_RESULT_BACKEND"], retry=retry, socket_timeout=3, socket_connect_timeout=3)

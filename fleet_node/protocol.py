@@ -107,8 +107,7 @@ PROBE_TASK = "fleet.probe"
 DRILL_TASK = "fleet.drill"
 """The task of `fleet drill`. A worker has it only while a drill is announced."""
 DRILL_ANNOUNCED = "fleet.drill.announced"
-"""Set in the Redis of the ledger: the ids of the drills that run. A drill adds its id and renews the key's time to live. In
-RabbitMQ, a queue besides, with a message that expires after DRILL_TTL: a drill runs."""
+"""Set in the Redis of the ledger: the ids of the drills that run. A drill adds its id and renews the key's time to live."""
 DRILL_TTL = 300
 """Seconds after which an announcement that nobody renews ends. Longer than the longest outage of the broker in a drill."""
 DRILL_LEDGER = "fleet.drill."

@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
 from fleet.broker.port import is_amqp
-from fleet.drill.announcing import announcer, sent_to
+from fleet.drill.announcing import Announcer, sent_to
 from fleet.drill.ledger import Entry, Sent
 from fleet.plan.plan import Plan
 from fleet_node.protocol import DRILL_LEDGER, DRILL_TASK
@@ -108,7 +108,7 @@ class Producer:
         self._app.conf.update(broker_url=broker, result_backend="disabled://", task_ignore_result=True)
         if is_amqp(broker):
             self._app.conf.broker_transport_options = {"confirm_publish": True}
-        self._announcer = announcer(broker, ledger or broker, self.run)
+        self._announcer = Announcer(ledger or broker, self.run)
         self._redis = Redis.from_url(ledger or broker)
         self._clock = Redis.from_url(ledger or broker)
         self._over = threading.Event()

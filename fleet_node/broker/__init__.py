@@ -60,9 +60,6 @@ class Broker(Protocol):
     def dead_letters(self, app: Any) -> DeadLetters:
         """The dead letters of an app's broker, which need not answer yet."""
 
-    def is_announced(self, app: Any, tries: int = 0) -> bool:
-        """Whether a drill runs. tries: how often a broker that is away is tried again, every second."""
-
     def options(self, seconds: float) -> dict[str, Any]:
         """Options of the transport, with which a connection waits for so many seconds at most."""
 

@@ -3,13 +3,12 @@ back counts against it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from fleet_node.broker.rabbitmq_letters import RabbitLetters, copy_of
-from fleet_node.protocol import DRILL_ANNOUNCED, UnregisteredTasks
+from fleet_node.protocol import UnregisteredTasks
 
 PATIENCE = 5.0
 """Seconds for RabbitMQ to take a connection."""
@@ -49,18 +48,6 @@ class RabbitBroker:
 
     def dead_letters(self, app: Any) -> RabbitLetters:
         return RabbitLetters(app)
-
-    def is_announced(self, app: Any, tries: int = 0) -> bool:
-        """A drill keeps a message in a queue, which expires if the drill does not renew it."""
-        while True:
-            try:
-                with connected(app) as connection:
-                    return _length(connection, DRILL_ANNOUNCED) > 0
-            except OSError:
-                if tries <= 0:
-                    raise
-                tries -= 1
-                time.sleep(1)
 
     def options(self, seconds: float) -> dict[str, Any]:
         return {"connect_timeout": seconds, "read_timeout": seconds * 2, "write_timeout": seconds * 2}

@@ -10,8 +10,7 @@ from typing import Any
 
 from fleet_node.broker.redis_letters import RedisLetters
 from fleet_node.delivery.clients import client_of_app
-from fleet_node.outage import every_second
-from fleet_node.protocol import DRILL_ANNOUNCED, UnregisteredTasks
+from fleet_node.protocol import UnregisteredTasks
 
 CHUNK = 200
 """Messages that are read at a time."""
@@ -72,13 +71,6 @@ class RedisBroker:
 
     def dead_letters(self, app: Any) -> RedisLetters:
         return RedisLetters(client_of_app(app, patience=PATIENCE))
-
-    def is_announced(self, app: Any, tries: int = 0) -> bool:
-        with client_of_app(app, patience=PATIENCE, retry=every_second(tries)) as redis:
-            try:
-                return bool(redis.exists(DRILL_ANNOUNCED))
-            finally:
-                redis.connection_pool.disconnect()
 
     def options(self, seconds: float) -> dict[str, Any]:
         return {"socket_timeout": seconds * 2, "socket_connect_timeout": seconds}

@@ -1,8 +1,8 @@
 """A worker has the task of `fleet drill` only while a drill is announced: it takes memory on demand, and nobody else needs it.
 
-The registry of an app's tasks asks the broker only if a message names that task: ordinary tasks cost no round trip. In the main
-process `fleet_node.patches.parking` asks the registry, before it parks the message as unknown; in the processes of the pool
-Celery does.
+The registry of an app's tasks asks (`fleet_node.broker.ledger`) only if a message names that task: ordinary tasks cost no round
+trip. In the main process `fleet_node.patches.parking` asks the registry, before it parks the message as unknown; in the processes
+of the pool Celery does.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from celery.app.registry import TaskRegistry
 
-from fleet_node import broker
+from fleet_node.broker import ledger
 from fleet_node.protocol import DRILL_TASK
 
 OUTAGE = 180
-"""How often a process of the pool tries the broker again, every second. The main process fails at once, and reconnects."""
+"""How often a process of the pool tries again, every second. The main process fails at once, and reconnects."""
 
 
 class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
@@ -40,7 +40,7 @@ class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
 
     def _is_announced(self) -> bool:
         tries = 0 if os.getpid() == self.fleet_main else OUTAGE
-        return broker.of_app(self.fleet_app).is_announced(self.fleet_app, tries=tries)
+        return ledger.is_announced(self.fleet_app, tries)
 
 
 def install(app: Any, main: int) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from fleet.broker.port import opened
-from fleet.broker.rabbitmq import connected
 from fleet.drill.broker import ledger_of, refuse, refuse_beat
 from fleet.drill.errors import DrillError
 from fleet.drill.faults import FAULTS
@@ -37,26 +36,23 @@ def here(tmp_path: Path, vhost: Vhost) -> Iterator[Machine]:
         yield here
 
 
-def announced(here: Machine, vhost: Vhost, drill: str) -> tuple[int, bool]:
-    """Messages that tell workers so, and whether tasks of the drill are told."""
-    with opened(vhost.url) as port, here.redis(1) as redis:
-        return port.length(DRILL_ANNOUNCED), bool(redis.sismember(DRILL_ANNOUNCED, drill))
+def is_announced(here: Machine, drill: str) -> bool:
+    with here.redis(1) as redis:
+        return bool(redis.sismember(DRILL_ANNOUNCED, drill))
 
 
 @pytest.mark.long
 def test_each_task_is_accounted_for(here: Machine, vhost: Vhost) -> None:
     ledger = f"redis://127.0.0.1:{here.port}/1"
     with Producer(vhost.url, KINDS, ledger=ledger) as sending:
-        assert announced(here, vhost, sending.run) == (1, True)
+        assert is_announced(here, sending.run)
         assert until(lambda: len(sending.entries()) >= 10), here.output()
         assert until(lambda: any(task.kind == "eta" for task in sending.sent))
-        sending._announcer.announce()
-        assert announced(here, vhost, sending.run) == (1, True), "one message, however often it is renewed"
         sending.stop()
         sending.wait_until_finished(20)
         done = account(sending.sent, sending.entries())
         assert (done.lost, done.run_twice, done.finished) == ((), (), len(sending.sent)), here.output()
-    assert announced(here, vhost, sending.run) == (1, False), "another drill may go on"
+    assert not is_announced(here, sending.run)
 
 
 @pytest.mark.long
@@ -68,16 +64,6 @@ def test_a_task_that_no_worker_has_is_parked_and_dropped(here: Machine, vhost: V
         assert (letter["task"], letter["queue"], letter["unknown"]) == ("no.such.task", "default", True)
         assert port.drop([letter]) == 1
         assert port.letters() == []
-
-
-@pytest.mark.long
-def test_an_announcement_of_a_broker_that_is_away_does_not_end_the_drill(here: Machine, vhost: Vhost) -> None:
-    with Producer(vhost.url, (), ledger=f"redis://127.0.0.1:{here.port}/1") as sending:
-        sending._announcer._url = "amqp://127.0.0.1:1/"  # type: ignore[attr-defined]
-        sending._announcer.try_to_announce()
-        sending._announcer._url = vhost.url  # type: ignore[attr-defined]
-    with connected(vhost.url, 5) as connection:
-        connection.channel().queue_delete(DRILL_ANNOUNCED)
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ import pytest
 from celery import Celery
 
 from fleet_node.app.unregistered import find
-from fleet_node.broker import of, of_app
-from fleet_node.broker.rabbitmq_letters import copy_of
-from fleet_node.protocol import DRILL_ANNOUNCED
+from fleet_node.broker import of
 from tests.unit.rabbitmq_support import Vhost
 
 pytestmark = pytest.mark.long
@@ -42,15 +40,3 @@ def test_a_message_is_put_into_an_empty_queue_alone(app: Celery) -> None:
         broker.delete_own_queue(channel, "aside")  # once more does no harm
         message = channel.basic_get("q")
         assert message.properties["application_headers"]["task"] == "probe"
-
-
-def test_a_drill_is_announced_while_its_message_is_there(app: Celery) -> None:
-    broker = of_app(app)
-    assert not broker.is_announced(app)
-    with app.connection_for_write() as connection:
-        channel = connection.default_channel
-        channel.queue_declare(DRILL_ANNOUNCED, durable=True, auto_delete=False)
-        channel.basic_publish(copy_of("r", {}), routing_key=DRILL_ANNOUNCED)
-        assert broker.is_announced(app)
-        channel.queue_purge(DRILL_ANNOUNCED)
-        assert not broker.is_announced(app)
