@@ -65,9 +65,9 @@ class Lab:
             check=False,
         )
 
-    def deploy(self, *more: str, inventory: str = "inventory/lab.py") -> subprocess.CompletedProcess[str]:
+    def deploy(self, *more: str, inventory: str = "inventory/lab.py", timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """`pyinfra inventory/lab.py deploy.py -y`."""
-        return self.run("pyinfra", inventory, "deploy.py", "-y", *more)
+        return self.run("pyinfra", inventory, "deploy.py", "-y", *more, timeout=timeout)
 
     def verify(self, *more: str) -> subprocess.CompletedProcess[str]:
         """`pytest tests/host --inventory inventory/lab.py`."""

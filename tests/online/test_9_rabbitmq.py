@@ -1,19 +1,44 @@
-"""A RabbitMQ of the fleet's own on three machines: brought up, restarted node after node, and looked at."""
+"""A RabbitMQ of the fleet's own on three machines, two of which have the workers: an emulated machine that idles costs the others
+their time. It is brought up, restarted node after node, looked at, and a node of it is killed."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.online.conftest import OWN_LAB, Lab, inventory_with
+from tests.online.conftest import NAME, OWN_LAB, ROOT, Lab, inventory_with
+from tests.unit.fleet_node.delivery.lease_support import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 BROKERS = ("broker1", "broker2", "broker3")
 UNIT = "rabbitmq-server.service"
+BROKER = {"kind": "rabbitmq", "memory": "25%", "memory_max": "45%"}
+RESULTS = r"""
+import pathlib, secrets, subprocess, sys
+subprocess.run(["apt-get", "install", "-qq", "redis-server"], check=True, capture_output=True)
+password = secrets.token_urlsafe(16)
+lines = f"\nbind {sys.argv[1]}\nrequirepass {password}\nmaxmemory 100mb\nmaxmemory-policy noeviction\n"
+file = pathlib.Path("/etc/redis/redis.conf")
+file.write_text(file.read_text() + lines)
+subprocess.run(["systemctl", "restart", "redis-server"], check=True)
+print(f"RESULT_URL=redis://:{password}@{sys.argv[1]}:6379/0")
+"""
+"""A Redis that the fleet does not manage: it prints its URL."""
+WEB = """web_worker = {
+    "queues": ["default", "priority", "ml"],  # no machine of this lab has a GPU, and the demo app has a task for one
+    "workload": "io",
+    "instances": 2,
+    "time_limit": 60,
+    "settle": 2,
+    "canary_settle": 5,
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +46,22 @@ def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     """An inventory of a lab with three brokers, and group data that make them a RabbitMQ's."""
     if not OWN_LAB:
         lab.run("fleet", "lab", "down")
-        done = lab.run("fleet", "lab", "up", "--hosts", " ".join((*BROKERS, "web1", "batch1")))
+        done = lab.run("fleet", "lab", "up", "--hosts", " ".join(f"{host}=2048" for host in BROKERS))
         assert done.returncode == 0, done.stdout
     elif lab.run("fleet", "lab", "ssh", "broker3", "--", "true").returncode:
-        pytest.skip('the lab has no three brokers: fleet lab up --hosts "broker1 broker2 broker3 web1 batch1"')
+        pytest.skip('the lab has no three brokers: fleet lab up --hosts "broker1=2048 broker2=2048 broker3=2048"')
     folder = tmp_path_factory.mktemp("rabbitmq")
     (folder / "group_data").mkdir()
-    inventory_with(folder)
-    (folder / "group_data" / "all.py").write_text('result_backend = "none"\n')
+    inventory_with(folder, web=["broker2"], batch=["broker1"])
+    (folder / "group_data" / "web.py").write_text(WEB)
+    (folder / "group_data" / "batch.py").write_text((ROOT / "tests" / "online" / "rolling" / "batch.py").read_text())
+    more = 'lint_ignore = {"task-time-limit": "the tasks of the shop take seconds"}\n'
+    (folder / "group_data" / "all.py").write_text(f'result_backend = "@RESULT_URL"\n{more}')
+    secrets = ROOT / ".lab" / NAME / "secrets.env"
+    if not (secrets.exists() and "RESULT_URL=" in secrets.read_text()):  # of a lab that a run of these tests has left
+        secrets.touch(0o600)
+        with secrets.open("a") as file:
+            file.write(f"{redis_of_results(lab)}\n")
     set_broker(folder)
     yield folder
     if not OWN_LAB:
@@ -36,13 +69,21 @@ def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         lab.run("fleet", "lab", "up", "--hosts", "broker1 web1 batch1 gpu1=2048")
 
 
+def redis_of_results(lab: Lab) -> str:
+    """Install one on broker1. Returns its line of the secrets file."""
+    address = json.loads((ROOT / ".lab" / NAME / "lab.json").read_text())["hosts"]["broker1"]["lan_address"]
+    done = lab.run("fleet", "lab", "ssh", "broker1", "--", "sudo", "python3", "-c", shlex.quote(RESULTS), address)
+    assert done.returncode == 0, done.stdout
+    return next(line for line in done.stdout.splitlines() if line.startswith("RESULT_URL="))
+
+
 def set_broker(folder: Path, **settings: str) -> None:
-    (folder / "group_data" / "broker.py").write_text(f"broker = { ({'kind': 'rabbitmq'} | settings)!r}\n")
+    (folder / "group_data" / "broker.py").write_text(f"broker = {(BROKER | settings)!r}\n")
 
 
 def deployed(lab: Lab, folder: Path) -> str:
     """What a deploy prints."""
-    done = lab.deploy(inventory=str(folder / "more.py"))
+    done = lab.deploy(inventory=str(folder / "more.py"), timeout=1800)  # each node takes two minutes to come up
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -52,9 +93,9 @@ def processes(lab: Lab) -> list[str]:
     return [lab.ask(host, f"systemctl show --value --property=MainPID {UNIT}") for host in BROKERS]
 
 
-def is_well(lab: Lab, folder: Path) -> None:
+def is_well(lab: Lab, folder: Path, tests: str = "tests/host/test_rabbitmq.py") -> None:
     inventory = str(folder / "more.py")
-    done = lab.run("pytest", "-q", "--tb=short", "tests/host", "--inventory", inventory)
+    done = lab.run("pytest", "-q", "--tb=short", tests, "--inventory", inventory)
     assert done.returncode == 0, done.stdout
     done = lab.run("fleet", "status", inventory, "--json")
     assert json.loads(done.stdout[done.stdout.index("{") :])["working"] is True, done.stdout
@@ -62,7 +103,7 @@ def is_well(lab: Lab, folder: Path) -> None:
 
 def test_a_cluster_comes_up_and_the_next_deploy_changes_nothing(lab: Lab, folder: Path) -> None:
     deployed(lab, folder)
-    is_well(lab, folder)
+    is_well(lab, folder, "tests/host")
     before = processes(lab)
     output = deployed(lab, folder)
     for words in ("Write changed files", "Start services", "Restart outdated services"):
@@ -72,7 +113,7 @@ def test_a_cluster_comes_up_and_the_next_deploy_changes_nothing(lab: Lab, folder
 
 def test_nodes_restart_one_after_the_other(lab: Lab, folder: Path) -> None:
     before = processes(lab)
-    set_broker(folder, memory="35%")
+    set_broker(folder, memory="30%")
     output = deployed(lab, folder)
     assert output.count("Starting operation: Wait until the other nodes can do without this one") == len(BROKERS)
     assert not set(before) & set(processes(lab))
@@ -83,3 +124,34 @@ def test_a_machine_that_was_away_comes_back_by_itself(lab: Lab, folder: Path) ->
     lab.ask("broker2", f"systemctl kill --signal=KILL {UNIT}")
     lab.ask("broker2", 'timeout 120 sh -c "until rabbitmqctl -q await_online_nodes 3; do sleep 1; done"')
     is_well(lab, folder)
+
+
+@pytest.mark.parametrize("name", ["broker-restart", "broker-kill", "kill-worker", "partition"])
+def test_no_fault_loses_a_task(lab: Lab, folder: Path, name: str) -> None:
+    account = lab.drill(name, inventory=str(folder / "more.py"))
+    assert account["sent"] == account["finished"] > 20
+    assert account["lost"] == 0
+
+
+def test_a_node_that_is_killed_in_a_rollout_loses_no_task(lab: Lab, folder: Path, tmp_path: Path) -> None:
+    inventory = str(folder / "more.py")
+    before = workers(lab)
+    with ThreadPoolExecutor() as pool:
+        drill = pool.submit(lab.drill, "rollout", "--phases", "restart", inventory=inventory, log=tmp_path / "log")
+        assert until(lambda: workers(lab) != before, 900), (tmp_path / "log").read_text()
+        # The drill itself is connected through the first.
+        lab.ask("broker3", f"systemctl kill --signal=KILL {UNIT}")
+        account = drill.result()
+    assert account["sent"] == account["finished"] > 100
+    assert account["lost"] == 0
+    assert not set(before) & set(workers(lab))
+    is_well(lab, folder)
+
+
+def workers(lab: Lab) -> list[str]:
+    """The process of each worker of web and batch; 0 for one that does not run."""
+    return [
+        lab.ask(host, f"systemctl show --value --property=MainPID celery-{role}@{number}")
+        for host, role in (("broker2", "web"), ("broker1", "batch"))
+        for number in (1, 2)
+    ]
