@@ -46,7 +46,7 @@ def shared_binding(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     for app in apps:
         bound: dict[tuple[str, str], list[str]] = {}
         for queue in app.declared:
-            if queue.exchange == "topic":
+            if queue.exchange == "topic" and queue.exchange_name:
                 bound.setdefault((queue.exchange_name, queue.key), []).append(queue.name)
         for (exchange, key), names in bound.items():
             if len(names) > 1:
