@@ -15,6 +15,7 @@ def test_a_node_starts_if_it_reaches_another() -> None:
         subprocess.run(["sh", "-c", rabbitmq.reach(NODES)], check=True)
 
 
+@pytest.mark.long
 def test_a_node_that_reaches_no_other_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rabbitmq, "LOOK", 1)
     done = subprocess.run(["sh", "-c", rabbitmq.reach(NODES)], capture_output=True, text=True, check=False)

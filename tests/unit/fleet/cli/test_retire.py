@@ -258,6 +258,7 @@ def test_what_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
             assert (done.returncode, done.stderr) == (1, message), words
 
 
+@pytest.mark.long
 def test_the_host_of_the_history_is_not_retired(tmp_path: Path) -> None:
     make_project(tmp_path)
     at = {"lan_address": "127.0.0.1", "ssh_hostname": "127.0.0.1", "ssh_port": 9, "records_host": "web1"}
