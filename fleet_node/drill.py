@@ -20,8 +20,6 @@ from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, DRILL_TASK
 
 LEDGER_TTL = 86400
 """Seconds that a ledger is kept after its last entry."""
-OUTAGE = 180
-"""How often Redis is tried again, every second."""
 PIECE = 1 << 22
 """Bytes that are taken at a time."""
 CONNECTIONS = 4
@@ -39,8 +37,8 @@ class DrillFailureError(Exception):
 
 def register(app: Any) -> Any:
     """Register the task in an app. Returns it."""
-    # Some drills break the broker: the task waits for it, as a task that writes to a database would.
-    client, free = ledger.of_app(app, OUTAGE), threading.BoundedSemaphore(CONNECTIONS)
+    # A task waits for it, as a task that writes to a database would.
+    client, free = ledger.of_app(app, ledger.OUTAGE), threading.BoundedSemaphore(CONNECTIONS)
     assert client is not None  # noqa: S101 - the drill is announced there
 
     def is_announced(drill: str) -> bool:

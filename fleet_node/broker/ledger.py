@@ -17,17 +17,21 @@ from fleet_node.outage import every_second
 from fleet_node.protocol import DRILL_ANNOUNCED
 
 SCHEMES = ("redis://", "rediss://")
+PATIENCE = 3.0
+"""Seconds for an answer."""
+OUTAGE = 180
+"""How often one that is away is tried again, every second, by what can wait: some drills break the broker."""
 
 
-def of_app(app: Any, tries: int, patience: float = 3) -> Redis | None:
+def of_app(app: Any, tries: int) -> Redis | None:
     """A client of it, as a machine of the fleet reaches it; None if results go elsewhere, where no drill can be. tries: how often
-    one that is away is tried again, every second. patience: seconds for an answer."""
+    one that is away is tried again, every second."""
     if broker.kind_of(app.connection_for_write()) == "redis":
-        return client_of_app(app, patience=patience, retry=every_second(tries))
+        return client_of_app(app, patience=PATIENCE, retry=every_second(tries))
     url = os.environ.get("CELERY_RESULT_BACKEND", "")
     if not url.startswith(SCHEMES):
         return None
-    return Redis.from_url(url, retry=every_second(tries), socket_timeout=patience, socket_connect_timeout=patience)
+    return Redis.from_url(url, retry=every_second(tries), socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
 
 
 def is_announced(app: Any, tries: int = 0) -> bool:

@@ -15,9 +15,6 @@ from celery.app.registry import TaskRegistry
 from fleet_node.broker import ledger
 from fleet_node.protocol import DRILL_TASK
 
-OUTAGE = 180
-"""How often a process of the pool tries again, every second. The main process fails at once, and reconnects."""
-
 
 class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
     """A registry that registers the task of a drill when it is asked for it, if a drill is announced."""
@@ -39,7 +36,8 @@ class DrillTasks(TaskRegistry):  # type: ignore[misc]  # celery has no types
         return task
 
     def _is_announced(self) -> bool:
-        tries = 0 if os.getpid() == self.fleet_main else OUTAGE
+        # The main process fails at once, and reconnects.
+        tries = 0 if os.getpid() == self.fleet_main else ledger.OUTAGE
         return ledger.is_announced(self.fleet_app, tries)
 
 
