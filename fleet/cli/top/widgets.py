@@ -23,7 +23,7 @@ class Rows(DataTable[Text]):
     def on_mount(self) -> None:
         """Make the columns."""
         for head, gap in zip(self.table.heads, self._gaps, strict=True):
-            self.add_column(f"{gap}{head}", key=head)
+            self.add_column(f"{gap}{head}", key=head, width=len(gap) + len(head))
 
     @property
     def _gaps(self) -> list[str]:
@@ -49,6 +49,9 @@ class Rows(DataTable[Text]):
             [fit(Text(gap, justify=cell.justify).append_text(cell)) for gap, cell in zip(self._gaps, cells, strict=True)]
             for cells in (self.table.cells(row, width) for row in self.shown)
         ]
+        # Textual measures cells when it is idle, and keeps what it has painted before that, cut off: so they are measured here.
+        for index, column in enumerate(self.ordered_columns):
+            column.width = max(column.label.cell_len, *(cells[index].cell_len for cells in lines), 0)
         if keys == known and self.row_count == len(keys):
             for key, cells in zip(keys, lines, strict=True):
                 for head, cell in zip(self.table.heads, cells, strict=True):

@@ -15,6 +15,7 @@ from fleet.cli.top import pages
 from fleet.cli.top.dialogs import Page
 from fleet.cli.top.glyphs import bar, cells, in_ascii, needs_ascii, spark
 from fleet.cli.top.tables import QUEUES, WORKERS, age, size
+from fleet.cli.top.widgets import Rows
 from fleet.observe.rows import Drift, Records
 from fleet.observe.trend import Trend
 from tests.unit.fleet.observe.test_top import NODES, look, reading
@@ -113,6 +114,25 @@ def test_a_long_change_leaves_the_last_runs_in_sight() -> None:
     assert max(map(len, lines)) < 80
     assert lines[-2].endswith("… +1")
     assert lines[-1] == "29 Nov 12:00 done deploy.py by ops"
+
+
+def test_a_cell_that_grows_is_whole_however_early_it_is_painted() -> None:
+    async def painted() -> list[str]:
+        rows = Rows(QUEUES)
+        app: App[None] = App()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await app.mount(rows)
+            whole = look(reading(*NODES))
+            rows.draw(whole, "", 80, lambda cell: cell)
+            await pilot.pause()
+            rows.draw(replace(whole, queues=tuple(replace(row, paused="ops") for row in whole.queues)), "", 80, lambda cell: cell)
+            rows.render_line(1)  # before the table is idle, as on a busy machine
+            await pilot.pause()
+            return [rows.render_line(line).text.rstrip() for line in range(len(whole.queues) + 1)]
+
+    head, *lines = asyncio.run(painted())
+    assert all("paused" in line for line in lines), lines
+    assert [line.index("paused") for line in lines] == [head.index("EMPTY")] * len(lines)
 
 
 def test_a_journal_is_read_from_its_end() -> None:
