@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from celery import Celery
 from redis import Redis
 
@@ -33,6 +34,13 @@ app = Celery("jobs")
 app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, broker_connection_retry_on_startup=True)
 {more}
 """
+
+
+def pools(*names: str) -> pytest.MarkDecorator:
+    """A test with each of these pools. With threads and solo it is of `make slow`: most other tests run with threads."""
+    rare = {"threads", "solo"}
+    values = [pytest.param(name, marks=pytest.mark.slow) if name in rare else name for name in names]
+    return pytest.mark.parametrize("pool", values)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from celery.app.registry import TaskRegistry
 from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_TASK, PARKED
 from fleet_node.worker import drill_tasks
 from tests.unit.fleet_node.patches.test_patches import ended, until
-from tests.unit.process_support import Machine, machine
+from tests.unit.process_support import Machine, machine, pools
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_drill_runs_only_while_it_is_announced(here: Machine, pool: str) -> No
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pools("prefork", "threads")
 def test_a_worker_that_has_the_task_refuses_it_when_its_drill_is_over(here: Machine, pool: str) -> None:
     here.announce("r")
     start(here, pool)

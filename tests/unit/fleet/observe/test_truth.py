@@ -7,12 +7,13 @@ import pytest
 
 from tests.unit.fleet.observe.observe_support import look, worker
 from tests.unit.fleet_node.delivery.lease_support import begun, kill, leased, send, until
+from tests.unit.process_support import pools
 
 SOON = 10
 """Seconds in which it has to be named."""
 
 pytestmark = [pytest.mark.usefixtures("app_folder"), pytest.mark.long]
-POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+POOLS = pools("prefork", "threads", "gevent", "solo")
 
 
 @POOLS

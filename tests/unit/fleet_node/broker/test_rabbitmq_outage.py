@@ -9,13 +9,14 @@ import pytest
 
 from tests.matrix.support import begun, ended, output, until
 from tests.unit.fleet_node.broker.rabbitmq_machine import APP, NODE, UNIT, producer, rabbit_machine, waiting
+from tests.unit.process_support import pools
 from tests.unit.rabbitmq_support import running_node
 
 CONCURRENCY = 4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pools("prefork", "threads")
 def test_a_node_that_is_killed_loses_no_task(tmp_path: Path, pool: str) -> None:
     (tmp_path / "machine").mkdir()
     with ExitStack() as stack:

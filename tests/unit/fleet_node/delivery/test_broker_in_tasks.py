@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.fleet_node.delivery.cases import CASES, tasks
 from tests.unit.fleet_node.delivery.lease_support import begun, ended, leased, left, send, until
+from tests.unit.process_support import pools
 from tests.unit.shop_support import PATIENCE
 
 assert tasks  # its import declares the cases
@@ -25,7 +26,7 @@ patches.PATCHES = ()
 """
 ONE = 30
 """Seconds for one case."""
-POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+POOLS = pools("prefork", "threads", "gevent")
 
 
 def given(folder: Path, pool: str, module: str) -> tuple[dict[str, Any], list[bytes]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.fleet_node.delivery.lease_support import ended, kill, leased, send, until
+from tests.unit.process_support import pools
 
 PAY = """
 @app.task(acks_late=False)
@@ -20,7 +21,7 @@ def pay(path, seconds):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+@pools("prefork", "threads", "gevent", "solo")
 def test_a_task_that_must_not_run_twice_is_acknowledged_before_it_ends(tmp_path: Path, pool: str) -> None:
     """A loop of gevent or solo does not come by before the task ends."""
     paid = tmp_path / "paid"

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.fleet_node.delivery.lease_support import LEASE, begun, ended, leased, left, until
+from tests.unit.process_support import pools
 
-POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+POOLS = pools("prefork", "threads", "gevent")
 
 SOME = pytest.mark.parametrize(
     "pool", [pytest.param("prefork", marks=pytest.mark.long), "threads", pytest.param("gevent", marks=pytest.mark.long)]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.fleet_node.delivery.lease_support import LEASE, begun, ended, kill, leased, left, send, twice, until
-from tests.unit.process_support import ROOT
+from tests.unit.process_support import ROOT, pools
 from tests.unit.shop_support import process
 
-POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+POOLS = pools("prefork", "threads", "gevent")
 RETRIES = """
 @app.task(name="retries", bind=True, ignore_result=True, max_retries=1)
 def retries(self, seconds):
@@ -29,7 +29,7 @@ time.time = lambda: real() + offset
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+@pools("prefork", "threads", "gevent", "solo")
 def test_tasks_etas_and_retries_of_many_leases_run_once_through_a_rollout(tmp_path: Path, pool: str) -> None:
     """A task of 10 leases, an ETA of 20, a retry that waits for 5. Workers are replaced meanwhile, one after the other."""
     with leased(tmp_path, pool) as here, here.client() as client:
@@ -188,7 +188,7 @@ def test_a_worker_whose_broker_has_forgotten_all_goes_on(tmp_path: Path, pool: s
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pools("prefork", "solo")
 def test_a_worker_takes_tasks_with_an_eta_as_they_come(tmp_path: Path, pool: str) -> None:
     """They are none that its processes have to do, and no reason to wait for the ends of others."""
     number = 100

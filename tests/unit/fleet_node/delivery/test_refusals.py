@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.fleet_node.delivery.lease_support import LEASE, begun, ended, leased, left, order, send, twice, until
-from tests.unit.process_support import Machine
+from tests.unit.process_support import Machine, pools
 from tests.unit.shop_support import free_port
 
 QUICK = """
@@ -32,7 +32,7 @@ def journal(here: Machine) -> str:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pool", ["threads", "gevent", "prefork"])
+@pools("threads", "gevent", "prefork")
 def test_a_broker_that_is_full_is_worked_off(tmp_path: Path, pool: str) -> None:
     """For longer than the lease, too. Otherwise it would be full for ever."""
     with leased(tmp_path, pool) as here, here.client() as client, here.redis() as redis:
@@ -59,7 +59,7 @@ def test_a_broker_that_is_full_is_worked_off(tmp_path: Path, pool: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pools("threads", "prefork")
 def test_a_broker_that_is_read_only_for_a_while_is_asked_again(tmp_path: Path, pool: str) -> None:
     """As after a failover, or with a full disk. What ran meanwhile is acknowledged afterwards."""
     with leased(tmp_path, pool, lease=60) as here, here.client() as client, here.redis() as redis:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.fleet_node.delivery.lease_support import LEASE, begun, ended, leased, send, until
+from tests.unit.process_support import pools
 
-POOLS = pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+POOLS = pools("prefork", "threads", "gevent", "solo")
 
 
 @pytest.mark.long
@@ -33,7 +34,7 @@ def test_a_message_that_comes_back_to_the_worker_that_lost_it_is_run(tmp_path: P
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+@pools("prefork", "threads", "gevent")
 def test_a_drained_worker_leaves_to_others_what_it_has_not_begun(tmp_path: Path, pool: str) -> None:
     """It takes nothing any more, so that taking does not tell it that others have been given what it held."""
     with leased(tmp_path, pool) as here, here.client() as client, here.redis() as redis:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from tests.unit.process_support import Machine, machine
+from tests.unit.process_support import Machine, machine, pools
 from tests.unit.shop_support import PATIENCE, answering, free_port, process, redis_server
 
 UNPATCHED = """
@@ -124,7 +124,7 @@ def test_what_redis_hands_to_a_worker_that_is_gone_is_not_lost(tmp_path: Path, m
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+@pools("prefork", "threads", "gevent")
 def test_a_task_whose_retry_cannot_be_sent_is_not_lost(tmp_path: Path, pool: str) -> None:
     """It fails because the broker is full, and its next attempt cannot be sent for the same reason."""
     with machine(tmp_path) as here, here.client() as client, here.redis() as redis:

@@ -6,6 +6,7 @@ import pytest
 
 from fleet_node.worker.caution import of_timeouts, of_versions
 from tests.unit.fleet_node.delivery.lease_support import leased, until
+from tests.unit.process_support import pools
 
 NEWER = """
 import celery, kombu
@@ -33,7 +34,7 @@ def test_only_a_timeout_that_is_shorter_than_the_lease_is_named() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pool", ["threads", "prefork", "gevent"])
+@pools("threads", "prefork", "gevent")
 def test_a_worker_of_a_newer_version_says_so_once_and_works(tmp_path: Path, pool: str) -> None:
     with leased(tmp_path, pool) as here, here.client() as client, here.redis() as redis:
         here.more["FLEET_LOG"] = "text"

@@ -9,7 +9,7 @@ import pytest
 
 from fleet_node.protocol import LEFT, LEFT_SECONDS, SIGNS, TaskCounts, WorkerSign
 from tests.unit.fleet_node.delivery.lease_support import begun, kill, leased, send, until
-from tests.unit.process_support import Machine
+from tests.unit.process_support import Machine, pools
 
 APP = """
 import time
@@ -36,7 +36,7 @@ def no(self):
 def slow():
     time.sleep(30)
 """
-POOLS = pytest.mark.parametrize("pool", ["threads", "prefork", "gevent", "solo"])
+POOLS = pools("threads", "prefork", "gevent", "solo")
 pytestmark = pytest.mark.long
 
 
