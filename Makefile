@@ -27,7 +27,7 @@ check: install  ## Format, lint, types, imports, the example fleet (seconds)
 unit: install  ## Tests of decisions and of the demo app (seconds; needs redis-server and prometheus)
 	@$(BIN)/pytest -q -n 6 --dist worksteal -m "not slow and not long" tests/unit
 
-long: install  ## More unit tests, with more workers and waits (a minute)
+long: install  ## More unit tests, with more workers and waits (some minutes)
 	@$(BIN)/pytest -q -n 8 --dist worksteal -m "long and not slow" tests/unit
 
 matrix: install  ## Every promise of delivery with every Celery from 5.3 on and every pool (half an hour)

@@ -1,4 +1,4 @@
-"""The lab itself, with real machines: a small lab beside labs that run already."""
+"""The lab itself, with real machines: a small lab beside labs that run already. `make test` boots one too, for its other tests."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -112,7 +112,6 @@ def test_reset_gives_a_fresh_disk_and_the_right_time(place: Path, small: Path) -
     assert abs(int(done.stdout.split()[-1]) - time.time()) < 60
 
 
-@pytest.mark.slow
 def test_a_machine_whose_process_died_comes_back_on_its_disk(place: Path, small: Path) -> None:
     assert fleet_lab(place, "ssh", "--name", "small", "web1", "sudo touch /root/file; sync").returncode == 0
     (pid,) = qemus(small)
@@ -125,7 +124,6 @@ def test_a_machine_whose_process_died_comes_back_on_its_disk(place: Path, small:
     assert "file" in fleet_lab(place, "ssh", "--name", "small", "web1", "sudo ls /root").stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_up_leaves_no_process(place: Path, small: Path, number: signal.Signals) -> None:
     assert interrupted_up(place, "broken", number, when="started") == 130
@@ -133,7 +131,6 @@ def test_an_interrupted_up_leaves_no_process(place: Path, small: Path, number: s
     assert qemus(small) != []
 
 
-@pytest.mark.slow
 def test_down_cleans_up_what_half_started(place: Path, small: Path) -> None:
     words = command("up", "--name", "half", "--hosts", "web1 web2")
     with subprocess.Popen(words, cwd=place, env=environment(), stderr=subprocess.PIPE, text=True) as process:
@@ -149,7 +146,6 @@ def test_down_cleans_up_what_half_started(place: Path, small: Path) -> None:
     assert qemus(small) != []
 
 
-@pytest.mark.slow
 def test_a_machine_that_does_not_come_up_names_its_console(place: Path) -> None:
     done = fleet_lab(place, "up", "--name", "late", "--hosts", "web1", "--timeout", "3")
     assert done.returncode == 1
