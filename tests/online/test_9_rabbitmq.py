@@ -97,8 +97,13 @@ def is_well(lab: Lab, folder: Path, tests: str = "tests/host/test_rabbitmq.py") 
     inventory = str(folder / "more.py")
     done = lab.run("pytest", "-q", "--tb=short", tests, "--inventory", inventory)
     assert done.returncode == 0, done.stdout
-    done = lab.run("fleet", "status", inventory, "--json")
-    assert json.loads(done.stdout[done.stdout.index("{") :])["working"] is True, done.stdout
+    looks: list[str] = []
+
+    def works() -> bool:
+        looks.append(lab.run("fleet", "status", inventory, "--json").stdout)
+        return json.loads(looks[-1][looks[-1].index("{") :])["working"] is True
+
+    assert until(works, 180), looks[-1]  # one look may take longer than it waits for a machine that is emulated
 
 
 def test_a_cluster_comes_up_and_the_next_deploy_changes_nothing(lab: Lab, folder: Path) -> None:
