@@ -25,6 +25,8 @@ PATIENCE = 5.0
 """Seconds for RabbitMQ to take a connection, and to confirm a message."""
 READ_FOR = 10.0
 """Seconds for which a worker that starts looks for dead letters of tasks that it has."""
+AGAIN = 10.0
+"""Seconds after which it looks once more."""
 
 _log = logging.getLogger("celery.worker.fleet")
 T = TypeVar("T")
@@ -64,6 +66,13 @@ class RabbitLetters:
         return True
 
     def send_unknown_again(self, app: Any) -> int:
+        """Now, and once more later: while somebody reads the dead letters, as `fleet top` does, none is there."""
+        later = threading.Timer(AGAIN, self._send_unknown_again, (app,))
+        later.daemon = True
+        later.start()
+        return self._send_unknown_again(app)
+
+    def _send_unknown_again(self, app: Any) -> int:
         sent = self._try(lambda channel: _send_again(channel, app.tasks), 0, logging.WARNING, "unknown tasks stay parked")
         if sent:
             _log.warning("%s parked tasks that another release did not have are sent again", sent)

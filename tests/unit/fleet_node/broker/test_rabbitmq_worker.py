@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from kombu import Connection  # type: ignore[attr-defined]  # kombu's types are unfinished
 
 from fleet_node.protocol import DEAD_LETTERS
 from tests.matrix.support import begun, end_tree, ended, output, until
@@ -66,6 +67,21 @@ def test_what_another_release_sends_is_kept_for_it(tmp_path: Path, vhost: Vhost)
         here.start(here.release("new", APP + other), number=2)
         assert sent.get(timeout=PATIENCE) == "xx"
         assert until(lambda: waiting(vhost, DEAD_LETTERS) == 0)
+
+
+def test_what_somebody_reads_as_a_worker_starts_is_sent_again_too(tmp_path: Path, vhost: Vhost) -> None:
+    direct = APP.replace('type="topic"', 'type="direct"')
+    with rabbit_machine(tmp_path, vhost, "threads") as here, producer(here) as client:
+        exec(QUEUES.replace("topic", "direct"), {"app": client})  # noqa: S102 - the very lines of the app
+        here.start(here.release("old", direct))
+        sent = client.send_task("jobs.other", ["x"])
+        assert until(lambda: "parked" in here.output()), output(here)
+        here.stop([UNIT])
+        with Connection(vhost.url) as reader:  # type: ignore[no-untyped-call]
+            assert reader.default_channel.basic_get(DEAD_LETTERS)
+            here.start(here.release("new", direct + "\n@app.task\ndef other(what):\n    return what * 2\n"), number=2)
+            assert waiting(vhost, DEAD_LETTERS) == 0
+        assert sent.get(timeout=PATIENCE) == "xx"
 
 
 @pytest.mark.parametrize("death", ["its process", pytest.param("its worker", marks=SLOW)])
