@@ -294,11 +294,12 @@ def test_marks_are_bounded_and_every_message_lies_between_its_own(redis: Redis) 
         sent[f"m{number}"] = push(redis, f"m{number}")
         mark(redis, script=few)
         assert redis.llen(f"{KEYS.marks}q") <= 8
+    took = max(sent.values()) - min(sent.values())  # so far apart are the few marks that are left, at most
     enter(redis, "w")
     for tag, at in sent.items():
         assert in_order(redis)[0] == tag
         entry = mark(redis, script=few)["q"]
-        assert holds(entry, at)
+        assert holds(entry, at, within=took)
         assert (entry["earliest"] or 0) > 0
         take(redis, 1, "w")
 
