@@ -97,9 +97,9 @@ class Lab:
         account: dict[str, Any] = json.loads(done.stdout)
         return account
 
-    def ask(self, host: str, command: str) -> str:
+    def ask(self, host: str, command: str, timeout: float = 60) -> str:
         """The output of a shell command that runs as root on a machine. Asserts that it succeeds."""
-        done = self.run("fleet", "lab", "ssh", host, "--", "sudo", "sh", "-c", f"'{command}'", timeout=60)
+        done = self.run("fleet", "lab", "ssh", host, "--", "sudo", "sh", "-c", f"'{command}'", timeout=timeout)
         assert done.returncode == 0, done.stdout
         return done.stdout.strip()
 

@@ -127,7 +127,7 @@ def test_nodes_restart_one_after_the_other(lab: Lab, folder: Path) -> None:
 
 def test_a_machine_that_was_away_comes_back_by_itself(lab: Lab, folder: Path) -> None:
     lab.ask("broker2", f"systemctl kill --signal=KILL {UNIT}")
-    lab.ask("broker2", 'timeout 120 sh -c "until rabbitmqctl -q await_online_nodes 3; do sleep 1; done"')
+    lab.ask("broker2", 'timeout 300 sh -c "until rabbitmqctl -q await_online_nodes 3; do sleep 1; done"', timeout=330)
     is_well(lab, folder)
 
 
