@@ -65,9 +65,9 @@ class DrillContext:
         with opened(self.url, patience=PATIENCE) as port:
             yield port
 
-    def ask(self, host: str, command: str) -> str:
-        """The output of sh on a machine, as root. Raises LockError if it fails."""
-        return lock.ask(host, self.hosts[host], command)[1]
+    def ask(self, host: str, command: str, timeout: float = ssh.PATIENCE) -> str:
+        """The output of sh on a machine, as root. timeout: seconds. Raises LockError if it fails."""
+        return lock.ask(host, self.hosts[host], command, timeout=timeout)[1]
 
     def answers(self, host: str) -> bool:
         """Whether a machine answers over SSH."""

@@ -14,6 +14,8 @@ from fleet.rollout import lock
 
 PARKING_SECONDS = 300.0
 """Seconds to wait until the task that takes too much memory is parked."""
+COMMAND_SECONDS = 300.0
+"""Seconds for a fault's command: a RabbitMQ may take minutes to restart."""
 
 
 def inject(fault: Fault, context: DrillContext, target: RunningWorker, placement: Placement) -> bool | None:
@@ -27,7 +29,7 @@ def inject(fault: Fault, context: DrillContext, target: RunningWorker, placement
     fleet = context.plan.fleet
     server = context.server.addresses
     command = fault.command(Target(target.unit, server, f"/var/lib/celery/{placement.role}", service_of(fleet)))
-    context.ask(broker_place(fault, fleet) or target.host, command)
+    context.ask(broker_place(fault, fleet) or target.host, command, COMMAND_SECONDS)
     return None
 
 

@@ -140,10 +140,12 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def ask(host: str, data: Mapping[str, Any], command: str, stdin: str | None = None) -> tuple[int, str]:
-    """Run sh on a machine, as root if the inventory says _sudo: (exit code, stdout). Raises LockError."""
+def ask(
+    host: str, data: Mapping[str, Any], command: str, stdin: str | None = None, timeout: float = ssh.PATIENCE
+) -> tuple[int, str]:
+    """Run sh on a machine, as root if the inventory says _sudo: (exit code, stdout). timeout: seconds. Raises LockError."""
     try:
-        done = ssh.run(host, data, ssh.as_root(data, command), stdin)
+        done = ssh.run(host, data, ssh.as_root(data, command), stdin, timeout)
     except ssh.SSHError as error:
         raise LockError(str(error)) from None
     if done.returncode not in (0, _HELD, _CHANGED, _UNRECORDED):

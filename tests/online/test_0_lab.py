@@ -1,4 +1,4 @@
-"""The lab itself, with real machines: a small lab beside labs that run already. `make test` boots one too, for its other tests."""
+"""The lab itself, with real machines: a small lab beside labs that run already. `make test` boots another for its other tests."""
 
 import json
 import os
