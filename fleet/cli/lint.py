@@ -19,6 +19,7 @@ from fleet.lint import run as linting
 from fleet.lint.finding import Level
 from fleet.lint.run import Linted
 from fleet.rollout import preflight
+from fleet.spec import endpoint, secrets
 from fleet.spec.text import enumerate_briefly
 
 
@@ -79,13 +80,16 @@ def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
     try:
         if set(between := connect.jump_hosts(fleet)) <= set(linted.silent):
             raise FleetError(f"{enumerate_briefly(between)} did not answer")
-        if not Path(fleet.settings.secrets_file).exists():
+        if not (path := Path(fleet.settings.secrets_file)).exists():
             raise FleetError("there is no secrets file")
-        with connect.broker(linted.inventory, fleet) as urls:
-            url = urls["CELERY_BROKER_URL"]
-            server = preflight.ask_server(url, linted.plan)
+        known, hosts = secrets.read(path), linted.inventory.hosts
+        secrets.require(path, known, fleet.broker_secrets)
+        with connect.reached(hosts, fleet, known) as way:
+            worker, monitor = (endpoint.broker(fleet, known, user, way=way) for user in endpoint.USERS)
+            server = preflight.ask_server(worker.url, linted.plan)
             of_server = preflight.as_findings(preflight.judge_server(server, linted.plan))
-            view = look(url, linted.plan.consumers)
+            with connect.management(hosts, fleet, monitor) as management:
+                view = look(worker.url, linted.plan.consumers, management=management)
     except RefusedError as error:
         # Of the fleet's own, the next deploy sets the passwords and the certificate.
         level: Level = "error" if fleet.own_broker is None else "note"

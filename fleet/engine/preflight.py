@@ -76,18 +76,18 @@ def refuse_what_strands(run: Run, brings_broker: bool) -> None:
         with connect.reached(hosts, run.fleet, run.secrets) as way:
             refuse_unknown_passwords(way, run.fleet.broker_host in run.observed, run.fleet.broker_name)
             monitor = endpoint.broker(run.fleet, run.secrets, "monitor", way=way)
-            if len(run.fleet.broker_hosts) > 1:
-                with connect.management(hosts, run.fleet, monitor) as api:
-                    try:
-                        if api:
-                            refuse_split(run, api)
-                    except OSError as error:
-                        run.notes[f"whether RabbitMQ's nodes are one cluster is not known: {error}"] = None
-            url = endpoint.broker(run.fleet, run.secrets, way=way).url
-            server = ask_server(url, run.plan)
-            verdict = judge_server(server, run.plan, brings_broker and restarts_rabbitmq(run))
-            is_full = isinstance(server, RabbitServer) and ALARM in server.forbidden  # it does not read what asks workers
-            view = look(url, run.plan.consumers) if verdict.error is None and not is_full else BrokerView(whole=not is_full)
+            with connect.management(hosts, run.fleet, monitor) as api:
+                try:
+                    if api and len(run.fleet.broker_hosts) > 1:
+                        refuse_split(run, api)
+                except OSError as error:
+                    run.notes[f"whether RabbitMQ's nodes are one cluster is not known: {error}"] = None
+                url = endpoint.broker(run.fleet, run.secrets, way=way).url
+                server = ask_server(url, run.plan)
+                verdict = judge_server(server, run.plan, brings_broker and restarts_rabbitmq(run))
+                is_full = isinstance(server, RabbitServer) and ALARM in server.forbidden  # it does not read what asks workers
+                is_asked = verdict.error is None and not is_full
+                view = look(url, run.plan.consumers, management=api) if is_asked else BrokerView(whole=not is_full)
         for problem in connect.problems_of_nodes(hosts, run.fleet, run.secrets):
             run.notes[f"the broker ({run.fleet.broker_name}): {problem}; workers that lose its other nodes stay without"] = None
     except (UnknownPasswordError, SplitError):

@@ -7,6 +7,7 @@ import pytest
 from amqp import Message
 
 from fleet.broker.look import LookError, look
+from fleet.broker.management import Management
 from fleet.broker.port import AwayError, opened
 from fleet.broker.rabbitmq import connected
 from fleet_node.protocol import DEAD_LETTERS
@@ -36,6 +37,10 @@ def test_queues_and_workers_are_seen(vhost: Vhost, tmp_path: Path) -> None:
         assert (view.waiting, view.held) == ({"default": 2, "nobody": 1}, {"default": 4})
         assert view.workers == {"web-worker-1@test": ("default",)}
         assert (view.consumed, view.whole) == (("default",), False), "other queues are not known"
+        client.send_task("work", [0], queue="left by a role")
+        assert until(lambda: (vhost.queues().get("left by a role") or {}).get("messages"))
+        view = look(vhost.url, ["default"], management=Management(vhost.node.management, "guest", "guest"))
+        assert (view.waiting, view.whole) == ({"default": 2, "nobody": 1, "left by a role": 1}, True)
 
 
 @pytest.mark.long
