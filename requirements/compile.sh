@@ -14,6 +14,8 @@ done
 # Flower on the monitor's machine, in a venv of its own.
 printf 'flower\ncelery[redis]==5.7.0\n' | compile - -o requirements/flower.txt "$@"
 compile examples/shop/requirements.in -o examples/shop/requirements.txt "$@"
+# Schedulers of others, which tests of beat try.
+printf 'celery[redis]==5.7.0\ndjango-celery-beat\ncelery-redbeat\n' | compile - -o requirements/schedulers.txt "$@"
 # What the matrix tries (make matrix). The .in files name the versions of Celery, kombu and redis-py, and move by hand.
 for file in requirements/matrix/*.in; do
     compile "$file" -o "${file%.in}.txt" "$@"

@@ -41,6 +41,7 @@ class Beats:
     folder: Path
     port: int
     broker: str = ""  # in place of Redis
+    python: str = sys.executable
     more: dict[str, str] = field(default_factory=dict)  # environment
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -71,7 +72,7 @@ class Beats:
 
     def start(self, name: str, *options: str) -> None:
         """Start a beat, and wait until it leads or is a standby."""
-        command = [sys.executable, "-m", "fleet_node.beat", "jobs", "--node", f"beat@{name}", "--takeover", str(TAKEOVER)]
+        command = [self.python, "-m", "fleet_node.beat", "jobs", "--node", f"beat@{name}", "--takeover", str(TAKEOVER)]
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [*command, *options], env=self.environment, cwd=self.folder, stdout=log, stderr=log
