@@ -101,6 +101,8 @@ def under_load(lab: Lab, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_role_is_restarted_and_no_other(lab: Lab) -> None:
+    done = lab.deploy()
+    assert done.returncode == 0, done.stdout
     before = pids(lab)
     done = under_load(lab, "pyinfra", "inventory/lab.py", "restart.py", "-y", "--data", "role=web")
     assert "while a second one worked in its place" in done.stdout
@@ -120,6 +122,7 @@ def test_an_app_that_does_not_import_leaves_the_old_workers_alone(lab: Lab, tmp_
     assert pids(lab) == before
 
 
+@pytest.mark.slow
 def test_settings_that_lose_tasks_leave_every_machine_untouched(lab: Lab, tmp_path: Path) -> None:
     before = everything(lab)
     (tmp_path / "batch.py").write_text(

@@ -37,9 +37,9 @@ app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, broker_con
 
 
 def pools(*names: str) -> pytest.MarkDecorator:
-    """A test with each of these pools. With threads and solo it is of `make slow`: most other tests run with threads."""
-    rare = {"threads", "solo"}
-    values = [pytest.param(name, marks=pytest.mark.slow) if name in rare else name for name in names]
+    """A test with each of these pools. With all but prefork it is of `make slow`: most other tests run with threads, and those of
+    the matrix with gevent."""
+    values = [name if name == "prefork" else pytest.param(name, marks=pytest.mark.slow) for name in names]
     return pytest.mark.parametrize("pool", values)
 
 
