@@ -88,43 +88,6 @@ def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab,
     assert "What every worker of this run is now" in text
 
 
-def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown_tasks_wait(
-    lab: Lab, other: tuple[str, str], tmp_path: Path
-) -> None:
-    before = running_units(lab)
-    shutil.copytree(ROLLING[1], tmp_path / "more")
-    for name in ("web", "batch"):
-        path = tmp_path / "more" / f"{name}.py"
-        path.write_text(path.read_text().replace("}", '"log_level": "WARNING"}'))
-    flag = ("--group-data", str(tmp_path / "more"), *other)
-    lab.ask("web1", "systemctl stop celery-web@1 celery-web@2")  # no worker may take the task before the deploy looks
-    send = "from celery import Celery; Celery().send_task('shop.tasks.orders.forgotten', queue='priority')"
-    done = lab.run("fleet", "connect", "inventory/lab.py", "--", "python", "-W", "ignore", "-c", send)
-    assert done.returncode == 0, done.stdout
-    done = lab.deploy(*flag)
-    assert done.returncode == 1, done.stdout
-    assert "1 × shop.tasks.orders.forgotten in priority" in done.stdout
-    assert "--data discard_tasks=shop.tasks.orders.forgotten" in done.stdout
-    assert steps_of(done) == []
-    shutil.copytree(tmp_path / "more", tmp_path / "less")
-    web = tmp_path / "less" / "web.py"
-    web.write_text(web.read_text().replace('["default", "priority"]', '["default"]'))
-    done = lab.run("pyinfra", "inventory/lab.py", "deploy.py", "--dry", "--group-data", str(tmp_path / "less"), *other)
-    assert done.returncode == 1, done.stdout
-    assert "1 tasks wait in priority" in done.stdout
-    assert "--data abandon_queues=priority" in done.stdout
-    lab.ask("web1", "systemctl start celery-web@1 celery-web@2")  # with their old flag: they take the task, and park it
-    done = lab.deploy(*flag, "--data", "discard_tasks=shop.tasks.orders.forgotten")
-    assert done.returncode == 0, done.stdout
-    assert steps_of(done) == ["1 of 2: canary: web1:web@1, batch1:batch@1", "2 of 2: web1:web@2, batch1:batch@2"]
-    assert changed(before, running_units(lab)) == {"celery-web@1", "celery-web@2", "celery-batch@1", "celery-batch@2"}
-    done = lab.run("fleet", "parked", "list", "inventory/lab.py")
-    assert "shop.tasks.orders.forgotten" in done.stdout
-    assert ": no task of " in done.stdout
-    done = lab.run("fleet", "parked", "drop", "inventory/lab.py", "--all")
-    assert int(done.stdout.removeprefix("dropped: ")) >= 1
-
-
 def test_back_to_the_release_before(lab: Lab) -> None:
     before = running_units(lab)
     done = lab.run("pyinfra", "inventory/lab.py", "rollback.py", "-y", *ROLLING)
@@ -197,6 +160,46 @@ def test_every_run_that_changed_something_is_recorded(lab: Lab) -> None:
     assert "restart.py" in last
     assert "interrupted" in last
     assert lab.run("fleet", "unlock", "inventory/lab.py").stdout == "no run holds the lock\n"
+
+
+@pytest.mark.slow
+def test_a_changed_flag_restarts_whom_it_concerns_in_steps_and_not_while_unknown_tasks_wait(
+    lab: Lab, other: tuple[str, str], tmp_path: Path
+) -> None:
+    done = lab.deploy(*ROLLING, *other)
+    assert done.returncode == 0, done.stdout
+    before = running_units(lab)
+    shutil.copytree(ROLLING[1], tmp_path / "more")
+    for name in ("web", "batch"):
+        path = tmp_path / "more" / f"{name}.py"
+        path.write_text(path.read_text().replace("}", '"log_level": "WARNING"}'))
+    flag = ("--group-data", str(tmp_path / "more"), *other)
+    lab.ask("web1", "systemctl stop celery-web@1 celery-web@2")  # no worker may take the task before the deploy looks
+    send = "from celery import Celery; Celery().send_task('shop.tasks.orders.forgotten', queue='priority')"
+    done = lab.run("fleet", "connect", "inventory/lab.py", "--", "python", "-W", "ignore", "-c", send)
+    assert done.returncode == 0, done.stdout
+    done = lab.deploy(*flag)
+    assert done.returncode == 1, done.stdout
+    assert "1 × shop.tasks.orders.forgotten in priority" in done.stdout
+    assert "--data discard_tasks=shop.tasks.orders.forgotten" in done.stdout
+    assert steps_of(done) == []
+    shutil.copytree(tmp_path / "more", tmp_path / "less")
+    web = tmp_path / "less" / "web.py"
+    web.write_text(web.read_text().replace('["default", "priority"]', '["default"]'))
+    done = lab.run("pyinfra", "inventory/lab.py", "deploy.py", "--dry", "--group-data", str(tmp_path / "less"), *other)
+    assert done.returncode == 1, done.stdout
+    assert "1 tasks wait in priority" in done.stdout
+    assert "--data abandon_queues=priority" in done.stdout
+    lab.ask("web1", "systemctl start celery-web@1 celery-web@2")  # with their old flag: they take the task, and park it
+    done = lab.deploy(*flag, "--data", "discard_tasks=shop.tasks.orders.forgotten")
+    assert done.returncode == 0, done.stdout
+    assert steps_of(done) == ["1 of 2: canary: web1:web@1, batch1:batch@1", "2 of 2: web1:web@2, batch1:batch@2"]
+    assert changed(before, running_units(lab)) == {"celery-web@1", "celery-web@2", "celery-batch@1", "celery-batch@2"}
+    done = lab.run("fleet", "parked", "list", "inventory/lab.py")
+    assert "shop.tasks.orders.forgotten" in done.stdout
+    assert ": no task of " in done.stdout
+    done = lab.run("fleet", "parked", "drop", "inventory/lab.py", "--all")
+    assert int(done.stdout.removeprefix("dropped: ")) >= 1
 
 
 @pytest.mark.slow
