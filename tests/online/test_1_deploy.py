@@ -63,7 +63,7 @@ def test_the_machines_are_what_was_asked_for(lab: Lab) -> None:
 
 
 def test_real_work_is_done_on_every_queue(lab: Lab) -> None:
-    assert_all_answered(lab.exercise(240), 240)
+    assert_all_answered(lab.exercise(120), 120)
 
 
 def test_the_fleet_is_seen_as_it_is(lab: Lab) -> None:
@@ -110,6 +110,7 @@ def test_a_role_is_restarted_and_no_other(lab: Lab) -> None:
     assert {host for host in before if before[host] != after[host]} == {"web1"}
 
 
+@pytest.mark.slow
 def test_an_app_that_does_not_import_leaves_the_old_workers_alone(lab: Lab, tmp_path: Path) -> None:
     before = pids(lab)
     broken = tmp_path / "shop"
