@@ -191,7 +191,10 @@ def test_the_project_is_well_but_for_the_mistakes(project: Path) -> None:
     assert deploy.returncode == 0, deploy.stderr
 
 
-@pytest.mark.parametrize("case", CASES)
+# Each takes seconds, and they are alike: every fifth is of make test.
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if number % 5 else case for number, case in enumerate(CASES)]
+)
 def test_both_commands_say_the_same(project: Path, case: str) -> None:
     broken = CASES[case]
     for name, content in broken.files.items():

@@ -20,7 +20,7 @@ from tests.unit.process_support import Machine
 from tests.unit.rabbitmq_support import Vhost, rabbitmq, running_node, vhost
 
 __all__ = ["rabbitmq", "vhost"]
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 APP = """
 import time
 

@@ -26,7 +26,7 @@ from tests.unit.fleet_node.delivery.lease_support import until
 from tests.unit.rabbitmq_cluster import running_cluster
 from tests.unit.rabbitmq_support import Node, running_node
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 QUORUM = {"x-queue-type": "quorum"}
 
 

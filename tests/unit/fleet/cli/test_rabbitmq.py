@@ -25,7 +25,7 @@ from tests.unit.rabbitmq_support import Node, Vhost, rabbitmq, vhost
 from tests.unit.shop_support import free_port
 
 __all__ = ["rabbitmq", "vhost"]
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 ALL = GROUP_DATA["all"] + 'broker = {"url": "@BROKER_URL"}\nresult_backend = "@RESULT_URL"\n'
 APP = """
 import time

@@ -20,7 +20,7 @@ from tests.unit.fleet_node.delivery.lease_support import until
 from tests.unit.rabbitmq_support import Node, Vhost, running_node
 from tests.unit.shop_support import free_port
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 ALL = GROUP_DATA["all"] + 'broker = {"url": "@BROKER_URL", "ca_file": "ca.pem"}\nresult_backend = "none"\n'
 TLS = """
