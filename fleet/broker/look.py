@@ -1,17 +1,17 @@
 """What the broker knows of queues and of workers that are alive. Nothing is changed.
 
-`python -m fleet.broker.look QUEUE…` reads the broker's URL on stdin, and prints a BrokerView as JSON (`fleet.broker.aside`).
+`python -m fleet.broker.look QUEUE…` reads on stdin where the broker is, and prints a BrokerView as JSON (`fleet.broker.aside`).
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict
 
 from fleet.broker import aside
-from fleet.broker.management import Management, vhost_of
+from fleet.broker.management import Management
 from fleet.broker.port import opened
 from fleet.broker.view import BrokerView, parse
 from fleet.errors import FleetError
@@ -27,17 +27,15 @@ class LookError(FleetError):
 def look(url: str, queues: Iterable[str] = (), timeout: float = 60, management: Management | None = None) -> BrokerView:
     """Ask in a process of its own. queues: of the fleet, which RabbitMQ is asked for by name. management: of our own RabbitMQ,
     which lists the others. Raises LookError."""
-    listed: set[str] | None = None
-    if management:
-        with suppress(OSError):
-            listed = management.queues_of_tasks(vhost_of(url))
-    view = parse(aside.ask("fleet.broker.look", url, timeout, LookError, *sorted({*queues, *(listed or ())})))
-    return view if listed is None else replace(view, whole=True)
+    about = json.dumps({"url": url, "management": asdict(management) if management else None})
+    return parse(aside.ask("fleet.broker.look", about, timeout, LookError, *queues))
 
 
-def ask(url: str) -> BrokerView:
-    """Ask in this process. Raises AwayError."""
-    with opened(url, patience=PATIENCE) as port:
+def ask(text: str) -> BrokerView:
+    """Ask in this process. text: of `look`. Raises AwayError."""
+    about = json.loads(text)
+    management = Management(**about["management"]) if about["management"] else None
+    with opened(about["url"], management=management, patience=PATIENCE) as port:
         return port.view(sys.argv[1:])
 
 

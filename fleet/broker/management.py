@@ -9,15 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
-
-from fleet.broker.keys import is_public
-from fleet_node.protocol import DEAD_LETTERS, DELIVERIES, DRILL_ANNOUNCED
+from urllib.parse import quote
 
 PATIENCE = 5.0
 """Seconds for an answer."""
-OF_THE_FLEET = (DEAD_LETTERS, DELIVERIES, DRILL_ANNOUNCED, "celery_delayed_", "celeryev.")
-"""How the names of queues begin that hold no tasks of a user's."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +49,6 @@ class Management:
         """The queues of a virtual host. Raises OSError."""
         queues: list[dict[str, Any]] = self.get(f"queues/{quote(vhost, safe='')}?columns={columns}")
         return queues
-
-    def queues_of_tasks(self, vhost: str) -> set[str]:
-        """The queues of a virtual host that may hold tasks of the user's. Raises OSError."""
-        return {name for queue in self.queues(vhost, "name") if is_of_tasks(name := str(queue.get("name")))}
 
 
 def of_nodes(nodes: Iterable[Mapping[str, Any]], size: int = 1) -> list[str]:
@@ -109,13 +100,3 @@ def of_queues(queues: Iterable[Mapping[str, Any]]) -> list[str]:
         for name, online, members in lost
         if 2 * online <= members
     ]
-
-
-def is_of_tasks(queue: str) -> bool:
-    """Whether a queue may hold tasks of the user's: none of remote control, of the fleet, or of one worker."""
-    return is_public(queue) and not queue.startswith(OF_THE_FLEET) and not queue.endswith(".celery.pidbox")
-
-
-def vhost_of(url: str) -> str:
-    """The virtual host of a URL: what follows the first slash; "/" if nothing does."""
-    return unquote(urlsplit(url).path[1:]) or "/"

@@ -18,11 +18,11 @@ from fleet.broker import rabbitmq_letters
 from fleet.broker.ages import QueueAge
 from fleet.broker.beat import BeatView
 from fleet.broker.keys import is_public
-from fleet.broker.management import Management, vhost_of
+from fleet.broker.management import Management
 from fleet.broker.port import AwayError, Health, Moment, first_line
 from fleet.broker.view import BrokerView
 from fleet.spec.urls import PORTS, netloc
-from fleet_node.protocol import DEAD_LETTERS, ParkedTask
+from fleet_node.protocol import DEAD_LETTERS, DELIVERIES, ParkedTask
 
 ANSWER = 1.0
 """Seconds that workers have to say what they consume."""
@@ -36,6 +36,8 @@ UNMANAGED = {
     "health": "RabbitMQ's memory, disk and nodes: its management API says, asked of the fleet's own alone",
 }
 """What it does not say either if the management API is not reached."""
+OF_THE_FLEET = (DEAD_LETTERS, DELIVERIES, "celery_delayed_", "celeryev.")
+"""How the names of queues begin that hold no tasks of a user's."""
 
 
 class Count(NamedTuple):
@@ -77,6 +79,11 @@ def connected(url: str, patience: float) -> Iterator[Connection]:
     finally:
         with suppress(AMQPError, OSError):
             connection.close()
+
+
+def vhost_of(url: str) -> str:
+    """The virtual host of a URL: what follows the first slash; "/" if nothing does."""
+    return unquote(urlsplit(url).path[1:]) or "/"
 
 
 def explained(error: BaseException, url: str) -> str:
@@ -152,9 +159,10 @@ class RabbitPort:
         if self._management is None:
             return set()
         try:
-            return self._management.queues_of_tasks(vhost_of(self.url))
+            names = {str(queue.get("name")) for queue in self._management.queues(vhost_of(self.url), "name")}
         except OSError:
             return set()
+        return {name for name in names if is_of_tasks(name)}
 
     def length(self, queue: str) -> int:
         count = self.count(queue)
@@ -224,3 +232,8 @@ class RabbitPort:
 
 def _waiting(messages: int) -> QueueAge:
     return QueueAge({0: messages} if messages else {}, None, is_aged=False)
+
+
+def is_of_tasks(queue: str) -> bool:
+    """Whether a queue may hold tasks of the user's: none of remote control, of the fleet, or of one worker."""
+    return is_public(queue) and not queue.startswith(OF_THE_FLEET) and not queue.endswith(".celery.pidbox")
