@@ -113,13 +113,20 @@ def test_a_role_is_restarted_and_no_other(lab: Lab) -> None:
 @pytest.mark.slow
 def test_an_app_that_does_not_import_leaves_the_old_workers_alone(lab: Lab, tmp_path: Path) -> None:
     before = pids(lab)
+    done = lab.deploy("--data", "celery_app=shop.nowhere")
+    assert done.returncode == 1, done.stdout
+    assert "celery_app shop.nowhere does not import: " in done.stdout
+    assert "No module named 'shop.nowhere'" in done.stdout
+    assert "Starting operation: Bring up the workers" not in done.stdout
     broken = tmp_path / "shop"
     shutil.copytree(ROOT / "examples" / "shop", broken)
     (broken / "shop" / "app.py").write_text("raise RuntimeError('half an edit')\n")
-    done = lab.deploy("--data", f"app_source={broken}")
+    done = lab.deploy("--data", f"app_source={broken}", "--limit", "web1")
     assert done.returncode == 1, done.stdout
     assert "celery_app shop.app does not import: RuntimeError: half an edit" in done.stdout
-    assert "Starting operation: Bring up the workers" not in done.stdout
+    assert pids(lab) == before
+    done = lab.deploy()
+    assert done.returncode == 0, done.stdout
     assert pids(lab) == before
 
 
