@@ -14,7 +14,7 @@ from redis import Redis, RedisError
 
 from fleet.broker.management import Management
 from fleet.broker.passwords import not_yet_accepted
-from fleet.broker.port import Port, opened
+from fleet.broker.port import AwayError, Port, opened
 from fleet.broker.relay import ANSWERS, GREETING, RelayError, Target, relayed
 from fleet.broker.verdict import RefusedError
 from fleet.errors import FleetError
@@ -216,12 +216,16 @@ def results_here(hosts: Hosts, fleet: Fleet, known: Mapping[str, str]) -> Iterat
 
 @contextmanager
 def read_session(inventory: Inventory, fleet: Fleet) -> Iterator[Port]:
-    """The same, with secrets that are read now. Raises SecretsError besides."""
+    """The same, with secrets that are read now. Raises SecretsError and SSHError, and UnreachedError if the broker does not
+    answer."""
     path = Path(fleet.settings.secrets_file)
     known = secrets.read(path)
     secrets.require(path, known, fleet.broker_secrets)
-    with session(inventory.hosts, fleet, known, patience=30) as port:
-        yield port
+    try:
+        with session(inventory.hosts, fleet, known, patience=30) as port:
+            yield port
+    except AwayError as error:
+        raise UnreachedError(f"{fleet.broker_name}: the broker does not answer: {error}") from None
 
 
 def jump_hosts(fleet: Fleet) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fleet.broker import connect, parked
-from fleet.broker.port import AwayError, Port
+from fleet.broker.port import Port
 from fleet.cli.arguments import InventoryFile
 from fleet.inventory.read import read_inventory
 from fleet.spec.load import load_fleet
@@ -81,11 +81,7 @@ def drop(file: InventoryFile, ids: Ids = None, task: Task = None, everything: Al
 
 @contextmanager
 def _broker(file: InventoryFile) -> Iterator[Port]:
-    """The fleet's broker, through SSH. Raises ParkedError if it does not answer."""
+    """The fleet's broker, through SSH. Raises UnreachedError if it does not answer."""
     inventory = read_inventory(file)
-    fleet = load_fleet(inventory)
-    try:
-        with connect.read_session(inventory, fleet) as port:
-            yield port
-    except AwayError as error:
-        raise parked.ParkedError(f"{fleet.broker_name}: the broker does not answer: {error}") from None
+    with connect.read_session(inventory, load_fleet(inventory)) as port:
+        yield port

@@ -12,10 +12,8 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.broker.ages import Age
-from fleet.broker.port import AwayError
 from fleet.cli.arguments import InventoryFile, Json, looking, say
 from fleet.cli.lines import print_line
-from fleet.errors import FleetError
 from fleet.inventory import last_facts
 from fleet.inventory.read import read_inventory
 from fleet.observe.broker import expected_of
@@ -65,12 +63,9 @@ def _look(file: Path, seconds: float) -> tuple[list[Queue], str, Mapping[str, st
     fleet = load_fleet(inventory)
     last, _ = last_facts.read(file)
     plan = resolved(fleet, last.completed({}, fleet.hosts))
-    try:
-        with connect.read_session(inventory, fleet) as port:
-            before, now = samples(port, seconds, fleet.settings.lease, expected_of(plan))
-            problem = now.problem or port.health().problem
-    except AwayError as error:
-        raise FleetError(f"{fleet.broker_name}: the broker does not answer: {error}") from None
+    with connect.read_session(inventory, fleet) as port:
+        before, now = samples(port, seconds, fleet.settings.lease, expected_of(plan))
+        problem = now.problem or port.health().problem
     return queues_of(plan, before, now), problem, now.unknown
 
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from fleet.broker import connect
-from fleet.broker.look import look
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.inventory import last_facts
 from fleet.inventory.read import read_inventory
@@ -179,8 +178,8 @@ def _hostnames(work: Retirement) -> frozenset[str]:
 
 def _judge(work: Retirement, hostnames: frozenset[str]) -> tuple[Preflight, tuple[str, ...]]:
     """Whether the workers there may go, and which are alive."""
-    with connect.broker(work.inventory, work.fleet) as urls:
-        view = look(urls["CELERY_BROKER_URL"], retire.min_consumers(work.fleet))
+    with connect.read_session(work.inventory, work.fleet) as port:
+        view = port.view(retire.min_consumers(work.fleet))
     nodes = retire.nodes_on(view.workers, hostnames, work.role)
     verdict = retire.judge(view, work.fleet, work.host, nodes, work.abandoned)
     return verdict, nodes

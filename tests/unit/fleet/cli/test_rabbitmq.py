@@ -118,6 +118,16 @@ def test_a_worker_that_dies(made: Project, client: Celery) -> None:
     assert made.json("load", "prod.py")["workers"][NODE]["state"] == "dead"
 
 
+def test_its_only_worker_is_not_retired(made: Project, client: Celery) -> None:
+    start(made)
+    for _ in range(6):
+        client.send_task("work", [60], queue="default")
+    assert until(lambda: made.json("load", "prod.py")["workers"][NODE]["active"] == 4)
+    done = made.fleet("retire", "prod.py", "web1", "--dry")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no worker would consume them any more: 2 tasks wait in default, and workers hold 4 of it" in done.stderr
+
+
 def test_dead_letters(made: Project, client: Celery) -> None:
     start(made)
     for number in range(3):

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.loopback import sshd
 from fleet.broker import connect
+from fleet.broker.port import Port, opened
 from fleet.cli.main import app
 from fleet.inventory import last_facts, ssh
 from fleet.plan.facts import MachineFacts
@@ -84,11 +85,12 @@ class Fleet:
             return [sys.executable, str(project / "remote.py"), str(project / host), host]
 
         @contextmanager
-        def broker(*_: Any) -> Iterator[dict[str, str]]:
-            yield {"CELERY_BROKER_URL": f"redis://127.0.0.1:{here.port}/0"}
+        def read_session(*_: Any) -> Iterator[Port]:
+            with opened(f"redis://127.0.0.1:{here.port}/0") as port:
+                yield port
 
         monkeypatch.setattr(ssh, "ssh_command", ssh_command)
-        monkeypatch.setattr(connect, "broker", broker)
+        monkeypatch.setattr(connect, "read_session", read_session)
         monkeypatch.setattr(
             "fleet.plan.process.celery_variables", lambda *_, **__: {"CELERY_BROKER_URL": f"redis://127.0.0.1:{here.port}/0"}
         )
