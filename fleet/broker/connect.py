@@ -59,7 +59,7 @@ def reached(
     hosts: Hosts, fleet: Fleet, known: Mapping[str, str], on_start: Callable[[Process], None] = lambda process: None
 ) -> Iterator[Way]:
     """The way to the broker, while the context lasts: see `fleet.spec.endpoint`. on_start: as of `forward`. Raises SSHError, and
-    RefusedError if the certificate of a server that is not ours is refused."""
+    RefusedError if the server's certificate is refused."""
     server = endpoint.broker(fleet, known)
     is_direct = isinstance(fleet.broker, External) and fleet.broker.direct
     forwards = Forwards(hosts, jump_hosts(fleet), on_start, is_direct)
@@ -75,7 +75,7 @@ def reached(
         return
     with forwards.to(server.address, server.port) as (host, port):
         here = endpoint.broker(fleet, known, way=Way())
-        if port is not None and fleet.own_broker is None and server.query.get("ssl_check_hostname") == "true":
+        if port is not None and server.query.get("ssl_check_hostname") == "true":
             check_name(port, here, host)
         yield _with_passwords(fleet, known, Way(port))
 

@@ -60,9 +60,8 @@ def folder_of(fleet: Fleet) -> Path:
 
 
 def names_of(fleet: Fleet) -> list[str]:
-    """The names and addresses by which our own broker is connected to: on the LAN, and through SSH."""
-    hosts = fleet.broker_hosts
-    return [*map(fleet.address_of, hosts), "127.0.0.1", *hosts, "localhost"]
+    """The addresses by which our own broker is connected to. Through SSH, its certificate is checked for the same."""
+    return [*map(fleet.address_of, fleet.broker_hosts)]
 
 
 def paths_of(fleet: Fleet) -> tuple[Path | None, Path | None, Path | None]:

@@ -30,7 +30,7 @@ ON_MACHINES = tuple(Path(FOLDER) / name for name in ("ca.pem", "client.pem", "cl
 @dataclass(frozen=True)
 class Way:
     """How the control machine reaches the broker: through a port of 127.0.0.1, or itself (None). With a port, the name in the
-    certificate of a server that is not ours has been checked before; RabbitMQ's port has no TLS, since who opened it does that
+    server's certificate has been checked before; RabbitMQ's port has no TLS, since who opened it does that
     (`fleet.broker.relay`). primary: the address that sentinels have named, or that answers of RabbitMQ's nodes. passwords: by
     name, in place of those in the secrets file that our own broker does not accept yet."""
 
@@ -118,7 +118,7 @@ def _reached(fleet: Fleet, endpoint: Endpoint, way: Way | None) -> Endpoint:
     """An endpoint with the certificates of the place from which it is reached. Its URL goes before the settings."""
     if endpoint.is_encrypted:
         reqs = fleet.broker.ssl_cert_reqs if isinstance(fleet.broker, External) else "required"
-        checked = way is not None and way.port is not None and not fleet.own_broker
+        checked = way is not None and way.port is not None
         query = {"ssl_cert_reqs": reqs, "ssl_check_hostname": "true" if reqs == "required" and not checked else "false"}
         query |= {name: str(path) for name, path in _files(fleet, way is not None).items()}
         endpoint = replace(endpoint, query={**query, **endpoint.query})

@@ -81,6 +81,13 @@ def test_another_address_needs_another_certificate(fleet: Fleet, folder: Path) -
         certificates.read(fleet)
 
 
+def test_it_has_to_be_for_the_address_that_workers_connect_to(fleet: Fleet) -> None:
+    """No authority signs 127.0.0.1 for a user, and a host may have a name that is no domain name."""
+    assert certificates.names_of(fleet) == ["10.0.0.10"]
+    certificates.make(certificates.folder_of(fleet), ["10.0.0.10"])
+    certificates.read(fleet)
+
+
 def test_a_users_own_are_not_overwritten(folder: Path) -> None:
     (folder / "ca.key").unlink()
     with pytest.raises(CertificateError, match="its certificates are yours"):
