@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -25,6 +25,9 @@ GOES_ON = "Redis goes on to accept the passwords before"
 class BrokerRole(Role, Protocol):
     """The face of the broker's role."""
 
+    @property
+    def TLS_FILES(self) -> Sequence[str]: ...  # noqa: N802 - a constant of a module
+
     def is_ours(self, observed: ObservedMachine) -> bool:
         """Whether an earlier deploy configured this machine's Redis."""
 
@@ -46,6 +49,8 @@ def bring(run: Run, role: BrokerRole) -> None:
     with refusing():
         checks.refuse_foreign_address(run.fleet, host.name, observed)
         changes = _changes(run, role)
+        if role.is_ours(observed):
+            checks.refuse_new_authority(host.name, changes, role.TLS_FILES[0], run.is_whole)
     if not role.is_ours(observed):
         server.shell(name="Check that no other Redis has data here", commands=[role.refuse_others_data()])
         apply.bring_roles(run, role)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from fleet.errors import FleetError
 from fleet.lint import Finding
 from fleet.spec.fleet import Fleet
+from fleet.state.diff import Changes
 from fleet.state.observed import NO_HISTORY, ObservedMachine
 from fleet.state.paths import BEAT_UNIT
 from fleet_node.protocol import STATE_FOLDER
@@ -91,6 +92,16 @@ def refuse_second_beat(fleet: Fleet, answers: Mapping[str, ObservedMachine]) -> 
         raise FleetError(
             f"{new[0]}: has no beat yet, and a machine that --limit leaves out may have one: with RabbitMQ both would send the "
             "whole schedule. Deploy without --limit; nothing was changed"
+        )
+
+
+def refuse_new_authority(host: str, changes: Changes, authorities: str, is_whole: bool) -> None:
+    """Raises if the broker is to show a certificate, or none, that machines which the run leaves out do not expect. changes: of
+    the broker's machine, which runs it. authorities: the file there of those who may sign. is_whole: whether none is left out."""
+    if not is_whole and authorities in (*changes.remove, *(entry.path for entry in changes.write)):
+        raise FleetError(
+            f"{host}: workers on machines that --limit leaves out would not trust the broker's new certificate, or would miss "
+            "it: deploy without --limit; nothing was changed"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeGuard
 
@@ -26,6 +26,9 @@ class RabbitRole(DebianRole, Protocol):
 
     @property
     def UNIT(self) -> str: ...  # noqa: N802 - a constant of a module
+
+    @property
+    def TLS_FILES(self) -> Sequence[str]: ...  # noqa: N802
 
     @property
     def DEFINITIONS(self) -> str: ...  # noqa: N802
@@ -74,6 +77,8 @@ def bring(run: Run, role: RabbitRole) -> None:
         changes = {name: compare(run.desired(role, run.fleet.hosts[name]), run.observed[name]) for name in turns}
         if host.name in turns:
             checks.refuse_foreign_address(run.fleet, host.name, run.observed[host.name])
+            if role.is_ours(run.observed[host.name]):
+                checks.refuse_new_authority(host.name, changes[host.name], role.TLS_FILES[0], run.is_whole)
     if host.name in turns and not role.is_ours(run.observed[host.name]):
         server.shell(name="Check that no other RabbitMQ has data here", commands=[role.refuse_others_data()])
     if host.name in turns:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.spec import secrets
+from fleet.spec import certificates, secrets
 from fleet.spec.fleet import Fleet
 from fleet.state.desired import State
 from roles import broker
@@ -114,3 +114,14 @@ def test_those_before_stay_if_some_hosts_may_fail(pyinfra: Pyinfra, state: State
     done = pyinfra("-y", "--fail-percent", "90", more=FAILS, machine_lines=lines_of(state, users=b"others"))
     output = " ".join((done.stdout + done.stderr).split())
     assert "Redis goes on to accept the passwords before, because not all went well" in output
+
+
+def test_a_redis_is_encrypted_with_all_machines_at_once(pyinfra: Pyinfra, state: State, fleet: Fleet, tmp_path: Path) -> None:
+    certificates.make(tmp_path / "secrets-tls", certificates.names_of(fleet))
+    encrypted = {"broker.py": "broker = {'tls': True}\n"}
+    done = pyinfra("--dry", "--limit", BROKER, group_data=encrypted, machine_lines=lines_of(state))
+    assert done.returncode == 1
+    assert "machines that --limit leaves out would not trust the broker's new certificate" in done.stderr
+    done = pyinfra("--dry", group_data=encrypted, machine_lines=lines_of(state))
+    assert done.returncode == 0, done.stderr
+    assert "restart redis-server.service" in of_broker(done.stderr)

@@ -17,6 +17,8 @@ from fleet.rollout.target import KnownRelease
 from fleet.spec.broker import External
 from fleet.spec.fleet import Fleet
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
+from fleet.state.desired import File
+from fleet.state.diff import Changes
 from fleet.state.observed import ObservedMachine, ObservedPath, RunningUnit
 from fleet.state.paths import BEAT_UNIT
 from fleet_node.protocol import STEP_MARK
@@ -208,6 +210,17 @@ def test_the_broker_has_its_address(fleet: Fleet) -> None:
     checks.refuse_foreign_address(fleet, "broker1", MACHINE)  # it does not say
     with pytest.raises(FleetError, match=r"broker1.lan_address: 10.0.0.10 is no address of this machine \(10.0.0.9\)"):
         checks.refuse_foreign_address(fleet, "broker1", replace(MACHINE, addresses=("10.0.0.9",)))
+
+
+def test_the_broker_shows_what_all_machines_trust() -> None:
+    authorities = "/etc/redis/tls/ca.pem"
+    new, gone = Changes(write=(File(authorities, b"new"),)), Changes(remove=(authorities,))
+    renewed = Changes(write=(File("/etc/redis/tls/broker.pem", b"new"),))  # by an authority that all know
+    checks.refuse_new_authority("broker1", new, authorities, is_whole=True)
+    checks.refuse_new_authority("broker1", renewed, authorities, is_whole=False)
+    for changes in (new, gone):
+        with pytest.raises(FleetError, match="broker1: workers on machines that --limit leaves out would not trust"):
+            checks.refuse_new_authority("broker1", changes, authorities, is_whole=False)
 
 
 def test_a_machine_that_nobody_can_spare_is_named_by_its_queues(fleet: Fleet) -> None:
