@@ -41,6 +41,8 @@ def install() -> None:
             os._exit(INTERRUPTED)
 
     signal.signal(signal.SIGINT, interrupted)
+    # Runs after all that is registered later. Python takes a handler of ours away while it ends, and a signal then would kill it.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     # pyinfra would ask, and go on without the hosts that do not answer if somebody presses Enter.
     command_line._set_fail_prompts = lambda state, config: None
     command_line._do_confirm = partial(_confirm, command_line._do_confirm)
