@@ -7,7 +7,22 @@ import sys
 
 import typer
 
-from fleet.cli import certificates, connect, drill, history, lint, load, parked, queues, record, report, retire, secrets, status
+from fleet.cli import (
+    certificates,
+    connect,
+    drill,
+    history,
+    lint,
+    load,
+    parked,
+    queues,
+    record,
+    report,
+    retire,
+    secrets,
+    status,
+    urls,
+)
 from fleet.cli.top import command as top
 from fleet.errors import FleetError
 from lab.cli import app as lab_app
@@ -27,6 +42,7 @@ app.command("status")(status.show_status)
 app.command("record")(record.record_fleet)
 app.command("report")(report.report_fleet)
 app.command("top")(top.show_top)
+app.command("urls")(urls.show_urls)
 app.command("connect", context_settings={"ignore_unknown_options": True})(connect.run_connected)
 app.command("history")(history.show_history)
 app.command("unlock")(history.unlock)

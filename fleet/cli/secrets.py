@@ -18,7 +18,6 @@ from fleet.observe.rotation import NEW, Holders
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
-from fleet.spec.rabbitmq import account
 from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER, FLOWER
 from fleet.spec.text import count
 
@@ -65,7 +64,7 @@ def make_secrets(
     if rotate:
         secrets.require(path, secrets.read(path), [rotate])
         secrets.rotate(path, rotate, None if secrets.is_generated(rotate) else _new_value(rotate))
-        steps = list(_steps(rotate, secrets.read(path)[rotate], fleet, str(file) if is_inventory else "INVENTORY"))
+        steps = list(_steps(rotate, fleet, str(file) if is_inventory else "INVENTORY"))
         _print(as_json, {"file": str(path), "rotated": rotate, "next": steps}, [f"{path}: a new {rotate}, and the one before"])
         if not as_json:
             for number, step in enumerate(steps, 1):
@@ -76,14 +75,13 @@ def make_secrets(
     _print(as_json, {"file": str(path), "added": added}, [line])
 
 
-def _steps(name: str, value: str, fleet: Fleet | None, inventory: str) -> Iterator[str]:
+def _steps(name: str, fleet: Fleet | None, inventory: str) -> Iterator[str]:
     """What to do after a new value of a name was written, in this order."""
     deploy = f"pyinfra {inventory} deploy.py"
     finish = f"fleet secrets {inventory} --finish {name}"
     if name == BROKER_WORKER:
         yield f"{deploy}: the broker accepts both, and workers get the new one in steps"
-        user = f", with the user {account('worker', value).name}," if fleet and fleet.rabbitmq else ""
-        yield f"give the new one{user} to everything else that sends tasks"
+        yield f"give the new URL to everything else that sends tasks: fleet urls {inventory}"
     elif name in (BROKER_MONITOR, BROKER_ADMIN):
         yield f"{deploy}: the broker accepts both"
     elif name == FLOWER:

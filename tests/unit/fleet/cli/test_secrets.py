@@ -31,7 +31,7 @@ def test_a_new_password_and_what_to_do_next(tmp_path: Path) -> None:
     assert stdout.splitlines() == [
         "s.env: a new BROKER_WORKER_PASSWORD, and the one before",
         "  1. pyinfra INVENTORY deploy.py: the broker accepts both, and workers get the new one in steps",
-        "  2. give the new one to everything else that sends tasks",
+        "  2. give the new URL to everything else that sends tasks: fleet urls INVENTORY",
         "  3. fleet secrets INVENTORY --finish BROKER_WORKER_PASSWORD, and deploy again: the one before ends",
     ]
     known = secrets.read(tmp_path / "s.env")
