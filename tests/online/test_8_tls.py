@@ -1,0 +1,93 @@
+"""The fleet's own Redis gets TLS on real machines, under load, and the faults are tried over it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fleet.spec import certificates
+from tests.online.conftest import NAME, ROLLING, ROOT, Lab, inventory_with
+from tests.online.test_1_deploy import assert_all_answered
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
+
+LAB = "inventory/lab.py"
+FAULTS = ("kill-worker", "partition", "broker-restart", "broker-kill")
+
+
+@pytest.fixture(scope="module")
+def inventory(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The lab's fleet, with settings of its own beside it. It runs without TLS before and afterwards."""
+    done = lab.deploy(*ROLLING)
+    assert done.returncode == 0, done.stdout
+    folder = tmp_path_factory.mktemp("tls")
+    shutil.copytree(ROOT / "tests" / "online" / "rolling", folder / "group_data")
+    yield inventory_with(folder)
+    done = lab.deploy(*ROLLING)
+    assert done.returncode == 0, done.stdout
+
+
+def set_tls(inventory: str, value: str) -> None:
+    (Path(inventory).parent / "group_data" / "broker.py").write_text(f"broker = {{'tls': {value}}}\n")
+
+
+def work(lab: Lab, inventory: str, tasks: int) -> subprocess.CompletedProcess[str]:
+    words = ("python", "-m", "shop.exercise", "--tasks", str(tasks), "--supplier-host", "10.0.2.2", "--json")
+    return lab.run("fleet", "connect", inventory, "--", *words)
+
+
+def listening(lab: Lab, port: int) -> bool:
+    return bool(lab.ask("broker1", f"ss -Hltn sport = :{port}"))
+
+
+def test_connections_are_encrypted_step_by_step_under_load(lab: Lab, inventory: str) -> None:
+    done = lab.run("fleet", "certificates", inventory)
+    assert done.returncode == 0, done.stdout
+    set_tls(inventory, "'both'")
+    done = lab.deploy("--limit", "broker1", inventory=inventory)
+    assert done.returncode == 1
+    assert "machines that --limit leaves out would not trust the broker's new certificate" in done.stdout
+    with ThreadPoolExecutor() as pool:
+        plain = pool.submit(work, lab, LAB, 600)
+        done = lab.deploy(inventory=inventory)
+        assert done.returncode == 0, done.stdout
+        assert_all_answered(plain.result(), 600)
+    assert (listening(lab, 6379), listening(lab, 6380)) == (True, True)
+    set_tls(inventory, "True")
+    with ThreadPoolExecutor() as pool:
+        encrypted = pool.submit(work, lab, inventory, 600)
+        done = lab.deploy(inventory=inventory)
+        assert done.returncode == 0, done.stdout
+        assert_all_answered(encrypted.result(), 600)
+    assert (listening(lab, 6379), listening(lab, 6380)) == (False, True)
+    for words in (("pytest", "-q", "--tb=short", "tests/host", "--inventory"), ("fleet", "status")):
+        done = lab.run(*words, inventory)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_no_task_is_lost(lab: Lab, inventory: str, name: str) -> None:
+    account = lab.drill(name, inventory=inventory)
+    assert account["sent"] == account["finished"] > 20
+    assert account["lost"] == 0
+
+
+def test_a_new_authority_cuts_off_nobody(lab: Lab, inventory: str) -> None:
+    folder = ROOT / ".lab" / NAME / "secrets-tls"
+    before = (folder / certificates.AUTHORITIES).read_bytes()
+    shutil.rmtree(folder)
+    done = lab.run("fleet", "certificates", inventory)
+    assert done.returncode == 0, done.stdout
+    # As `fleet certificates` does when an authority ends.
+    with (folder / certificates.AUTHORITIES).open("ab") as file:
+        file.write(before)
+    with ThreadPoolExecutor() as pool:
+        answered = pool.submit(work, lab, inventory, 300)
+        done = lab.deploy(inventory=inventory)
+        assert done.returncode == 0, done.stdout
+        assert_all_answered(answered.result(), 300)
