@@ -6,7 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ from fleet.drill.errors import DrillError
 from fleet.drill.faults import FAULTS, UNIT, Fault
 from fleet.drill.outcome import RECOVERY_SECONDS, START_SECONDS
 from fleet.drill.phases import PATIENCE, PHASES
+from fleet.drill.reached import reached
 from fleet.drill.releases import BROKEN, module_of
 from fleet.drill.runs import Runs
 from fleet.drill.watch import Watch
@@ -36,11 +37,9 @@ from fleet.plan import facts
 from fleet.plan.plan import REDIS_DEFAULT, Plan, resolved
 from fleet.plan.process import beat_node
 from fleet.rollout import lock
-from fleet.spec import endpoint, secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 from fleet.spec.reliability import RABBITMQ_RELIABILITY
-from fleet.spec.urls import Endpoint
 
 HEARTBEAT = RABBITMQ_RELIABILITY["broker_heartbeat"]
 """Seconds. A connection to RabbitMQ ends after three without a sign."""
@@ -88,9 +87,9 @@ def drill_rollout(
     _confirm(file, inventory, yes, f"restart its workers ({', '.join(names)})")
     plan = _plan(fleet, inventory)
     more = ["--group-data", str(group_data)] if group_data else []
-    with _cut_off_explained(fleet, drill_phases.CUT_OFF.format(file)), _reached(inventory, fleet) as (broker, ledger):
+    with _cut_off_explained(fleet, drill_phases.CUT_OFF.format(file)), reached(inventory, fleet) as there:
         started = time.monotonic()
-        with load.Producer(broker, load.mix(plan), ledger=ledger) as producer:
+        with load.Producer(there.broker, load.mix(plan), ledger=there.ledger) as producer:
             done = drill_phases.run_phases(Runs(file, plan, inventory.hosts, more, log, say), producer, names, before)
             producer.stop()
             say("waiting for what was sent …")
@@ -121,10 +120,10 @@ def drill_fault(
     plan = _plan(fleet, inventory)
     placement = fault_drill.choose_placement(fault, plan, role)
     cut_off = "what it broke ends by itself" if fault.lasts else "what it broke systemd brings back"
-    with _cut_off_explained(fleet, cut_off), _reached(inventory, fleet) as (broker, ledger):
+    with _cut_off_explained(fleet, cut_off), reached(inventory, fleet) as there:
         started = time.monotonic()
-        with load.Producer(broker, load.mix(plan), outages=True, ledger=ledger) as producer:
-            context = DrillContext(plan, inventory.hosts, producer, broker, say, _server(fleet))
+        with load.Producer(there.broker, load.mix(plan), outages=True, ledger=there.ledger) as producer:
+            context = DrillContext(plan, inventory.hosts, producer, there.broker, say, there.addresses)
             # A dead machine's tasks come back when its lease is over; without one, after the visibility timeout.
             patience = PATIENCE + (plan.lease or plan.visibility_timeout or REDIS_DEFAULT)
             done = fault_drill.run(fault, context, placement, before, patience)
@@ -210,13 +209,13 @@ def drill_alarms(
     cut_off = f"what it broke ends by itself within {scenarios.LONGEST // 60} minutes"
     with (
         _cut_off_explained(fleet, cut_off),
-        _reached(inventory, fleet) as (broker, ledger),
+        reached(inventory, fleet) as there,
         forward(fleet.monitor_host, monitor, fleet.monitor_address, 9090) as prometheus,
         forward(fleet.monitor_host, monitor, fleet.monitor_address, 9093) as alertmanager,
-        load.Producer(broker, load.mix(plan), outages=True, ledger=ledger) as producer,
+        load.Producer(there.broker, load.mix(plan), outages=True, ledger=there.ledger) as producer,
         Watch(prometheus, alertmanager) as watch,
     ):
-        context = DrillContext(plan, inventory.hosts, producer, broker, say, _server(fleet))
+        context = DrillContext(plan, inventory.hosts, producer, there.broker, say, there.addresses)
         drill = alarms.Drill(context, Runs(file, plan, inventory.hosts, more, log, say), watch)
         drill.wait_for_earlier_starts(chosen)
         results = [drill.run(scenario) for scenario in chosen]
@@ -281,23 +280,6 @@ def _plan(fleet: Fleet, inventory: Inventory) -> Plan:
         return resolved(fleet, ask_machines(inventory.hosts, lambda _: None))
     except facts.FactsError as error:  # its advice about --assume is for fleet lint
         raise DrillError(str(error).partition("offline, say")[0].rstrip()) from None
-
-
-def _server(fleet: Fleet) -> Endpoint:
-    """The broker as machines reach it."""
-    return endpoint.broker(fleet, secrets.read(Path(fleet.settings.secrets_file)))
-
-
-@contextmanager
-def _reached(inventory: Inventory, fleet: Fleet) -> Iterator[tuple[str, str | None]]:
-    """URLs of the broker and of the Redis of the ledger, from here; the second is None if they are the same. Raises DrillError if
-    there is no such Redis."""
-    known = secrets.read(Path(fleet.settings.secrets_file))
-    secrets.require(Path(fleet.settings.secrets_file), known, fleet.broker_secrets)
-    server = drill_broker.ledger_of(fleet, known)
-    with ExitStack() as stack:
-        ledger = stack.enter_context(connect.results(inventory.hosts, fleet, server)) if server else None
-        yield stack.enter_context(connect.through(inventory.hosts, fleet, known))["CELERY_BROKER_URL"], ledger
 
 
 @contextmanager

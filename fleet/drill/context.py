@@ -13,7 +13,6 @@ from fleet.inventory import ssh
 from fleet.plan import process
 from fleet.plan.plan import Plan
 from fleet.rollout import lock
-from fleet.spec.urls import Endpoint
 
 if TYPE_CHECKING:
     from fleet.drill.load import Producer
@@ -50,14 +49,14 @@ class RunningWorker:
 @dataclass(frozen=True)
 class DrillContext:
     """The fleet under load. hosts: name → inventory data. producer: sends the load. url: of the broker, from here. say: reports
-    progress. server: the broker as machines reach it."""
+    progress. addresses: of the broker, as machines reach it."""
 
     plan: Plan
     hosts: Mapping[str, Mapping[str, Any]]
     producer: Producer
     url: str
     say: Say
-    server: Endpoint
+    addresses: tuple[tuple[str, int], ...]
 
     @contextmanager
     def broker(self) -> Iterator[Port]:

@@ -27,8 +27,7 @@ def inject(fault: Fault, context: DrillContext, target: RunningWorker, placement
         return None
     assert fault.command  # noqa: S101 - every other fault has one
     fleet = context.plan.fleet
-    server = context.server.addresses
-    command = fault.command(Target(target.unit, server, f"/var/lib/celery/{placement.role}", service_of(fleet)))
+    command = fault.command(Target(target.unit, context.addresses, f"/var/lib/celery/{placement.role}", service_of(fleet)))
     context.ask(broker_place(fault, fleet) or target.host, command, COMMAND_SECONDS)
     return None
 

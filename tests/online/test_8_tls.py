@@ -17,7 +17,7 @@ from tests.online.test_1_deploy import assert_all_answered
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 LAB = "inventory/lab.py"
-FAULTS = ("kill-worker", "partition", "broker-restart", "broker-kill")
+FAULTS = ("kill-worker", "partition", "broker-restart")
 
 
 @pytest.fixture(scope="module")

@@ -169,6 +169,14 @@ def test_the_fleet_is_well(lab: Lab, inventory: str) -> None:
         assert f"Starting operation: {words}" not in done.stdout
 
 
+@pytest.mark.parametrize("name", ["kill-worker", "partition"])
+def test_no_task_is_lost(lab: Lab, inventory: str, name: str) -> None:
+    """A broker of others is not restarted; what is ours is broken with it."""
+    account = lab.drill(name, inventory=inventory)
+    assert account["sent"] == account["finished"] > 20
+    assert account["lost"] == 0
+
+
 def test_a_primary_that_is_killed_under_load(lab: Lab, inventory: str) -> None:
     """With a replica that keeps up, nothing is lost, and workers are back within 15 seconds."""
     started = "/var/lib/celery/batch/under-load"

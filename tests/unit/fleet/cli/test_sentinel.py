@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from fleet.drill.reached import reached
+from fleet.inventory.read import read_inventory
+from fleet.spec.load import load_fleet
 from tests.unit.fleet.cli.native_support import GROUP_DATA, PASSWORDS, Project, project
 from tests.unit.fleet_node.delivery.lease_support import until
 from tests.unit.shop_support import answering, free_port, process, redis_server
@@ -91,7 +94,7 @@ def watched(tmp_path: Path) -> Iterator[tuple[Project, Sentinels]]:
         yield made, there
 
 
-def test_workers_and_commands_follow_a_failover(watched: tuple[Project, Sentinels]) -> None:
+def test_workers_and_commands_follow_a_failover(watched: tuple[Project, Sentinels], monkeypatch: pytest.MonkeyPatch) -> None:
     made, there = watched
     made.here.start(made.here.release("r"), queues=("default", "quiet"))
     (worker,) = made.json("load", "prod.py")["workers"].values()
@@ -102,6 +105,10 @@ def test_workers_and_commands_follow_a_failover(watched: tuple[Project, Sentinel
     with Redis(port=there.replica, password=PASSWORD) as primary:
         assert primary.info("replication")["role"] == "master"
     assert until(lambda: made.json("queues", "prod.py", "--seconds", "0")["queues"]["default"]["consumers"] == 1)
+    monkeypatch.chdir(made.folder)
+    inventory = read_inventory(Path("prod.py"))
+    with reached(inventory, load_fleet(inventory)) as of_drill:
+        assert of_drill.addresses == tuple(("127.0.0.1", port) for port in (*there.ports, there.replica)), "what is cut off"
     (worker,) = made.json("load", "prod.py")["workers"].values()
     assert (worker["state"], worker["why"]) == ("idle", "")
 
