@@ -21,7 +21,7 @@ from fleet.broker import aside
 from fleet.broker.verdict import ProbeError, Verdict
 from fleet.spec.urls import parse
 
-PATIENCE = 5.0
+PATIENCE = 15.0
 """Seconds for RabbitMQ to take a connection, and to confirm a message."""
 OLDEST = (3, 10)
 """The oldest RabbitMQ whose quorum queues let messages expire, as Celery's delayed delivery needs it, and whose dead letters of
