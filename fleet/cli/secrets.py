@@ -15,10 +15,10 @@ from fleet.errors import FleetError
 from fleet.inventory.read import read_inventory
 from fleet.observe import rotation
 from fleet.observe.rotation import NEW, Holders
-from fleet.spec import secrets
+from fleet.spec import endpoint, secrets
 from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
-from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER, FLOWER
+from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER, FLOWER, GENERATED
 from fleet.spec.text import count
 
 
@@ -62,17 +62,37 @@ def make_secrets(
     fleet = load_fleet(read_inventory(file)) if is_inventory else None
     path = Path(fleet.settings.secrets_file) if fleet else file
     if rotate:
-        secrets.require(path, secrets.read(path), [rotate])
-        secrets.rotate(path, rotate, None if secrets.is_generated(rotate) else _new_value(rotate))
+        known = secrets.read(path)
+        secrets.require(path, known, [rotate])
+        _refuse_foreign(rotate, fleet)
+        value = None if secrets.is_generated(rotate) else _new_value(rotate).strip()
+        if fleet and value and fleet.own_broker is None and rotate == fleet.broker_name:
+            endpoint.broker(fleet, {**known, rotate: value})  # a URL that does not parse is not written down
+        secrets.rotate(path, rotate, value)
         steps = list(_steps(rotate, fleet, str(file) if is_inventory else "INVENTORY"))
         _print(as_json, {"file": str(path), "rotated": rotate, "next": steps}, [f"{path}: a new {rotate}, and the one before"])
         if not as_json:
             for number, step in enumerate(steps, 1):
                 typer.echo(f"  {number}. {step}")
         return
-    added = secrets.ensure(path)
+    if fleet and fleet.own_broker is None:
+        # Nothing is made: each secret is somebody else's.
+        if not path.exists():
+            raise FleetError(f"{path}: no such file; {secrets.by_hand(path, fleet.secrets)}")
+        secrets.require(path, secrets.read(path), fleet.secrets)
+        added = []
+    else:
+        added = secrets.ensure(path)
     line = f"{path}: added {', '.join(added)}" if added else f"{path}: has all that the broker needs"
     _print(as_json, {"file": str(path), "added": added}, [line])
+
+
+def _refuse_foreign(name: str, fleet: Fleet | None) -> None:
+    """Raises FleetError for a password of the fleet's own broker, if the broker is somebody else's."""
+    if fleet and fleet.own_broker is None and name in GENERATED:
+        raise FleetError(
+            f"{name}: the broker is not this fleet's, and nobody has this password; what changes is {fleet.broker_name}"
+        )
 
 
 def _steps(name: str, fleet: Fleet | None, inventory: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from fleet.lint.venv import python_with
 from fleet.plan import facts
 from fleet.plan.facts import FactsError
 from fleet.plan.plan import Plan, resolved
-from fleet.spec import certificates, secrets
+from fleet.spec import certificates, endpoint, secrets
 from fleet.spec.beat import Beat
 from fleet.spec.certificates import CertificateError
 from fleet.spec.fleet import Fleet, Inventory
@@ -116,7 +116,8 @@ def notes_on_files(*complaints: str) -> tuple[Finding, ...]:
 
 def _no_secrets(fleet: Fleet) -> Finding:
     path = fleet.settings.secrets_file
-    message = f"{path}: no such file, and a deploy needs it; make one with: fleet secrets {path}"
+    advice = f"make one with: fleet secrets {path}" if fleet.own_broker else secrets.by_hand(path, fleet.secrets)
+    message = f"{path}: no such file, and a deploy needs it; {advice}"
     return Finding("no-secrets", "note", "secrets_file", message)
 
 
@@ -156,13 +157,15 @@ def apps(fleet: Fleet, fleet_secrets: Secrets, python: Path | None, say: Say) ->
 def _read_secrets(fleet: Fleet) -> Secrets | None:
     """The fleet's secrets; None if there is no file, because linting works without it.
 
-    Raises SecretsError if a secret that a role names is missing.
+    Raises SecretsError if a secret that a role names is missing, or if the broker's URL is of no use.
     """
     path = Path(fleet.settings.secrets_file)
     if not path.exists():
         return None
     fleet_secrets = secrets.read(path)
     secrets.require(path, fleet_secrets, fleet.secrets)
+    if fleet.own_broker is None:
+        endpoint.broker(fleet, fleet_secrets)  # without a machine, nobody else reads the URL
     return fleet_secrets
 
 

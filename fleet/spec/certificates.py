@@ -242,13 +242,20 @@ def _mistakes(fleet: Fleet, files: Sequence[Path | None], contents: Sequence[byt
         yield f"{certificate or key}: a certificate needs its key: set certificate_file and key_file"
     if fleet.own_broker and certificate and authorities:
         if reason := _reason(contents[1], parsed[authorities], names_of(fleet), now):
-            yield f"{certificate}: {reason}; make a new one with: fleet certificates INVENTORY --renew"
+            yield f"{certificate}: {reason}; {_advice(fleet)}"
         return
     for path, given in parsed.items():
         if all(entry.not_valid_after_utc < now for entry in given):
             yield f"{path}: has ended on {given[0].not_valid_after_utc:%Y-%m-%d}"
         elif all(entry.not_valid_before_utc > now for entry in given):
             yield f"{path}: is not valid before {given[0].not_valid_before_utc:%Y-%m-%d}"
+
+
+def _advice(fleet: Fleet) -> str:
+    """How to come to a certificate that clients accept."""
+    if (folder_of(fleet) / AUTHORITY_KEY).exists():
+        return "make a new one with: fleet certificates INVENTORY --renew"
+    return f"yours has to be for {', '.join(names_of(fleet))}"
 
 
 def _reason(content: bytes, trusted: Sequence[x509.Certificate], names: Iterable[str], now: datetime) -> str:

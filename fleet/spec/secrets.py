@@ -65,6 +65,11 @@ def read(path: Path) -> Secrets:
     return values
 
 
+def by_hand(path: Path | str, names: Iterable[str]) -> str:
+    """What to do about a missing file of which the fleet makes nothing."""
+    return f"write it with {', '.join(f'{name}=…' for name in names) or 'no line'}, and run: chmod 600 {path}"
+
+
 def require(path: Path, values: Mapping[str, str], names: Iterable[str]) -> None:
     """Check that `values`, read from `path`, has all `names`. Raises SecretsError that says which are missing and where to write
     them."""

@@ -15,6 +15,7 @@ from tests.unit.fleet.cli.cli_support import fleet, make_project
 from tests.unit.fleet_support import PINS
 
 ROOT = Path(__file__).parents[4]
+ALL = "celery_app = 'app'\napp_source = 'app'\nsecrets_file = 's.env'\n"
 SINGLE = "warning web_worker.queues: one consumer in the whole fleet for default (web1) [single-consumer]"
 
 
@@ -95,12 +96,19 @@ def test_lint_looks_at_the_app(project: Path) -> None:
         ({}, ["--no-app", "--assume", "cores=x"], "--assume cores=x: memory missing; write e.g. cores=8,memory=16G,gpus=1"),
         ({"group_data/web.py": "web_worker = {"}, ["--no-app"], "group_data/web.py, line 1: SyntaxError: '{' was never closed"),
         ({"s.env": "SECRET=x"}, ["--no-app"], "s.env: others can read it"),
+        (
+            {"prod.py": "web = ['web1']", "group_data/all.py": f"{ALL}broker = {{'url': '@URL'}}", "s.env": "URL=redis://:a/b@c"},
+            ["--no-app"],
+            "s.env: URL is no URL",
+        ),
         ({"app/requirements.txt": f"{PINS}no-such-package-anywhere==1.0"}, [], "no venv for the app: "),
     ],
 )
 def test_lint_that_cannot_look_exits_2(project: Path, change: dict[str, str], words: list[str], message: str) -> None:
     for name, text in change.items():
         (project / name).write_text(text + "\n")
+        if "URL" in text:
+            (project / name).chmod(0o600)
     done = lint(project, *words)
     assert done.returncode == 2, done.stdout
     assert message in done.stderr

@@ -11,6 +11,7 @@ from fleet.cli.main import app
 from fleet.errors import FleetError
 from fleet.spec import secrets
 from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
+from tests.unit.fleet.cli.cli_support import make_project
 from tests.unit.fleet.cli.native_support import PASSWORDS, Project
 
 
@@ -73,6 +74,26 @@ def test_mistakes_are_a_line_and_change_nothing(tmp_path: Path, words: tuple[str
     assert (code, stdout) == (1, "")
     assert complaint in stderr and len(stderr.splitlines()) == 1
     assert (tmp_path / "s.env").read_text() == "A=1\n"
+
+
+def test_nothing_is_made_for_a_broker_of_others(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    (tmp_path / "prod.py").write_text("web = ['web1']\n")
+    with (tmp_path / "group_data" / "all.py").open("a") as file:
+        file.write("broker = {'url': '@BROKER_URL'}\n")
+    assert "s.env: no such file; write it with BROKER_URL=…, and run: chmod 600 s.env" in fleet(tmp_path, "prod.py")[2]
+    (tmp_path / "s.env").touch(mode=0o600)
+    (tmp_path / "s.env").write_text("OTHER=1\n")
+    assert "s.env: BROKER_URL is missing; add the line BROKER_URL=…" in fleet(tmp_path, "prod.py")[2]
+    content = f"BROKER_URL=rediss://shop:old@10.0.0.5/0\n{BROKER_WORKER}=left\n"
+    (tmp_path / "s.env").write_text(content)
+    assert fleet(tmp_path, "prod.py")[:2] == (0, "s.env: has all that the broker needs\n")
+    assert "the broker is not this fleet's" in fleet(tmp_path, "prod.py", "--rotate", BROKER_WORKER)[2]
+    code, _, stderr = fleet(tmp_path, "prod.py", "--rotate", "BROKER_URL", stdin="rediss://shop:a/b@10.0.0.5/0\n")
+    assert code == 1 and "s.env: BROKER_URL is no URL" in stderr and "a/b" not in stderr
+    assert (tmp_path / "s.env").read_text() == content
+    assert fleet(tmp_path, "prod.py", "--rotate", "BROKER_URL", stdin="rediss://shop2:new@10.0.0.5/0\n")[0] == 0
+    assert secrets.read(tmp_path / "s.env")["BROKER_URL"] == "rediss://shop2:new@10.0.0.5/0"
 
 
 @pytest.mark.long
