@@ -117,7 +117,7 @@ def test_what_clients_would_refuse_is_refused(fleet: Fleet, folder: Path, tmp_pa
     with pytest.raises(CertificateError, match=r"broker.pem: is not valid for 10.0.0.10"):
         certificates.read(fleet)
     (folder / "ca.key").unlink()
-    with pytest.raises(CertificateError, match=r"; yours has to be for 10.0.0.10, 127.0.0.1, .*, localhost$"):
+    with pytest.raises(CertificateError, match=r"; yours has to be for 10.0.0.10$"):
         certificates.read(fleet)
     (folder / "ca.pem").write_text("no certificate")
     with pytest.raises(CertificateError, match=r"ca.pem: no certificate in PEM format"):
