@@ -258,9 +258,9 @@ def definitions_file(run: RunView) -> File:
 
 
 def accounts(secrets: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Role → its users, one for each password that is accepted."""
+    """Role → its users, one for each password that is accepted, in an order that does not depend on which is the present one."""
     names = {"worker": BROKER_WORKER, "monitor": BROKER_MONITOR}
-    return {role: [account(role, password) for password in accepted(secrets, name)] for role, name in names.items()}
+    return {role: [account(role, password) for password in sorted(accepted(secrets, name))] for role, name in names.items()}
 
 
 def definitions(plan: Plan, secrets: Mapping[str, str]) -> dict[str, Any]:

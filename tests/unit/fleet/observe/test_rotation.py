@@ -13,7 +13,7 @@ from fleet.observe.rotation import NEW, OLD, Holders, connections, machines_with
 from fleet.plan.plan import resolved
 from fleet.spec.load import load_fleet
 from fleet.spec.rabbitmq import account
-from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER
+from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER, COOKIE
 from fleet.state.desired import State
 from fleet.state.observed import ObservedMachine, ObservedPath, RunningUnit
 from tests.unit.fleet_node.delivery.lease_support import until
@@ -22,7 +22,7 @@ from tests.unit.rabbitmq_support import Node, Vhost
 
 ROLES = tuple(role for role in roles_of_project() if getattr(role, "__name__", "") != "roles.driver")
 MACHINE = ObservedMachine(memory=4 << 30, cores=4, python="3.11", os="debian 12")
-KNOWN = {name: f"the present {name}" for name in (BROKER_WORKER, BROKER_MONITOR, BROKER_ADMIN)}
+KNOWN = {name: f"the present {name}" for name in (BROKER_WORKER, BROKER_MONITOR, BROKER_ADMIN, COOKIE)}
 BEFORE = {name: f"the {name} before" for name in KNOWN}
 
 
@@ -35,8 +35,15 @@ def as_deployed(state: State) -> ObservedMachine:
 
 @pytest.fixture(scope="module")
 def view() -> View:
-    """The example fleet on machines without anything."""
-    fleet = load_fleet(read_inventory(ROOT / "inventory" / "prod.py"))
+    return view_of("redis")
+
+
+def view_of(kind: str) -> View:
+    """The example fleet, with a broker of this kind, on machines without anything."""
+    inventory = read_inventory(ROOT / "inventory" / "prod.py")
+    for data in inventory.hosts.values():
+        data.update({"broker": {"kind": kind}, "result_backend": "none"} if kind != "redis" else {})
+    fleet = load_fleet(inventory)
     machines = dict.fromkeys(fleet.hosts, MACHINE)
     return View(fleet, resolved(fleet, dict.fromkeys(machines, MACHINE.facts)), KNOWN, machines)
 
@@ -94,6 +101,14 @@ def test_the_monitor_alone_has_the_monitors_password(view: View) -> None:
     assert machines_with(asked, ROLES, BROKER_MONITOR) == {view.fleet.monitor_host: NEW}
     asked = replace(deployed_with(view, rotating(BROKER_ADMIN)), secrets=rotating(BROKER_ADMIN))
     assert machines_with(asked, ROLES, BROKER_ADMIN) == {}
+
+
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
+def test_several_may_change_with_the_same_two_deploys(kind: str) -> None:
+    view = view_of(kind)
+    both = {**rotating(BROKER_WORKER), **rotating(BROKER_MONITOR)}
+    asked = replace(deployed_with(view, both), secrets=rotating(BROKER_MONITOR))
+    assert machines_with(asked, ROLES, BROKER_MONITOR) == {view.fleet.monitor_host: NEW}, "the other is finished already"
 
 
 def test_connections_from_before_the_new_value_have_the_one_before() -> None:
