@@ -95,7 +95,8 @@ def ending_soon(fleet: Fleet, certificates: Certificates, now: datetime | None =
             end = _end(content)
             left = end - (now or datetime.now(UTC))
             if left < SOON:
-                lines.append(f"{path}: ends in {count(max(0, left.days), 'day')}, on {end:%Y-%m-%d}; docs/brokers.md")
+                advice = "run fleet certificates INVENTORY" if _is_made(fleet) else "put its successor there"
+                lines.append(f"{path}: ends in {count(max(0, left.days), 'day')}, on {end:%Y-%m-%d}; {advice}, and deploy")
     return lines
 
 
@@ -251,9 +252,14 @@ def _mistakes(fleet: Fleet, files: Sequence[Path | None], contents: Sequence[byt
             yield f"{path}: is not valid before {given[0].not_valid_before_utc:%Y-%m-%d}"
 
 
+def _is_made(fleet: Fleet) -> bool:
+    """Whether `fleet certificates` makes the certificates of this fleet, and not the user."""
+    return fleet.own_broker is not None and (folder_of(fleet) / AUTHORITY_KEY).exists()
+
+
 def _advice(fleet: Fleet) -> str:
     """How to come to a certificate that clients accept."""
-    if (folder_of(fleet) / AUTHORITY_KEY).exists():
+    if _is_made(fleet):
         return "make a new one with: fleet certificates INVENTORY --renew"
     return f"yours has to be for {', '.join(names_of(fleet))}"
 

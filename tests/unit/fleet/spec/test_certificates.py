@@ -98,6 +98,10 @@ def test_a_certificate_that_ends_within_a_month_is_named(fleet: Fleet, folder: P
     then = NOW + timedelta(days=710)
     (line,) = certificates.ending_soon(fleet, certificates.read(fleet, then), then)
     assert line.startswith("secrets/prod-tls/broker.pem: ends in 19 days, on ") or "in 20 days" in line
+    assert line.endswith("; run fleet certificates INVENTORY, and deploy")
+    (folder / "ca.key").unlink()
+    (line,) = certificates.ending_soon(fleet, certificates.read(fleet, then), then)
+    assert line.endswith("; put its successor there, and deploy")
 
 
 def test_what_clients_would_refuse_is_refused(fleet: Fleet, folder: Path, tmp_path: Path) -> None:
