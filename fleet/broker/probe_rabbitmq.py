@@ -92,7 +92,8 @@ def judge(server: RabbitServer, is_ours: bool = False, is_restarted: bool = Fals
         if argument == "x-queue-type":
             errors.append(
                 f"the queue {queue} is there as a {value} queue, mirrored or not, and workers declare it as a quorum queue: let "
-                'its tasks run out and delete it, or write left_to_app = ["task_default_queue_type"] and let the app declare it'
+                'its tasks run out and delete it, or keep it: left_to_app = ["task_default_queue_type"], and lint_ignore = '
+                '{"queue-not-quorum": "…"} (docs/brokers.md)'
             )
         elif argument == "x-max-priority":
             errors.append(f"the queue {queue} is there with priorities, which no quorum queue has: delete it when it is empty")
