@@ -19,7 +19,7 @@ _CERT_REQS = {
     **{name.lower(): value for name, value in ssl.VerifyMode.__members__.items()},
     **{name.removeprefix("CERT_").lower(): value for name, value in ssl.VerifyMode.__members__.items()},
 }
-_NO_URL = "is no URL: a /, ?, # or [ in the password has to be written as %2F, %3F, %23, %5B"
+_NO_URL = "is no URL: in the password, write / ? # [ ] ; and % as %2F %3F %23 %5B %5D %3B and %25"
 REFERENCE = "@"
 """The first letter of a value that names a secret."""
 

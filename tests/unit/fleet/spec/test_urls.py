@@ -37,6 +37,8 @@ BAD = {
     "redis://10.0.0.5/shop": "has the database shop; write its number",
     "redis://a$(reboot)/0": "has no address",
     "redis://a;reboot/0": "is no URL",
+    "rediss://:sec;ret@10.0.0.5/0": "; and % as %2F %3F %23 %5B %5D %3B and %25",
+    "amqp://shop:sec]ret@10.0.0.5/0": "is no URL",
 }
 
 
