@@ -126,7 +126,8 @@ def _who(name: str, fleet: Fleet | None) -> str:
     names = [f"the workers of {role}" for role in roles]
     names += ["beat"] if fleet.beat_hosts and name in fleet.beat.secrets else []
     names += ["Alertmanager"] if fleet.monitor_host and fleet.monitor.webhook == name else []
-    return f"{', '.join(names)} get the new one" if names else "nobody in the fleet gets it"
+    verb = "get" if roles or len(names) > 1 else "gets"
+    return f"{', '.join(names)} {verb} the new one" if names else "nobody in the fleet gets it"
 
 
 def _new_value(name: str) -> str:
