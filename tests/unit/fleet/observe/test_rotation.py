@@ -41,8 +41,8 @@ def view() -> View:
 def view_of(kind: str) -> View:
     """The example fleet, with a broker of this kind, on machines without anything."""
     inventory = read_inventory(ROOT / "inventory" / "prod.py")
-    for data in inventory.hosts.values():
-        data.update({"broker": {"kind": kind}, "result_backend": "none"} if kind != "redis" else {})
+    more = {"broker": {"kind": kind}, "result_backend": "none"} if kind != "redis" else {}
+    inventory = replace(inventory, hosts={name: {**data, **more} for name, data in inventory.hosts.items()})
     fleet = load_fleet(inventory)
     machines = dict.fromkeys(fleet.hosts, MACHINE)
     return View(fleet, resolved(fleet, dict.fromkeys(machines, MACHINE.facts)), KNOWN, machines)
