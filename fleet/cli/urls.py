@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.inventory.read import read_inventory
 from fleet.spec import endpoint, secrets
 from fleet.spec.certificates import paths_of
+from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
 
 
@@ -31,7 +33,7 @@ def show_urls(file: InventoryFile, as_json: Json = False) -> None:
     known = secrets.read(path)
     secrets.require(path, known, fleet.broker_secrets)
     variables = endpoint.celery_variables(fleet, known)
-    settings: dict[str, Any] = endpoint.tls_settings(fleet, known)
+    settings = _settings(fleet, known)
     files = {
         str(there): str(here)
         for there, here in zip(endpoint.ON_MACHINES, paths_of(fleet), strict=True)
@@ -46,3 +48,12 @@ def show_urls(file: InventoryFile, as_json: Json = False) -> None:
         say(f"and in Celery's settings: {name} = {value!r}")
     for there, here in files.items():
         say(f"copy {here} to {there} there, or write where it is in place of that")
+
+
+def _settings(fleet: Fleet, known: Mapping[str, str]) -> dict[str, Any]:
+    """What the URLs cannot say, by the names of Celery's settings."""
+    settings: dict[str, Any] = endpoint.tls_settings(fleet, known)
+    if fleet.master_name:
+        options = {"master_name": fleet.master_name}
+        settings |= {"broker_transport_options": options, "result_backend_transport_options": options}
+    return settings

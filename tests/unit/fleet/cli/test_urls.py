@@ -58,3 +58,13 @@ def test_all_nodes_of_a_rabbitmq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert printed["CELERY_RESULT_BACKEND"] == "disabled://"
     assert printed["broker_use_ssl"]["server_hostname"] == "10.0.0.10"
     assert list(printed["files"]) == ["/etc/fleet-broker/ca.pem"]
+
+
+def test_what_a_url_cannot_say_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SECRETS, "BROKER_URL", "sentinel://:pw@10.0.0.5:26379/0;sentinel://10.0.0.6:26379")
+    done = urls(tmp_path, monkeypatch, "{'url': '@BROKER_URL', 'master_name': 'shop'}")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines() == [
+        "and in Celery's settings: broker_transport_options = {'master_name': 'shop'}",
+        "and in Celery's settings: result_backend_transport_options = {'master_name': 'shop'}",
+    ]
