@@ -54,11 +54,11 @@ def queue_not_quorum(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
     Workers declare quorum queues. Producers that declare another type are refused, or refuse the workers."""
     for app in _apps(plan, apps):
         if names := sorted(queue.name for queue in _consumed(plan, app) if queue.kind != "quorum" and not queue.priorities):
-            yield Violation(
-                f"{app.app}: task_queues",
-                f"{enumerate_briefly(names)}: classic for producers, and quorum queues for workers, so that whoever comes second "
-                "is refused; " + _how_quorum(app),
-            )
+            if "task_default_queue_type" in plan.fleet.settings.left_to_app:
+                what = "classic queues, and gone with their node"
+            else:
+                what = "classic for producers, and quorum queues for workers, so that whoever comes second is refused"
+            yield Violation(f"{app.app}: task_queues", f"{enumerate_briefly(names)}: {what}; {_how_quorum(app)}")
 
 
 def _how_quorum(app: App) -> str:

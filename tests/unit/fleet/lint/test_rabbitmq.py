@@ -136,6 +136,12 @@ def test_celery_5_5_makes_queues_that_nobody_names_as_classic_ones() -> None:
     assert not findings_of("queue-not-quorum", rabbit(), app.model_copy(update={"celery": "5.6.3"}))
 
 
+def test_classic_queues_that_workers_declare_too_are_called_what_they_are() -> None:
+    plan = rabbit(left_to_app=["task_default_queue_type"])
+    (finding,) = findings_of("queue-not-quorum", plan, good(declared=quorum("default")))
+    assert "task_queues: batch: classic queues, and gone with their node; " in str(finding)
+
+
 def test_defects_are_those_of_the_broker() -> None:
     described = {"name": "x", "mends": "it", "mended": False, "advice": "do not"}
     app = App.model_validate({**GOOD.model_dump(), "patches": [{**described, "brokers": ["amqp"]}]})
