@@ -107,6 +107,7 @@ def _make(roles: tuple[Role, ...], takes: tuple[str, ...]) -> Run:
     ):
         run.notes[f"note: {unkept}"] = None
     run.notes.update(dict.fromkeys(certificates.ending_soon(fleet, known_certificates)))
+    run.notes.update(dict.fromkeys(f"{name}: {line}" for name, line in secrets.unfinished(known_secrets).items()))
     if moved := checks.moved_records(fleet, answers):
         run.notes[f"note: {moved}"] = None
     findings = lint(plan)

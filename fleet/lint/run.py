@@ -68,7 +68,7 @@ def run(file: Path, *, assume: str | None, python: Path | None, load_app: bool, 
     plan = resolved(fleet, machines)
     findings = lint(plan, apps(fleet, fleet_secrets or Secrets(), python, say) if load_app else ())
     about_silent = about_silence(silent, seen, plan, datetime.now(UTC))
-    about_secrets = () if fleet_secrets is not None else (_no_secrets(fleet),)
+    about_secrets = (_no_secrets(fleet),) if fleet_secrets is None else about_rotations(fleet_secrets)
     of_broker = about_certificates(fleet, has_secrets=fleet_secrets is not None)
     return Linted(inventory, plan, (*findings, *of_broker, *about_silent, *about_secrets, *about_files), silent)
 
@@ -112,6 +112,11 @@ def notes_on_files(*complaints: str) -> tuple[Finding, ...]:
         Finding("kept-files", "note", path, message, of_run=True)
         for path, _, message in (complaint.partition(": ") for complaint in complaints if complaint)
     )
+
+
+def about_rotations(known: Mapping[str, str]) -> tuple[Finding, ...]:
+    """What lint says of secrets of which two values are valid."""
+    return tuple(Finding("rotation", "note", name, message) for name, message in secrets.unfinished(known).items())
 
 
 def _no_secrets(fleet: Fleet) -> Finding:

@@ -148,6 +148,17 @@ def since(values: Mapping[str, str], name: str) -> datetime | None:
         return None
 
 
+def unfinished(values: Mapping[str, str]) -> dict[str, str]:
+    """Name → what to know of its rotation that is under way. The value before is still accepted."""
+    lines = {}
+    for name in values:
+        if name + BEFORE in values:
+            began = since(values, name)
+            day = f" since {began:%Y-%m-%d}" if began else ""
+            lines[name] = f"the value before is accepted as well{day}; end that with: fleet secrets INVENTORY --finish {name}"
+    return lines
+
+
 def _write(path: Path, changes: Mapping[str, str | None]) -> None:
     """Write a file anew, as a whole or not at all, with other values of some names; None leaves a name out. A name that is new
     comes after the one that it begins with, or last. Raises SecretsError."""

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.spec.secrets import GENERATED, SecretsError, accepted, ensure, finish, read, require, rotate, since
+from fleet.spec.secrets import GENERATED, SecretsError, accepted, ensure, finish, read, require, rotate, since, unfinished
 
 
 def test_the_brokers_passwords_are_generated_once(tmp_path: Path) -> None:
@@ -48,6 +48,10 @@ def test_a_rotation_keeps_the_value_before_and_everything_else(tmp_path: Path) -
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(new) >= 24
     assert accepted(values, "BROKER_WORKER_PASSWORD") == [new, "first"]
+    assert unfinished(values) == {
+        "BROKER_WORKER_PASSWORD": "the value before is accepted as well since 2026-11-30; end that with: fleet secrets INVENTORY "
+        "--finish BROKER_WORKER_PASSWORD"
+    }
     assert since(values, "BROKER_WORKER_PASSWORD") == datetime(2026, 11, 30, 4, 5, 6, tzinfo=UTC)
     with pytest.raises(SecretsError, match="from a rotation that is not finished; deploy, and then: fleet secrets"):
         rotate(path, "BROKER_WORKER_PASSWORD")
