@@ -73,7 +73,7 @@ def show(plan: Plan, findings: tuple[Finding, ...], console: Console, verbose: b
     whether warnings do, since they are why the command fails.
     """
     console.print(_table(plan), markup=False, highlight=False, soft_wrap=True)
-    console.print(_delivery(plan), highlight=False)
+    console.print(_delivery(plan), highlight=False, soft_wrap=True)
     shown, others = arranged(findings, verbose)
     shown += [finding for finding in others if strict and finding.counts]
     others = [finding for finding in others if finding not in shown]

@@ -120,7 +120,9 @@ def rotate(path: Path, name: str, value: str | None = None, now: datetime | None
             f"fleet secrets INVENTORY --finish {name}"
         )
     new = secrets.token_urlsafe(24) if value is None else value.strip()
-    if not new or not new.isprintable():
+    if not new:
+        raise SecretsError(f"{name}: no new value came; write it on stdin, or at the prompt")
+    if not new.isprintable():
         raise SecretsError(f"{name}: the new value has to be one line of text")
     if new == values[name]:
         raise SecretsError(f"{name}: the new value is the present one")
