@@ -50,7 +50,7 @@ def test_a_password_changes_under_load(lab: Lab) -> None:
     assert done.returncode == 0, done.stdout
     old, process = secrets.read(FILE)[BROKER_WORKER], redis_process(lab)
     with ThreadPoolExecutor() as pool:
-        exercise = pool.submit(lab.exercise, 600)
+        exercise = pool.submit(lab.exercise, 200)
         done = lab.run("fleet", "secrets", LAB, "--rotate", BROKER_WORKER)
         assert done.returncode == 0, done.stdout
         # Commands go on with the password that the broker accepts.
@@ -59,7 +59,7 @@ def test_a_password_changes_under_load(lab: Lab) -> None:
         done = lab.deploy()
         assert done.returncode == 0, done.stdout
         assert "Redis accepts a new password of worker" in done.stdout
-        assert_all_answered(exercise.result(), 600)
+        assert_all_answered(exercise.result(), 200)
     new = secrets.read(FILE)[BROKER_WORKER]
     assert old != new
     assert [answer_to(lab, password) for password in (old, new)] == ["accepted", "accepted"]
@@ -68,13 +68,13 @@ def test_a_password_changes_under_load(lab: Lab) -> None:
     look = lab.run("fleet", "secrets", LAB, "--finish", BROKER_WORKER, "--dry", "--json")
     assert look.returncode == 0, look.stdout
     with ThreadPoolExecutor() as pool:
-        exercise = pool.submit(lab.exercise, 600)
+        exercise = pool.submit(lab.exercise, 200)
         done = lab.run("fleet", "secrets", LAB, "--finish", BROKER_WORKER, "-y")
         assert done.returncode == 0, done.stdout
         done = lab.deploy()
         assert done.returncode == 0, done.stdout
         assert "Redis no longer accepts a password before of worker" in done.stdout
-        assert_all_answered(exercise.result(), 600)
+        assert_all_answered(exercise.result(), 200)
     assert [answer_to(lab, password) for password in (old, new)] == ["refused", "accepted"]
     assert redis_process(lab) == process, "Redis was restarted"
     status = lab.run("fleet", "status", LAB)

@@ -53,17 +53,17 @@ def test_connections_are_encrypted_step_by_step_under_load(lab: Lab, inventory: 
     assert done.returncode == 1
     assert "machines that --limit leaves out would not trust the broker's new certificate" in done.stdout
     with ThreadPoolExecutor() as pool:
-        plain = pool.submit(work, lab, LAB, 600)
+        plain = pool.submit(work, lab, LAB, 200)
         done = lab.deploy(inventory=inventory)
         assert done.returncode == 0, done.stdout
-        assert_all_answered(plain.result(), 600)
+        assert_all_answered(plain.result(), 200)
     assert (listening(lab, 6379), listening(lab, 6380)) == (True, True)
     set_tls(inventory, "True")
     with ThreadPoolExecutor() as pool:
-        encrypted = pool.submit(work, lab, inventory, 600)
+        encrypted = pool.submit(work, lab, inventory, 200)
         done = lab.deploy(inventory=inventory)
         assert done.returncode == 0, done.stdout
-        assert_all_answered(encrypted.result(), 600)
+        assert_all_answered(encrypted.result(), 200)
     assert (listening(lab, 6379), listening(lab, 6380)) == (False, True)
     for words in (("pytest", "-q", "--tb=short", "tests/host", "--inventory"), ("fleet", "status")):
         done = lab.run(*words, inventory)
@@ -87,7 +87,7 @@ def test_a_new_authority_cuts_off_nobody(lab: Lab, inventory: str) -> None:
     with (folder / certificates.AUTHORITIES).open("ab") as file:
         file.write(before)
     with ThreadPoolExecutor() as pool:
-        answered = pool.submit(work, lab, inventory, 300)
+        answered = pool.submit(work, lab, inventory, 150)
         done = lab.deploy(inventory=inventory)
         assert done.returncode == 0, done.stdout
-        assert_all_answered(answered.result(), 300)
+        assert_all_answered(answered.result(), 150)
