@@ -24,7 +24,8 @@ CONSTANTS = {"PORT": PORT, "SENTINEL_PORT": SENTINEL_PORT, "MASTER_NAME": MASTER
 INVENTORY = """
 import runpy
 _lab = runpy.run_path({lab!r})
-globals().update({{name: _lab[name] for name in ("web", "batch")}})
+_data = {{name: {{key: value for key, value in data.items() if key != "secrets_file"}} for name, data in _lab["all"]}}
+web, batch = ([(name, _data[name]) for name in _lab[role]] for role in ("web", "batch"))
 """
 SETUP = r"""
 import pathlib, secrets, shutil, subprocess, sys
