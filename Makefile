@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help install demo test check unit long matrix matrix-old tls render online slow vagrant-test vagrant-changed lab-down docs format
+.PHONY: help install demo test check unit long matrix matrix-old tls valkey render online slow vagrant-test vagrant-changed lab-down docs format
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ matrix-old: install  ## The matrix of one old Celery, with prefork and gevent, a
 
 tls: install  ## The tests of workers and of what is asked about them, with a Redis behind TLS (some minutes)
 	@FLEET_TEST_TLS=1 $(BIN)/pytest -q -n 6 --dist worksteal -m "not slow" tests/unit/fleet_node tests/unit/fleet/observe tests/unit/fleet/drill
+
+valkey: install  ## The tests of workers and of brokers of others, with Debian 13's Valkey in place of Redis (some minutes)
+	@scripts/valkey
 
 render: install  ## Tests of the files that a deploy writes, on fake machines (seconds)
 	@$(BIN)/pytest -q -n 4 -m "not slow" tests/render
