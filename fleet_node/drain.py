@@ -123,12 +123,10 @@ def main() -> int:
         return 0
     node, seconds = sys.argv[1], float(sys.argv[2])
     folder = Path(os.environ.get("RUNTIME_DIRECTORY", "."))
-    control = control_file.read(folder / CONTROL_FILE)
-    tls = control_file.tls(control)
+    control = control_file.combined(control_file.read(folder / CONTROL_FILE))
+    tls = control["broker_use_ssl"]
     with Connection(os.environ["CELERY_BROKER_URL"], ssl=tls, connect_timeout=PATIENCE) as connection:  # type: ignore[no-untyped-call]
-        connection.transport_options.update(
-            broker.of(connection).options(PATIENCE), **control.get("broker_transport_options", {})
-        )
+        connection.transport_options.update(broker.of(connection).options(PATIENCE), **control["broker_transport_options"])
         exchange, serializer = control.get("control_exchange", "celery"), control.get("control_serializer", "json")
         worker = RemoteControl(node, connection, exchange, serializer)
         report = drain(worker, seconds)

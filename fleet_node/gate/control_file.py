@@ -20,6 +20,7 @@ SETTINGS = (
     "task_serializer",
 )
 """Settings that say how an app's workers are reached, and how they answer."""
+OPTIONS = ("broker_transport_options", "result_backend_transport_options")
 PLACES = ("global_keyprefix", "fanout_prefix", "fanout_patterns", "sep", "priority_steps", "master_name")
 """Options of a transport that say where messages are. Others may hold a password."""
 TLS = ("ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname", "server_hostname")
@@ -30,7 +31,7 @@ def of(app: Any) -> dict[str, Any]:
     """The ControlFile of an app. Values may still be sets: json.dumps needs `default=list`."""
     settings = {name: app.conf.get(name) for name in SETTINGS}
     settings["control_serializer"] = app.control.mailbox.serializer
-    for name in ("broker_transport_options", "result_backend_transport_options"):
+    for name in OPTIONS:
         options = settings[name] or {}
         settings[name] = {option: options[option] for option in PLACES if option in options}
     if isinstance(options := settings["broker_use_ssl"], dict):
@@ -47,7 +48,14 @@ def read(path: Path) -> ControlFile:
     return control
 
 
-def tls(control: ControlFile) -> Any:
-    """The app's `broker_use_ssl`: of a worker that has left a ControlFile, or what the fleet sets for one that has not."""
+def combined(control: ControlFile) -> ControlFile:
+    """What a worker has left, with what the fleet sets (FLEET_CELERY), which goes first, as in a worker. Before the first worker
+    of a broker has left a file, that is all that is known."""
     fleet = json.loads(os.environ.get("FLEET_CELERY", "{}"))
-    return control.get("broker_use_ssl") or fleet.get("settings", {}).get("broker_use_ssl")
+    settings: Any = dict(control)
+    for name in OPTIONS:
+        given = fleet.get(name) or {}
+        settings[name] = {**(settings.get(name) or {}), **{option: given[option] for option in PLACES if option in given}}
+    settings["broker_use_ssl"] = settings.get("broker_use_ssl") or fleet.get("settings", {}).get("broker_use_ssl")
+    combined: ControlFile = settings
+    return combined

@@ -97,7 +97,7 @@ class WorkerInspector:
 
 
 def connect(control: str | None, app_name: str) -> WorkerInspector:
-    """The workers of an app, reached as the ControlFile at `control` says; without a file, by Celery's defaults.
+    """The workers of an app, reached as the ControlFile at `control` and the fleet's settings say.
 
     The app itself is imported only if it has a serializer of its own, which nothing else can read.
     """
@@ -105,11 +105,10 @@ def connect(control: str | None, app_name: str) -> WorkerInspector:
     from celery.app.utils import find_app
     from kombu.serialization import registry
 
-    settings = control_file.read(Path(control)) if control else {}
+    settings = control_file.combined(control_file.read(Path(control)) if control else {})
     own = {settings.get("task_serializer"), settings.get("result_serializer")} - {None, *registry.name_to_type}
     app = find_app(app_name) if own else Celery("fleet", set_as_current=False)
     app.conf.update({name: value for name, value in settings.items() if name in control_file.SETTINGS})
-    app.conf.broker_use_ssl = control_file.tls(settings)
     app.conf.update(broker_url=os.environ["CELERY_BROKER_URL"], result_backend=os.environ["CELERY_RESULT_BACKEND"])
     return WorkerInspector(app)
 
