@@ -51,6 +51,7 @@ def bring(run: Run, role: BrokerRole) -> None:
         changes = _changes(run, role)
         if role.is_ours(observed):
             checks.refuse_new_authority(host.name, changes, role.TLS_FILES[0], run.is_whole)
+            checks.refuse_closed_port(host.name, observed, run.fleet.redis.tls, role.TLS_FILES[0], run.workers_run)
     if not role.is_ours(observed):
         server.shell(name="Check that no other Redis has data here", commands=[role.refuse_others_data()])
         apply.bring_roles(run, role)

@@ -105,6 +105,16 @@ def refuse_new_authority(host: str, changes: Changes, authorities: str, is_whole
         )
 
 
+def refuse_closed_port(host: str, observed: ObservedMachine, tls: bool | str, authorities: str, workers: bool) -> None:
+    """Raises if the broker is to close the plain port that running workers use: a step that is not well could not be put back.
+    observed: the broker's machine. authorities: the file there of a broker that has TLS. workers: whether any run."""
+    if tls is True and authorities not in observed.paths and workers:
+        raise FleetError(
+            f'{host}: the workers that run use the plain port, and no step could be put back without it: write "tls": "both" in '
+            "broker, deploy, and then True; nothing was changed"
+        )
+
+
 def refuse_findings(findings: Sequence[Finding]) -> None:
     """Raises if a rule across settings is broken."""
     errors = [finding for finding in findings if finding.is_error]

@@ -78,7 +78,10 @@ def bring(run: Run, role: RabbitRole) -> None:
         if host.name in turns:
             checks.refuse_foreign_address(run.fleet, host.name, run.observed[host.name])
             if role.is_ours(run.observed[host.name]):
-                checks.refuse_new_authority(host.name, changes[host.name], role.TLS_FILES[0], run.is_whole)
+                authorities = role.TLS_FILES[0]
+                checks.refuse_new_authority(host.name, changes[host.name], authorities, run.is_whole)
+                tls = run.fleet.rabbitmq.tls
+                checks.refuse_closed_port(host.name, run.observed[host.name], tls, authorities, run.workers_run)
     if host.name in turns and not role.is_ours(run.observed[host.name]):
         server.shell(name="Check that no other RabbitMQ has data here", commands=[role.refuse_others_data()])
     if host.name in turns:

@@ -26,6 +26,7 @@ from fleet.state.archive import as_text
 from fleet.state.desired import State
 from fleet.state.driver import ObservedDriver
 from fleet.state.observed import ObservedMachine
+from fleet.state.paths import BEAT_UNIT
 from fleet.state.release import Release, Sources
 from fleet.state.role import Role, check_watched
 
@@ -176,6 +177,15 @@ class Run:
         if description not in self._findings:
             self._findings[description] = judge(description)
         return self._findings[description]
+
+    @property
+    def workers_run(self) -> bool:
+        """Whether a worker of the fleet runs on a host that this run looks at."""
+        return any(
+            unit.active and name.startswith("celery-") and name != BEAT_UNIT
+            for machine in self.observed.values()
+            for name, unit in machine.units.items()
+        )
 
     @property
     def all_well(self) -> bool:

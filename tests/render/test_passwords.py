@@ -118,7 +118,7 @@ def test_those_before_stay_if_some_hosts_may_fail(pyinfra: Pyinfra, state: State
 
 def test_a_redis_is_encrypted_with_all_machines_at_once(pyinfra: Pyinfra, state: State, fleet: Fleet, tmp_path: Path) -> None:
     certificates.make(tmp_path / "secrets-tls", certificates.names_of(fleet))
-    encrypted = {"broker.py": "broker = {'tls': True}\n"}
+    encrypted = {"broker.py": "broker = {'tls': 'both'}\n"}
     done = pyinfra("--dry", "--limit", BROKER, group_data=encrypted, machine_lines=lines_of(state))
     assert done.returncode == 1
     assert "machines that --limit leaves out would not trust the broker's new certificate" in done.stderr

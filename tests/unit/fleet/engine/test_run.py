@@ -223,6 +223,18 @@ def test_the_broker_shows_what_all_machines_trust() -> None:
             checks.refuse_new_authority("broker1", changes, authorities, is_whole=False)
 
 
+def test_the_plain_port_stays_open_as_long_as_workers_use_it(fleet: Fleet) -> None:
+    authorities = "/etc/redis/tls/ca.pem"
+    encrypted = replace(MACHINE, paths={authorities: ObservedPath("f", "root", "redis", 0o640)})
+    checks.refuse_closed_port("broker1", MACHINE, "both", authorities, workers=True)
+    checks.refuse_closed_port("broker1", MACHINE, tls=True, authorities=authorities, workers=False)
+    checks.refuse_closed_port("broker1", encrypted, tls=True, authorities=authorities, workers=True)
+    with pytest.raises(FleetError, match=r'broker1: the workers that run use the plain port.*write "tls": "both"'):
+        checks.refuse_closed_port("broker1", MACHINE, tls=True, authorities=authorities, workers=True)
+    assert not run_of(fleet, broker1=replace(MACHINE, units={BEAT_UNIT: UP, "redis-server.service": UP})).workers_run
+    assert run_of(fleet, web1=replace(MACHINE, units={"celery-web@1.service": UP})).workers_run
+
+
 def test_a_machine_that_nobody_can_spare_is_named_by_its_queues(fleet: Fleet) -> None:
     both = replace(MACHINE, units={"celery-web@1.service": UP})
     run = run_of(fleet, web1=both)
