@@ -48,6 +48,10 @@ def listening(lab: Lab, port: int) -> bool:
 def test_connections_are_encrypted_step_by_step_under_load(lab: Lab, inventory: str) -> None:
     done = lab.run("fleet", "certificates", inventory)
     assert done.returncode == 0, done.stdout
+    set_tls(inventory, "True")
+    done = lab.deploy(inventory=inventory)
+    assert done.returncode == 1
+    assert "the workers that run use the plain port" in done.stdout
     set_tls(inventory, "'both'")
     done = lab.deploy("--limit", "broker1", inventory=inventory)
     assert done.returncode == 1
