@@ -15,6 +15,7 @@ from fleet.cli import (
     lint,
     load,
     parked,
+    plan,
     queues,
     record,
     report,
@@ -39,6 +40,7 @@ app.command("certificates")(certificates.make_certificates)
 app.command("load")(load.show_load)
 app.command("queues")(queues.show_queues)
 app.command("status")(status.show_status)
+app.command("plan")(plan.plan_workers)
 app.command("record")(record.record_fleet)
 app.command("report")(report.report_fleet)
 app.command("top")(top.show_top)

@@ -1,0 +1,131 @@
+"""What `fleet plan` forecasts beside what real workers do:
+
+    .venv/bin/python -m benchmarks.forecast [--seconds 120] >benchmarks/results/forecast-$(date +%F).md
+
+Two workers of four threads on loopback, with a deploy's settings, get tasks that sleep, on a schedule that waits for nobody. How
+long a task waited is counted from the time at which it was due, so that a producer that is late hides nothing. Three shapes of
+service times, four loads. It takes twelve times as long as the seconds, and some more.
+
+Two minutes of a queue that is 95 % busy say little about the next two: its p95 differs by half from one to the other. So each
+schedule is, of 200 by chance, the one whose waits are in the middle. The forecast knows rate, mean and spread alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from celery import Celery
+from redis import Redis
+
+from benchmarks.figures import busy, machine, table
+from fleet.capacity.demand import Demand, Service
+from fleet.capacity.forecast import forecast
+from fleet.capacity.simulation import Layout, quantile, replay, schedule
+from fleet.spec.reliability import RELIABILITY, TRANSPORT
+from tests.unit.fleet_node.delivery.lease_support import until
+from tests.unit.process_support import machine as machine_with_redis
+
+LAYOUT = Layout(workers=2, concurrency=4, held=4)
+LOADS = (0.5, 0.7, 0.85, 0.95)
+SHARE = 0.95
+CHOSEN_FROM = 200
+SHAPES: dict[str, tuple[Service, ...]] = {
+    "all equal": (Service(1, 0.1, 0),),
+    "exponential": (Service(1, 0.1, 1),),
+    "one of ten takes eleven times as long": (Service(9, 0.05, 0), Service(1, 0.55, 0)),
+}
+APP = """
+import time
+from redis import Redis
+
+ledger = Redis(port={port}, db=5)
+
+@app.task(name="work", acks_late=True)
+def work(due, seconds):
+    begun = time.time()
+    time.sleep(seconds)
+    ledger.rpush("waits", f"{{begun - due}} {{time.time() - begun}}")
+"""
+Plan = list[tuple[float, float]]
+
+
+def representative(demand: Demand, tasks: int) -> Plan:
+    """A schedule whose waits are those of most."""
+    plans = [list(schedule(demand, tasks, seed)) for seed in range(CHOSEN_FROM)]
+    plans.sort(key=lambda plan: quantile(sorted(replay(plan, LAYOUT)), SHARE))
+    return plans[len(plans) // 2]
+
+
+def measure(client: Celery, ledger: Redis, plan: Plan) -> tuple[list[float], list[float]]:
+    """The waits and the service times of a schedule, in seconds."""
+    ledger.delete("waits")
+    began = time.time() + 1
+    for at, service in plan:
+        time.sleep(max(0.0, began + at - time.time()))
+        client.send_task("work", [began + at, service], queue="default")
+    if not until(lambda: ledger.llen("waits") == len(plan), 120):
+        raise SystemExit(f"{ledger.llen('waits')} of {len(plan)} tasks ran")
+    pairs = [tuple(map(float, line.split())) for line in ledger.lrange("waits", 0, -1)]
+    return [wait for wait, _ in pairs], [service for _, service in pairs]
+
+
+def rows(seconds: float, say: Callable[[str], object]) -> Sequence[Sequence[str]]:
+    """A row of the table for each shape and load."""
+    made: list[tuple[str, ...]] = []
+    with tempfile.TemporaryDirectory() as folder, machine_with_redis(Path(folder)) as here, here.client() as client:
+        here.pool, here.concurrency, here.prefetch = "threads", LAYOUT.concurrency, 1
+        here.more = {
+            "FLEET_CELERY": json.dumps({"settings": RELIABILITY, "broker_transport_options": TRANSPORT, "lease": 60}),
+            "FLEET_LOG": "text",
+        }
+        release = here.release("r", APP.format(port=here.port))
+        for number in range(1, LAYOUT.workers + 1):
+            here.start(release, number)
+        with Redis(port=here.port, db=5) as ledger:
+            for shape, kinds in SHAPES.items():
+                for load in LOADS:
+                    demand = Demand(load * LAYOUT.slots / 0.1, kinds)
+                    plan = representative(demand, int(demand.rate * seconds))
+                    say(f"{shape}, {load:.0%} busy: {len(plan)} tasks in {seconds:.0f} s …")
+                    others = busy()
+                    waits, services = measure(client, ledger, plan)
+                    real = demand.rate * fmean(services) / LAYOUT.slots
+                    expected = forecast(demand, LAYOUT).waits[SHARE]
+                    same = quantile(sorted(replay(plan, LAYOUT)), SHARE)
+                    measured = quantile(sorted(waits), SHARE)
+                    figures = (f"{1000 * value:.0f} ms" for value in (expected, same, measured))
+                    made.append((shape, f"{load:.0%}", f"{real:.0%}", *figures, f"{expected / measured:.2f}", f"{others:.0%}"))
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=120, help="how long each load lasts (default: 120)")
+    seconds = parser.parse_args().seconds
+    head = (
+        "service times",
+        "load",
+        "measured load",
+        "forecast p95",
+        "simulated",
+        "measured",
+        "forecast / measured",
+        "others' CPU",
+    )
+    found = rows(seconds, lambda line: sys.stderr.write(f"{line}\n"))
+    about = "".join(f"- {name}: {value}\n" for name, value in machine().items())
+    sys.stdout.write(
+        f"# Forecasts of `fleet plan` beside real workers, {time.strftime('%Y-%m-%d')}\n\n"
+        f"    .venv/bin/python -m benchmarks.forecast --seconds {seconds:g}\n\n{about}\n{table(head, found)}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""`fleet plan`: by numbers that are given, and by what a fleet does."""
+
+import json
+import math
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fleet.cli.main import app
+from tests.unit.fleet.cli.native_support import GROUP_DATA, Project, project
+from tests.unit.fleet_node.delivery.lease_support import ended, send, until
+
+
+def plan(*words: str) -> Result:
+    return CliRunner().invoke(app, ["plan", *words])
+
+
+def test_a_hundred_tasks_a_second_of_a_second_each() -> None:
+    done = plan("--rate", "100", "--service-time", "1", "--concurrency", "8", "--json")
+    assert done.exit_code == 0, done.output
+    printed = json.loads(done.stdout)
+    assert (printed["slots"], printed["workers"]) == (100, 13)
+    assert printed["one_fewer"]["waits_s"]["0.95"] is None, "12 workers of 8 cannot keep up"
+    assert printed["serving"]["utilisation"] == pytest.approx(100 / 104, abs=1e-4)
+
+
+def test_an_objective_and_a_worker_that_may_be_away() -> None:
+    done = plan("--rate", "100", "--service-time", "1", "--objective", "0.5", "--headroom", "1")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [
+        "100 tasks a second × 1 s: 100 slots are busy on average",
+        "95% wait 0.5 s at most with 14 workers of 8 slots, 89% busy, where 95% wait 0.11 s at most",
+        "one fewer does not do: 13 workers of 8 slots, 96% busy, where 95% wait 0.62 s at most",
+        "1 worker may be away, in a step of a rollout or with a machine that is lost: 15 in all",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--rate", "0", "--service-time", "1"), "rate: 0, and it has to be more than 0"),
+        (("--rate", "1", "--service-time", "-1"), "service-time: -1, and it has to be more than 0"),
+        (("--rate", "1", "--service-time", "1", "--concurrency", "-2"), "concurrency: -2, and it has to be more than 0"),
+        (("--rate", "1", "--service-time", "1", "--objective", "0"), "objective: 0, and it has to be more than 0"),
+        (
+            ("--rate", "1", "--service-time", "1", "--objective", "1", "--share", "95"),
+            "share: 95, and it has to be between 0 and 1",
+        ),
+        (("--rate", "1", "--service-time", "1", "--spread", "-1"), "spread: less than 0"),
+        (("--rate", "1000000", "--service-time", "10"), "No fleet of one broker has more than 100,000 slots"),
+        (("--rate", "1"), "say what comes, and how long it runs"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(words: tuple[str, ...], complaint: str) -> None:
+    done = plan(*words)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert complaint in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+@contextmanager
+def steady(made: Project, rate: float, seconds: float) -> Iterator[None]:
+    """Tasks that come one after the other while the context lasts."""
+    stop = threading.Event()
+
+    def run() -> None:
+        number = 0
+        with made.here.client() as client:
+            while not stop.wait(1 / rate):
+                number += 1
+                send(client, number, seconds)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.long
+def test_a_fleet_is_planned_by_what_it_does(tmp_path: Path) -> None:
+    group_data = {"all": GROUP_DATA["all"] + 'slo = {"default": 0.2, "quiet": 60}\n'}
+    with project(tmp_path, group_data=group_data) as made:
+        nothing = made.fleet("plan", "prod.py", "--seconds", "1")
+        assert (nothing.returncode, nothing.stdout) == (1, "web: not planned: no worker of it answers: fleet load says why\n")
+        made.here.start(made.here.release("r"), queues=("default", "quiet"))
+        idle = made.fleet("plan", "prod.py", "--seconds", "1")
+        assert idle.stdout.startswith("web: not planned: nothing came to default, quiet in 1 s: look for longer")
+        with steady(made, 10, 0.2):
+            assert until(lambda: len(ended(made.here)) > 30)
+            done = made.fleet("plan", "prod.py", "--seconds", "5", "--json")
+            more = made.fleet("plan", "prod.py", "--seconds", "5", "--growth", "8")
+        web = json.loads(done.stdout)["roles"]["web"]
+        # A busy machine sends and runs slower, and is planned by that.
+        assert 0 < web["rate"] < 12 and web["service_time_s"] >= 0.2
+        assert web["load"] == pytest.approx(web["rate"] * web["service_time_s"], abs=0.001)
+        assert (web["slots"], web["now"]["workers"], web["now"]["slots"]) == (math.ceil(web["load"]), 1, 4)
+        assert more.returncode == 1
+        assert re.fullmatch(r"  \d workers? more, \d+ MB", more.stdout.splitlines()[-1]), more.stdout
