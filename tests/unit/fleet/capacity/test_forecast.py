@@ -17,7 +17,7 @@ def test_workers_that_keep_up(rate: float, workers: int) -> None:
     assert workers_for(Demand(rate, (Service(1, 1.0),)), 8) == workers
 
 
-@pytest.mark.parametrize(("objective", "prefetch"), [(0.5, 1), (0.1, 1), (0.5, 4)])
+@pytest.mark.parametrize(("objective", "prefetch"), [(0.5, 1), (0.1, 1), pytest.param(0.5, 4, marks=pytest.mark.long)])
 def test_the_fewest_workers_that_meet_an_objective(objective: float, prefetch: int) -> None:
     """One fewer breaks it."""
     workers = workers_for(HUNDRED, 8, Objective(objective), prefetch)
