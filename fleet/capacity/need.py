@@ -93,32 +93,33 @@ def forecast_of(question: Question, workers: int) -> Forecast:
     return forecast(question.demand, layout, shares)
 
 
+def curve(question: Question, answer: Need, now: int | None = None) -> list[Forecast]:
+    """What more workers and fewer would do, the fewest first. now: those that there are."""
+    serving = answer.serving
+    numbers = {*range(max(1, serving - 2), serving + 3), answer.workers, *([now] if now else [])}
+    return [forecast_of(question, number) for number in sorted(numbers)]
+
+
 def explain(question: Question, answer: Need) -> Iterator[str]:
     """The steps, a line each."""
     demand, objective = question.demand, question.objective
     yield f"{demand.rate:g} tasks a second × {demand.service:g} s: {demand.load:g} slots are busy on average"
     share = objective.share if objective else 0.95
-    enough = shown(question, answer.enough)
+    slots = count(question.concurrency, "slot")
+    workers = f"{count(answer.serving, 'worker')} of {slots}, {answer.enough.utilisation:.0%} busy"
+    wait = seconds(answer.enough.waits[share])
     if objective:
-        yield f"{share:.0%} wait {seconds(objective.seconds)} at most with {enough}"
+        yield f"for {share:.0%} to wait {seconds(objective.seconds)} at most: {workers}, {wait}"
         if answer.fewer:
-            yield f"one fewer does not do: {shown(question, answer.fewer)}"
+            few = seconds(answer.fewer.waits[share]) if answer.fewer.utilisation < 1 else "tasks pile up without end"
+            yield f"{count(answer.serving - 1, 'worker')} would not do: {answer.fewer.utilisation:.0%} busy, {few}"
     else:
-        yield f"{enough}; fewer could not keep up. An objective says how long tasks may wait: --objective 0.5"
+        yield f"to keep up: {workers}; {share:.0%} wait {wait} at most. How long they may wait is for you to say: --objective 0.5"
     if question.prefetch > 1:
         yield f"each worker takes {question.prefetch} tasks for a slot: some wait behind a long one while other workers are idle"
     if question.headroom:
-        away = f"{count(question.headroom, 'worker')} may be away, in a step of a rollout or with a machine that is lost"
+        away = f"{count(question.headroom, 'worker')} may be away, in a step of a rollout or with a lost machine"
         yield f"{away}: {answer.workers} in all"
-
-
-def shown(question: Question, of: Forecast) -> str:
-    """A forecast, in words."""
-    share = question.objective.share if question.objective else 0.95
-    slots = f"{count(of.layout.workers, 'worker')} of {count(question.concurrency, 'slot')}, {of.utilisation:.0%} busy"
-    if of.utilisation >= 1:
-        return f"{slots}, where tasks pile up without end"
-    return f"{slots}, where {share:.0%} wait {seconds(of.waits[share])} at most"
 
 
 def seconds(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,10 @@ from fleet.observe.broker import expected_of
 from fleet.observe.sampling import samples
 from fleet.plan.plan import resolved
 from fleet.spec.load import load_fleet
-from fleet.spec.text import count, did_you_mean
+from fleet.spec.text import count, did_you_mean, table_lines
+
+BAR = 40
+"""Width of the longest bar."""
 
 
 def plan_workers(
@@ -161,12 +165,33 @@ def _lines(name: str, part: Planned | str) -> Iterator[str]:
         return
     if name:
         yield f"{name}:"
-    yield from (f"  {line}" if name else line for line in need.explain(part.question, part.answer))
+    lines = [*need.explain(part.question, part.answer), "", *_chart(part)]
     if part.station:
-        now = need.forecast_of(part.question, part.station.workers)
-        yield f"  now: {need.shown(part.question, now)}"
-        verdict = f"{count(part.lacks, 'worker')} more, {part.lacks * part.station.memory >> 20} MB" if part.lacks else "enough"
-        yield f"  {verdict}"
+        lines += [
+            "",
+            f"{count(part.lacks, 'worker')} more, {part.lacks * part.station.memory >> 20} MB" if part.lacks else "enough",
+        ]
+    yield from (f"  {line}".rstrip() if name else line for line in lines)
+
+
+def _chart(part: Planned) -> list[str]:
+    """The wait with more workers and with fewer, as a table with bars."""
+    share = part.question.objective.share if part.question.objective else 0.95
+    numbers = {"enough": part.answer.serving}
+    if part.question.headroom:
+        numbers["with headroom"] = part.answer.workers
+    if part.station:
+        numbers["now"] = part.station.workers
+    curve = need.curve(part.question, part.answer, numbers.get("now"))
+    longest = max((of.waits[share] for of in curve if of.utilisation < 1), default=0.0)
+    rows = []
+    for of in curve:
+        wait, is_finite = of.waits[share], of.utilisation < 1
+        bar = "█" * math.ceil(BAR * wait / longest) if is_finite and longest else ""
+        labels = ", ".join(name for name, number in numbers.items() if number == of.layout.workers)
+        shown = need.seconds(wait) if is_finite else "without end"
+        rows.append((str(of.layout.workers), f"{of.utilisation:.0%}", shown, bar, labels))
+    return table_lines(("WORKERS", "BUSY", f"{share:.0%} WAIT", "", ""), rows)
 
 
 def _as_json(planned: Mapping[str, Planned | str]) -> dict[str, Any]:
@@ -192,7 +217,8 @@ def _plain(part: Planned | str) -> dict[str, Any]:
     }
     if station:
         result |= {"now": _forecast(need.forecast_of(question, station.workers)), "lacks": part.lacks}
-    return result
+    curve = need.curve(question, answer, station.workers if station else None)
+    return {**result, "curve": [_forecast(of) for of in curve]}
 
 
 def _forecast(of: Forecast) -> dict[str, Any]:

@@ -34,9 +34,16 @@ def test_an_objective_and_a_worker_that_may_be_away() -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [
         "100 tasks a second × 1 s: 100 slots are busy on average",
-        "95% wait 0.5 s at most with 14 workers of 8 slots, 89% busy, where 95% wait 0.11 s at most",
-        "one fewer does not do: 13 workers of 8 slots, 96% busy, where 95% wait 0.62 s at most",
-        "1 worker may be away, in a step of a rollout or with a machine that is lost: 15 in all",
+        "for 95% to wait 0.5 s at most: 14 workers of 8 slots, 89% busy, 0.11 s",
+        "13 workers would not do: 96% busy, 0.62 s",
+        "1 worker may be away, in a step of a rollout or with a lost machine: 15 in all",
+        "",
+        "WORKERS  BUSY  95% WAIT",
+        "12       104%  without end",
+        f"13       96%   0.62 s       {'█' * 40}",
+        f"14       89%   0.11 s       {'█' * 7:40}  enough",
+        f"15       83%   0 s          {'':40}  with headroom",
+        "16       78%   0 s",
     ]
 
 
