@@ -63,7 +63,7 @@ def test_a_secret_of_the_users_own_is_read_from_stdin(tmp_path: Path) -> None:
         (("s.env", "--rotate", "A", "--finish", "A"), "name one of them"),
         (("s.env", "--rotate", "A", "--dry"), "go with --finish"),
         (("s.env", "--rotate", "B"), "s.env: B is missing"),
-        (("s.env", "--rotate", "A"), "the new value has to be one line of text"),
+        (("s.env", "--rotate", "A"), "no new value came"),
         (("none.env", "--rotate", "A"), "no such file"),
     ],
 )
