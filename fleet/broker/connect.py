@@ -19,7 +19,7 @@ from fleet.broker.relay import ANSWERS, GREETING, RelayError, Target, relayed
 from fleet.broker.verdict import RefusedError
 from fleet.errors import FleetError
 from fleet.inventory.ssh import Process, SSHError, forward
-from fleet.spec import endpoint, secrets
+from fleet.spec import endpoint
 from fleet.spec.broker import External
 from fleet.spec.endpoint import Way
 from fleet.spec.fleet import Fleet, Inventory
@@ -40,9 +40,7 @@ class UnreachedError(FleetError):
 def broker(inventory: Inventory, fleet: Fleet) -> Iterator[dict[str, str]]:
     """CELERY_BROKER_URL and CELERY_RESULT_BACKEND, while the context lasts. Raises SecretsError, SSHError, UnreachedError and
     RefusedError."""
-    path = Path(fleet.settings.secrets_file)
-    known = secrets.read(path)
-    secrets.require(path, known, fleet.broker_secrets)
+    known = endpoint.broker_secrets(fleet)
     with through(inventory.hosts, fleet, known) as variables:
         yield variables
 
@@ -218,9 +216,7 @@ def results_here(hosts: Hosts, fleet: Fleet, known: Mapping[str, str]) -> Iterat
 def read_session(inventory: Inventory, fleet: Fleet) -> Iterator[Port]:
     """The same, with secrets that are read now. Raises SecretsError and SSHError, and UnreachedError if the broker does not
     answer."""
-    path = Path(fleet.settings.secrets_file)
-    known = secrets.read(path)
-    secrets.require(path, known, fleet.broker_secrets)
+    known = endpoint.broker_secrets(fleet)
     try:
         with session(inventory.hosts, fleet, known, patience=30) as port:
             yield port

@@ -19,7 +19,7 @@ from fleet.lint import run as linting
 from fleet.lint.finding import Level
 from fleet.lint.run import Linted
 from fleet.rollout import preflight
-from fleet.spec import endpoint, secrets
+from fleet.spec import endpoint
 from fleet.spec.text import enumerate_briefly
 
 
@@ -80,10 +80,9 @@ def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
     try:
         if set(between := connect.jump_hosts(fleet)) <= set(linted.silent):
             raise FleetError(f"{enumerate_briefly(between)} did not answer")
-        if not (path := Path(fleet.settings.secrets_file)).exists():
+        if not Path(fleet.settings.secrets_file).exists():
             raise FleetError("there is no secrets file")
-        known, hosts = secrets.read(path), linted.inventory.hosts
-        secrets.require(path, known, fleet.broker_secrets)
+        known, hosts = endpoint.broker_secrets(fleet), linted.inventory.hosts
         with connect.reached(hosts, fleet, known) as way:
             worker, monitor = (endpoint.broker(fleet, known, user, way=way) for user in endpoint.USERS)
             server = preflight.ask_server(worker.url, linted.plan)

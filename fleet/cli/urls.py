@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.inventory.read import read_inventory
-from fleet.spec import endpoint, secrets
+from fleet.spec import endpoint
 from fleet.spec.certificates import paths_of
 from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
@@ -29,9 +28,7 @@ def show_urls(file: InventoryFile, as_json: Json = False) -> None:
     Example: fleet urls inventory/prod.py
     """
     fleet = load_fleet(read_inventory(file))
-    path = Path(fleet.settings.secrets_file)
-    known = secrets.read(path)
-    secrets.require(path, known, fleet.broker_secrets)
+    known = endpoint.broker_secrets(fleet)
     variables = endpoint.celery_variables(fleet, known)
     settings = _settings(fleet, known)
     files = {

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from fleet.broker import connect
 from fleet.drill.broker import ledger_of
-from fleet.spec import endpoint, secrets
+from fleet.spec import endpoint
 from fleet.spec.fleet import Fleet, Inventory
 
 
@@ -26,9 +25,7 @@ class Reached:
 @contextmanager
 def reached(inventory: Inventory, fleet: Fleet) -> Iterator[Reached]:
     """The broker and the ledger, while the context lasts. Raises DrillError if there is no Redis for the ledger."""
-    path = Path(fleet.settings.secrets_file)
-    known = secrets.read(path)
-    secrets.require(path, known, fleet.broker_secrets)
+    known = endpoint.broker_secrets(fleet)
     server = ledger_of(fleet, known)
     with ExitStack() as stack:
         ledger = stack.enter_context(connect.results(inventory.hosts, fleet, server)) if server else None

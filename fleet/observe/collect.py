@@ -19,7 +19,7 @@ from fleet.observe import machine
 from fleet.observe.broker import BrokerReport, Expected
 from fleet.observe.machine import Machine
 from fleet.plan.plan import Plan, resolved
-from fleet.spec import endpoint, secrets
+from fleet.spec import endpoint
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 
@@ -52,8 +52,7 @@ def collect(file: Path) -> Collected:
     """Ask. Raises SpecError and SecretsError, and ObserveError if no machine answers and no facts of any are kept."""
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
-    passwords = secrets.read(Path(fleet.settings.secrets_file))
-    secrets.require(Path(fleet.settings.secrets_file), passwords, fleet.broker_secrets)
+    passwords = endpoint.broker_secrets(fleet)
     last, _ = last_facts.read(file)
     expected = asking.expected_of(resolved(fleet, last.completed({}, fleet.hosts)))
     with_workers = [host for host in fleet.hosts.values() if host.workers]

@@ -30,7 +30,7 @@ from fleet.observe.status import drifts
 from fleet.observe.top import Reading
 from fleet.plan.plan import resolved
 from fleet.rollout.history import HistoryEntry
-from fleet.spec import endpoint, secrets
+from fleet.spec import endpoint
 from fleet.spec.load import load_fleet
 from fleet.state import observed
 from fleet.state.observed import ObservedMachine
@@ -62,9 +62,7 @@ class Watch:
         self.file, self._interval = file, interval
         self.inventory = read_inventory(file)
         self.fleet = load_fleet(self.inventory)
-        path = Path(self.fleet.settings.secrets_file)
-        self.secrets = secrets.read(path)
-        secrets.require(path, self.secrets, self.fleet.broker_secrets)
+        self.secrets = endpoint.broker_secrets(self.fleet)
         self.url = ""
         """Of the broker with the worker's user, while it can be reached; empty if not."""
         self.connections = Connections()

@@ -12,7 +12,7 @@ from fleet.spec.broker import External
 from fleet.spec.certificates import paths_of
 from fleet.spec.fleet import Fleet
 from fleet.spec.rabbitmq import VHOST, account
-from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, SecretsError
+from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER, Secrets, SecretsError, read, require
 from fleet.spec.transport import NO_RESULTS
 from fleet.spec.urls import REFERENCE, SENTINEL, Endpoint, parse
 
@@ -37,6 +37,14 @@ class Way:
     port: int | None = None
     primary: tuple[str, int] | None = None
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def broker_secrets(fleet: Fleet) -> Secrets:
+    """The secrets file, read now, with all that connections to the broker need. Raises SecretsError."""
+    path = Path(fleet.settings.secrets_file)
+    known = read(path)
+    require(path, known, fleet.broker_secrets)
+    return known
 
 
 def broker(

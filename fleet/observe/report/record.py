@@ -24,7 +24,7 @@ from fleet.observe.report.recording_file import RecordingFile
 from fleet.observe.report.sample import entry_of
 from fleet.observe.sampling import sample
 from fleet.plan.plan import Plan, resolved
-from fleet.spec import endpoint, secrets
+from fleet.spec import endpoint
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 
@@ -119,9 +119,7 @@ def sampler(file: Path) -> Sampler:
     """Of an inventory. Raises SpecError and SecretsError."""
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
-    path = Path(fleet.settings.secrets_file)
-    passwords = secrets.read(path)
-    secrets.require(path, passwords, fleet.broker_secrets)
+    passwords = endpoint.broker_secrets(fleet)
     last, _ = last_facts.read(file)
     return Sampler(inventory, fleet, resolved(fleet, last.completed({}, fleet.hosts)), passwords)
 
