@@ -119,11 +119,11 @@ def main() -> None:
         "forecast / measured",
         "others' CPU",
     )
-    found = rows(seconds, lambda line: sys.stderr.write(f"{line}\n"))
+    measured = rows(seconds, lambda line: sys.stderr.write(f"{line}\n"))
     about = "".join(f"- {name}: {value}\n" for name, value in machine().items())
     sys.stdout.write(
         f"# Forecasts of `fleet plan` beside real workers, {time.strftime('%Y-%m-%d')}\n\n"
-        f"    .venv/bin/python -m benchmarks.forecast --seconds {seconds:g}\n\n{about}\n{table(head, found)}"
+        f"    .venv/bin/python -m benchmarks.forecast --seconds {seconds:g}\n\n{about}\n{table(head, measured)}"
     )
 
 

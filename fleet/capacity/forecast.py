@@ -60,6 +60,11 @@ def forecast(demand: Demand, layout: Layout, shares: tuple[float, ...] = SHARES)
     return Forecast(layout, utilisation, math.fsum(simulated) / len(simulated), waits)
 
 
+def shares_with(objective: Objective | None) -> tuple[float, ...]:
+    """SHARES, and the objective's."""
+    return tuple(sorted({*SHARES, objective.share})) if objective else SHARES
+
+
 def tasks_until_steady(demand: Demand, utilisation: float) -> int:
     """How many tasks to simulate. A queue remembers some 1 / (1 - utilisation)² tasks, times its spread."""
     remembered = (demand.bursts + demand.spread) / 2 / (1 - utilisation) ** 2
@@ -76,7 +81,7 @@ def workers_for(demand: Demand, concurrency: int, objective: Objective | None = 
     def meets(workers: int) -> bool:
         return forecast(demand, Layout(workers, concurrency, concurrency * prefetch), shares).meets(objective)
 
-    shares = tuple(sorted({*SHARES, objective.share}))
+    shares = shares_with(objective)
     # The formula comes close, and a simulation or two decide.
     workers = max(fewest, math.ceil(slots_for(demand, objective.seconds, objective.share) / concurrency))
     while workers > fewest and meets(workers - 1):

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fleet.capacity.demand import Demand
-from fleet.capacity.forecast import Forecast, Objective, forecast, workers_for
+from fleet.capacity.forecast import Forecast, Objective, forecast, shares_with, workers_for
 from fleet.capacity.simulation import Layout
 from fleet.errors import FleetError
 from fleet.spec.text import count
 
 MOST_SLOTS = 100_000
 """More than a fleet has that one broker carries."""
+USUAL_SHARE = 0.95
+"""Of the tasks, without an objective."""
 
 
 class NeedError(FleetError):
@@ -30,6 +32,11 @@ class Question:
     prefetch: int = 1
     objective: Objective | None = None
     headroom: int = 0
+
+    @property
+    def share(self) -> float:
+        """Of the tasks, of which is said how long they wait."""
+        return self.objective.share if self.objective else USUAL_SHARE
 
 
 @dataclass(frozen=True)
@@ -88,9 +95,8 @@ def need(question: Question) -> Need:
 
 def forecast_of(question: Question, workers: int) -> Forecast:
     """What a question's tasks wait with so many workers."""
-    shares = (0.5, 0.95, 0.99) if question.objective is None else tuple(sorted({0.5, 0.95, 0.99, question.objective.share}))
     layout = Layout(workers, question.concurrency, question.concurrency * question.prefetch)
-    return forecast(question.demand, layout, shares)
+    return forecast(question.demand, layout, shares_with(question.objective))
 
 
 def curve(question: Question, answer: Need, now: int | None = None) -> list[Forecast]:
@@ -102,9 +108,8 @@ def curve(question: Question, answer: Need, now: int | None = None) -> list[Fore
 
 def explain(question: Question, answer: Need) -> Iterator[str]:
     """The steps, a line each."""
-    demand, objective = question.demand, question.objective
+    demand, objective, share = question.demand, question.objective, question.share
     yield f"{demand.rate:g} tasks a second × {demand.service:g} s: {demand.load:g} slots are busy on average"
-    share = objective.share if objective else 0.95
     slots = count(question.concurrency, "slot")
     workers = f"{count(answer.serving, 'worker')} of {slots}, {answer.enough.utilisation:.0%} busy"
     wait = seconds(answer.enough.waits[share])

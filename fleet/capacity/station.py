@@ -46,15 +46,15 @@ class Station:
 def stations(plan: Plan) -> list[Station]:
     """All of a fleet. Each role is in one of them."""
     left = dict(plan.roles)
-    found = []
+    result = []
     while left:
         roles, queues = [first := next(iter(left))], _queues(left.pop(first))
         while more := [role for role, places in left.items() if queues & _queues(places)]:
             for role in more:
                 roles.append(role)
                 queues |= _queues(left.pop(role))
-        found.append(_station(plan, roles, queues))
-    return found
+        result.append(_station(plan, roles, queues))
+    return result
 
 
 def _queues(places: tuple[Placement, ...]) -> set[str]:

@@ -176,7 +176,7 @@ def _lines(name: str, part: Planned | str) -> Iterator[str]:
 
 def _chart(part: Planned) -> list[str]:
     """The wait with more workers and with fewer, as a table with bars."""
-    share = part.question.objective.share if part.question.objective else 0.95
+    share = part.question.share
     numbers = {"enough": part.answer.serving}
     if part.question.headroom:
         numbers["with headroom"] = part.answer.workers
