@@ -41,6 +41,15 @@ def work(lab: Lab, inventory: str, tasks: int) -> subprocess.CompletedProcess[st
     return lab.run("fleet", "connect", inventory, "--", *words)
 
 
+def deploy_under_load(lab: Lab, inventory: str, producer: str, tasks: int) -> None:
+    """Deploy, and see every task answered that is sent meanwhile. producer: the inventory whose broker they are sent to."""
+    with ThreadPoolExecutor() as pool:
+        answered = pool.submit(work, lab, producer, tasks)
+        done = lab.deploy(inventory=inventory)
+        assert done.returncode == 0, done.stdout
+        assert_all_answered(answered.result(), tasks)
+
+
 def listening(lab: Lab, port: int) -> bool:
     return bool(lab.ask("broker1", f"ss -Hltn sport = :{port}"))
 
@@ -56,18 +65,10 @@ def test_connections_are_encrypted_step_by_step_under_load(lab: Lab, inventory: 
     done = lab.deploy("--limit", "broker1", inventory=inventory)
     assert done.returncode == 1
     assert "machines that --limit leaves out would not trust the broker's new certificate" in done.stdout
-    with ThreadPoolExecutor() as pool:
-        plain = pool.submit(work, lab, LAB, 200)
-        done = lab.deploy(inventory=inventory)
-        assert done.returncode == 0, done.stdout
-        assert_all_answered(plain.result(), 200)
+    deploy_under_load(lab, inventory, LAB, 200)
     assert (listening(lab, 6379), listening(lab, 6380)) == (True, True)
     set_tls(inventory, "True")
-    with ThreadPoolExecutor() as pool:
-        encrypted = pool.submit(work, lab, inventory, 200)
-        done = lab.deploy(inventory=inventory)
-        assert done.returncode == 0, done.stdout
-        assert_all_answered(encrypted.result(), 200)
+    deploy_under_load(lab, inventory, inventory, 200)
     assert (listening(lab, 6379), listening(lab, 6380)) == (False, True)
     for words in (("pytest", "-q", "--tb=short", "tests/host", "--inventory"), ("fleet", "status")):
         done = lab.run(*words, inventory)
@@ -90,8 +91,4 @@ def test_a_new_authority_cuts_off_nobody(lab: Lab, inventory: str) -> None:
     # As `fleet certificates` does when an authority ends.
     with (folder / certificates.AUTHORITIES).open("ab") as file:
         file.write(before)
-    with ThreadPoolExecutor() as pool:
-        answered = pool.submit(work, lab, inventory, 150)
-        done = lab.deploy(inventory=inventory)
-        assert done.returncode == 0, done.stdout
-        assert_all_answered(answered.result(), 150)
+    deploy_under_load(lab, inventory, inventory, 150)
