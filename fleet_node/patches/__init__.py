@@ -28,6 +28,7 @@ from fleet_node.patches import (
     running_jobs,
     single_writes,
     task_counts,
+    tls_authorities,
     unsent_retry,
 )
 from fleet_node.patches.versions import Versions
@@ -77,6 +78,7 @@ PATCHES: tuple[Patch, ...] = (
     running_jobs,
     single_writes,
     task_counts,
+    tls_authorities,
     unsent_retry,
 )
 

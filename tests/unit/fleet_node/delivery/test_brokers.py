@@ -99,6 +99,20 @@ def test_delivery_and_dead_letters_work(tmp_path: Path, broker: Callable[[Machin
         assert "an earlier process of this worker is gone: " in here.output()
 
 
+def test_the_system_does_not_vouch_for_the_broker(tmp_path: Path) -> None:
+    """An authority of the system has signed its certificate, and not the one that the URL names."""
+    with one_redis(tmp_path) as here:
+        here.more["SSL_CERT_FILE"] = f"{tmp_path}/redis.crt"
+        url = f"rediss://localhost:{here.more['TLS']}/0?ssl_cert_reqs=CERT_REQUIRED"
+        here.more["CELERY_BROKER_URL"] = url
+        here.start(here.release("r"))
+        (tmp_path / "other").mkdir()
+        certificate(tmp_path / "other")
+        here.more["CELERY_BROKER_URL"] = f"{url}&ssl_ca_certs={tmp_path}/other/redis.crt"
+        with pytest.raises(AssertionError, match="CERTIFICATE_VERIFY_FAILED"):
+            here.start(here.release("another"))
+
+
 def test_a_worker_says_what_its_user_must_be_allowed(tmp_path: Path) -> None:
     """kombu cannot do without scripts either: it ends the worker."""
     with one_redis(tmp_path) as here, Redis(port=here.port) as admin:
