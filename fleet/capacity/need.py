@@ -112,19 +112,24 @@ def explain(question: Question, answer: Need) -> Iterator[str]:
     yield f"{demand.rate:g} tasks a second × {demand.service:g} s: {demand.load:g} slots are busy on average"
     slots = count(question.concurrency, "slot")
     workers = f"{count(answer.serving, 'worker')} of {slots}, {answer.enough.utilisation:.0%} busy"
-    wait = seconds(answer.enough.waits[share])
+    longest = wait(answer.enough, share)
     if objective:
-        yield f"for {share:.0%} to wait {seconds(objective.seconds)} at most: {workers}, {wait}"
+        yield f"for {share:.0%} to wait {seconds(objective.seconds)} at most: {workers}, {longest}"
         if answer.fewer:
             few = seconds(answer.fewer.waits[share]) if answer.fewer.utilisation < 1 else "tasks pile up without end"
             yield f"{count(answer.serving - 1, 'worker')} would not do: {answer.fewer.utilisation:.0%} busy, {few}"
     else:
-        yield f"to keep up: {workers}; {share:.0%} wait {wait} at most. How long they may wait is for you to say: --objective 0.5"
+        yield f"to keep up: {workers}; {share:.0%} wait {longest} at most. Say how long they may wait: --objective 0.5"
     if question.prefetch > 1:
         yield f"each worker takes {question.prefetch} tasks for a slot: some wait behind a long one while other workers are idle"
     if question.headroom:
         away = f"{count(question.headroom, 'worker')} may be away, in a step of a rollout or with a lost machine"
         yield f"{away}: {answer.workers} in all"
+
+
+def wait(of: Forecast, share: float) -> str:
+    """How long so many tasks wait at most, in words."""
+    return seconds(of.waits[share]) if of.utilisation < 1 else "without end"
 
 
 def seconds(value: float) -> str:

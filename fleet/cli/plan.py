@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fleet.broker import connect
-from fleet.capacity import need
-from fleet.capacity.demand import Demand, Service
-from fleet.capacity.forecast import Forecast, Objective
-from fleet.capacity.need import Need, NeedError, Question
-from fleet.capacity.station import Station, demand_on, stations
+from fleet.capacity import assumption, change, report
+from fleet.capacity.assumption import Assumption
+from fleet.capacity.change import Change
+from fleet.capacity.chart import chart
+from fleet.capacity.demand import Demand
+from fleet.capacity.need import NeedError
+from fleet.capacity.peak import Peak, busiest
+from fleet.capacity.planned import Given, Planned, Variant, demand_of, planned, variant
+from fleet.capacity.station import Station, demand_on, station_with, stations
 from fleet.cli.arguments import Json, looking, say
+from fleet.errors import FleetError
 from fleet.inventory import last_facts
 from fleet.inventory.ask import try_machines
 from fleet.inventory.read import read_inventory
 from fleet.observe.broker import expected_of
+from fleet.observe.report.report import read_timeline
+from fleet.observe.report.timeline import Timeline
 from fleet.observe.sampling import samples
-from fleet.plan.plan import resolved
+from fleet.plan.facts import MachineFacts, assume
+from fleet.plan.plan import Plan, resolved
+from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
-from fleet.spec.text import count, did_you_mean, table_lines
+from fleet.spec.text import did_you_mean
 
-BAR = 40
-"""Width of the longest bar."""
+Plans = dict[str, Planned | str]
+Variants = dict[str, list[Variant]]
 
 
 def plan_workers(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="INVENTORY", help="A fleet that runs: what comes to its queues is measured, and how long tasks run."
+            metavar="INVENTORY", help="A fleet: what comes to its queues is measured, and how long tasks run, or assumed."
         ),
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Tasks a second.", metavar="NUMBER")] = None,
@@ -47,7 +56,7 @@ def plan_workers(
     bursts: Annotated[
         float, typer.Option(help="The same of the times between arrivals: 1 if they are independent.", metavar="NUMBER")
     ] = 1,
-    growth: Annotated[float, typer.Option(help="Multiply the rate, as for the busiest hour of a day.", metavar="NUMBER")] = 1,
+    growth: Annotated[float, typer.Option(help="Multiply the rate, as for next year.", metavar="NUMBER")] = 1,
     objective: Annotated[
         float | None, typer.Option(help="Seconds that a task may wait; the setting slo has those of a fleet.", metavar="SECONDS")
     ] = None,
@@ -56,8 +65,36 @@ def plan_workers(
         int | None, typer.Option(help="Tasks that a worker takes for each of its slots.", metavar="NUMBER")
     ] = None,
     headroom: Annotated[int | None, typer.Option(help="Workers that may be away at once.", metavar="NUMBER")] = None,
+    assumed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--assume",
+            help="Tasks that nobody has measured, each kind as queue=web,rate=40,time=0.3,spread=2; machines that are not asked, "
+            "as cores=8,memory=16G.",
+            metavar="VALUES",
+        ),
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What would be otherwise, a row each: concurrency=16, prefetch=4, growth=2, machines=3, cores=16,memory=64G.",
+            metavar="VALUES",
+        ),
+    ] = None,
     role: Annotated[str | None, typer.Option(help="Only the queues of this role.", metavar="ROLE")] = None,
     seconds: Annotated[float, typer.Option(help="How long to look at the fleet.", min=1, max=3600, metavar="SECONDS")] = 30,
+    hours: Annotated[
+        float,
+        typer.Option(
+            help="Of which the busiest is planned for, if there is a monitor. 0: none.", min=0, max=744, metavar="HOURS"
+        ),
+    ] = 24,
+    recorded: Annotated[
+        Path | None, typer.Option("--from", help="A file of `fleet record`, in place of the monitor.", metavar="FILE")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--chart", help="Write a chart of wait against utilisation as SVG.", metavar="FILE")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Plan how many workers a load needs, and show why.
@@ -71,162 +108,116 @@ def plan_workers(
     Example: fleet plan --rate 100 --service-time 1 --concurrency 8 --objective 0.5
     """
     given = Given(rate, service_time, spread, bursts, growth, objective, share, concurrency, prefetch, headroom)
+    changes = [change.parse(text, file is not None) for text in what_if or ()]
+    machines = [assume(text) for text in assumed or () if _is_machine(text)]
+    loads = [assumption.parse(text) for text in assumed or () if not _is_machine(text)]
     if file is None:
-        planned = {"": _planned(given, None, None)}
+        plans, variants = _of_load(given, loads, changes)
     else:
-        with looking():
-            planned = _of_fleet(file, given, role, seconds)
+        plans, variants = _of_fleet(file, given, loads, machines, changes, role, _Look(seconds, hours, recorded))
+    if svg:
+        svg.write_text(chart({name: part for name, part in plans.items() if isinstance(part, Planned)}))
     if as_json:
-        typer.echo(json.dumps(_as_json(planned)))
+        typer.echo(json.dumps(report.as_json(plans, variants)))
     else:
-        for name, part in planned.items():
-            for line in _lines(name, part):
+        for name, part in plans.items():
+            for line in report.lines(name, part, variants.get(name, ())):
                 typer.echo(line)
-    raise typer.Exit(1 if any(isinstance(part, str) or part.lacks for part in planned.values()) else 0)
+    raise typer.Exit(1 if any(isinstance(part, str) or part.lacks for part in plans.values()) else 0)
 
 
-@dataclass(frozen=True)
-class Given:
-    """The options. None: not given."""
-
-    rate: float | None
-    service_time: float | None
-    spread: float
-    bursts: float
-    growth: float
-    objective: float | None
-    share: float
-    concurrency: int | None
-    prefetch: int | None
-    headroom: int | None
+def _is_machine(text: str) -> bool:
+    return text.lstrip().startswith(("cores=", "memory=", "gpus="))
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A question, its answer, and what serves it now; None without a fleet."""
-
-    question: Question
-    answer: Need
-    station: Station | None
-
-    @property
-    def lacks(self) -> int:
-        """Workers that are missing."""
-        return max(0, self.answer.workers - self.station.workers) if self.station else 0
-
-
-def _of_fleet(file: Path, given: Given, role: str | None, seconds: float) -> dict[str, Planned | str]:
-    """Roles → the plan of their queues, or why there is none."""
-    inventory = read_inventory(file)
-    fleet = load_fleet(inventory)
-    answers, silent = try_machines(inventory.hosts)
-    last, _ = last_facts.read(file)
-    plan = resolved(fleet, last.completed(answers, silent))
-    for host in silent:
-        known = "as it was when it last answered" if host in last.hosts else "left out"
-        say(f"{host} does not answer, and is {known}: {silent[host]}")
-    chosen = [station for station in stations(plan) if role is None or role in station.roles]
-    if not chosen:
-        raise NeedError(f"--role: no role {role}; {did_you_mean(role or '', plan.roles) or ', '.join(plan.roles)}")
-    with connect.read_session(inventory, fleet) as port:
-        say(f"looking at the queues for {seconds:g} s …")
-        before, now = samples(port, seconds, fleet.settings.lease, expected_of(plan))
-    assert before is not None  # noqa: S101 - some seconds are between
-    return {" + ".join(station.roles): _planned(given, station, demand_on(station, plan, before, now)) for station in chosen}
-
-
-def _planned(given: Given, station: Station | None, measured: Demand | str | None) -> Planned | str:
-    """measured: what comes to the station, or why that is not known; None without one."""
-    demand = measured if isinstance(measured, Demand) else None
-    rate = given.rate if given.rate is not None else demand.rate if demand else None
-    kinds = demand.kinds if demand else ()
-    if given.service_time is not None:
-        kinds = (Service(1, given.service_time, given.spread),)
-    if rate is None or not kinds:
-        if isinstance(measured, str):
-            return measured
+def _of_load(given: Given, loads: Sequence[Assumption], changes: Iterable[Change]) -> tuple[Plans, Variants]:
+    measured = assumption.demand_of([replace(load, queue="") for load in loads], [""], given.bursts)
+    if (known := demand_of(given, measured, None)) is None:
         raise NeedError(
             "say what comes, and how long it runs: --rate 100 --service-time 1; or name the inventory of a fleet that runs"
         )
-    objective = Objective(given.objective, given.share) if given.objective is not None else station and station.objective
-    question = Question(
-        Demand(rate * given.growth, kinds, given.bursts),
-        given.concurrency or (station.concurrency if station else 8),
-        given.prefetch or (station.prefetch if station else 1),
-        replace(objective, share=given.share) if objective else None,
-        given.headroom if given.headroom is not None else station.headroom if station else 0,
-    )
-    return Planned(question, need.need(question), station)
+    part = planned(given, known[0])
+    return {"": part}, {"": [variant(given, part, of, None, "redis") for of in changes]}
 
 
-def _lines(name: str, part: Planned | str) -> Iterator[str]:
-    if isinstance(part, str):
-        yield f"{name}: not planned: {part}"
-        return
-    if name:
-        yield f"{name}:"
-    lines = [*need.explain(part.question, part.answer), "", *_chart(part)]
-    if part.station:
-        lines += [
-            "",
-            f"{count(part.lacks, 'worker')} more, {part.lacks * part.station.memory >> 20} MB" if part.lacks else "enough",
-        ]
-    yield from (f"  {line}".rstrip() if name else line for line in lines)
+@dataclass(frozen=True)
+class _Look:
+    """How to look at a fleet. seconds: at its queues. hours: of its monitor, or of the recording. 0: none."""
+
+    seconds: float
+    hours: float
+    recorded: Path | None
 
 
-def _chart(part: Planned) -> list[str]:
-    """The wait with more workers and with fewer, as a table with bars."""
-    share = part.question.share
-    numbers = {"enough": part.answer.serving}
-    if part.question.headroom:
-        numbers["with headroom"] = part.answer.workers
-    if part.station:
-        numbers["now"] = part.station.workers
-    curve = need.curve(part.question, part.answer, numbers.get("now"))
-    longest = max((of.waits[share] for of in curve if of.utilisation < 1), default=0.0)
-    rows = []
-    for of in curve:
-        wait, is_finite = of.waits[share], of.utilisation < 1
-        bar = "█" * math.ceil(BAR * wait / longest) if is_finite and longest else ""
-        labels = ", ".join(name for name, number in numbers.items() if number == of.layout.workers)
-        shown = need.seconds(wait) if is_finite else "without end"
-        rows.append((str(of.layout.workers), f"{of.utilisation:.0%}", shown, bar, labels))
-    return table_lines(("WORKERS", "BUSY", f"{share:.0%} WAIT", "", ""), rows)
+def _of_fleet(
+    file: Path,
+    given: Given,
+    loads: Sequence[Assumption],
+    machines: Sequence[MachineFacts],
+    changes: Sequence[Change],
+    role: str | None,
+    look: _Look,
+) -> tuple[Plans, Variants]:
+    with looking():
+        inventory = read_inventory(file)
+        fleet = load_fleet(inventory)
+        plan = resolved(fleet, _machines(file, inventory, machines))
+    chosen = [station for station in stations(plan) if role is None or role in station.roles]
+    if not chosen:
+        raise NeedError(f"--role: no role {role}; {did_you_mean(role or '', plan.roles) or ', '.join(plan.roles)}")
+    assumption.check(loads, tuple(plan.consumers))
+    assumed = {station.name: assumption.demand_of(loads, station.queues, given.bursts) for station in chosen}
+    if all(assumed.values()) or (given.rate is not None and given.service_time is not None):
+        measured: dict[str, Demand | str] = {}
+        peaks: dict[str, Peak | None] = {}
+    else:
+        with looking():
+            measured = _measured(inventory, plan, chosen, look.seconds)
+            timeline = _timeline(inventory, fleet, look) if given.rate is None else None
+        peaks = {station.name: busiest(timeline, station.queues) if timeline else None for station in chosen}
+    plans: Plans = {}
+    variants: Variants = {}
+    for station in chosen:
+        name = station.name
+        source = assumed[name] or measured.get(name)
+        peak = None if assumed[name] else peaks.get(name)
+        if (known := demand_of(given, source if isinstance(source, Demand) else None, peak)) is None:
+            plans[name] = str(source)
+            continue
+        demand, notes = known
+        plans[name] = part = planned(given, demand, station, fleet.transport, notes)
+        variants[name] = [variant(given, part, of, station_with(plan, station, of), fleet.transport) for of in changes]
+    return plans, variants
 
 
-def _as_json(planned: Mapping[str, Planned | str]) -> dict[str, Any]:
-    if "" in planned:
-        return _plain(planned[""])
-    return {"roles": {name: _plain(part) for name, part in planned.items()}}
+def _machines(file: Path, inventory: Inventory, assumed: Sequence[MachineFacts]) -> dict[str, MachineFacts]:
+    """Host → its facts. assumed: those of all hosts, which are not asked then."""
+    if assumed:
+        return dict.fromkeys(inventory.hosts, assumed[-1])
+    answers, silent = try_machines(inventory.hosts)
+    last, _ = last_facts.read(file)
+    for host in silent:
+        known = "as it was when it last answered" if host in last.hosts else "left out"
+        say(f"{host} does not answer, and is {known}: {silent[host]}")
+    return last.completed(answers, silent)
 
 
-def _plain(part: Planned | str) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"not_planned": part}
-    question, answer, station = part.question, part.answer, part.station
-    result = {
-        "slots": answer.slots,
-        "workers": answer.workers,
-        "load": round(question.demand.load, 4),
-        "rate": question.demand.rate,
-        "service_time_s": round(question.demand.service, 6),
-        "spread": round(question.demand.spread, 4),
-        "serving": _forecast(answer.enough),
-        "one_fewer": _forecast(answer.fewer) if answer.fewer else None,
-        "reasons": list(need.explain(question, answer)),
-    }
-    if station:
-        result |= {"now": _forecast(need.forecast_of(question, station.workers)), "lacks": part.lacks}
-    curve = need.curve(question, answer, station.workers if station else None)
-    return {**result, "curve": [_forecast(of) for of in curve]}
+def _measured(inventory: Inventory, plan: Plan, chosen: Iterable[Station], seconds: float) -> dict[str, Demand | str]:
+    with connect.read_session(inventory, plan.fleet) as port:
+        say(f"looking at the queues for {seconds:g} s …")
+        before, now = samples(port, seconds, plan.fleet.settings.lease, expected_of(plan))
+    assert before is not None  # noqa: S101 - some seconds are between
+    return {station.name: demand_on(station, plan, before, now) for station in chosen}
 
 
-def _forecast(of: Forecast) -> dict[str, Any]:
-    keeps_up = of.utilisation < 1
-    return {
-        "workers": of.layout.workers,
-        "slots": of.layout.slots,
-        "utilisation": round(of.utilisation, 4),
-        "mean_wait_s": round(of.mean, 4) if keeps_up else None,
-        "waits_s": {f"{share:g}": round(wait, 4) if keeps_up else None for share, wait in of.waits.items()},
-    }
+def _timeline(inventory: Inventory, fleet: Fleet, look: _Look) -> Timeline | None:
+    """The last hours; None if nothing has them."""
+    if not look.hours or not (look.recorded or fleet.monitor_host):
+        return None
+    try:
+        return read_timeline(inventory, fleet, look.recorded, time.time(), look.hours)
+    except FleetError as error:
+        if look.recorded:
+            raise
+        say(f"the busiest hour is not known: {error}")
+        return None

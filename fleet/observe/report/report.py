@@ -31,11 +31,14 @@ def report(file: Path, source: Path | None, hours: float) -> bytes:
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
     now = time.time()
-    timeline = recording.read(source, hours) if source else _from_prometheus(inventory, fleet, now, hours)
+    timeline = read_timeline(inventory, fleet, source, now, hours)
     return page.render(completed(timeline, fleet, _history(fleet, inventory)), file.stem, now)
 
 
-def _from_prometheus(inventory: Inventory, fleet: Fleet, now: float, hours: float) -> Timeline:
+def read_timeline(inventory: Inventory, fleet: Fleet, source: Path | None, now: float, hours: float) -> Timeline:
+    """The last hours. source: a recording; None for Prometheus. now: seconds since 1970. Raises FleetError."""
+    if source:
+        return recording.read(source, hours)
     host = fleet.monitor_host
     if host is None:
         raise NoSourceError("the inventory has no group monitor; record with `fleet record`, then --from")

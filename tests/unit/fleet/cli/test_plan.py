@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from fleet.cli.main import app
 from tests.unit.fleet.cli.native_support import GROUP_DATA, Project, project
 from tests.unit.fleet_node.delivery.lease_support import ended, send, until
+from tests.unit.fleet_support import make_app
 
 
 def plan(*words: str) -> Result:
@@ -68,6 +69,80 @@ def test_what_cannot_be_planned_is_one_line(words: tuple[str, ...], complaint: s
     assert (done.exit_code, done.stdout) == (1, "")
     assert complaint in str(done.exception)
     assert "\n" not in str(done.exception)
+
+
+def test_tasks_of_several_kinds_are_assumed() -> None:
+    done = plan("--assume", "rate=30,time=0.1,spread=0", "--assume", "rate=1,time=9", "--json")
+    assert done.exit_code == 0, done.output
+    printed = json.loads(done.stdout)
+    assert (printed["rate"], printed["load"], printed["slots"]) == (31, 12, 12)
+    assert printed["spread"] > 20, "a few tasks are ninety times as long as the rest"
+
+
+def test_what_would_be_otherwise_is_a_row_each() -> None:
+    done = plan("--rate", "20", "--service-time", "1", "--what-if", "growth=2", "--what-if", "concurrency=16,growth=1.5")
+    assert done.exit_code == 0, done.output
+    assert [re.sub(" +", " ", line) for line in done.stdout.splitlines()[-4:]] == [
+        "WHAT IF WORKERS BUSY 95% WAIT NEEDED",
+        "as it is 3 of 8 83% 0.43 s 3 of 8",
+        "growth=2 3 of 8 167% without end 6 of 8",
+        "concurrency=16,growth=1.5 3 of 16 62% 0 s 2 of 16",
+    ]
+    refused = plan("--rate", "20", "--service-time", "1", "--what-if", "machines=3")
+    assert (refused.exit_code, str(refused.exception)) == (
+        1,
+        "--what-if machines=3: machines needs an inventory, whose roles are sized for it",
+    )
+
+
+@pytest.fixture
+def planned_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The inventory of a fleet that is only planned: none of its machines is there."""
+    make_app(tmp_path)
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data" / "all.py").write_text('celery_app, app_source, slo = "shop.app", "app", {"pages": 1}\n')
+    for role, queues, workload in (("web", ["web", "pages"], "io"), ("batch", ["batch"], "cpu")):
+        worker = {"queues": queues, "workload": workload, "min_consumers": 1}
+        (tmp_path / "group_data" / f"{role}.py").write_text(f"{role}_worker = {worker}\n")
+    hosts = 'broker, web, batch = [("broker1", {"lan_address": "192.0.2.1"})], ["web1"], ["batch1", "batch2"]\n'
+    (tmp_path / "prod.py").write_text(hosts)
+    monkeypatch.chdir(tmp_path)
+    return "prod.py"
+
+
+def test_a_fleet_is_planned_before_there_is_one(planned_fleet: str, tmp_path: Path) -> None:
+    machine = ("--assume", "cores=4,memory=8G")
+    loads = (
+        "--assume",
+        "queue=web,rate=1000,time=0.5",
+        "--assume",
+        "queue=pages,rate=0",
+        "--assume",
+        "queue=batch,rate=9,time=1,spread=0",
+    )
+    done = plan(planned_fleet, *machine, *loads, "--what-if", "machines=3", "--chart", str(tmp_path / "waits.svg"), "--json")
+    assert done.exit_code == 1, "web has too few workers"
+    roles = json.loads(done.stdout)["roles"]
+    web, batch = roles["web"], roles["batch"]
+    assert (web["slots"], web["lacks"], batch["slots"], batch["lacks"]) == (500, web["workers"] - 4, 9, batch["workers"] - 2)
+    assert web["what_if"]["machines=3"]["there"]["workers"] == 12
+    assert web["connections"] == web["workers"] * 216
+    assert (tmp_path / "waits.svg").read_text().count("you are here") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--assume", "queue=wbe,rate=1,time=1"), "no role consumes the queue wbe; did you mean web?"),
+        (("--assume", "queue=web,rate=1,time=1"), "the same workers serve pages"),
+        (("--role", "wbe"), "--role: no role wbe; did you mean web?"),
+        (("--what-if", "machine=2"), "machine is unknown; did you mean machines?"),
+    ],
+)
+def test_what_a_fleet_does_not_have(planned_fleet: str, words: tuple[str, ...], complaint: str) -> None:
+    done = plan(planned_fleet, "--assume", "cores=4,memory=8G", *words)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert complaint in str(done.exception)
 
 
 @contextmanager
