@@ -44,13 +44,13 @@ def accelerator_here() -> str:
 def kernel_command_line(vm: Vm) -> str:
     """The guest kernel's parameters. The machine-id is a parameter, so that a boot need not generate one.
 
-    tsc=nowatchdog: when this machine is busy, a guest that checks its clock takes it for broken, and from then on asks an emulated
+    tsc=nowatchdog: if this machine is busy, a guest that checks its clock takes it for broken, and from then on asks an emulated
     one, which is slow and has left guests asleep for a minute.
     """
     machine_id = hashlib.md5(f"{vm.directory}/{vm.name}".encode(), usedforsecurity=False).hexdigest()
     return (
-        "console=ttyS0 root=/dev/vda rw loglevel=5 systemd.show_status=true mitigations=off net.ifnames=0 audit=0 tsc=nowatchdog "
-        f"systemd.hostname={vm.name} systemd.machine_id={machine_id}"
+        "console=ttyS0 root=/dev/vda rw loglevel=5 systemd.show_status=true mitigations=off net.ifnames=0 audit=0 "
+        f"tsc=nowatchdog systemd.hostname={vm.name} systemd.machine_id={machine_id}"
     )
 
 

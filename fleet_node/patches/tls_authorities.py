@@ -63,4 +63,4 @@ def apply(worker: Any) -> None:
     """See Patch."""
     import redis.connection
 
-    redis.connection.ssl = Ssl()  # type: ignore[assignment]
+    vars(redis.connection)["ssl"] = Ssl()
