@@ -106,8 +106,14 @@ def refuse_new_authority(host: str, changes: Changes, authorities: str, is_whole
 
 
 def refuse_closed_port(host: str, observed: ObservedMachine, tls: bool | str, authorities: str, workers: bool) -> None:
-    """Raises if the broker is to close the plain port that running workers use: a step that is not well could not be put back.
-    observed: the broker's machine. authorities: the file there of a broker that has TLS. workers: whether any run."""
+    """Raises if the broker is to close the port that running workers use: a step that is not well could not be put back, and the
+    others would consume nothing meanwhile. observed: the broker's machine. authorities: the file there of a broker that has TLS.
+    workers: whether any run."""
+    if not tls and authorities in observed.paths and workers:
+        raise FleetError(
+            f"{host}: the workers that run use TLS, which the broker would have no more: stop them first (systemctl stop "
+            "'celery-*' on their machines) and deploy, which starts them again; tasks wait meanwhile. Nothing was changed"
+        )
     if tls is True and authorities not in observed.paths and workers:
         raise FleetError(
             f'{host}: the workers that run use the plain port, and no step could be put back without it: write "tls": "both" in '

@@ -29,6 +29,11 @@ def inventory(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     shutil.copytree(ROOT / "tests" / "online" / "rolling", folder / "group_data")
     yield inventory_with(folder)
     done = lab.deploy(*ROLLING)
+    assert done.returncode == 1
+    assert "the workers that run use TLS" in done.stdout
+    for host in ("web1", "batch1", "gpu1"):
+        lab.ask(host, "systemctl stop celery-*.service")
+    done = lab.deploy(*ROLLING)
     assert done.returncode == 0, done.stdout
 
 

@@ -223,7 +223,7 @@ def test_the_broker_shows_what_all_machines_trust() -> None:
             checks.refuse_new_authority("broker1", changes, authorities, is_whole=False)
 
 
-def test_the_plain_port_stays_open_as_long_as_workers_use_it(fleet: Fleet) -> None:
+def test_a_port_stays_open_as_long_as_workers_use_it(fleet: Fleet) -> None:
     authorities = "/etc/redis/tls/ca.pem"
     encrypted = replace(MACHINE, paths={authorities: ObservedPath("f", "root", "redis", 0o640)})
     checks.refuse_closed_port("broker1", MACHINE, "both", authorities, workers=True)
@@ -231,6 +231,10 @@ def test_the_plain_port_stays_open_as_long_as_workers_use_it(fleet: Fleet) -> No
     checks.refuse_closed_port("broker1", encrypted, tls=True, authorities=authorities, workers=True)
     with pytest.raises(FleetError, match=r'broker1: the workers that run use the plain port.*write "tls": "both"'):
         checks.refuse_closed_port("broker1", MACHINE, tls=True, authorities=authorities, workers=True)
+    checks.refuse_closed_port("broker1", encrypted, tls=False, authorities=authorities, workers=False)
+    checks.refuse_closed_port("broker1", MACHINE, tls=False, authorities=authorities, workers=True)
+    with pytest.raises(FleetError, match=r"broker1: the workers that run use TLS.*stop them first"):
+        checks.refuse_closed_port("broker1", encrypted, tls=False, authorities=authorities, workers=True)
     assert not run_of(fleet, broker1=replace(MACHINE, units={BEAT_UNIT: UP, "redis-server.service": UP})).workers_run
     assert run_of(fleet, web1=replace(MACHINE, units={"celery-web@1.service": UP})).workers_run
 
