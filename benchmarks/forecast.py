@@ -4,7 +4,8 @@
 
 Two workers of four threads on loopback, with a deploy's settings, get tasks that sleep, on a schedule that waits for nobody. How
 long a task waited is counted from the time at which it was due, so that a producer that is late hides nothing. Three shapes of
-service times, four loads. It takes twelve times as long as the seconds, and some more.
+service times, four loads. Then the number of workers that is recommended for an objective, and one fewer. It takes fourteen times
+as long as the seconds, and some more.
 
 Two minutes of a queue that is 95 % busy say little about the next two: its p95 differs by half from one to the other. So each
 schedule is, of 200 by chance, the one whose waits are in the middle. The forecast knows rate, mean and spread alone.
@@ -17,7 +18,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 
@@ -26,7 +28,8 @@ from redis import Redis
 
 from benchmarks.figures import busy, machine, table
 from fleet.capacity.demand import Demand, Service
-from fleet.capacity.forecast import forecast
+from fleet.capacity.forecast import Objective, forecast
+from fleet.capacity.need import Question, forecast_of, need
 from fleet.capacity.simulation import Layout, quantile, replay, schedule
 from fleet.spec.reliability import RELIABILITY, TRANSPORT
 from tests.unit.fleet_node.delivery.lease_support import until
@@ -36,6 +39,9 @@ LAYOUT = Layout(workers=2, concurrency=4, held=4)
 LOADS = (0.5, 0.7, 0.85, 0.95)
 SHARE = 0.95
 CHOSEN_FROM = 200
+OBJECTIVE = Objective(0.1, SHARE)
+QUESTION = Question(Demand(50, (Service(1, 0.1),)), concurrency=2, objective=OBJECTIVE)
+"""Of which the recommended number of workers is tried, and one fewer."""
 SHAPES: dict[str, tuple[Service, ...]] = {
     "all equal": (Service(1, 0.1, 0),),
     "exponential": (Service(1, 0.1, 1),),
@@ -56,11 +62,27 @@ def work(due, seconds):
 Plan = list[tuple[float, float]]
 
 
-def representative(demand: Demand, tasks: int) -> Plan:
+def representative(demand: Demand, layout: Layout, tasks: int) -> Plan:
     """A schedule whose waits are those of most."""
     plans = [list(schedule(demand, tasks, seed)) for seed in range(CHOSEN_FROM)]
-    plans.sort(key=lambda plan: quantile(sorted(replay(plan, LAYOUT)), SHARE))
+    plans.sort(key=lambda plan: quantile(sorted(replay(plan, layout)), SHARE))
     return plans[len(plans) // 2]
+
+
+@contextmanager
+def workers(layout: Layout) -> Iterator[tuple[Celery, Redis]]:
+    """Workers that run, a client of theirs, and the ledger of their tasks."""
+    with tempfile.TemporaryDirectory() as folder, machine_with_redis(Path(folder)) as here, here.client() as client:
+        here.pool, here.concurrency, here.prefetch = "threads", layout.concurrency, 1
+        here.more = {
+            "FLEET_CELERY": json.dumps({"settings": RELIABILITY, "broker_transport_options": TRANSPORT, "lease": 60}),
+            "FLEET_LOG": "text",
+        }
+        release = here.release("r", APP.format(port=here.port))
+        for number in range(1, layout.workers + 1):
+            here.start(release, number)
+        with Redis(port=here.port, db=5) as ledger:
+            yield client, ledger
 
 
 def measure(client: Celery, ledger: Redis, plan: Plan) -> tuple[list[float], list[float]]:
@@ -79,30 +101,45 @@ def measure(client: Celery, ledger: Redis, plan: Plan) -> tuple[list[float], lis
 def rows(seconds: float, say: Callable[[str], object]) -> Sequence[Sequence[str]]:
     """A row of the table for each shape and load."""
     made: list[tuple[str, ...]] = []
-    with tempfile.TemporaryDirectory() as folder, machine_with_redis(Path(folder)) as here, here.client() as client:
-        here.pool, here.concurrency, here.prefetch = "threads", LAYOUT.concurrency, 1
-        here.more = {
-            "FLEET_CELERY": json.dumps({"settings": RELIABILITY, "broker_transport_options": TRANSPORT, "lease": 60}),
-            "FLEET_LOG": "text",
-        }
-        release = here.release("r", APP.format(port=here.port))
-        for number in range(1, LAYOUT.workers + 1):
-            here.start(release, number)
-        with Redis(port=here.port, db=5) as ledger:
-            for shape, kinds in SHAPES.items():
-                for load in LOADS:
-                    demand = Demand(load * LAYOUT.slots / 0.1, kinds)
-                    plan = representative(demand, int(demand.rate * seconds))
-                    say(f"{shape}, {load:.0%} busy: {len(plan)} tasks in {seconds:.0f} s …")
-                    others = busy()
-                    waits, services = measure(client, ledger, plan)
-                    real = demand.rate * fmean(services) / LAYOUT.slots
-                    expected = forecast(demand, LAYOUT).waits[SHARE]
-                    same = quantile(sorted(replay(plan, LAYOUT)), SHARE)
-                    measured = quantile(sorted(waits), SHARE)
-                    figures = (f"{1000 * value:.0f} ms" for value in (expected, same, measured))
-                    made.append((shape, f"{load:.0%}", f"{real:.0%}", *figures, f"{expected / measured:.2f}", f"{others:.0%}"))
+    with workers(LAYOUT) as (client, ledger):
+        for shape, kinds in SHAPES.items():
+            for load in LOADS:
+                demand = Demand(load * LAYOUT.slots / 0.1, kinds)
+                plan = representative(demand, LAYOUT, int(demand.rate * seconds))
+                say(f"{shape}, {load:.0%} busy: {len(plan)} tasks in {seconds:.0f} s …")
+                others = busy()
+                waits, services = measure(client, ledger, plan)
+                real = demand.rate * fmean(services) / LAYOUT.slots
+                expected = forecast(demand, LAYOUT).waits[SHARE]
+                same = quantile(sorted(replay(plan, LAYOUT)), SHARE)
+                measured = quantile(sorted(waits), SHARE)
+                figures = (milliseconds(value) for value in (expected, same, measured))
+                made.append((shape, f"{load:.0%}", f"{real:.0%}", *figures, f"{expected / measured:.2f}", f"{others:.0%}"))
     return made
+
+
+def recommended(seconds: float, say: Callable[[str], object]) -> Sequence[Sequence[str]]:
+    """A row for the number of workers that is recommended for QUESTION, and one for one fewer."""
+    made: list[tuple[str, ...]] = []
+    serving = need(QUESTION).serving
+    for number in (serving, serving - 1):
+        layout = Layout(number, QUESTION.concurrency, QUESTION.concurrency)
+        plan = representative(QUESTION.demand, layout, int(QUESTION.demand.rate * seconds))
+        say(f"{number} workers: {len(plan)} tasks in {seconds:.0f} s …")
+        with workers(layout) as (client, ledger):
+            others = busy()
+            waits, _ = measure(client, ledger, plan)
+        measured = quantile(sorted(waits), SHARE)
+        met = "met" if measured <= OBJECTIVE.seconds else "not met"
+        made.append(
+            (str(number), milliseconds(forecast_of(QUESTION, number).waits[SHARE]), milliseconds(measured), met, f"{others:.0%}")
+        )
+    return made
+
+
+def milliseconds(value: float) -> str:
+    """A time for a table. value: in seconds."""
+    return f"{1000 * value:.0f} ms"
 
 
 def main() -> None:
@@ -119,11 +156,19 @@ def main() -> None:
         "forecast / measured",
         "others' CPU",
     )
-    measured = rows(seconds, lambda line: sys.stderr.write(f"{line}\n"))
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    measured, tried = rows(seconds, say), recommended(seconds, say)
     about = "".join(f"- {name}: {value}\n" for name, value in machine().items())
     sys.stdout.write(
         f"# Forecasts of `fleet plan` beside real workers, {time.strftime('%Y-%m-%d')}\n\n"
-        f"    .venv/bin/python -m benchmarks.forecast --seconds {seconds:g}\n\n{about}\n{table(head, measured)}"
+        f"    .venv/bin/python -m benchmarks.forecast --seconds {seconds:g}\n\n{about}\n{table(head, measured)}\n"
+        f"## What is recommended, and one fewer\n\n"
+        f"{QUESTION.demand.rate:g} tasks a second of {QUESTION.demand.service:g} s (exponential), workers of "
+        f"{QUESTION.concurrency} slots; {SHARE:.0%} of the tasks may wait {milliseconds(OBJECTIVE.seconds)}.\n\n"
+        f"{table(('workers', 'forecast p95', 'measured p95', 'objective', 'others CPU'), tried)}"
     )
 
 

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from fleet.cli import (
+    bench,
     certificates,
     connect,
     drill,
@@ -41,6 +42,7 @@ app.command("load")(load.show_load)
 app.command("queues")(queues.show_queues)
 app.command("status")(status.show_status)
 app.command("plan")(plan.plan_workers)
+app.command("bench")(bench.bench_fleet)
 app.command("record")(record.record_fleet)
 app.command("report")(report.report_fleet)
 app.command("top")(top.show_top)

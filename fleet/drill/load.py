@@ -16,8 +16,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
+from fleet.broker.announcing import Announcer, sent_to
 from fleet.broker.port import is_amqp
-from fleet.drill.announcing import Announcer, sent_to
 from fleet.drill.ledger import Entry, Sent
 from fleet.plan.plan import Plan
 from fleet_node.protocol import DRILL_LEDGER, DRILL_TASK

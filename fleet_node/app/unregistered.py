@@ -14,7 +14,7 @@ from typing import Any
 
 from fleet_node import broker
 from fleet_node.app.check import take_environment
-from fleet_node.protocol import DRILL_TASK, TASKS_MARK, UnregisteredTasks
+from fleet_node.protocol import OWN_TASKS, TASKS_MARK, UnregisteredTasks
 
 PATIENCE = 20.0
 """Seconds for reading messages. A queue of a million messages takes longer; the rest is counted as not looked at."""
@@ -22,7 +22,7 @@ PATIENCE = 20.0
 
 def find(app: Any, queues: Iterable[str], patience: float = PATIENCE) -> UnregisteredTasks:
     """The tasks in `queues`, or in the hands of any worker, that are not registered in `app`. Raises what the broker raises."""
-    known = frozenset(app.tasks) | {DRILL_TASK}  # a worker has it while a drill runs
+    known = frozenset(app.tasks).union(OWN_TASKS)  # a worker has them while a drill runs
     with app.connection_for_read() as connection:
         return broker.of(connection).unregistered(connection.default_channel, queues, known, patience)
 

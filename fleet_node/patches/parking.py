@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fleet_node.patches.versions import NEWER, Range, Versions
-from fleet_node.protocol import DRILL_TASK
+from fleet_node.protocol import OWN_TASKS
 
 NAME = "parking"
 AFFECTED = Versions(celery=Range("5", NEWER))
@@ -55,8 +55,8 @@ def apply(worker: Any) -> None:
     throw_away = Consumer.on_unknown_task
 
     def on_unknown_task(consumer: Any, body: Any, message: Any, exc: Any) -> Any:
-        if (message.headers or {}).get("task") == DRILL_TASK:
-            return take_up_drill(consumer, message, count)
+        if (message.headers or {}).get("task") in OWN_TASKS:
+            return take_up_own(consumer, message, count)
         many = letters.count()
         if many >= MOST_UNKNOWN:
             _log.critical("%s tasks are parked: one that is not known is thrown away", many)
@@ -71,24 +71,25 @@ def apply(worker: Any) -> None:
     worker_ready.connect(ready, weak=False)
 
 
-def take_up_drill(consumer: Any, message: Any, count: Callable[[Any], None]) -> Any:
-    """Run the task of a drill, if a drill is announced (`drill_tasks`). If not, the task is left over, and dropped."""
+def take_up_own(consumer: Any, message: Any, count: Callable[[Any], None]) -> Any:
+    """Run the task of a drill or a benchmark, if one is announced (`drill_tasks`). If not, the task is left over, and dropped."""
     from celery.app.trace import build_tracer
     from celery.exceptions import NotRegistered
     from redis.exceptions import ResponseError
 
+    name, ident = message.headers["task"], message.headers.get("id")
     try:
-        task = consumer.app.tasks[DRILL_TASK]
+        task = consumer.app.tasks[name]
     except NotRegistered:
-        _log.warning("Task %s[%s] dropped: its drill does not run any more", DRILL_TASK, message.headers.get("id"))
+        _log.warning("Task %s[%s] dropped: its drill does not run any more", name, ident)
         message.ack_log_error(_log, consumer.connection_errors)
         return None
     except ResponseError as error:  # the broker answers, and cannot say: the message stays with the worker until it ends
-        _log.error("Task %s[%s]: whether a drill runs is not known: %s", DRILL_TASK, message.headers.get("id"), error)
+        _log.error("Task %s[%s]: whether a drill runs is not known: %s", name, ident, error)
         return None
     count(task)
-    consumer.strategies[DRILL_TASK] = task.start_strategy(consumer.app, consumer)
-    task.__trace__ = build_tracer(DRILL_TASK, task, consumer.app.loader, consumer.hostname, app=consumer.app)
+    consumer.strategies[name] = task.start_strategy(consumer.app, consumer)
+    task.__trace__ = build_tracer(name, task, consumer.app.loader, consumer.hostname, app=consumer.app)
     return consumer.task_consumer.on_message(message)
 
 

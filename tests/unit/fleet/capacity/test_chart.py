@@ -2,8 +2,9 @@
 
 from xml.etree import ElementTree
 
-from fleet.capacity.chart import HEIGHT, chart
+from fleet.capacity.chart import chart
 from fleet.capacity.demand import Demand, Service
+from fleet.capacity.drawing import HEIGHT
 from fleet.capacity.planned import Given, planned
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -19,7 +20,7 @@ def test_it_shows_each_role_its_objective_and_where_it_is() -> None:
     assert "<batch>: 2 × 8 slots" in texts
     assert texts.count("objective 0.5 s") == 1
     assert "you are here: 62%" in texts
-    lines = [path.attrib["d"] for path in root.iter(f"{SVG}path") if path.attrib["class"].startswith("wait")]
+    lines = [path.attrib["d"] for path in root.iter(f"{SVG}path") if path.attrib["class"].startswith("line")]
     assert len(lines) == 6, "50, 95 and 99% of each"
     for line in lines:
         numbers = [tuple(map(float, point.split())) for point in line.removeprefix("M").split("L")]

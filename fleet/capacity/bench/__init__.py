@@ -1,0 +1,1 @@
+"""How fast a fleet is: tasks of its own at rising rates, each accounted for."""

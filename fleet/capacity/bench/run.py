@@ -1,0 +1,93 @@
+"""What a benchmark measures of each role and kind of work: how much it carries, and how long tasks take at half of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from fleet.capacity.bench.account import Step
+from fleet.capacity.bench.arrivals import Load, Work
+from fleet.capacity.bench.bench import Bench
+from fleet.capacity.bench.search import Found, next_rate
+from fleet.capacity.bench.target import Target
+
+NOOP_RATE = 50.0
+"""Tasks a second for each worker, to begin with, of those that do nothing."""
+BUSY = 0.3
+"""Share of the slots that are busy to begin with."""
+LEAST_TASKS = 50
+"""Of a step: 95 of 100 have to mean something."""
+HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """seconds: of a step. task_seconds: that a task takes. objective: that 95 of 100 tasks may wait at most."""
+
+    works: Sequence[Work]
+    seconds: float
+    task_seconds: float
+    objective: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of a role and a kind of work. found: how much it carries; None if all tasks came at once. half: a step at
+    half of that; None if nothing was carried. steps: the others."""
+
+    role: str
+    work: Work
+    steps: tuple[Step, ...]
+    found: Found | None = None
+    half: Step | None = None
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """In the order in which they were measured."""
+        return (*self.steps, self.half) if self.half else self.steps
+
+
+def first_rate(target: Target, work: Work, task_seconds: float) -> float:
+    """Tasks a second to begin with."""
+    if work == "noop":
+        return NOOP_RATE * len(target.nodes)
+    at_once = min(target.slots, target.cores) if work == "cpu" else target.slots
+    return max(1.0, BUSY * at_once / task_seconds)
+
+
+def load_of(work: Work, settings: Settings, rate: float) -> Load:
+    """The load of a step."""
+    return Load(work, _seconds(work, settings), rate, max(LEAST_TASKS, round(rate * settings.seconds)))
+
+
+def measured(
+    bench: Bench, targets: Sequence[Target], settings: Settings, tasks: int | None, say: Callable[[str], None]
+) -> Iterator[Result]:
+    """Measure each role and kind of work, one after the other. tasks: that are sent at once; None if the rate is to rise."""
+    for target in targets:
+        # Each process of the pool has to have met the task.
+        bench.step(target.role, Load("noop", 0.0, 0.0, LEAST_TASKS + 4 * target.slots))
+        for work in settings.works:
+            if tasks is None:
+                yield knee(bench, target, work, settings, say)
+                continue
+            step = bench.step(target.role, Load(work, _seconds(work, settings), 0.0, tasks))
+            say(f"{target.role} {work}: {step.finished} of {tasks} done, {step.throughput:.0f} a second")
+            yield Result(target.role, work, (step,))
+
+
+def knee(bench: Bench, target: Target, work: Work, settings: Settings, say: Callable[[str], None]) -> Result:
+    """Let the rate rise until it is known how much a role carries."""
+    first, steps = first_rate(target, work, settings.task_seconds), list[Step]()
+    while not isinstance(rate := next_rate(first, steps, settings.objective), Found):
+        step = bench.step(target.role, load_of(work, settings, rate))
+        steps.append(step)
+        say(f"{target.role} {work}: {rate:.0f} a second: 95% wait {step.waits[0.95]:.3f} s, {step.throughput:.0f} a second done")
+    half = None
+    if rate.knee:
+        half = bench.step(target.role, load_of(work, settings, rate.knee * HALF))
+    return Result(target.role, work, tuple(steps), rate, half)
+
+
+def _seconds(work: Work, settings: Settings) -> float:
+    return 0.0 if work == "noop" else settings.task_seconds
