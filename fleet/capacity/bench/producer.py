@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.synchronize import Event
 from typing import Any
 
 from celery import Celery
@@ -37,13 +39,16 @@ class Producers:
     def __init__(self, url: str) -> None:
         self._url = url
         self._number = min(MOST_PROCESSES, max(1, (os.cpu_count() or 1) - 1))
-        self._pool = ProcessPoolExecutor(self._number, multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        self._over = context.Event()
+        self._pool = ProcessPoolExecutor(self._number, context, _begin, (self._over,))
 
     def __enter__(self) -> Producers:
         list(self._pool.map(_app, [self._url] * self._number))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._pool.shutdown(cancel_futures=True)
 
     def send(self, run: str, queue: str, load: Load, first: int) -> Sending:
@@ -55,6 +60,16 @@ class Producers:
         ]
         late = [seconds for part in parts for seconds in part.result()]
         return Sending(dict(tasks), late)
+
+
+_over: list[Event] = []
+"""Of a process that sends: one, set when it is to send no more."""
+
+
+def _begin(over: Event) -> None:
+    """In each process. Ctrl-C goes to all of them, and the first one ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _over.append(over)
 
 
 @lru_cache
@@ -72,7 +87,8 @@ def _send(url: str, run: str, queue: str, load: Load, tasks: Sequence[tuple[int,
     target = sent_to(url, queue)
     with app.producer_or_acquire() as producer:
         for number, at in tasks:
-            time.sleep(max(0.0, at - time.time()))
+            if _over[0].wait(max(0.0, at - time.time())):
+                break
             late.append(max(0.0, time.time() - at))
             app.send_task(BENCH_TASK, [run, number, load.work, load.seconds], queue=target, producer=producer)
     return late
