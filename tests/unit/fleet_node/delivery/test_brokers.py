@@ -12,6 +12,7 @@ from celery import Celery
 from redis import Redis
 
 from tests.unit.fleet_node.delivery.lease_support import kill, until
+from tests.unit.fleet_node.patches.test_patches import BOTH
 from tests.unit.process_support import Machine
 from tests.unit.shop_support import answering, free_port, process, redis_server
 
@@ -99,16 +100,20 @@ def test_delivery_and_dead_letters_work(tmp_path: Path, broker: Callable[[Machin
         assert "an earlier process of this worker is gone: " in here.output()
 
 
-def test_the_system_does_not_vouch_for_the_broker(tmp_path: Path) -> None:
+@BOTH
+def test_the_system_does_not_vouch_for_the_broker(tmp_path: Path, more: str) -> None:
     """An authority of the system has signed its certificate, and not the one that the URL names."""
     with one_redis(tmp_path) as here:
         here.more["SSL_CERT_FILE"] = f"{tmp_path}/redis.crt"
         url = f"rediss://localhost:{here.more['TLS']}/0?ssl_cert_reqs=CERT_REQUIRED"
         here.more["CELERY_BROKER_URL"] = url
-        here.start(here.release("r"))
+        here.start(here.release("r", more))
         (tmp_path / "other").mkdir()
         certificate(tmp_path / "other")
         here.more["CELERY_BROKER_URL"] = f"{url}&ssl_ca_certs={tmp_path}/other/redis.crt"
+        if more:
+            here.start(here.release("another", more))
+            return
         with pytest.raises(AssertionError, match="CERTIFICATE_VERIFY_FAILED"):
             here.start(here.release("another"))
 
