@@ -61,7 +61,7 @@ def _panel(name: str, part: Planned) -> Panel:
         lines.append(Line(f"{100 * share:g}% wait less", points, share == curve.share))
     here = (min(1.0, curve.here.utilisation), curve.here.waits[curve.share] / top)
     return Panel(
-        title=f"{name + ': ' if name else ''}{workers} × {part.question.concurrency} slots",
+        title=f"How long tasks{f' of {name}' if name else ''} wait, with {workers} × {part.question.concurrency} slots",
         across="slots that are busy",
         x_ticks=[(percent / 100, f"{percent}%") for percent in range(0, 101, 20)],
         y_ticks=y_ticks(top),

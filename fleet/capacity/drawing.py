@@ -11,6 +11,8 @@ from markupsafe import Markup
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 70, 120, 40, 50
 """Margins of the area in which lines are drawn."""
+SPACING = 16
+"""Between the names of lines."""
 STYLE = """
 svg{background:#fff;font:13px system-ui,sans-serif;fill:#222}
 .grid{stroke:#ddd}.axis{stroke:#888}.line{fill:none;stroke:#888;stroke-width:1.5}.main{stroke:#06c;stroke-width:2.5}
@@ -65,12 +67,16 @@ def _panel(panel: Panel) -> Iterator[Markup]:
     for at, label in panel.x_ticks:
         yield _text(_x(at), HEIGHT - BOTTOM + 20, label, anchor="middle")
     yield _text(_x(0.5), HEIGHT - 8, panel.across, anchor="middle")
-    for line in panel.lines:
+    free = 0.0
+    # From above, so that names which are near each other can be moved down.
+    for line in sorted(panel.lines, key=lambda line: (-_end(line.points)[1], _end(line.points)[0])):
         x, y = _end(line.points)
         shown = [*(point for point in line.points if point[1] <= 1 and point[0] < x), (x, y)]
         path = "L".join(f"{_x(x)} {_y(y)}" for x, y in shown)
         yield Markup('<path class="line{}" d="M{}"/>').format(" main" if line.is_main else "", path)
-        yield _text(_x(x) + 6, _y(y) + 4, line.name)
+        height = max(_y(y) + 4, free)
+        free = height + SPACING
+        yield _text(_x(x) + 6, height, line.name, "here" if line.is_main else "")
     if panel.limit:
         at, label = panel.limit
         yield Markup('<path class="limit" d="M{} {}H{}"/>').format(LEFT, _y(at), WIDTH - RIGHT)

@@ -39,7 +39,7 @@ def _panel(result: Result, objective: float) -> Panel:
         for share in SHARES
     ]
     return Panel(
-        title=f"{result.role}: {result.work}",
+        title=f"{result.role}, {result.work}: how long tasks take",
         across="tasks a second",
         x_ticks=[(step / 4, f"{most * step / 4:.0f}") for step in range(5)],
         y_ticks=y_ticks(top),

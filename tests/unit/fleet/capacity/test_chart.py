@@ -16,8 +16,8 @@ def test_it_shows_each_role_its_objective_and_where_it_is() -> None:
     root = ElementTree.fromstring(chart({"web": web, "<batch>": batch}))  # noqa: S314 - our own
     assert root.attrib["height"] == str(2 * HEIGHT)
     texts = [text.text for text in root.iter(f"{SVG}text")]
-    assert "web: 2 × 8 slots" in texts
-    assert "<batch>: 2 × 8 slots" in texts
+    assert "How long tasks of web wait, with 2 × 8 slots" in texts
+    assert "How long tasks of <batch> wait, with 2 × 8 slots" in texts
     assert texts.count("objective 0.5 s") == 1
     assert "you are here: 62%" in texts
     lines = [path.attrib["d"] for path in root.iter(f"{SVG}path") if path.attrib["class"].startswith("line")]
