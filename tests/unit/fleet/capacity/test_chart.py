@@ -2,6 +2,8 @@
 
 from xml.etree import ElementTree
 
+import pytest
+
 from fleet.capacity.chart import chart
 from fleet.capacity.demand import Demand, Service
 from fleet.capacity.drawing import HEIGHT
@@ -10,6 +12,7 @@ from fleet.capacity.planned import Given, planned
 SVG = "{http://www.w3.org/2000/svg}"
 
 
+@pytest.mark.long
 def test_it_shows_each_role_its_objective_and_where_it_is() -> None:
     web = planned(Given(objective=0.5), Demand(10, (Service(1, 1),)))
     batch = planned(Given(), Demand(1, (Service(1, 8, 0),)))

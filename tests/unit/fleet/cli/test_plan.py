@@ -110,6 +110,7 @@ def planned_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "prod.py"
 
 
+@pytest.mark.long
 def test_a_fleet_is_planned_before_there_is_one(planned_fleet: str, tmp_path: Path) -> None:
     machine = ("--assume", "cores=4,memory=8G")
     loads = (
