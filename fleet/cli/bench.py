@@ -60,7 +60,7 @@ def bench_fleet(
         int | None,
         typer.Option(help="Send so many at once, and see how long all take. Without it, the rate rises.", min=1, max=100_000),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How long a rate lasts.", min=1, max=300, metavar="SECONDS")] = 5,
+    seconds: Annotated[float, typer.Option(help="How long a rate lasts.", min=1, max=120, metavar="SECONDS")] = 5,
     objective: Annotated[
         float, typer.Option(help="That 95 of 100 tasks may wait, for a rate to be carried.", min=0.01, max=60, metavar="SECONDS")
     ] = 0.5,
@@ -120,7 +120,11 @@ def _of_local(flags: str, settings: Settings, tasks: int | None) -> list[Result]
 
 
 def _of_fleet(file: Path, role: str | None, settings: Settings, tasks: int | None, yes: bool) -> list[Result]:
-    from fleet.capacity.bench.bench import Bench
+    from amqp.exceptions import AMQPError
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import RedisError
+
+    from fleet.capacity.bench.bench import Bench, BenchError
     from fleet.capacity.bench.run import measured
     from fleet.capacity.bench.target import target_of
 
@@ -137,5 +141,8 @@ def _of_fleet(file: Path, role: str | None, settings: Settings, tasks: int | Non
         signs = ask_workers(port, expected_of(plan).nodes)
     targets = [target_of(plan, role, signs) for role in roles]
     nodes = {target.role: target.nodes for target in targets}
-    with reached(inventory, fleet) as there, Bench(there.broker, there.ledger or there.broker, nodes) as bench:
-        return list(measured(bench, targets, settings, tasks, say))
+    try:
+        with reached(inventory, fleet) as there, Bench(there.broker, there.ledger or there.broker, nodes) as bench:
+            return list(measured(bench, targets, settings, tasks, say))
+    except (OperationalError, RedisError, AMQPError) as error:
+        raise BenchError(f"{fleet.broker_name}: the broker does not answer: {error}") from None

@@ -72,9 +72,8 @@ class Bench:
 
     def slots(self, role: str) -> int:
         """Tasks that a role's workers run at once, as they say themselves."""
-        stats = self._app.control.inspect(
-            destination=list(self._nodes[role]), timeout=ANSWER, limit=len(self._nodes[role])
-        ).stats()
+        nodes = list(self._nodes[role])
+        stats = self._app.control.inspect(destination=nodes, timeout=ANSWER, limit=len(nodes)).stats()
         return sum(int(of["pool"]["max-concurrency"]) for of in (stats or {}).values())
 
     def step(self, role: str, load: Load) -> Step:
