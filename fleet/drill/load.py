@@ -191,8 +191,9 @@ class Producer:
         return f"{DRILL_LEDGER}{self.run}"
 
     def _ended(self) -> int:
-        """How many tasks of the account have ended."""
-        return len({number for number, event, _, _ in self.entries() if event == "end" and number >= 0})
+        """How many tasks of the account have ended. One whose sending failed may run too, and is not of the account."""
+        sent = {task.number for task in self.sent}
+        return len({number for number, event, _, _ in self.entries() if event == "end" and number in sent})
 
     def _keep_announced(self) -> None:
         while not self._left.wait(ANNOUNCE_EVERY):

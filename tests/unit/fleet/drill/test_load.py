@@ -1,9 +1,11 @@
 """A drill's load, on a real Redis and a real worker."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fleet.drill.load import Kind, Producer
-from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_TTL
+from fleet_node.protocol import DRILL_ANNOUNCED, DRILL_LEDGER, DRILL_TTL
 from tests.unit.fleet_node.patches.test_patches import until
 from tests.unit.process_support import Machine, machine
 
@@ -34,3 +36,18 @@ def test_a_drill_that_is_cut_off_leaves_its_tasks_time_to_end(tmp_path: Path) ->
             assert until(lambda: len(sending.sent) >= 2)
         assert redis.sismember(DRILL_ANNOUNCED, sending.run)
         assert redis.ttl(DRILL_ANNOUNCED) > 0
+
+
+def test_a_task_that_is_not_of_the_account_does_not_end_the_drill(tmp_path: Path) -> None:
+    """As one whose sending failed, and that ran nevertheless."""
+    with machine(tmp_path) as here, here.redis() as redis, producer(here) as sending:
+        assert until(lambda: len(sending.sent) >= 2)
+        sending.stop()
+        numbers = {task.number for task in sending.sent}
+        for number in numbers:
+            redis.rpush(f"{DRILL_LEDGER}{sending.run}", json.dumps([1000 + number, "end", 1.0, "web-worker-1@test"]))
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(sending.wait_until_finished, 60)
+            here.start(here.release("r"))
+            waiting.result()
+        assert {number for number, event, _, _ in sending.entries() if event == "end"} >= numbers
