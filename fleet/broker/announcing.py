@@ -41,8 +41,11 @@ class Announcer:
 def sent_to(url: str, queue: str) -> Any:
     """What a task is sent to: `queue` of Celery's send_task. A queue of RabbitMQ is as its app has declared it: whoever declares
     it otherwise is refused."""
-    if not is_amqp(url):
-        return queue
+    return directly(queue) if is_amqp(url) else queue
+
+
+def directly(queue: str) -> Any:
+    """The same, of a queue that is neither declared nor bound to an exchange for it."""
     from kombu import Exchange, Queue  # type: ignore[attr-defined]  # kombu's types are unfinished
 
     return Queue(queue, Exchange(""), routing_key=queue, no_declare=True)  # type: ignore[no-untyped-call]

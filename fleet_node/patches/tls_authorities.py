@@ -84,6 +84,7 @@ def _default() -> ssl.SSLContext:
 
 def apply(worker: Any) -> None:
     """See Patch."""
-    import redis.connection
+    from redis import connection
 
-    vars(redis.connection)["ssl"] = Ssl()
+    module: Any = connection
+    module.ssl = Ssl()

@@ -17,7 +17,8 @@ SHARES = (0.5, 0.95, 0.99)
 class Step:
     """How the tasks of a load went. lost: that never ended; run_twice: that began more than once. throughput: tasks a second,
     from the first that was due to the last that ended. waits, latencies: by share, in seconds from when a task was due until it
-    began, and ended. late: by how much 95 of 100 were sent late at most. by_node: tasks of each worker."""
+    began, and ended. behind: how much later than it could the last one ended, as a share of the time in which they came. late: by
+    how many seconds 95 of 100 were sent late at most. by_node: tasks of each worker."""
 
     load: Load
     finished: int
@@ -26,6 +27,7 @@ class Step:
     throughput: float
     waits: Mapping[float, float]
     latencies: Mapping[float, float]
+    behind: float
     late: float
     by_node: Mapping[str, int]
 
@@ -42,7 +44,9 @@ def account(load: Load, due: Mapping[int, float], late: Sequence[float], entries
             by_node[node] = by_node.get(node, 0) + 1
     waits = sorted(max(0.0, begun - due[number]) for number, (begun, _) in first.items())
     latencies = sorted(max(0.0, ended - due[number]) for number, (_, ended) in first.items())
-    took = max((ended for _, ended in first.values()), default=0.0) - min(due.values(), default=0.0)
+    begin, end = min(due.values(), default=0.0), max(due.values(), default=0.0)
+    last = max((ended for _, ended in first.values()), default=0.0)
+    took = last - begin
     return Step(
         load=load,
         finished=len(first),
@@ -51,6 +55,7 @@ def account(load: Load, due: Mapping[int, float], late: Sequence[float], entries
         throughput=len(first) / took if first and took > 0 else 0.0,
         waits=_quantiles(waits),
         latencies=_quantiles(latencies),
+        behind=max(0.0, last - end - load.seconds) / (end - begin) if end > begin else 0.0,
         late=quantile(sorted(late), 0.95) if late else 0.0,
         by_node=dict(sorted(by_node.items())),
     )

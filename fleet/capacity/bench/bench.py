@@ -58,12 +58,12 @@ class Bench:
     def __enter__(self) -> Bench:
         with ExitStack() as stack:
             stack.callback(self._close)
-            stack.enter_context(self._producers)
             stack.callback(self._announcer.withdraw)
             stack.callback(self._redis.delete, self._ledger)
             stack.callback(self._forget)
             self._keep()
             self._ahead = self._clock()
+            stack.enter_context(self._producers)  # the first to end: what they send after that would stay
             self._stack = stack.pop_all()
         return self
 
@@ -115,11 +115,21 @@ class Bench:
                 raise BenchError(f"{', '.join(silent)} does not answer in {ANSWER:.0f} s: fleet load says why")
 
     def _forget(self) -> None:
-        """Have workers consume it no more, and delete what is left."""
+        """Have workers consume it no more, and delete what is left. RabbitMQ ends the connection of a worker that still does."""
         for role, nodes in self._nodes.items():
             self._app.control.cancel_consumer(queue_of(role), **self._to(nodes))
+            self._wait_until_ignored(role)
             with self._app.connection_for_write() as connection:
                 connection.default_channel.queue_delete(queue_of(role))
+
+    def _wait_until_ignored(self, role: str) -> None:
+        """Until a role's workers consume the queue no more: they answer before they have done what they were asked for."""
+        nodes, deadline = list(self._nodes[role]), time.monotonic() + ANSWER
+        while time.monotonic() < deadline:
+            queues = self._app.control.inspect(destination=nodes, timeout=ANSWER, limit=len(nodes)).active_queues() or {}
+            if not any(queue["name"] == queue_of(role) for of in queues.values() for queue in of):
+                return
+            time.sleep(LOOK)
 
     def _to(self, nodes: Sequence[str]) -> dict[str, Any]:
         return {"destination": list(nodes), "reply": True, "timeout": ANSWER, "limit": len(nodes)}

@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import Celery
 
-from fleet.broker.announcing import sent_to
+from fleet.broker.announcing import directly
 from fleet.broker.port import is_amqp
 from fleet.capacity.bench.arrivals import Load, due
 from fleet_node.protocol import BENCH_TASK
@@ -84,11 +84,10 @@ def _app(url: str) -> Any:
 def _send(url: str, run: str, queue: str, load: Load, tasks: Sequence[tuple[int, float]]) -> list[float]:
     """Seconds by which each task was late."""
     app, late = _app(url), []
-    target = sent_to(url, queue)
     with app.producer_or_acquire() as producer:
         for number, at in tasks:
             if _over[0].wait(max(0.0, at - time.time())):
                 break
             late.append(max(0.0, time.time() - at))
-            app.send_task(BENCH_TASK, [run, number, load.work, load.seconds], queue=target, producer=producer)
+            app.send_task(BENCH_TASK, [run, number, load.work, load.seconds], queue=directly(queue), producer=producer)
     return late

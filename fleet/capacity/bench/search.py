@@ -14,6 +14,8 @@ GROWTH = 1.6
 """How many times as much the next step is, while it rises."""
 CLOSE = 1.08
 """How many times the knee the next rate that was too much is at most, when the search ends."""
+BEHIND = 0.05
+"""Share of a step's time that the workers may be behind in the end."""
 LATE = 0.05
 """Seconds by which the producer may be late. Then it is not the workers that are measured."""
 MOST_STEPS = 20
@@ -47,5 +49,5 @@ def next_rate(first: float, steps: Sequence[Step], objective: float) -> float | 
 
 
 def carries(step: Step, objective: float) -> bool:
-    """Whether the workers did a step's tasks in time."""
-    return not step.lost and step.waits[SHARE] <= objective
+    """Whether the workers did a step's tasks in time, and would have gone on so: in a short step, few wait long yet."""
+    return not step.lost and step.waits[SHARE] <= objective and step.behind <= BEHIND

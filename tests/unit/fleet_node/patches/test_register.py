@@ -54,11 +54,11 @@ def test_names_are_unique_and_every_module_is_in_the_register() -> None:
 
 
 def _patched(path: Path) -> list[str]:
-    """Assignments to attributes of classes, or of modules, that are imported from Celery or kombu."""
+    """Assignments to attributes of classes, or of modules, that are imported from Celery, kombu or redis."""
     tree = ast.parse(path.read_text())
     imported = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("celery", "kombu", "billiard"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("celery", "kombu", "billiard", "redis"):
             imported |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
             imported |= {
@@ -123,6 +123,7 @@ def test_versions_that_a_patch_is_not_written_for_are_affected_all_the_same() ->
             "reconnect",
             "single-writes",
             "task-counts",
+            "tls-authorities",
             "unsent-retry",
         ),
         False,

@@ -17,6 +17,7 @@ def test_each_task_is_accounted_for() -> None:
     assert step.throughput == pytest.approx(99 / 10.4)
     assert step.by_node == {"web-worker-1@a": 50, "web-worker-2@a": 50}
     assert step.late == 0
+    assert step.behind == pytest.approx(0.2 / 9.9)
 
 
 def test_nothing_has_ended() -> None:

@@ -11,7 +11,7 @@ def step(rate: float, capacity: float, late: float = 0.0, lost: int = 0) -> Step
     """Of workers that carry so much: above it, tasks wait."""
     wait = 0.01 if rate <= capacity else 3.0
     waits = {0.5: wait, 0.95: wait, 0.99: wait}
-    return Step(Load("io", 0.05, rate, 100), 100, lost, 0, min(rate, capacity), waits, waits, late, {})
+    return Step(Load("io", 0.05, rate, 100), 100, lost, 0, min(rate, capacity), waits, waits, 0.0, late, {})
 
 
 def search(first: float, capacity: float, most_sent: float = 1e9) -> tuple[Found, int]:
