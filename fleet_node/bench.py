@@ -14,10 +14,8 @@ import threading
 import time
 from typing import Any
 
-from celery import Task
-
 from fleet_node.broker import ledger
-from fleet_node.drill import CONNECTIONS, LEDGER_TTL, NotAnnouncedError
+from fleet_node.drill import CONNECTIONS, LEDGER_TTL, OPTIONS, NotAnnouncedError
 from fleet_node.protocol import BENCH_TASK, DRILL_ANNOUNCED, DRILL_LEDGER
 
 ASKED_EVERY = 5.0
@@ -75,14 +73,4 @@ def register(app: Any) -> Any:
             pipeline.expire(key, LEDGER_TTL)
             pipeline.execute()
 
-    create = app.task(
-        name=BENCH_TASK,
-        base=Task,
-        bind=True,
-        lazy=False,
-        shared=False,
-        ignore_result=True,
-        acks_late=True,
-        reject_on_worker_lost=True,
-    )
-    return create(work)
+    return app.task(name=BENCH_TASK, **OPTIONS)(work)

@@ -27,6 +27,18 @@ CONNECTIONS = 4
 other from ending it in time."""
 
 
+OPTIONS: dict[str, Any] = {
+    "base": Task,
+    "bind": True,
+    "lazy": False,
+    "shared": False,
+    "ignore_result": True,
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+}
+"""Of the tasks of drills and benchmarks, whatever the app's own are."""
+
+
 class NotAnnouncedError(Exception):
     """The task is of a drill that does not run any more."""
 
@@ -76,13 +88,7 @@ def register(app: Any) -> Any:
     # Tried again until it ends well: a task that fails with a broken release succeeds with a good one.
     create = app.task(
         name=DRILL_TASK,
-        base=Task,
-        bind=True,
-        lazy=False,
-        shared=False,
-        ignore_result=True,
-        acks_late=True,
-        reject_on_worker_lost=True,
+        **OPTIONS,
         autoretry_for=(Exception,),
         dont_autoretry_for=(NotAnnouncedError, DrillFailureError),
         max_retries=None,

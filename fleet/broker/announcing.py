@@ -38,6 +38,17 @@ class Announcer:
         self._client.close()
 
 
+def sender(url: str) -> Any:
+    """A Celery app that sends tasks and asks workers, and keeps no results. To be closed."""
+    from celery import Celery
+
+    app = Celery("fleet", broker=url, set_as_current=False)
+    app.conf.update(broker_url=url, result_backend="disabled://", task_ignore_result=True)
+    if is_amqp(url):
+        app.conf.broker_transport_options = {"confirm_publish": True}
+    return app
+
+
 def sent_to(url: str, queue: str) -> Any:
     """What a task is sent to: `queue` of Celery's send_task. A queue of RabbitMQ is as its app has declared it: whoever declares
     it otherwise is refused."""

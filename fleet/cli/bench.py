@@ -86,7 +86,12 @@ def bench_fleet(
     if compare:
         _compare(compare, settings, tasks, rounds, as_json_)
         return
-    results = _of_local(flags, settings, tasks) if file is None else _of_fleet(file, role, settings, tasks, yes)
+    if file is None:
+        from fleet.capacity.bench.compare import measured_here
+
+        results = measured_here(flags, settings, tasks, say)
+    else:
+        results = _of_fleet(file, role, settings, tasks, yes)
     if page:
         from fleet.capacity.bench.page import page as page_of
 
@@ -111,12 +116,6 @@ def _compare(flags: tuple[str, str], settings: Settings, tasks: int | None, roun
     compared = compare(flags, settings, tasks, rounds, say)
     typer.echo(json.dumps([of.as_json() for of in compared]) if as_json_ else "\n".join(comparison_lines(compared)))
     raise typer.Exit(1 if any(of.lost for of in compared) else 0)
-
-
-def _of_local(flags: str, settings: Settings, tasks: int | None) -> list[Result]:
-    from fleet.capacity.bench.compare import one
-
-    return one(flags, settings, tasks, say)
 
 
 def _of_fleet(file: Path, role: str | None, settings: Settings, tasks: int | None, yes: bool) -> list[Result]:

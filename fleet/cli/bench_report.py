@@ -21,15 +21,15 @@ def lines(results: Sequence[Result]) -> Iterator[str]:
     rows = []
     for result in results:
         step = result.half or result.steps[-1]
-        done = f"{result.found.knee:.0f}" if result.found else f"{step.throughput:.0f}"
-        if result.found and result.found.limit == "producer":
+        done = f"{result.knee.rate:.0f}" if result.knee else f"{step.throughput:.0f}"
+        if result.knee and result.knee.limit == "producer":
             done = f"{done} or more"
         at = f"{step.load.rate:.0f}" if step.load.rate else "at once"
         latencies = (_milliseconds(step.latencies[share]) for share in sorted(step.latencies))
         lost = sum(of.lost for of in result.all_steps)
         rows.append((result.role, _work(step), done, at, *latencies, str(lost)))
     yield from table_lines(HEADS, rows)
-    if any(result.found and result.found.limit == "producer" for result in results):
+    if any(result.knee and result.knee.limit == "producer" for result in results):
         yield "or more: this machine cannot send faster"
 
 
@@ -50,8 +50,8 @@ def as_json(results: Sequence[Result]) -> dict[str, Any]:
     roles: dict[str, dict[str, Any]] = {}
     for result in results:
         roles.setdefault(result.role, {})[result.work] = {
-            "carries_s": round(result.found.knee, 1) if result.found else None,
-            "limit": result.found.limit if result.found else None,
+            "carries_s": round(result.knee.rate, 1) if result.knee else None,
+            "limit": result.knee.limit if result.knee else None,
             "steps": [_step(step) for step in result.all_steps],
         }
     return {"roles": roles}

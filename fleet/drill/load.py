@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from amqp.exceptions import AMQPError
-from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
-from fleet.broker.announcing import Announcer, sent_to
-from fleet.broker.port import is_amqp
+from fleet.broker.announcing import Announcer, sender, sent_to
 from fleet.drill.ledger import Entry, Sent
 from fleet.plan.plan import Plan
 from fleet_node.protocol import DRILL_LEDGER, DRILL_TASK
@@ -104,10 +102,7 @@ class Producer:
         self.sent: list[Sent] = []
         self._kinds = kinds
         self._url = broker
-        self._app = Celery("drill", broker=broker, set_as_current=False)
-        self._app.conf.update(broker_url=broker, result_backend="disabled://", task_ignore_result=True)
-        if is_amqp(broker):
-            self._app.conf.broker_transport_options = {"confirm_publish": True}
+        self._app = sender(broker)
         self._announcer = Announcer(ledger or broker, self.run)
         self._redis = Redis.from_url(ledger or broker)
         self._clock = Redis.from_url(ledger or broker)

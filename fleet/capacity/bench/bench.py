@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from celery import Celery
 from redis import Redis
 
-from fleet.broker.announcing import Announcer
+from fleet.broker.announcing import Announcer, sender
 from fleet.capacity.bench.account import Step, account
 from fleet.capacity.bench.arrivals import Load
 from fleet.capacity.bench.producer import Producers
@@ -43,11 +42,10 @@ class Bench:
     """
 
     def __init__(self, url: str, ledger: str, nodes: Mapping[str, Sequence[str]]) -> None:
-        self._url, self._nodes = url, nodes
+        self._nodes = nodes
         self._run = uuid.uuid4().hex[:12]
         self._ledger = f"{DRILL_LEDGER}{self._run}"
-        self._app = Celery("bench", broker=url, set_as_current=False)
-        self._app.conf.update(broker_url=url, result_backend="disabled://")
+        self._app = sender(url)
         self._redis = Redis.from_url(ledger)
         self._announcer = Announcer(ledger, self._run)
         self._producers = Producers(url)

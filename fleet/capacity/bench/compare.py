@@ -44,7 +44,7 @@ class Comparison:
         }
 
 
-def one(flags: str, settings: Settings, tasks: int | None, say: Callable[[str], None]) -> list[Result]:
+def measured_here(flags: str, settings: Settings, tasks: int | None, say: Callable[[str], None]) -> list[Result]:
     """Measure a worker that is started for it. Raises BenchError if it does not come up."""
     node = f"{ROLE}-worker-1@bench"
     with ExitStack() as stack:
@@ -60,19 +60,19 @@ def compare(
     flags: tuple[str, str], settings: Settings, tasks: int | None, rounds: int, say: Callable[[str], None]
 ) -> list[Comparison]:
     """Measure both in each round, the second first in every other one."""
-    found: dict[Work, list[tuple[float, float]]] = {work: [] for work in settings.works}
+    by_work: dict[Work, list[tuple[float, float]]] = {work: [] for work in settings.works}
     lost = dict.fromkeys(settings.works, 0)
     for number in range(rounds):
         results: dict[str, Sequence[Result]] = {}
         for which in flags if number % 2 == 0 else flags[::-1]:
             say(f"round {number + 1} of {rounds}:")
-            results[which] = one(which, settings, tasks, say)
+            results[which] = measured_here(which, settings, tasks, say)
         for first, second in zip(results[flags[0]], results[flags[1]], strict=True):
-            found[first.work].append((carried(first), carried(second)))
+            by_work[first.work].append((carried(first), carried(second)))
             lost[first.work] += sum(step.lost for result in (first, second) for step in result.all_steps)
-    return [Comparison(work, flags, tuple(pairs), lost[work]) for work, pairs in found.items()]
+    return [Comparison(work, flags, tuple(pairs), lost[work]) for work, pairs in by_work.items()]
 
 
 def carried(result: Result) -> float:
     """Tasks a second: at the knee, or of those that came at once."""
-    return result.found.knee if result.found else result.steps[0].throughput
+    return result.knee.rate if result.knee else result.steps[0].throughput

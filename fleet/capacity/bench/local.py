@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from celery import Celery
 from redis import Redis, RedisError
 
+from fleet.broker.announcing import sender
 from fleet.capacity.bench.bench import BenchError
 from fleet.spec.reliability import RELIABILITY, TRANSPORT
 from fleet.spec.text import printable
@@ -110,9 +110,7 @@ def _wait_for(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def _wait_until_consuming(process: subprocess.Popen[bytes], url: str, node: str, log: Path) -> None:
     deadline = time.monotonic() + START
-    app = Celery("bench", broker=url, set_as_current=False)
-    app.conf.update(broker_url=url, result_backend="disabled://")
-    with closing(app):
+    with closing(sender(url)) as app:
         while not app.control.ping(destination=[node], timeout=1, limit=1):
             _check(process, log, deadline)
 

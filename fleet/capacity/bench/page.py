@@ -19,7 +19,7 @@ pre{overflow-x:auto}
 
 def page(results: Sequence[Result], table: Sequence[str], objective: float) -> str:
     """table: its lines, as the terminal shows them. objective: seconds that a task may wait."""
-    panels = [_panel(result, objective) for result in results if result.found]
+    panels = [_panel(result, objective) for result in results if result.knee]
     head = Markup('<!doctype html><html lang="en"><meta charset="utf-8"><title>fleet bench</title><style>{}</style>')
     body = Markup("<h1>fleet bench</h1><pre>{}</pre>").format("\n".join(table))
     charts = Markup(svg("Latency as the rate rises", panels)) if panels else Markup()  # noqa: S704 - escaped where it is made

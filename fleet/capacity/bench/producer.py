@@ -13,10 +13,7 @@ from functools import lru_cache
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from celery import Celery
-
-from fleet.broker.announcing import directly
-from fleet.broker.port import is_amqp
+from fleet.broker.announcing import directly, sender
 from fleet.capacity.bench.arrivals import Load, due
 from fleet_node.protocol import BENCH_TASK
 
@@ -74,11 +71,7 @@ def _begin(over: Event) -> None:
 
 @lru_cache
 def _app(url: str) -> Any:
-    app = Celery("bench", broker=url, set_as_current=False)
-    app.conf.update(broker_url=url, result_backend="disabled://", task_ignore_result=True)
-    if is_amqp(url):
-        app.conf.broker_transport_options = {"confirm_publish": True}
-    return app
+    return sender(url)
 
 
 def _send(url: str, run: str, queue: str, load: Load, tasks: Sequence[tuple[int, float]]) -> list[float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fleet.capacity.bench.account import Step
 from fleet.capacity.bench.arrivals import Load, Work
 from fleet.capacity.bench.bench import Bench
-from fleet.capacity.bench.search import Found, next_rate
+from fleet.capacity.bench.search import Knee, next_rate
 from fleet.capacity.bench.target import Target
 
 NOOP_RATE = 50.0
@@ -32,13 +32,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of a role and a kind of work. found: how much it carries; None if all tasks came at once. half: a step at
+    """What was measured of a role and a kind of work. knee: how much it carries; None if all tasks came at once. half: a step at
     half of that; None if nothing was carried. steps: the others."""
 
     role: str
     work: Work
     steps: tuple[Step, ...]
-    found: Found | None = None
+    knee: Knee | None = None
     half: Step | None = None
 
     @property
@@ -69,24 +69,24 @@ def measured(
         bench.step(target.role, Load("noop", 0.0, 0.0, LEAST_TASKS + 4 * target.slots))
         for work in settings.works:
             if tasks is None:
-                yield knee(bench, target, work, settings, say)
+                yield _rising(bench, target, work, settings, say)
                 continue
             step = bench.step(target.role, Load(work, _seconds(work, settings), 0.0, tasks))
             say(f"{target.role} {work}: {step.finished} of {tasks} done, {step.throughput:.0f} a second")
             yield Result(target.role, work, (step,))
 
 
-def knee(bench: Bench, target: Target, work: Work, settings: Settings, say: Callable[[str], None]) -> Result:
+def _rising(bench: Bench, target: Target, work: Work, settings: Settings, say: Callable[[str], None]) -> Result:
     """Let the rate rise until it is known how much a role carries."""
     first, steps = first_rate(target, work, settings.task_seconds), list[Step]()
-    while not isinstance(rate := next_rate(first, steps, settings.objective), Found):
-        step = bench.step(target.role, load_of(work, settings, rate))
+    while not isinstance(tried := next_rate(first, steps, settings.objective), Knee):
+        step = bench.step(target.role, load_of(work, settings, tried))
         steps.append(step)
-        say(f"{target.role} {work}: {rate:.0f} a second: 95% wait {step.waits[0.95]:.3f} s, {step.throughput:.0f} a second done")
+        say(f"{target.role} {work}: {tried:.0f} a second: 95% wait {step.waits[0.95]:.3f} s, {step.throughput:.0f} a second done")
     half = None
-    if rate.knee:
-        half = bench.step(target.role, load_of(work, settings, rate.knee * HALF))
-    return Result(target.role, work, tuple(steps), rate, half)
+    if tried.rate:
+        half = bench.step(target.role, load_of(work, settings, tried.rate * HALF))
+    return Result(target.role, work, tuple(steps), tried, half)
 
 
 def _seconds(work: Work, settings: Settings) -> float:

@@ -23,26 +23,26 @@ SHARE = 0.95
 
 
 @dataclass(frozen=True)
-class Found:
-    """knee: the largest rate at which so many tasks wait no longer than they may. limit: what is above it: "workers", or
+class Knee:
+    """rate: the largest at which so many tasks wait no longer than they may. limit: what is above it: "workers", or
     "producer" if that could send no faster."""
 
-    knee: float
+    rate: float
     limit: str
 
 
-def next_rate(first: float, steps: Sequence[Step], objective: float) -> float | Found:
-    """The rate of the next step, or what was found. first: of the first step. objective: seconds that a task may wait."""
+def next_rate(first: float, steps: Sequence[Step], objective: float) -> float | Knee:
+    """The rate of the next step, or the knee. first: of the first step. objective: seconds that a task may wait."""
     if not steps:
         return first
     enough = [step.load.rate for step in steps if carries(step, objective)]
     best = max(enough, default=0.0)
     above = [step for step in steps if step.load.rate > best]
     if not above:
-        return best * GROWTH if len(steps) < MOST_STEPS else Found(best, "workers")
+        return best * GROWTH if len(steps) < MOST_STEPS else Knee(best, "workers")
     nearest = min(above, key=lambda step: step.load.rate)
     if len(steps) >= MOST_STEPS or (best and nearest.load.rate / best <= CLOSE):
-        return Found(best, "producer" if nearest.late > LATE else "workers")
+        return Knee(best, "producer" if nearest.late > LATE else "workers")
     if not best:
         return nearest.load.rate / GROWTH**2
     return float((best * nearest.load.rate) ** 0.5)
