@@ -37,6 +37,10 @@ CONTROL_FILE = "control.json"
 """In a unit's runtime directory: the ControlFile of its worker."""
 DRAIN_FILE = "drain.json"
 """In a unit's runtime directory: the DrainReport of its last drain."""
+LOAN_FILE = "loan.json"
+"""In a unit's runtime directory: what its worker is lent out for."""
+LOAN_MOST = 900
+"""Seconds for which a worker is lent out at most. Who needs it for longer asks again."""
 ENDED_FILE = "ended"
 """In a unit's runtime directory: how systemd saw its last process end. The unit's ExecStopPost writes it."""
 
@@ -374,6 +378,17 @@ class TaskCounts(TypedDict, total=False):
     to a second, and counted as the least that it can be."""
 
 
+class Lent(TypedDict):
+    """What a worker is lent out for."""
+
+    queues: list[str]
+    """Of other roles, which it consumes besides its own."""
+    slots: int
+    """Those that it has besides its own; WorkerSign.slots counts them."""
+    until: float
+    """Redis's time at which that ends."""
+
+
 class WorkerSign(TypedDict):
     """What a worker says of itself, without being asked (a value of SIGNS) and when asked (the remote control command
     `fleet_sign`). It holds no arguments of tasks."""
@@ -401,6 +416,8 @@ class WorkerSign(TypedDict):
     held: dict[str, list[int]]
     """Queue → how many of its tasks run, are fetched and have not begun, and wait for their ETA."""
     draining: bool
+    lent: NotRequired[Lent]
+    """Left out if it is lent out for nothing."""
     unavailable: str
     """Why the worker's device is not to be used; empty if it is."""
     overdue: NotRequired[int]

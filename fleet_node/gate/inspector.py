@@ -22,13 +22,13 @@ class WorkerInspector:
         self._mailbox = app.control.mailbox
         self._broker = broker.of_app(app)
 
-    def ask(self, command: str, timeout: float, nodes: Iterable[str] | None = None) -> dict[str, Any]:
+    def ask(self, command: str, timeout: float, nodes: Iterable[str] | None = None, limit: int | None = None) -> dict[str, Any]:
         """Node → its answer to a remote control command, until no worker has answered for `timeout` seconds.
 
-        nodes: the workers to ask; None for all.
+        nodes: the workers to ask; None for all. limit: answers that are enough; None if that is not known.
         """
         destination = list(nodes) if nodes is not None else None
-        replies = self._app.control.broadcast(command, reply=True, timeout=timeout, destination=destination) or []
+        replies = self._app.control.broadcast(command, reply=True, timeout=timeout, limit=limit, destination=destination) or []
         answers: dict[str, Any] = {}
         for reply in replies:
             answers |= {node: answer for node, answer in reply.items() if not (isinstance(answer, dict) and "error" in answer)}
@@ -44,7 +44,11 @@ class WorkerInspector:
         while len(consumed) < expected and (left := deadline - time.monotonic()) > 0:
             answers = self.ask("active_queues", min(1.0, left))
             consumed |= {node: sorted(queue["name"] for queue in queues) for node, queues in answers.items()}
-        return consumed
+        # Who is lent out for a queue may leave it at any time, and does not count.
+        lent = self.ask("fleet_lent", 1.0, consumed, limit=len(consumed)) if consumed else {}
+        return {
+            node: [name for name in names if name not in lent.get(node, {}).get("queues", ())] for node, names in consumed.items()
+        }
 
     def states(self, nodes: Iterable[str], patience: float) -> dict[str, WorkerState]:
         """Node → its state, of those that answer within `patience` seconds."""

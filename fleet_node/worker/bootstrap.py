@@ -24,7 +24,7 @@ from celery.signals import (
 from fleet_node import patches
 from fleet_node.gate import control_file
 from fleet_node.protocol import CONTROL_FILE, PROBE_TASK
-from fleet_node.worker import caution, control, device, drill_tasks, log_format, settings, sign  # noqa: F401 - control registers commands
+from fleet_node.worker import caution, control, device, drill_tasks, loans, log_format, settings, sign  # noqa: F401 - control registers commands
 from fleet_node.worker.progress import status
 from fleet_node.worker.sd_notify import notify
 from fleet_node.worker.watchdog import Vitals
@@ -37,7 +37,7 @@ if "FLEET_LOG" in os.environ:
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
 def _prepare(instance: Any, **_: Any) -> None:
     """Before the worker connects. What commands of remote control need is on the worker: fleet_vitals, fleet_failures,
-    fleet_sign."""
+    fleet_loans, fleet_sign."""
     fleet = settings.of_environment()
     caution.say(instance.app, fleet)
     settings.apply(instance.app, fleet)
@@ -47,6 +47,7 @@ def _prepare(instance: Any, **_: Any) -> None:
     if "json" in instance.app.conf.accept_content:
         instance.app.control.mailbox.serializer = "json"  # `fleet_node.drain` does not know the app, and has to read it
     vitals = instance.fleet_vitals = Vitals(instance)
+    instance.fleet_loans = loans.of_worker(instance)
     instance.fleet_sign = partial(sign.sign_of, instance)
 
     def stopping(how: str, **_: Any) -> None:
@@ -68,6 +69,7 @@ def _ready(sender: Any, **_: Any) -> None:
     vitals = sender.controller.fleet_vitals
     notify("READY=1", f"STATUS={status(vitals.activity())}")
     vitals.start()
+    sender.controller.fleet_loans.resume()
 
 
 def _write_control_file(app: Any) -> None:

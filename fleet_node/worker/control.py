@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from time import time
 from typing import Any
 
@@ -45,6 +46,21 @@ def fleet_sign(state: Any, counts: bool = True, **_: Any) -> WorkerSign:
     """What the worker says of itself. counts: with what it has counted."""
     sign: WorkerSign = state.consumer.controller.fleet_sign(time(), counts)
     return sign
+
+
+@inspect_command()  # type: ignore[untyped-decorator]
+def fleet_lent(state: Any, **_: Any) -> dict[str, list[str]]:
+    """The queues that the worker consumes for other roles, for a time."""
+    return {"queues": state.consumer.controller.fleet_loans.plain(0)["queues"]}
+
+
+@control_command(args=[("queues", list), ("slots", int), ("seconds", float)])  # type: ignore[untyped-decorator]
+def fleet_lend(state: Any, queues: Iterable[str] = (), slots: int = 0, seconds: float = 0.0, **_: Any) -> dict[str, Any]:
+    """Lend the worker out (`fleet_node.worker.loans`), in place of what it is lent out for; without anything, no longer."""
+    try:
+        return {"ok": state.consumer.controller.fleet_loans.lend(queues, int(slots), float(seconds))}
+    except (ValueError, TypeError) as error:
+        return {"error": str(error)}
 
 
 @control_command()  # type: ignore[untyped-decorator]

@@ -27,16 +27,16 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
     active = _copy(state.active_requests)
     reserved = set(_copy(state.reserved_requests)).difference(active)
     eta = waiting_for_eta(consumer)
-    counters, pool = getattr(worker, "fleet_counters", None), pool_of(worker)
+    counters = getattr(worker, "fleet_counters", None)
     wall = time()
-    return {
+    sign: WorkerSign = {
         "node": worker.hostname,
         "at": round(now, 3),
         "started_at": vars(worker).setdefault("fleet_started_at", round(now - age(), 3)),  # the same each time: clocks drift
         "release": os.environ.get("FLEET_RELEASE", ""),
         "revision": os.environ.get("FLEET_REVISION", ""),
-        "pool": pool,
-        "slots": 1 if pool == "solo" else worker.concurrency,
+        "pool": pool_of(worker),
+        "slots": slots(worker),
         "queues": sorted(consumed(consumer)),
         "running": dict(Counter(request.name for request in active)),
         "begun": begun(active, now - wall),
@@ -51,6 +51,15 @@ def sign_of(worker: Any, now: float, counts: bool = True) -> WorkerSign:
         "oom_kills": cgroup.oom_kills(),
         "tasks": counters.plain(by_task(*reserved, *eta)) if counters and counts else [],
     }
+    if worker.fleet_loans:
+        sign["lent"] = worker.fleet_loans.plain(now)
+    return sign
+
+
+def slots(worker: Any) -> int:
+    """Tasks that a worker runs at once."""
+    own = 1 if pool_of(worker) == "solo" else int(worker.concurrency)
+    return own + int(worker.fleet_loans.grown)
 
 
 def is_overdue(request: Any, wall: float) -> bool:

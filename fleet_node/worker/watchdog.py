@@ -24,6 +24,7 @@ from fleet_node import broker
 from fleet_node.worker import device
 from fleet_node.worker.progress import Activity, Progress, status
 from fleet_node.worker.sd_notify import notify
+from fleet_node.worker.sign import slots
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Vitals:
         task_consumer = consumer.task_consumer if consumer else None
         busy, begun = len(state.active_requests), state.all_total_count[0]
         return Activity(
-            slots=self._worker.concurrency,
+            slots=slots(self._worker),
             busy=busy,
             reserved=max(0, len(state.reserved_requests) - busy),
             begun=begun,
