@@ -8,6 +8,7 @@ import sys
 import typer
 
 from fleet.cli import (
+    balance,
     bench,
     certificates,
     connect,
@@ -43,6 +44,7 @@ app.command("queues")(queues.show_queues)
 app.command("status")(status.show_status)
 app.command("plan")(plan.plan_workers)
 app.command("bench")(bench.bench_fleet)
+app.command("balance")(balance.balance_fleet)
 app.command("record")(record.record_fleet)
 app.command("report")(report.report_fleet)
 app.command("top")(top.show_top)

@@ -22,9 +22,8 @@ from fleet.capacity.peak import Peak, busiest
 from fleet.capacity.planned import Given, Planned, Variant, demand_of, planned, variant
 from fleet.capacity.station import Station, demand_on, station_with, stations
 from fleet.cli.arguments import Json, looking, say
+from fleet.cli.machines import asked
 from fleet.errors import FleetError
-from fleet.inventory import last_facts
-from fleet.inventory.ask import try_machines
 from fleet.inventory.read import read_inventory
 from fleet.observe.broker import expected_of
 from fleet.observe.report.report import read_timeline
@@ -194,12 +193,7 @@ def _machines(file: Path, inventory: Inventory, assumed: Sequence[MachineFacts])
     """Host → its facts. assumed: those of all hosts, which are not asked then."""
     if assumed:
         return dict.fromkeys(inventory.hosts, assumed[-1])
-    answers, silent = try_machines(inventory.hosts)
-    last, _ = last_facts.read(file)
-    for host in silent:
-        known = "as it was when it last answered" if host in last.hosts else "left out"
-        say(f"{host} does not answer, and is {known}: {silent[host]}")
-    return last.completed(answers, silent)
+    return asked(file, inventory)
 
 
 def _measured(inventory: Inventory, plan: Plan, chosen: Iterable[Station], seconds: float) -> dict[str, Demand | str]:

@@ -10,6 +10,7 @@ from fleet.broker.keys import node_of
 from fleet.broker.port import AwayError, Port
 from fleet.broker.workers import try_workers
 from fleet.plan import process
+from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
 from fleet_node.protocol import WorkerSign
 
@@ -50,16 +51,15 @@ def expected_of(plan: Plan, hostnames: Mapping[str, str] | None = None) -> Expec
     """What the broker of a fleet is asked for. hostnames: host → what its machine calls itself, as far as that is known."""
     if plan.fleet.transport == "redis":
         return Expected()
-    nodes = (
-        process.node(instance.role, instance.number, name)
-        for instance in plan.instances
-        for name in _names(instance.host, (hostnames or {}).get(instance.host))
-    )
+    nodes = (node for instance in plan.instances for node in names_of(instance, (hostnames or {}).get(instance.host)))
     return Expected(tuple(plan.consumers), tuple(dict.fromkeys(nodes)))
 
 
-def _names(host: str, hostname: str | None) -> tuple[str, ...]:
-    return (hostname,) if hostname else (host, host.split(".", maxsplit=1)[0])
+def names_of(instance: Instance, hostname: str | None = None) -> tuple[str, ...]:
+    """What a worker may be called among Celery's. hostname: what its machine calls itself, if that is known."""
+    host = instance.host
+    names = (hostname,) if hostname else dict.fromkeys((host, host.split(".", maxsplit=1)[0]))
+    return tuple(process.node(instance.role, instance.number, name) for name in names)
 
 
 def ask(port: Port, lease: float | None, expected: Expected) -> BrokerReport:
