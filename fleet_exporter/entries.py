@@ -79,6 +79,9 @@ def sign_of(value: Any) -> WorkerSign | None:
     }
     # Not every release says it, and not every machine knows.
     sign |= {field: whole(value[field]) for field in ("overdue", "memory", "memory_max") if _is_number(value.get(field))}
+    if isinstance(lent := value.get("lent"), dict):
+        queues = [label(queue) for queue in listed(lent.get("queues")) if isinstance(queue, str)]
+        sign["lent"] = {"queues": queues, "slots": whole(lent.get("slots")), "until": number(lent.get("until"))}
     return sign  # type: ignore[no-any-return]
 
 

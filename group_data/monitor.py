@@ -16,6 +16,8 @@ monitor = {
     # "grafana": False,
     # Whether Flower runs there, behind TLS and a password (FLOWER_PASSWORD in the secrets file).
     # "flower": False,
+    # Whether a service moves capacity to where tasks wait longer than the setting slo allows.
+    # "balance": False,
     # When alerts fire: docs/settings.md.
     # "alerts": {},
 }

@@ -16,7 +16,7 @@ from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.paths import UNITS as UNIT_FOLDER
 from fleet.state.render import render
 from fleet.state.role import RunView
-from roles import alerts, broker_client, dashboard
+from roles import alerts, balancer, broker_client, dashboard
 from roles.node_exporter import targets
 
 PROMETHEUS, ALERTMANAGER, EXPORTER = "prometheus.service", "prometheus-alertmanager.service", "fleet-exporter.service"
@@ -29,7 +29,14 @@ EXPORTER_UNIT = f"{UNIT_FOLDER}/{EXPORTER}"
 SOURCES = (f"{FOLDER}/fleet_exporter/*.py", f"{FOLDER}/fleet_node/*.py")
 OVERRIDES = tuple(f"{UNIT_FOLDER}/{unit}.d" for unit in (PROMETHEUS, ALERTMANAGER))
 
-PACKAGES = ("prometheus", "prometheus-alertmanager", "python3-prometheus-client", "python3-redis", "python3-amqp")
+PACKAGES = (
+    "prometheus",
+    "prometheus-alertmanager",
+    "python3-prometheus-client",
+    "python3-redis",
+    "python3-amqp",
+    *balancer.PACKAGES,
+)
 PATHS = (
     *FILES,
     *OVERRIDES,
@@ -43,20 +50,24 @@ PATHS = (
     SETTINGS,
     f"{SETTINGS}/fleet.json",
     f"{SETTINGS}/broker-url",
+    *balancer.paths(FOLDER),
     *dashboard.FOLDERS,
     dashboard.DASHBOARD,
     dashboard.DATASOURCE,
     dashboard.PROVIDER,
 )
-UNITS = (PROMETHEUS, ALERTMANAGER, EXPORTER)
+UNITS = (PROMETHEUS, ALERTMANAGER, EXPORTER, balancer.UNIT)
 _ROOT = Path(__file__).parent.parent
 
 
 def desired(run: RunView, host: Host) -> State:
-    """All of it, on the monitor's host. Elsewhere there is no exporter."""
+    """All of it, on the monitor's host. Elsewhere there is no exporter, and no balancer."""
     if host.name != run.fleet.monitor_host:
-        return State(only=(EXPORTER_UNIT,))
-    return _exporter(run) + _prometheus(run, host) + _alertmanager(run) + _grafana(run)
+        return State(only=(EXPORTER_UNIT, balancer.UNIT_PATH, balancer.TERMS, balancer.URL))
+    told = File(f"{SETTINGS}/fleet.json", expectations(run))
+    return (
+        _exporter(run, told) + balancer.desired(run, FOLDER, told) + _prometheus(run, host) + _alertmanager(run) + _grafana(run)
+    )
 
 
 def first(run: RunView, host: Host) -> State:
@@ -73,7 +84,7 @@ def is_whole(run: RunView) -> bool:
     return all(host.name in run.observed for host in run.fleet.hosts.values() if host.workers)
 
 
-def _exporter(run: RunView) -> State:
+def _exporter(run: RunView, settings: File) -> State:
     sources = [
         *(File(f"{FOLDER}/fleet_exporter/{file.name}", file.read_bytes()) for file in sorted(_python(_ROOT / "fleet_exporter"))),
         *(
@@ -81,7 +92,6 @@ def _exporter(run: RunView) -> State:
             for name in ("__init__.py", "protocol.py")
         ),
     ]
-    settings = File(f"{SETTINGS}/fleet.json", expectations(run))
     url = File(f"{SETTINGS}/broker-url", f"{endpoint.broker(run.fleet, run.secrets, 'monitor').url}\n".encode(), mode=0o600)
     values = {"folder": FOLDER, "settings": settings.path, "url": url.path, "group": broker_client.key_group(run)}
     template = f"{EXPORTER_UNIT.lstrip('/')}.j2"

@@ -102,7 +102,16 @@ _SIGN: dict[str, Callable[[Any], bool]] = {
     "draining": lambda value: isinstance(value, bool),
     "tasks": _list_of(_is_counts),
 }
+
+
+def _is_lent(value: Any) -> bool:
+    """Whether it says what a worker is lent out for."""
+    fits = {"queues": _list_of(_is_text), "slots": _is_count, "until": _is_number}
+    return isinstance(value, dict) and all(name in value and check(value[name]) for name, check in fits.items())
+
+
 _MORE: dict[str, Callable[[Any], bool]] = {
     "begun": _mapping_of(_list_of(_is_number)),
+    "lent": _is_lent,
     **dict.fromkeys(("overdue", "memory", "memory_max", "oom_kills"), _is_count),
 }

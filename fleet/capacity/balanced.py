@@ -7,18 +7,10 @@ from typing import Any
 
 from fleet.capacity.balance.load import Load
 from fleet.capacity.balance.look import Look
-from fleet.capacity.balance.policy import Move, Order
+from fleet.capacity.balance.policy import Move
 from fleet.capacity.balance.terms import Group, Terms
-from fleet.spec.text import count, span, table_lines
-
-WORDS = {
-    "lend": "lent to {group}",
-    "grow": "more slots for {group}",
-    "return": "given back by {group}",
-    "renew": "lent to {group} for longer",
-    "lacking": "{group} lacks slots",
-    "held": "nothing is moved for {group}",
-}
+from fleet.capacity.balance.words import explain
+from fleet.spec.text import span, table_lines
 
 
 def lines(terms: Terms, look: Look, loads: Mapping[str, Load | None], moves: Sequence[Move]) -> Iterator[str]:
@@ -37,21 +29,6 @@ def lines(terms: Terms, look: Look, loads: Mapping[str, Load | None], moves: Seq
             yield f"{name}: none of its tasks has ended since its workers started, so that nobody knows how long they take"
     if not moves:
         yield "nothing is to be moved"
-
-
-def explain(move: Move) -> Iterator[str]:
-    """A move, and what each worker is told."""
-    yield f"{WORDS[move.kind].format(group=move.group)}: {move.why}"
-    yield from (f"  {order_words(order)}" for order in move.orders)
-
-
-def order_words(order: Order) -> str:
-    """What a worker is told."""
-    if not order.seconds:
-        return f"{order.node}: its own queues and slots again"
-    parts = [f"consumes {', '.join(order.queues)} too"] if order.queues else []
-    parts += [f"has {count(order.slots, 'slot')} more"] if order.slots else []
-    return f"{order.node}: {' and '.join(parts)}, for {span(order.seconds)}"
 
 
 def refusals(terms: Terms, group: Group) -> Iterator[str]:

@@ -19,6 +19,7 @@ from fleet.capacity import balanced
 from fleet.capacity.balance.look import Look, look_of
 from fleet.capacity.balance.policy import Balancer, Move
 from fleet.capacity.balance.terms import Terms
+from fleet.capacity.balance.words import explain, summary
 from fleet.capacity.lending import terms_of
 from fleet.cli.arguments import InventoryFile, Json, looking, say
 from fleet.cli.machines import asked
@@ -61,14 +62,14 @@ class _Of:
             return problems
         host, began = self.fleet.records_host, time.monotonic()
         data = self.inventory.hosts[host]
-        content = lock.describe_run(f"fleet balance: {'; '.join(next(balanced.explain(move)) for move in others)}")
+        content = lock.describe_run(f"fleet balance: {'; '.join(summary(move) for move in others)}")
         lock.acquire(host, data, content, str(self.file), None)
         outcome, errors = "interrupted", list[str]()
         try:
             errors = _told(port, others)
             outcome = "failed" if errors else "done"
         finally:
-            notes = [line for move in others for line in balanced.explain(move)]
+            notes = [line for move in others for line in explain(move)]
             entry = {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "errors": errors, "notes": notes}
             lock.release(host, data, content, {**content, **entry})
         return problems + errors
@@ -149,7 +150,7 @@ def _go_on(
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         for move in moves:
             if move.kind != "renew" and (move.group, move.kind) not in said:
-                typer.echo("\n".join(f"{at}  {line}" for line in balanced.explain(move)))
+                typer.echo("\n".join(f"{at}  {line}" for line in explain(move)))
     if apply:
         try:
             for problem in of.move(port, moves):

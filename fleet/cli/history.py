@@ -9,12 +9,15 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from fleet.cli.arguments import InventoryFile, Json
+from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
 from fleet.inventory.read import read_inventory
 from fleet.rollout import history, lock
 from fleet.rollout.history import HistoryEntry
 from fleet.spec.load import load_fleet
+
+MOVES = "/var/lib/fleet-balance/moves.jsonl"
+"""On the monitor's machine."""
 
 
 def show_history(
@@ -37,6 +40,8 @@ def show_history(
         raise FleetError("write --last or --why, not both")
     broker = _records(file)
     entries = cast("list[HistoryEntry]", lock.read_history(*broker))
+    if moves := _of_balancer(file):
+        entries = sorted([*entries, *moves], key=lambda entry: entry["at"])
     if last or why:
         _show_run(entries, why, as_json)
         return
@@ -85,6 +90,19 @@ def unlock(
         return
     lock.break_lock(*broker)
     typer.echo(f"removed the lock: {lock.explain(held, str(file)).rpartition(';')[0]}")
+
+
+def _of_balancer(file: Path) -> list[HistoryEntry]:
+    """The moves of the balancer on the monitor's machine, if there is one."""
+    inventory = read_inventory(file)
+    fleet = load_fleet(inventory)
+    if not (fleet.monitor_host and fleet.monitor.balance):
+        return []
+    try:
+        return cast("list[HistoryEntry]", lock.read_history(fleet.monitor_host, inventory.hosts[fleet.monitor_host], MOVES))
+    except lock.LockError as error:
+        say(f"without the moves of the balancer: {error}")
+        return []
 
 
 def _records(file: Path) -> tuple[str, Mapping[str, Any]]:

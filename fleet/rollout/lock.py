@@ -182,9 +182,9 @@ def release(host: str, data: Mapping[str, Any], run: Mapping[str, Any], entry: M
         raise UnrecordedError(f"{host}: {STATE_FOLDER}/history.jsonl: {reason}; this run is not in the history")
 
 
-def read_history(host: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+def read_history(host: str, data: Mapping[str, Any], file: str = f"{STATE_FOLDER}/history.jsonl") -> list[dict[str, Any]]:
     """The runs so far, oldest first. Lines that are no entries are left out."""
-    _, output = ask(host, data, f"cat {STATE_FOLDER}/history.jsonl 2>/dev/null || true")
+    _, output = ask(host, data, f"cat {file} 2>/dev/null || true")
     runs = []
     for line in output.splitlines():
         try:

@@ -80,6 +80,12 @@ class Monitor(Model):
         source="flower 2.2.0, --enable_events; measured",
         default=False,
     )
+    balance: bool = setting(
+        "Whether a service moves capacity to where tasks wait longer than `slo` allows, as `fleet balance --watch --apply` does.",
+        why="It has the worker's user of the broker, since it tells workers what to consume. Moves are in `fleet history`.",
+        source=OURS,
+        default=False,
+    )
     alerts: Alerts = setting(
         "When alerts fire; see below.", why="Thresholds differ by fleet.", source=OURS, default=Alerts(), shown="see below"
     )

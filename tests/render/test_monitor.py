@@ -6,15 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from fleet.capacity.balance.terms import of_plain
 from fleet.engine.run import Run
 from fleet.observe.drift import drift_of
 from fleet.observe.status import drifts
 from fleet.spec.fleet import Fleet
 from fleet.spec.monitor import Monitor
-from fleet.spec.secrets import BROKER_MONITOR
+from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
 from fleet.state.desired import State
 from fleet.state.role import check_watched
 from fleet_exporter import settings
@@ -142,6 +144,34 @@ def test_what_is_sent_runs_by_itself(fleet: Fleet, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "missing.json: FileNotFoundError(2, 'No such file or directory')\n")
 
 
+def test_the_balancer_is_there_if_it_is_asked_for(fleet: Fleet, tmp_path: Path) -> None:
+    slo = {
+        name: replace(of, settings=of.settings.model_copy(update={"slo": {"default": 5.0}})) for name, of in fleet.hosts.items()
+    }
+    run = run_with(replace(fleet, hosts=slo))
+    assert "fleet-balance.service" not in {unit.name for unit in state_of(run).units}
+    assert "fleet-balance" not in content(state_of(run), "/etc/prometheus/prometheus.yml")
+    asked = replace(run, fleet=replace(run.fleet, monitor=Monitor(balance=True)))
+    state = state_of(asked)
+    assert "job_name: fleet-balance" in content(state, "/etc/prometheus/prometheus.yml")
+    terms = of_plain(json.loads(content(state, "/etc/fleet-balance/terms.json")))
+    assert (terms["web"].objective, terms["web"].nodes[0]) == (5.0, "web-worker-1@web1")
+    assert terms["batch"].takes == ("web",)
+    assert "gpu works on a GPU" in (terms["gpu"].refused or {}).values()
+    password = quote(SECRETS[BROKER_WORKER], safe="").encode()
+    having = {file.path: file.mode for file in state.files if password in file.content}
+    assert having == {"/etc/fleet-balance/broker-url": 0o600}
+    for file in state.files:
+        if file.path.startswith("/opt/fleet-monitor/exporter/"):
+            target = tmp_path / file.path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.content)
+    environment = {"PYTHONPATH": str(tmp_path / "opt/fleet-monitor/exporter"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["/usr/bin/python3", "-m", "fleet_balancer", "missing.json", "terms.json"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "missing.json, terms.json: FileNotFoundError(2, 'No such file or directory')\n")
+
+
 @pytest.mark.parametrize(
     ("change", "restarts"),
     [
@@ -162,7 +192,8 @@ def test_a_change_restarts_what_it_is_of(fleet: Fleet, change: Callable[[Fleet],
 def test_other_machines_have_none_of_it(fleet: Fleet) -> None:
     state = state_of(run_with(fleet), "web1.example.com")
     assert (state.packages, state.files, state.units) == ((), (), ())
-    assert state.only == ("/etc/systemd/system/fleet-exporter.service",), "what an earlier monitor left goes"
+    of_balancer = ("/etc/systemd/system/fleet-balance.service", "/etc/fleet-balance/terms.json", "/etc/fleet-balance/broker-url")
+    assert state.only == ("/etc/systemd/system/fleet-exporter.service", *of_balancer), "what an earlier monitor left goes"
 
 
 def test_an_alertmanager_of_your_own(fleet: Fleet, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ NAMES = (
     "TaskFailing",
     "StuckOrPoison",
     "MonitorBlind",
+    "BalancerDown",
 )
 Value = float | str | None
 """A sample: a number, "inf", or None for none."""
@@ -784,6 +785,19 @@ CASES = [
         {},
         {3: [("MonitorBlind", "severity=page cause=exporter", "The fleet's exporter does not answer.")]},
         base={'up{job="node"}': always(1)},
+    ),
+    Case(
+        "the balancer has died",
+        {'up{job="fleet-balance"}': since(5, 0, before=1)},
+        {
+            6.75: NOTHING,
+            7.25: [("BalancerDown", "severity=warning job=fleet-balance", "The balancer does not look at the fleet.")],
+        },
+    ),
+    Case(
+        "the balancer hangs",
+        {'up{job="fleet-balance"}': one, "fleet_balance_last_look_timestamp_seconds": lambda minute: 60 * min(minute, 5)},
+        {8: NOTHING, 10: [("BalancerDown", "severity=warning", "The balancer does not look at the fleet.")]},
     ),
     Case("the exporter restarts", exporter(up=between(5, 5.5, 0, other=1)), {6: NOTHING, 8: NOTHING}),
     Case(

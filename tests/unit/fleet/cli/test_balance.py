@@ -58,7 +58,7 @@ def test_it_says_who_could_help_and_moves_nothing(two_roles: Project) -> None:
     assert lines[0].split() == ["ROLES", "OBJECTIVE", "WAIT", "IN/s", "BUSY", "SLOTS", "BORROWS", "FREE"]
     assert lines[1].split()[:2] == ["web", "1s"]
     assert any(line.startswith("lent to web: its tasks wait") for line in lines)
-    assert f"  {LENDER}: consumes default too, for 5m" in lines
+    assert f"  {LENDER}: consumes default too, for 5 min" in lines
     assert "--apply does it" in done.stderr
     assert "batch: nobody said how long its tasks may wait" in done.stdout
     assert workers(two_roles) == {"web-worker-1@web1"}
@@ -80,7 +80,7 @@ def test_it_lends_an_idle_worker_out_and_records_it(two_roles: Project) -> None:
     assert not twice(two_roles.here)
     entry = two_roles.fleet("history", "prod.py", "--last").stdout
     assert "fleet balance: lent to web: its tasks wait" in entry
-    assert f"{LENDER}: consumes default too, for 5m" in entry
+    assert f"{LENDER}: consumes default too, for 5 min" in entry
     lent = json.loads(balance(two_roles, "--json").stdout)["roles"]["batch"]["lent"]
     assert lent[LENDER]["queues"] == ["default"]
     assert any(LENDER in line for line in balance(two_roles).stdout.splitlines() if line.startswith("web"))
