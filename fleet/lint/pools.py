@@ -57,6 +57,7 @@ def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
         if worker.pool == "prefork":
             continue
         useless = {
+            "autoscale_min": worker.autoscale_min,
             "max_tasks_per_child": worker.max_tasks_per_child,
             "max_memory_per_child": worker.max_memory_per_child,
             "concurrency": worker.concurrency if worker.pool == "solo" and worker.concurrency not in ("auto", 1) else None,
@@ -65,3 +66,15 @@ def setting_of_prefork(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]
         for name, value in useless.items():
             if value is not None:
                 yield Violation(f"{placement.path}.{name}", f"{value} does nothing in {worker.pool}; leave it out")
+
+
+@rule("autoscale-range", "error")
+def autoscale_range(plan: Plan, apps: tuple[App, ...]) -> Iterator[Violation]:
+    """--autoscale has processes between two numbers. With the first not above the second, Celery starts more than were asked for,
+    and ends them again and again."""
+    for placement in each_role(plan):
+        least, most = placement.worker.autoscale_min, placement.sized.concurrency
+        if placement.worker.pool == "prefork" and least is not None and least >= most:
+            yield Violation(
+                f"{placement.path}.autoscale_min", f"{least} is not below the concurrency of {most}; lower it, or leave it out"
+            )

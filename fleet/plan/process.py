@@ -51,6 +51,7 @@ def arguments(role: str, sized: SizedWorker, instance: int | str) -> list[str]:
         # Celery patches for gevent and eventlet only if it sees the pool in its arguments.
         *("-P", worker.pool),
         *("-c", str(sized.concurrency)),
+        *([] if worker.autoscale_min is None else [f"--autoscale={sized.concurrency},{worker.autoscale_min}"]),
         f"--hostname={node(role, instance)}",
         f"--queues={','.join(worker.queues)}",
         *(["--prefetch-multiplier=1", "--disable-prefetch"] if disabled else [f"--prefetch-multiplier={worker.prefetch}"]),

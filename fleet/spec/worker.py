@@ -94,6 +94,16 @@ class Worker(Model):
         shown="1000 in prefork",
         gt=0,
     )
+    autoscale_min: Whole | None = setting(
+        "Processes that prefork keeps while it has nothing to do (--autoscale=concurrency,N). It starts others as tasks come, "
+        "and ends them when none has come for 30 s. None: all of them, always.",
+        why="Memory of idle processes goes to others. It saves none in a plan, which has to be for all of them, and the first "
+        "tasks of a burst wait for processes to start.",
+        source=f"{CELERY}: Workers, Autoscaling",
+        default=None,
+        unit="processes",
+        gt=0,
+    )
     max_memory_per_child: Size | None = setting(
         "Peak memory (RSS) above which a prefork child is replaced, after its task.",
         why="A leaking child is replaced before the kernel kills it. None divides 0.8 of memory_max by the concurrency.",

@@ -23,6 +23,11 @@ CASES = {
         APP,
         "batch_worker.pool: threads runs 100 cpu tasks on one core; write prefork, or workload io",
     ),
+    "autoscale-range": Case(
+        lambda: plan(batch={"concurrency": 4, "autoscale_min": 4}),
+        APP,
+        "batch_worker.autoscale_min: 4 is not below the concurrency of 4",
+    ),
     "setting-of-prefork": Case(
         lambda: plan(web={"max_tasks_per_child": 500}),
         APP,
