@@ -6,10 +6,10 @@ Two roles: web has two workers of four slots, for tasks of a second (exponential
 tasks that may wait thirty. Each day is played with the same tasks to nobody who moves anything, to `fleet balance`, to Celery's
 --autoscale and to the algorithm of Laravel's Horizon.
 
-Celery's --autoscale is played as its source has it (celery/worker/autoscale.py): a worker has as many slots as it has tasks, up
-to twice its own, and fewer after 30 s. So it has slots that the others do not have, and memory for them that is idle at other
-times; it is given four prefetched tasks a slot, without which it never grows. Horizon moves processes of one slot between the
-queues, by each queue's time to clear, one every three seconds: as many as both roles have slots, and at least one for each.
+Celery's --autoscale is played as its source has it (celery/worker/autoscale.py of 5.7): a worker has as many slots as it has
+tasks, up to twice its own, and fewer when none has come for 30 s. So it has slots that the others lack, and memory for them.
+Horizon moves processes of one slot between the queues, by each queue's time to clear, one every three seconds: as many as both
+roles have slots, and at least one for each.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OBJECTIVES = {"web": 5.0, "batch": 30.0}
 BASE = 4.0
 """Tasks of web a second, on a usual day."""
 MOST = 4 * BASE
-AUTOSCALE_EVERY, KEEPALIVE, PREFETCHED = 1.0, 30.0, 4
+AUTOSCALE_EVERY, KEEPALIVE = 1.0, 30.0
 HORIZON_EVERY = 3.0
 SLOTS = {"web": [4, 4], "batch": [8, 8]}
 Mover = Callable[[SimulatedFleet], None]
@@ -80,22 +80,25 @@ def losing(mover: Mover | None) -> Mover:
 
 
 class Autoscale:
-    """celery/worker/autoscale.py, for each worker by itself."""
+    """celery/worker/autoscale.py of 5.7, for each worker by itself."""
 
     def __init__(self) -> None:
-        self._grew: dict[str, float] = {}
+        self._active: dict[str, float] = {}
+        self._begun: dict[str, int] = {}
 
     def __call__(self, fleet: SimulatedFleet) -> None:
         for worker in fleet.workers:
-            procs = worker.slots + worker.grown
+            procs, most = worker.slots + worker.grown, 2 * worker.slots
             waiting = len(fleet.queues.get(worker.group, ()))
             same = sum(other.group == worker.group and other.is_there for other in fleet.workers)
-            reserved = worker.running + min((PREFETCHED - 1) * procs, math.ceil(waiting / max(1, same)))
-            if (wanted := min(reserved, 2 * worker.slots)) > procs:
-                worker.grown = wanted - worker.slots
-                self._grew[worker.node] = fleet.now
+            reserved = min(most, worker.running + math.ceil(waiting / max(1, same)))
+            if (begun := sum(worker.begun.values())) != self._begun.get(worker.node):
+                self._begun[worker.node], self._active[worker.node] = begun, fleet.now
+            if reserved > procs:
+                worker.grown = reserved - worker.slots
+                self._active[worker.node] = fleet.now
                 fleet.changes.append((fleet.now, "grow"))
-            elif (wanted := max(reserved, worker.slots)) < procs and fleet.now - self._grew.get(worker.node, 0.0) > KEEPALIVE:
+            elif (wanted := max(reserved, worker.slots)) < procs and fleet.now - self._active.get(worker.node, 0.0) > KEEPALIVE:
                 worker.grown = wanted - worker.slots
                 fleet.changes.append((fleet.now, "shrink"))
 
