@@ -83,7 +83,7 @@ def _workers(workers: Iterable[WorkerLoad]) -> list[str]:
                 "/".join("-" if age is None else f"{age:.0f}" for age in worker.heard_s.values()),
                 "-" if worker.up_s is None else span(worker.up_s),
                 worker.release[:12],
-                worker.why if worker.expected else "no setting asks for it",
+                (worker.why or worker.lent) if worker.expected else "no setting asks for it",
             )
             for worker in workers
         ],

@@ -31,6 +31,7 @@ def worker_as_json(worker: WorkerLoad) -> dict[str, Any]:
         "expected": worker.expected,
         "active": worker.active,
         "slots": worker.slots,
+        "lent": worker.lent,
         "utilisation": worker.utilisation,
         "running": dict(worker.running),
         "prefetched": worker.prefetched,

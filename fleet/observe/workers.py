@@ -12,6 +12,7 @@ from fleet.observe.states import WELL, State, Verdict, Witnesses, judge
 from fleet.plan import process
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
+from fleet.spec.text import count, span
 from fleet_node.protocol import WorkerSign
 
 
@@ -21,7 +22,8 @@ class WorkerLoad:
 
     prefetched: tasks that it holds and has not begun. eta: that wait for their time. queues: that it consumes now. memory,
     memory_max: bytes. oom_kills: processes of it that the kernel killed for memory since it started. up_s: seconds since it
-    started. heard_s: witness → how many seconds ago it spoke of the worker; None if it says nothing of it.
+    started. heard_s: witness → how many seconds ago it spoke of the worker; None if it says nothing of it. lent: what it is lent
+    out for, in words; empty if it is not.
     """
 
     node: str
@@ -42,6 +44,7 @@ class WorkerLoad:
     restarts: int = 0
     release: str = ""
     up_s: float | None = None
+    lent: str = ""
 
     @property
     def active(self) -> int:
@@ -146,7 +149,7 @@ def _worker(node: str, instance: Instance, machine: Machine | None, silence: str
         role=instance.role,
         **_common(verdict, latest, witnesses),
         expected=True,
-        slots=instance.sized.slots,
+        slots=latest["slots"] if latest else instance.sized.concurrency,
         running=running,
         memory=unit.memory if unit else None,
         memory_max=unit.memory_max if unit else None,
@@ -181,7 +184,15 @@ def _common(verdict: Verdict, latest: WorkerSign | None, witnesses: Witnesses) -
         "eta": latest["eta"] if latest else 0,
         "queues": tuple(latest["queues"]) if latest else (),
         "heard_s": witnesses.heard,
+        "lent": _lent(latest) if latest else "",
     }
+
+
+def _lent(sign: WorkerSign) -> str:
+    if not (lent := sign.get("lent")):
+        return ""
+    what = [*lent["queues"], *([f"{count(lent['slots'], 'slot')} more"] if lent["slots"] else [])]
+    return f"lent out: {', '.join(what)}, for {span(max(0.0, lent['until'] - sign['at']))}"
 
 
 def _roles(plan: Plan, workers: Iterable[WorkerLoad], waiting: Mapping[str, int] | None) -> Iterable[RoleLoad]:

@@ -70,11 +70,25 @@ def test_every_worker_that_should_be_there_is_there() -> None:
     }
     web, batch = load.roles
     assert (web.workers, web.well, web.slots, web.active, web.waiting, web.utilisation) == (2, 2, 8, 6, 7, 75.0)
-    assert (batch.slots, batch.active, batch.waiting) == (4, 6, 1)
+    assert (batch.slots, batch.active, batch.waiting) == (8, 6, 1), "what they say goes before what the settings say"
     plain = load_as_json(load, "inventory/prod.py")
     assert list(plain) == ["workers", "roles", "advice", "silent", "broker", "not_known"]
     first = plain["workers"]["web-worker-1@web1.example"]
     assert (first["state"], first["active"], first["slots"], first["utilisation"], first["heard_s"]) == ("busy", 3, 4, 75.0, 0.0)
+
+
+def test_several_workers_of_a_machine_have_the_slots_of_one_each() -> None:
+    plan = plan_of(fleet_of({"web": {**WEB, "instances": 2}}, hosts_a_role=1), FACTS)
+    there = Machine("web1", FACTS, reaches_broker=True, units={f"celery-web@{number}.service": UP for number in (1, 2)})
+    for broker in (BrokerReport(answers("web-worker-1@web1", "web-worker-2@web1")), BrokerReport()):
+        load = load_of(plan, {"web1": there}, {}, broker)
+        assert [worker.slots for worker in load.workers] == [4, 4]
+
+
+def test_a_worker_that_is_lent_out_says_for_what_and_for_how_long() -> None:
+    lent = {"queues": ["batch"], "slots": 2, "until": 160.0}
+    load = loaded(BrokerReport(answers(*NODES, at=100.0, lent=lent)))
+    assert load.workers[0].lent == "lent out: batch, 2 slots more, for 1m"
 
 
 def test_a_machine_that_is_down_takes_nobody_off_the_list() -> None:
