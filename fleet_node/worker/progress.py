@@ -49,14 +49,15 @@ class Progress:
         self._stall, self._since, self._counts = stall, now, (0, 0)
 
     def stalled(self, activity: Activity, now: float, waiting: Callable[[], int | None]) -> str:
-        """Why the worker counts as stalled; empty if it does not.
+        """Why the worker counts as stalled; empty if it does not. That nothing began while its broker was away is no reason, then
+        or afterwards.
 
         waiting: how many messages its queues hold, None if the broker does not say. It is called only when the first half of
         `stall` is over, so that an idle worker hardly asks the broker.
         """
         counts = (activity.begun, activity.done)
         full = activity.busy >= activity.slots
-        off = activity.draining or activity.paused or not activity.queues
+        off = activity.draining or activity.paused or not activity.queues or not activity.connected
         if counts != self._counts or full or off:
             self._counts, self._since = counts, now
             return ""

@@ -106,9 +106,7 @@ class Vitals:
         if self._drains_since is None:
             self._mind_the_device()
         activity, now = self.activity(), time.monotonic()
-        # A worker that waits for its broker is not without queues by choice.
-        judged = self._stall and (activity.connected or activity.draining)
-        why = progress.stalled(activity, now, self._waiting) if judged else ""
+        why = progress.stalled(activity, now, self._waiting) if self._stall else ""
         if why:
             logger.critical("stalled, to be restarted: %s", why)
             notify(f"STATUS=stalled: {why}", "WATCHDOG=trigger")

@@ -46,6 +46,16 @@ def test_a_worker_that_has_its_reasons(activity: Activity, waiting: int | None) 
     assert reasons(activity, waiting, 1000) == []
 
 
+def test_a_broker_that_was_away_for_long_is_no_reason_once_it_is_back() -> None:
+    progress = Progress(100, 0)
+    for now in range(0, 500, 10):
+        assert not progress.stalled(replace(IDLE, connected=False, queues=()), now, lambda: None)
+        assert not progress.stalled(replace(IDLE, connected=False), now, lambda: None)
+    assert not progress.stalled(IDLE, 501, lambda: 3)
+    assert not progress.stalled(IDLE, 580, lambda: 3)
+    assert progress.stalled(IDLE, 601, lambda: 3), "a hundred seconds after it is back"
+
+
 def test_whatever_begins_or_ends_counts() -> None:
     progress = Progress(100, 0)
     for now in range(0, 1000, 90):
