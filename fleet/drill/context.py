@@ -36,11 +36,12 @@ def is_local(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
 
 @dataclass(frozen=True)
 class RunningWorker:
-    """One worker: its host, its systemd unit, and its node name in Celery."""
+    """One worker: its host, its systemd unit, its node name in Celery, and the tasks that it runs at once."""
 
     host: str
     unit: str
     node: str
+    slots: int = 1
 
     def __str__(self) -> str:
         return f"{self.host}:{self.unit}"
@@ -79,7 +80,12 @@ class DrillContext:
         """Every worker of the fleet."""
         hostnames = {host: self.ask(host, "uname -n").strip() for host in self.plan.workers}
         return [
-            RunningWorker(instance.host, instance.unit, process.node(instance.role, instance.number, hostnames[instance.host]))
+            RunningWorker(
+                instance.host,
+                instance.unit,
+                process.node(instance.role, instance.number, hostnames[instance.host]),
+                instance.sized.concurrency,
+            )
             for instance in self.plan.instances
         ]
 

@@ -70,7 +70,7 @@ def run(fault: Fault, context: DrillContext, placement: Placement, before: float
     parked = inject(fault, context, target, placement)
     ended = recovery.wait_until_over(fault, context, placement, target, processes.get(target), began)
     say(f"{fault.name}: over after {ended - began:.0f} s; waiting for {len(affected)} worker(s) to begin tasks again …")
-    seconds = recovery.wait_for_recovery(context, affected, ended)
+    seconds = recovery.wait_for_recovery(context, affected, ended, fault.kills is not None)
     say(f"{fault.name}: " + (f"back after {seconds:.1f} s" if seconds is not None else "not back"))
     producer.send_for(before)
     processes_now = context.processes(workers)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fleet.drill import faults
 from fleet.drill.context import DrillContext, RunningWorker
@@ -30,14 +31,35 @@ def running_tasks(sent: Iterable[Sent], entries: Iterable[Entry], node: str, kin
     return running
 
 
-def seconds_until_all_started(entries: Iterable[Entry], nodes: Iterable[str], since: float) -> float | None:
-    """Seconds from `since` until each of the nodes had started a task; None if one has not yet."""
-    first: dict[str, float] = {}
-    for _, event, at, node in entries:
-        if event == "start" and at >= since:
-            first[node] = min(at, first.get(node, at))
-    names = set(nodes)
-    return max(first[node] for node in names) - since if names <= set(first) else None
+def seconds_until_all_started(
+    entries: Iterable[Entry], nodes: Iterable[str], since: float, slots: Mapping[str, int] | None = None
+) -> float | None:
+    """Seconds from `since` until each of the nodes had started a task; None if one has not yet. slots: by node. One whose slots
+    were all taken then could start none: its time counts from when one was free."""
+    entries = sorted(entries, key=lambda entry: entry[2])
+    seconds = [_until_started(entries, node, since, (slots or {}).get(node, math.inf)) for node in set(nodes)]
+    known = [each for each in seconds if each is not None]
+    return max(known) if len(known) == len(seconds) else None
+
+
+def _until_started(entries: Iterable[Entry], node: str, since: float, slots: float) -> float | None:
+    """entries: in the order of time."""
+    running: set[int] = set()
+    free_since: float | None = None
+    for number, event, at, at_node in entries:
+        if at_node != node:
+            continue
+        if at >= since and free_since is None and len(running) < slots:
+            free_since = since
+        if event == "start":
+            if at >= since:
+                return at - (at if free_since is None else free_since)
+            running.add(number)
+        else:
+            running.discard(number)
+            if at >= since and free_since is None and len(running) < slots:
+                free_since = at
+    return None
 
 
 def seconds_until_all_begun_again(entries: Iterable[Entry], since: float) -> float | None:
@@ -91,13 +113,18 @@ def wait_until_over(
     raise DrillError(f"{fault.name}: not over after {PATIENCE:.0f} s")
 
 
-def wait_for_recovery(context: DrillContext, affected: Iterable[RunningWorker], ended: float) -> float | None:
-    """Wait until each affected worker has started a task. Returns the seconds since `ended`; None if one never did."""
+def wait_for_recovery(
+    context: DrillContext, affected: Iterable[RunningWorker], ended: float, killed: bool = True
+) -> float | None:
+    """Wait until each affected worker has started a task. Returns the seconds since `ended`, as of seconds_until_all_started();
+    None if one never did. killed: whether one of them was: then it is not known which of its tasks hold a slot."""
     deadline = time.monotonic() + PATIENCE
+    affected = list(affected)
     nodes = {worker.node for worker in affected}
+    slots = {worker.node: worker.slots for worker in affected} if not killed else {}
     while time.monotonic() < deadline:
         context.producer.check()
-        seconds = seconds_until_all_started(context.producer.entries(), nodes, ended)
+        seconds = seconds_until_all_started(context.producer.entries(), nodes, ended, slots)
         if seconds is not None:
             return seconds
         time.sleep(0.5)

@@ -91,6 +91,19 @@ def test_workers_are_back_when_each_has_started_a_task() -> None:
     assert seconds_until_all_started(entries, nodes, since=13.0) is None
 
 
+def test_a_worker_whose_slots_are_all_taken_starts_none_and_is_not_late() -> None:
+    entries: list[Entry] = [
+        (1, "start", 8.0, BATCH.node),
+        (2, "start", 9.0, BATCH.node),
+        (1, "end", 38.0, BATCH.node),
+        (3, "start", 39.5, BATCH.node),
+    ]
+    assert seconds_until_all_started(entries, [BATCH.node], since=10.0) == 29.5
+    assert seconds_until_all_started(entries, [BATCH.node], since=10.0, slots={BATCH.node: 2}) == 1.5
+    assert seconds_until_all_started(entries, [BATCH.node], since=10.0, slots={BATCH.node: 3}) == 29.5
+    assert seconds_until_all_started(entries[:3], [BATCH.node], since=10.0, slots={BATCH.node: 2}) is None
+
+
 def test_when_the_tasks_that_a_fault_interrupted_had_begun_again() -> None:
     entries: list[Entry] = [
         (1, "start", 1.0, BATCH.node),
