@@ -17,19 +17,23 @@ from fleet.broker import connect, lending
 from fleet.broker.port import AwayError, Port
 from fleet.capacity import balanced
 from fleet.capacity.balance.look import Look, look_of
-from fleet.capacity.balance.policy import Balancer, Move
+from fleet.capacity.balance.policy import LOAN, Balancer, Move
 from fleet.capacity.balance.terms import Terms
 from fleet.capacity.balance.words import explain, summary
+from fleet.capacity.extra import Extra, command, extras
 from fleet.capacity.lending import terms_of
 from fleet.cli.arguments import InventoryFile, Json, looking, say
 from fleet.cli.machines import asked
+from fleet.inventory import ssh
 from fleet.inventory.read import read_inventory
 from fleet.observe.broker import Expected, expected_of, names_of
 from fleet.observe.sampling import sample
-from fleet.plan.plan import resolved
+from fleet.plan.plan import Plan, resolved
+from fleet.plan.process import START_SECONDS
 from fleet.rollout import lock
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
+from fleet.spec.text import span
 
 EVERY = 10.0
 """Seconds between two looks of --watch."""
@@ -44,6 +48,7 @@ class _Of:
     fleet: Fleet
     terms: Terms
     expected: Expected
+    plan: Plan
 
     def look(self, port: Port) -> Look:
         now = sample(port, self.fleet.settings.lease, self.expected)
@@ -74,6 +79,32 @@ class _Of:
             lock.release(host, data, content, {**content, **entry})
         return problems + errors
 
+    def start(self, moves: Iterable[Move]) -> list[str]:
+        """Start second instances where nobody had room, under the fleet's lock, and record them. Returns what became of each."""
+        lacking = [move for move in moves if move.kind == "lacking"]
+        wanted = [
+            (move, one) for move in lacking for one in extras(self.plan, self.terms[move.group].name.split(" + "), move.lacking)
+        ]
+        return [self._start(move, one) for move, one in wanted]
+
+    def _start(self, move: Move, one: Extra) -> str:
+        content = lock.describe_run(f"fleet balance: {move.group} lacks slots: {one.unit} on {one.host}")
+        host, began = self.fleet.records_host, time.monotonic()
+        lock.acquire(host, self.inventory.hosts[host], content, str(self.file), None)
+        outcome, words = "interrupted", ""
+        try:
+            data = self.inventory.hosts[one.host]
+            done = ssh.run(one.host, data, ssh.as_root(data, command(one, LOAN)), timeout=START_SECONDS)
+            outcome = "failed" if done.returncode else "done"
+            complaint = next(iter((done.stdout.strip() or done.stderr.strip()).splitlines()), "")
+            words = f"not started: {complaint}" if done.returncode else f"started, with {one.slots} slots, for {span(LOAN)}"
+        except ssh.SSHError as error:
+            outcome, words = "failed", f"not started: {error}"
+        finally:
+            entry = {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "errors": [], "notes": [words]}
+            lock.release(host, self.inventory.hosts[host], content, {**content, **entry})
+        return f"{one.host}: {one.unit}: {words}"
+
 
 def balance_fleet(
     file: InventoryFile,
@@ -85,8 +116,9 @@ def balance_fleet(
     """Say where a role's tasks wait longer than they may and another role has room, and move capacity there with --apply.
 
     Idle workers of other roles are lent out: they consume the role's queues too, if they can run its tasks. If that is not
-    enough, workers of the role itself get more slots, within their memory. A loan ends by itself after five minutes, unless
-    somebody asks again. How long tasks may wait is the setting slo.
+    enough, workers of the role itself get more slots, within their memory, and then a machine of it one worker more, if its tasks
+    wait for others. All of that ends by itself after five minutes, unless somebody asks again. How long tasks may wait is the
+    setting slo.
 
     With --json, one object; with --watch, one for each look at which something is to be moved, a line each.
 
@@ -111,6 +143,8 @@ def balance_fleet(
         moves = balancer.decide(look)
         _show(of, look, balancer, moves, as_json)
         problems = of.move(port, moves) if apply else []
+        for line in of.start(moves) if apply else []:
+            typer.echo(line, err=as_json)
     for problem in problems:
         say(problem)
     if any(move.orders for move in moves) and not apply:
@@ -122,7 +156,7 @@ def _read(file: Path) -> _Of:
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
     plan = resolved(fleet, asked(file, inventory))
-    return _Of(file, inventory, fleet, terms_of(plan, names_of), expected_of(plan))
+    return _Of(file, inventory, fleet, terms_of(plan, names_of), expected_of(plan), plan)
 
 
 def _watch(of: _Of, apply: bool, as_json: bool) -> None:

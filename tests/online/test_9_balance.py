@@ -14,6 +14,7 @@ from typing import cast
 
 import pytest
 
+from fleet.capacity.balance.policy import LOAN
 from fleet.drill.ledger import account
 from fleet.drill.load import Kind, Producer
 from fleet.drill.reached import reached
@@ -33,6 +34,7 @@ BURST = 120.0
 CATCHES_UP = 60.0
 """Seconds after capacity is there in which the wait is to be back under the objective."""
 GIVEN_BACK = 600.0
+EXTRA = "web-worker-1-surge@web1"
 STEADY = float(os.environ.get("FLEET_TEST_STEADY") or 600)
 """Seconds of load that is steady."""
 GROUP_DATA = {
@@ -146,6 +148,30 @@ def test_a_burst_waits_a_fifth_as_long_with_a_balancer(lab: Lab, balanced: str, 
     text = lab.run("fleet", "history", balanced).stdout
     assert "lent to web" in text
     assert "given back by web" in text
+
+
+def test_a_worker_more_is_started_where_nobody_can_help(lab: Lab, balanced: str, producing: Producer) -> None:
+    lab.ask("broker1", "systemctl stop fleet-balance")
+    lab.ask("batch1", "systemctl stop celery-batch@1 celery-batch@2")
+    inventory = read_inventory(Path(balanced))
+    more = (Kind("io", 1.0, ("default",), 1 / (3 * BASE)),)
+    with reached(inventory, load_fleet(inventory)) as there, Producer(there.broker, more, ledger=there.ledger) as other:
+        other.send_for(40)
+        done = lab.run("fleet", "balance", balanced, "--apply")
+        assert done.returncode == 1, done.stdout
+        assert "web lacks slots" in done.stdout
+        assert "web1: celery-web@1-surge.service: started, with 2 slots, for 5m" in done.stdout, done.stdout
+        assert until(lambda: any(node == EXTRA for _, _, _, node in other.entries()), 60)
+        again = lab.run("fleet", "balance", balanced, "--apply")
+        assert "not started: there is one already" in again.stdout, again.stdout
+        other.stop()
+        lab.ask("batch1", "systemctl start celery-batch@1 celery-batch@2", timeout=180)
+        other.wait_until_finished(120)
+        of = account(other.sent, other.entries())
+    assert (len(of.lost), len(of.run_twice)) == (0, 0)
+    gone = "systemctl is-active celery-web@1-surge || ls /run/systemd/system/ | grep surge || true"
+    assert until(lambda: lab.ask("web1", gone).splitlines() == ["inactive"], LOAN + 120), lab.ask("web1", gone)
+    lab.ask("broker1", "systemctl start fleet-balance")
 
 
 def test_nothing_moves_while_the_load_is_steady(lab: Lab, producing: Producer) -> None:
