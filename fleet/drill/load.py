@@ -25,6 +25,7 @@ ANNOUNCE_EVERY = 10.0
 IO_SECONDS, CPU_SECONDS, LONG_SECONDS, ETA_SECONDS = 0.05, 2.0, 30.0, 20.0
 BUSY = 0.2
 """Share of a role's slots that each kind of its tasks takes. A fleet at half its power has room for a rollout."""
+MOST_ETA = 0.2
 MOST = 1.0
 """Most tasks a second of one kind and role: enough to count, and little load for a large fleet."""
 
@@ -48,9 +49,11 @@ def mix(plan: Plan) -> tuple[Kind, ...]:
     """The kinds of task for each role: by its workload, and as many as its slots can take.
 
     io: 50 ms of waiting, now and with an ETA of 20 s. cpu: 2 s of computing, 30 s of waiting, and ETAs too. gpu: 50 ms.
-    Computing is little on purpose: a drill shows whether tasks are lost, and not how slow a busy machine is.
+    Computing is little on purpose: a drill shows whether tasks are lost, and not how slow a busy machine is. With RabbitMQ, a
+    task that waits in a worker for its ETA is one of those that the worker may hold, so that too many keep it from all others.
     """
     kinds: list[Kind] = []
+    is_redis = plan.fleet.transport == "redis"
     for places in plan.roles.values():
         worker = places[0].sized.worker
         slots = sum(place.sized.slots for place in places)
@@ -66,7 +69,9 @@ def mix(plan: Plan) -> tuple[Kind, ...]:
         kinds.append(kind("io", IO_SECONDS))
         if worker.workload == "gpu":
             continue
-        kinds.append(kind("eta", IO_SECONDS, ETA_SECONDS, most=0.2))
+        kinds.append(
+            kind("eta", IO_SECONDS, ETA_SECONDS, most=MOST_ETA if is_redis else min(MOST_ETA, BUSY * slots / ETA_SECONDS))
+        )
         if worker.workload == "cpu":
             kinds += [kind("cpu", CPU_SECONDS, most=0.1), kind("long", LONG_SECONDS, most=0.1)]
     return tuple(kinds)

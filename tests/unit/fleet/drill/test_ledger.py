@@ -55,3 +55,13 @@ def test_the_load_is_half_of_what_the_slots_can_do(tmp_path: Path, monkeypatch: 
         assert times, kind
         assert all(later - sooner == pytest.approx(kind.every) for sooner, later in pairwise(times))
     assert {kind.eta for kind in kinds} == {0.0, ETA_SECONDS}
+
+
+def test_tasks_that_wait_for_their_eta_leave_workers_of_a_rabbitmq_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, each is one of the messages that a worker may hold."""
+    make_app(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    batch = {"queues": ["batch"], "concurrency": 2, "instances": 1, "memory_per_slot": "100M"}
+    plan = plan_of(fleet_of({"batch": batch}, broker={"kind": "rabbitmq"}, result_backend="none"))
+    (eta,) = [kind for kind in mix(plan) if kind.name == "eta"]
+    assert eta.eta / eta.every == pytest.approx(0.2 * 4)
