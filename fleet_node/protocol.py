@@ -39,6 +39,8 @@ DRAIN_FILE = "drain.json"
 """In a unit's runtime directory: the DrainReport of its last drain."""
 LOAN_FILE = "loan.json"
 """In a unit's runtime directory: what its worker is lent out for."""
+EXTRA = "-extra@"
+"""In the node of a worker that was started for a time: it ends at any time."""
 LOAN_MOST = 900
 """Seconds for which a worker is lent out at most. Who needs it for longer asks again."""
 ENDED_FILE = "ended"

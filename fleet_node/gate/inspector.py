@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fleet_node import broker
 from fleet_node.gate import control_file
-from fleet_node.protocol import PROBE_TASK, WorkerState
+from fleet_node.protocol import EXTRA, PROBE_TASK, WorkerState
 
 
 class WorkerInspector:
@@ -22,13 +22,13 @@ class WorkerInspector:
         self._mailbox = app.control.mailbox
         self._broker = broker.of_app(app)
 
-    def ask(self, command: str, timeout: float, nodes: Iterable[str] | None = None, limit: int | None = None) -> dict[str, Any]:
+    def ask(self, command: str, timeout: float, nodes: Iterable[str] | None = None) -> dict[str, Any]:
         """Node → its answer to a remote control command, until no worker has answered for `timeout` seconds.
 
-        nodes: the workers to ask; None for all. limit: answers that are enough; None if that is not known.
+        nodes: the workers to ask; None for all.
         """
         destination = list(nodes) if nodes is not None else None
-        replies = self._app.control.broadcast(command, reply=True, timeout=timeout, limit=limit, destination=destination) or []
+        replies = self._app.control.broadcast(command, reply=True, timeout=timeout, destination=destination) or []
         answers: dict[str, Any] = {}
         for reply in replies:
             answers |= {node: answer for node, answer in reply.items() if not (isinstance(answer, dict) and "error" in answer)}
@@ -44,11 +44,19 @@ class WorkerInspector:
         while len(consumed) < expected and (left := deadline - time.monotonic()) > 0:
             answers = self.ask("active_queues", min(1.0, left))
             consumed |= {node: sorted(queue["name"] for queue in queues) for node, queues in answers.items()}
-        # Who is lent out for a queue may leave it at any time, and does not count.
-        lent = self.ask("fleet_lent", 1.0, consumed, limit=len(consumed)) if consumed else {}
-        return {
-            node: [name for name in names if name not in lent.get(node, {}).get("queues", ())] for node, names in consumed.items()
-        }
+        own = self._own([node for node in consumed if EXTRA not in node], consumed)
+        return {node: own.get(node, []) for node in consumed}
+
+    def _own(self, nodes: list[str], consumed: Mapping[str, list[str]]) -> dict[str, list[str]]:
+        """Node → the queues that it consumes for good, of these. Who is lent out for a queue may leave it at any time, and does
+        not count; nor does who does not answer. consumed: all that each consumes: releases that know no loans have none."""
+        own: dict[str, list[str]] = {}
+        for _ in range(2):
+            if silent := [node for node in nodes if node not in own]:
+                replies = self._app.control.broadcast("fleet_own", reply=True, timeout=2.0, limit=len(silent), destination=silent)
+                for node, answer in (item for reply in replies or () for item in reply.items()):
+                    own[node] = consumed[node] if "error" in answer else answer["queues"]
+        return own
 
     def states(self, nodes: Iterable[str], patience: float) -> dict[str, WorkerState]:
         """Node → its state, of those that answer within `patience` seconds."""

@@ -43,11 +43,11 @@ def _prepare(instance: Any, **_: Any) -> None:
     settings.apply(instance.app, fleet)
     drill_tasks.install(instance.app, os.getpid())
     patches.apply(instance)
+    instance.fleet_loans = loans.of_worker(instance)  # while the worker's queues are its own
     device.take_nothing_if_unavailable(instance.app)
     if "json" in instance.app.conf.accept_content:
         instance.app.control.mailbox.serializer = "json"  # `fleet_node.drain` does not know the app, and has to read it
     vitals = instance.fleet_vitals = Vitals(instance)
-    instance.fleet_loans = loans.of_worker(instance)
     instance.fleet_sign = partial(sign.sign_of, instance)
 
     def stopping(how: str, **_: Any) -> None:

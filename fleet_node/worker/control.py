@@ -49,9 +49,10 @@ def fleet_sign(state: Any, counts: bool = True, **_: Any) -> WorkerSign:
 
 
 @inspect_command()  # type: ignore[untyped-decorator]
-def fleet_lent(state: Any, **_: Any) -> dict[str, list[str]]:
-    """The queues that the worker consumes for other roles, for a time."""
-    return {"queues": state.consumer.controller.fleet_loans.plain(0)["queues"]}
+def fleet_own(state: Any, **_: Any) -> dict[str, list[str]]:
+    """The queues that the worker consumes, without those of other roles that it is lent out for."""
+    lent = state.consumer.controller.fleet_loans.plain(0)["queues"]
+    return {"queues": sorted(set(consumed(state.consumer)).difference(lent))}
 
 
 @control_command(args=[("queues", list), ("slots", int), ("seconds", float)])  # type: ignore[untyped-decorator]

@@ -12,9 +12,12 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from celery.worker import state
 
 from fleet_node.delivery.holdings import uptime
 from fleet_node.patches import pool_of
@@ -44,10 +47,11 @@ class Loan:
 
 
 class Loans:
-    """Of one worker (a celery WorkController). file: where its loan outlives a restart; None: it does not."""
+    """Of one worker (a celery WorkController). own: the queues that it was started for. file: where its loan outlives a restart;
+    None: it does not."""
 
-    def __init__(self, worker: Any, file: Path | None) -> None:
-        self._worker, self._file = worker, file
+    def __init__(self, worker: Any, own: Iterable[str], file: Path | None) -> None:
+        self._worker, self._own, self._file = worker, frozenset(own), file
         self._loan = Loan()
         self._added: set[str] = set()
         self._lock, self._wake = threading.Lock(), threading.Event()
@@ -58,11 +62,12 @@ class Loans:
     def resume(self) -> None:
         """Go on with the loan that the last process of the worker had."""
         if loan := _read(self._file):
-            self._keep(loan)
+            # The settings may have changed since then.
+            self._keep(replace(loan, queues=tuple(sorted(set(loan.queues) - self._own))))
 
     def lend(self, queues: Iterable[str], slots: int, seconds: float) -> Lent:
         """Lend the worker out for so long, and for nothing that it was lent out for before. Raises ValueError."""
-        queues = tuple(sorted({*map(str, queues)} - self._own()))
+        queues = tuple(sorted({*map(str, queues)} - self._own))
         if not 0 <= seconds <= LOAN_MOST:
             raise ValueError(f"a loan lasts {LOAN_MOST} s at most")
         if slots < 0:
@@ -78,14 +83,11 @@ class Loans:
 
     def plain(self, now: float) -> Lent:
         """For the worker's sign. now: Redis's time."""
-        loan = self._loan
-        return {"queues": list(loan.queues), "slots": self.grown, "until": round(now + max(0.0, loan.ends - uptime()))}
+        loan, queues = self._loan, {*self._loan.queues, *self._added}
+        return {"queues": sorted(queues), "slots": self.grown, "until": round(now + max(0.0, loan.ends - uptime()))}
 
     def __bool__(self) -> bool:
         return not self._loan.is_empty or bool(self._added) or bool(self.grown)
-
-    def _own(self) -> set[str]:
-        return {*self._worker.app.amqp.queues.consume_from} - self._added
 
     def _keep(self, loan: Loan) -> None:
         with self._lock:
@@ -121,10 +123,12 @@ class Loans:
         if loan != self._loan or self._worker.fleet_vitals.is_draining or not consumer.task_consumer:
             return
         for queue in loan.queues:
+            self._added.add(queue)  # first: the connection may be lost in between, and Celery consumes it after the next
             if not consumer.task_consumer.consuming_from(queue):
                 logger.warning("lent out: consumes %s too, for %d s at most", queue, loan.ends - uptime())
+                with suppress(KeyError):  # one that the app does not declare gets the type that its settings say
+                    consumer.app.amqp.queues[queue]
                 consumer.add_task_queue(queue)
-            self._added.add(queue)
         for queue in self._added.difference(loan.queues):
             logger.warning("no longer lent out: consumes %s no more", queue)
             consumer.cancel_task_queue(queue)
@@ -133,7 +137,10 @@ class Loans:
             pass
 
     def _resize(self, consumer: Any, step: int) -> bool:
-        """One slot more or fewer. Returns whether that went: a busy process does not end, and is asked again."""
+        """One slot more or fewer. Returns whether that went: a busy process does not end, and is asked again. One counts as busy
+        when it has said so: none ends while a task is on its way to it."""
+        if step < 0 and set(state.reserved_requests) - set(state.active_requests):
+            return False
         try:
             consumer.pool.grow(1) if step > 0 else consumer.pool.shrink(1)
         except ValueError:  # "Can't shrink pool. All processes busy!"
@@ -146,7 +153,7 @@ class Loans:
 def of_worker(worker: Any) -> Loans:
     """With a file in the unit's runtime directory, if systemd started the worker."""
     folder = os.environ.get("RUNTIME_DIRECTORY")
-    return Loans(worker, Path(folder) / LOAN_FILE if folder else None)
+    return Loans(worker, worker.app.amqp.queues.consume_from, Path(folder) / LOAN_FILE if folder else None)
 
 
 def _read(file: Path | None) -> Loan | None:

@@ -151,6 +151,22 @@ def test_what_cannot_be_is_refused(tmp_path: Path, arguments: tuple[list[str], f
         assert "lent" not in sign(client)
 
 
+def test_its_own_queue_stays_its_own_if_it_was_lent_for_it_before(tmp_path: Path) -> None:
+    """The settings have changed since then."""
+    with leased(tmp_path) as here, here.client() as client:
+        release = here.release("r")
+        here.start(release)
+        lend(client, ["other"], 15)
+        assert consumes(client, "default", "other")
+        here.stop([UNIT])
+        here.start(release, queues=("default", "other"))
+        assert consumes(client, "default", "other")
+        assert "lent" not in sign(client)
+        lend(client, ["third"], 60)
+        lend(client, [], 0)
+        assert consumes(client, "default", "other")
+
+
 def test_who_is_lent_out_does_not_count_where_a_queue_must_be_served(tmp_path: Path) -> None:
     with leased(tmp_path) as here, here.client() as client:
         here.start(here.release("r"))
