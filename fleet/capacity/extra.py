@@ -1,7 +1,7 @@
 """One instance more of a role on its machines, for a time: where lending and more slots are not enough. Pure.
 
-It is a second instance, as a step of a rollout starts it: a copy of a worker's unit under another name, which is gone with the
-next boot, and which the next step ends. A timer of systemd's ends it before.
+It is a copy of a worker's unit under another name, which is gone with the next boot. A timer of systemd's has it drained and
+ended before. No rollout counts on it (protocol.EXTRA).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Extra:
     @property
     def unit(self) -> str:
         """Its unit."""
-        return f"celery-{self.role}@{self.number}-surge.service"
+        return f"celery-{self.role}@{self.number}-extra.service"
 
 
 def extras(plan: Plan, roles: Collection[str], lacking: int) -> list[Extra]:
@@ -50,9 +50,9 @@ def command(extra: Extra, seconds: float) -> str:
     role, number = extra.role, str(extra.number)
     unit, one = f"celery-{role}@{number}.service", extra.unit
     names = {
-        f"{role}-worker-{number}@": f"{role}-worker-{number}-surge@",
-        f"RuntimeDirectory=celery-{role}-{number}$": f"RuntimeDirectory=celery-{role}-{number}-surge",
-        f"SyslogIdentifier=celery-{role}@{number}$": f"SyslogIdentifier=celery-{role}@{number}-surge",
+        f"{role}-worker-{number}@": f"{role}-worker-{number}-extra@",
+        f"RuntimeDirectory=celery-{role}-{number}$": f"RuntimeDirectory=celery-{role}-{number}-extra",
+        f"SyslogIdentifier=celery-{role}@{number}$": f"SyslogIdentifier=celery-{role}@{number}-extra",
         "^Restart=always$": "Restart=no",
     }
     edits = " ".join(f"-e {shlex.quote(f's/{old}/{new}/g')}" for old, new in names.items())

@@ -116,9 +116,9 @@ def balance_fleet(
     """Say where a role's tasks wait longer than they may and another role has room, and move capacity there with --apply.
 
     Idle workers of other roles are lent out: they consume the role's queues too, if they can run its tasks. If that is not
-    enough, workers of the role itself get more slots, within their memory, and then a machine of it one worker more, if its tasks
-    wait for others. All of that ends by itself after five minutes, unless somebody asks again. How long tasks may wait is the
-    setting slo.
+    enough, workers of the role itself get more slots, within their memory, and then a machine of it one worker more, if its
+    tasks wait for others. All of that ends by itself after five minutes; a loan does not if somebody asks again. How long tasks
+    may wait is the setting slo.
 
     With --json, one object; with --watch, one for each look at which something is to be moved, a line each.
 

@@ -87,7 +87,7 @@ def unit_of(node: str) -> str:
 def _of_strangers(workers: Iterable[WorkerLoad], inventory: str) -> Iterator[Advice]:
     for worker in workers:
         parts = process.parse_node(worker.node)
-        if not worker.expected and not (parts and parts.instance.endswith("-surge")):
+        if not worker.expected and not (parts and parts.instance.endswith(("-surge", "-extra"))):
             yield Advice(
                 f"{worker.node} consumes {', '.join(worker.queues)}, and no setting asks for it", f"fleet retire {inventory} HOST"
             )

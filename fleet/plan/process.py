@@ -13,7 +13,7 @@ from fleet.spec.beat import Beat
 from fleet.spec.endpoint import celery_variables, tls_settings
 from fleet.spec.fleet import Host
 
-_NODE = re.compile(r"(.+)-worker-(\d+(?:-surge)?)@(.+)")
+_NODE = re.compile(r"(.+)-worker-(\d+(?:-surge|-extra)?)@(.+)")
 START_SECONDS = 120
 """Seconds until a worker has to be ready (TimeoutStartSec)."""
 
@@ -24,7 +24,8 @@ def node(role: str, instance: int | str, host: str = "%H") -> str:
 
 
 class NodeName(NamedTuple):
-    """The parts of a worker's name among Celery's. instance: its number; of a second instance, with `-surge`."""
+    """The parts of a worker's name among Celery's. instance: its number; of a second instance, with `-surge`; of one that was
+    started for a time, with `-extra`."""
 
     role: str
     instance: str

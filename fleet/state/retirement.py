@@ -19,7 +19,7 @@ from fleet.state.paths import BEAT_ETC, BEAT_UNIT, ETC, RELEASES, RUNTIME_UNITS,
 from fleet.state.systemctl import words
 from fleet_node.protocol import DRAIN_FILE, ENDED_FILE, STATE_FOLDER, STEP_LOCK
 
-_UNIT = re.compile(r"celery-(?P<role>.+)@(?P<number>\d+(-surge)?)\.service")
+_UNIT = re.compile(r"celery-(?P<role>.+)@(?P<number>\d+(-surge|-extra)?)\.service")
 OPT = RELEASES.rpartition("/")[0]
 """Releases, virtualenvs, and what they are built with."""
 WATCH, TARGET, SLICE = "fleet-gpu.service", "fleet.target", "fleet.slice"

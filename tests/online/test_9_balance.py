@@ -34,7 +34,7 @@ BURST = 120.0
 CATCHES_UP = 60.0
 """Seconds after capacity is there in which the wait is to be back under the objective."""
 GIVEN_BACK = 600.0
-EXTRA = "web-worker-1-surge@web1"
+EXTRA = "web-worker-1-extra@web1"
 STEADY = float(os.environ.get("FLEET_TEST_STEADY") or 600)
 """Seconds of load that is steady."""
 GROUP_DATA = {
@@ -160,7 +160,7 @@ def test_a_worker_more_is_started_where_nobody_can_help(lab: Lab, balanced: str,
         done = lab.run("fleet", "balance", balanced, "--apply")
         assert done.returncode == 1, done.stdout
         assert "web lacks slots" in done.stdout
-        assert "web1: celery-web@1-surge.service: started, with 2 slots, for 5m" in done.stdout, done.stdout
+        assert "web1: celery-web@1-extra.service: started, with 2 slots, for 5m" in done.stdout, done.stdout
         assert until(lambda: any(node == EXTRA for _, _, _, node in other.entries()), 60)
         again = lab.run("fleet", "balance", balanced, "--apply")
         assert "not started: there is one already" in again.stdout, again.stdout
@@ -169,7 +169,7 @@ def test_a_worker_more_is_started_where_nobody_can_help(lab: Lab, balanced: str,
         other.wait_until_finished(120)
         of = account(other.sent, other.entries())
     assert (len(of.lost), len(of.run_twice)) == (0, 0)
-    gone = "systemctl is-active celery-web@1-surge || ls /run/systemd/system/ | grep surge || true"
+    gone = "systemctl is-active celery-web@1-extra || ls /run/systemd/system/ | grep extra || true"
     assert until(lambda: lab.ask("web1", gone).splitlines() == ["inactive"], LOAN + 120), lab.ask("web1", gone)
     lab.ask("broker1", "systemctl start fleet-balance")
 

@@ -28,8 +28,8 @@ def test_one_a_machine_until_it_is_enough_and_none_that_computes() -> None:
     batch = {"queues": ["batch"], "concurrency": 4, "instances": 1}
     plan = plan_of(fleet_of({"web": web, "batch": batch}, hosts_a_role=3))
     assert [(one.host, one.unit, one.slots) for one in extras(plan, ["web"], 15)] == [
-        ("web1", "celery-web@1-surge.service", 10),
-        ("web2", "celery-web@1-surge.service", 10),
+        ("web1", "celery-web@1-extra.service", 10),
+        ("web2", "celery-web@1-extra.service", 10),
     ]
     assert len(extras(plan, ["web"], 1000)) == 3
     assert extras(plan, ["batch"], 5) == []
@@ -43,11 +43,11 @@ def test_its_unit_is_that_of_the_worker_under_another_name_and_starts_once() -> 
     assert made.splitlines() == [
         "[Service]",
         "Environment=FLEET_REVISION=abc",
-        "RuntimeDirectory=celery-web-1-surge",
-        "ExecStart=/opt/celery worker --hostname=web-worker-1-surge@%H --queues=default",
-        "ExecStop=/opt/python -m fleet_node.drain web-worker-1-surge@%H 60",
+        "RuntimeDirectory=celery-web-1-extra",
+        "ExecStart=/opt/celery worker --hostname=web-worker-1-extra@%H --queues=default",
+        "ExecStop=/opt/python -m fleet_node.drain web-worker-1-extra@%H 60",
         "Restart=no",
-        "SyslogIdentifier=celery-web@1-surge",
+        "SyslogIdentifier=celery-web@1-extra",
         "",
     ]
     assert subprocess.run(["sh", "-n", "-c", text], check=False).returncode == 0
