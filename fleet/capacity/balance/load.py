@@ -34,9 +34,9 @@ class Load:
         return max(ahead, self.oldest or 0.0)
 
 
-def load_of(name: str, looks: Sequence[Look]) -> Load | None:
-    """Of a group. looks: of the last seconds, the oldest first. None if it is not known: there is only one look, or none of its
-    tasks has ever ended."""
+def load_of(name: str, looks: Sequence[Look], service: float | None = None) -> Load | None:
+    """Of a group. looks: of the last seconds, the oldest first. service: seconds that its tasks ran when that was last known.
+    None if it is not known: there is only one look, or none of its tasks has ever ended."""
     first, last = looks[0], looks[-1]
     seconds = last.at - first.at
     before, now = first.groups[name], last.groups[name]
@@ -47,13 +47,13 @@ def load_of(name: str, looks: Sequence[Look]) -> Load | None:
     total = sum(now.ran[node][1] - before.ran[node][1] for node in same)
     if number < ENOUGH:
         number, total = (sum(ran[part] for ran in now.ran.values()) for part in (0, 1))
-    if seconds <= 0 or not number:
+    if seconds <= 0 or not (number or service):
         return None
     begun = sum(now.begun[node] - before.begun[node] for node in same)
     grown = now.waiting + now.held - before.waiting - before.held
     return Load(
         rate=max(0.0, begun + grown) / seconds,
-        service=total / number,
+        service=total / number if number else service or 0.0,
         running=fmean(look.groups[name].running for look in looks),
         behind=now.waiting + now.held,
         oldest=now.oldest,

@@ -76,7 +76,7 @@ def look_of(
 
 
 def _worker(sign: WorkerSign) -> WorkerNow:
-    lent = sign.get("lent", NOTHING)
+    lent = sign.get("lent") or NOTHING
     return WorkerNow(
         node=sign["node"],
         slots=sign["slots"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -43,7 +43,8 @@ LOAN = 300.0
 RENEW = 150.0
 """Seconds before its end at which a loan is made longer."""
 STARTED = 60.0
-"""Seconds after a worker's start for which its role counts as being rolled out."""
+"""Seconds after a worker has started, drains or is not there any more for which its role counts as being rolled out. After that,
+one that is not there is lost."""
 
 Kind = Literal["lend", "grow", "return", "renew", "lacking", "held"]
 
@@ -88,15 +89,21 @@ class Balancer:
     patience: int = PATIENCE
     _looks: deque[Look] = field(default_factory=deque)
     _memories: dict[str, _Memory] = field(default_factory=dict)
+    _services: dict[str, float] = field(default_factory=dict)
+    _settled: dict[str, float] = field(default_factory=dict)
+    """Node → when it last was there, of those that did not drain then."""
 
     def decide(self, look: Look) -> list[Move]:
         """The moves after a further look."""
         self._looks.append(look)
+        self._settled |= {node: look.at for node, worker in look.workers.items() if not worker.is_draining}
         while len(self._looks) > 2 and look.at - self._looks[1].at >= LOOKS:
             self._looks.popleft()
         if len(self._looks) < 2:
             return []
-        now = _Now(self.terms, look, self.loads)
+        loads = self.loads
+        self._services |= {name: load.service for name, load in loads.items() if load}
+        now = _Now(self.terms, look, loads, self._settled)
         return [move for name in self.terms for move in self._of_group(self.terms[name], now)]
 
     @property
@@ -104,7 +111,7 @@ class Balancer:
         """Group → what comes to it, as far as that is known, after a look."""
         last = self._looks[-1].at
         recent = [look for look in self._looks if last - look.at <= RECENT]
-        return {name: load_of(name, recent if len(recent) > 1 else self._looks) for name in self.terms}
+        return {name: load_of(name, recent if len(recent) > 1 else self._looks, self._services.get(name)) for name in self.terms}
 
     def _of_group(self, group: Group, now: _Now) -> Iterator[Move]:
         memory = self._memories.setdefault(group.name, _Memory())
@@ -121,40 +128,41 @@ class Balancer:
         if helpers:
             if overdrawn := now.overdrawn(group, borrowed):
                 memory.returned_at = at
-                homes = sorted({now.home(worker).name for worker in overdrawn})
-                yield _returned(group, overdrawn, f"{', '.join(homes)} needs it itself")
+                homes = sorted({home.name for worker in overdrawn if (home := now.home(worker))})
+                yield _returned(group, overdrawn, at, f"{', '.join(homes)} needs it itself")
                 helpers = [worker for worker in helpers if worker not in overdrawn]
-            elif memory.calm_since is not None and at - memory.calm_since >= memory.calm:
+            elif memory.calm_since is not None and at - memory.calm_since >= memory.calm and not now.is_rolled_out(group):
                 memory.returned_at = at
-                yield _returned(group, helpers, f"needs nothing more: {load.slots:.1f} of its {own} slots are busy")
+                yield _returned(group, helpers, at, f"needs nothing more: {load.slots:.1f} of its {own} slots are busy")
                 return
             if due := [worker for worker in helpers if worker.until - at < RENEW]:
                 yield Move(group.name, "renew", tuple(Order(w.node, w.lent, w.grown, LOAN) for w in due), "still needed")
         if memory.missed < self.patience:
             return
         if now.is_rolled_out(group):
-            yield Move(group.name, "held", (), f"its tasks wait {wait:.0f} s, and its workers are being replaced")
+            yield Move(group.name, "held", (), f"{_waits(wait)}, and its workers are being replaced")
             return
-        if at - memory.returned_at < SOON and not helpers:
-            memory.calm = min(MOST_CALM, 2 * memory.calm)
-        elif not helpers:
-            memory.calm = CALM
         lacking = math.ceil(load.slots * HEADROOM + load.behind * load.service / CATCH_UP - serving)
-        yield from self._helped(group, now, wait, max(1, lacking))
+        moves = list(self._helped(group, now, wait, max(1, lacking)))
+        if not helpers and any(move.orders for move in moves):
+            memory.calm = min(MOST_CALM, 2 * memory.calm) if at - memory.returned_at < SOON else CALM
         memory.missed = 0
+        yield from moves
 
     def _can_do_without(self, group: Group, now: _Now) -> bool:
         """Whether a group's own slots are enough for what has come in the last minute."""
-        load = load_of(group.name, self._looks)
+        load = load_of(group.name, self._looks, self._services.get(group.name))
         return load is not None and load.slots * HEADROOM <= now.own_slots(group, grown=False)
 
     def _helped(self, group: Group, now: _Now, wait: float, lacking: int) -> Iterator[Move]:
-        why = f"its tasks wait {wait:.0f} s, and {group.objective:g} s is its objective: {lacking} slots are lacking"
+        lack = f"{lacking} slot{' is' if lacking == 1 else 's are'} lacking"
+        why = f"{_waits(wait)}, and {group.objective:g} s is its objective: {lack}"
         lent: list[Order] = []
         for worker in now.lenders(group):
             if lacking <= 0:
                 break
             lent.append(Order(worker.node, group.queues, worker.grown, LOAN))
+            now.taken.add(worker.node)
             lacking -= max(1, worker.free)
         if lent:
             yield Move(group.name, "lend", tuple(lent), why)
@@ -173,11 +181,14 @@ class Balancer:
 
 @dataclass(frozen=True)
 class _Now:
-    """What follows from a look."""
+    """What follows from a look. settled: node → when it last was there, and did not drain. taken: nodes that are lent out by what
+    was decided after this look."""
 
     terms: Terms
     look: Look
     loads: Mapping[str, Load | None]
+    settled: Mapping[str, float]
+    taken: set[str] = field(default_factory=set)
 
     def own(self, group: Group) -> list[WorkerNow]:
         """A group's workers that take tasks."""
@@ -196,19 +207,24 @@ class _Now:
             if worker.node not in own and not worker.is_draining and set(worker.lent) & set(group.queues)
         ]
 
-    def home(self, worker: WorkerNow) -> Group:
-        return next(group for group in self.terms.values() if worker.node in group.nodes)
+    def home(self, worker: WorkerNow) -> Group | None:
+        """The group of a worker; None if the settings know it no more."""
+        return next((group for group in self.terms.values() if worker.node in group.nodes), None)
 
     def overdrawn(self, group: Group, borrowed: list[WorkerNow]) -> list[WorkerNow]:
         """Those whose own group misses its objective by what it lends."""
         result = []
         for worker in borrowed:
-            home = self.home(worker)
-            load = self.loads[home.name]
-            objective = UNSAID if home.objective is None else home.objective
-            if load and load.wait(self.own_slots(home)) > NEAR * objective:
+            if (home := self.home(worker)) and self.wait(home) > NEAR * (UNSAID if home.objective is None else home.objective):
                 result.append(worker)
         return result
+
+    def wait(self, group: Group) -> float:
+        """How long a group's tasks wait with its own slots. If nobody knows how long they run: as long as the oldest has."""
+        now, load = self.look.groups[group.name], self.loads[group.name]
+        if load is None:
+            return (math.inf if now.oldest is None else now.oldest) if now.waiting else 0.0
+        return load.wait(self.own_slots(group))
 
     def lenders(self, group: Group) -> Iterator[WorkerNow]:
         """Workers of others that have room for the group's tasks, those with the most free slots first."""
@@ -223,19 +239,17 @@ class _Now:
         slots that are lent out if not."""
         load, taken = self.loads[home.name], self.loads[group.name]
         objective = UNSAID if home.objective is None else home.objective
-        if load is None:
-            if self.look.groups[home.name].waiting:
-                return []
-            load = Load(0.0, 0.0, 0.0, 0, None)
-        if load.wait(self.own_slots(home)) > objective / 2:
+        if self.wait(home) > objective / 2:
             return []
+        busy = load.slots if load else self.look.groups[home.name].running
         keeps = 0.0 if taken and taken.service > objective else 0.5
         own = self.own(home)
         slots = sum(worker.slots if not worker.lent else worker.slots * keeps for worker in own)
         spared = []
-        for worker in sorted((worker for worker in own if not worker.lent), key=lambda worker: (-worker.free, worker.node)):
+        free = [worker for worker in own if not worker.lent and worker.node not in self.taken]
+        for worker in sorted(free, key=lambda worker: (-worker.free, worker.node)):
             slots -= worker.slots * (1 - keeps)
-            if slots < load.slots * LENDER or slots <= 0:
+            if slots < busy * LENDER or slots <= 0:
                 break
             spared.append(worker)
         return spared
@@ -243,10 +257,24 @@ class _Now:
     def is_rolled_out(self, group: Group) -> bool:
         """Whether workers of the group are being replaced: nothing is moved meanwhile."""
         workers = [worker for node in group.nodes if (worker := self.look.workers.get(node))]
+        ages = [self.look.at - self.settled[node] for node in group.nodes if node in self.settled]
+        if any(0 < age < STARTED for age in ages):
+            return True
         return len({worker.release for worker in workers}) > 1 or any(
             worker.is_draining or self.look.at - worker.since < STARTED for worker in workers
         )
 
 
-def _returned(group: Group, workers: list[WorkerNow], why: str) -> Move:
-    return Move(group.name, "return", tuple(Order(worker.node, (), 0, 0.0) for worker in workers), why)
+def _returned(group: Group, workers: Iterable[WorkerNow], at: float, why: str) -> Move:
+    """What they have of others stays as it is."""
+    return Move(group.name, "return", tuple(_without(group, worker, at) for worker in workers), why)
+
+
+def _without(group: Group, worker: WorkerNow, at: float) -> Order:
+    lent = tuple(queue for queue in worker.lent if queue not in group.queues)
+    grown = 0 if worker.node in group.nodes else worker.grown
+    return Order(worker.node, lent, grown, max(1.0, worker.until - at) if lent or grown else 0.0)
+
+
+def _waits(seconds: float) -> str:
+    return f"its tasks wait {seconds:.0f} s" if seconds < math.inf else "its tasks wait, and no worker of it is there"

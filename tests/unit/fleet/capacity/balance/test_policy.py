@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 
-from fleet.capacity.balance.policy import LOAN, Balancer
+from fleet.capacity.balance.policy import LOAN, Balancer, Move
 from tests.unit.fleet.capacity.balance.simulated_fleet import (
     HOUR,
     Balancing,
     SimulatedFleet,
     Task,
+    Worker,
     arrivals,
     fleet_of,
     merged,
@@ -157,6 +159,85 @@ def test_more_slots_of_its_own_where_nobody_lends() -> None:
     assert kinds(fleet) == ["grow", "return"]
     assert p95(fleet.waits["web"], fleet.changes[0][0] + 60, HOUR + BURST) <= OBJECTIVES["web"]
     assert max(worker.grown for worker in fleet.workers) == 0, "given back"
+
+
+def looks(fleet: SimulatedFleet, balancer: Balancer, *times: float) -> list[Move]:
+    """What is decided at these times, while nothing else happens."""
+    moves: list[Move] = []
+    for at in times:
+        fleet.now = at
+        moves += balancer.decide(fleet.look())
+    return moves
+
+
+def waiting(fleet: SimulatedFleet, group: str, number: int, slots: int) -> None:
+    """Tasks wait, all slots of the group are busy, and it is known how long they run."""
+    fleet.queues[group] = deque((0.0, 1.0) for _ in range(number))
+    for worker in fleet.workers:
+        if worker.group == group:
+            worker.running = min(worker.slots, slots)
+            worker.ran[group], worker.begun[group] = (100.0, 100.0), 100
+
+
+def test_one_lender_helps_one_of_two_that_ask_at_once() -> None:
+    fleet = fleet_of(a=[4], b=[4], c=[4, 4])
+    for group in "ab":
+        waiting(fleet, group, 50, 4)
+    fleet.workers[-1].ran["c"] = (100.0, 1.0)
+    fleet.workers[-2].is_there = False
+    moves = looks(fleet, Balancer(terms_of(fleet, {"a": 5.0, "b": 5.0, "c": 5.0})), 1000, 1010, 1020)
+    assert [(move.group, move.kind) for move in moves if move.orders] == [("a", "lend")]
+    assert [move.group for move in moves if move.kind == "lacking"] == ["b"]
+
+
+def test_nothing_is_moved_while_a_worker_is_away_for_a_moment() -> None:
+    fleet = fleet_of(web=[4, 4], batch=[8, 8])
+    waiting(fleet, "web", 50, 4)
+    balancer = Balancer(terms_of(fleet, OBJECTIVES))
+    looks(fleet, balancer, 1000)
+    fleet.workers[1].is_there = False
+    assert [move.kind for move in looks(fleet, balancer, 1010, 1020, 1030, 1040, 1050)] == ["held"] * 4
+    assert "lend" in [move.kind for move in looks(fleet, balancer, 1060, 1070)], "it is lost"
+
+
+def test_a_role_whose_workers_are_all_gone_is_helped() -> None:
+    fleet = fleet_of(web=[4], batch=[8, 8])
+    waiting(fleet, "web", 50, 4)
+    balancer = Balancer(terms_of(fleet, OBJECTIVES))
+    looks(fleet, balancer, 1000, 1010)
+    fleet.workers[0].is_there = False
+    moves = looks(fleet, balancer, *range(1020, 1100, 10))
+    assert "lend" in [move.kind for move in moves]
+    assert next(move for move in moves if move.kind == "lend").why.startswith("its tasks wait, and no worker of it is there")
+
+
+def test_what_a_worker_has_of_others_stays_when_one_gives_back() -> None:
+    fleet = fleet_of(a=[4], b=[4], c=[4])
+    helper = fleet.workers[-1]
+    helper.queues, helper.grown, helper.until = ["c", "a"], 2, 1500.0
+    for worker in fleet.workers:
+        worker.ran[worker.group] = (100.0, 1.0)
+    moves = looks(fleet, Balancer(terms_of(fleet, {"a": 5.0, "b": 5.0})), *range(1000, 1200, 10))
+    back = next(move for move in moves if move.kind == "return")
+    assert (back.group, back.orders[0].queues, back.orders[0].slots) == ("a", (), 2)
+    assert 300 < back.orders[0].seconds <= 500
+
+
+def test_a_worker_that_the_settings_know_no_more_is_no_error() -> None:
+    fleet = fleet_of(web=[4], batch=[8])
+    terms = terms_of(fleet, OBJECTIVES)
+    fleet.workers.append(Worker("gone-1", "gone", 4, ["gone", "web"], until=1e9))
+    waiting(fleet, "web", 50, 4)
+    assert [move.kind for move in looks(fleet, Balancer(terms), 1000, 1010, 1020)] == ["lend"]
+
+
+def test_who_lends_and_never_ended_a_task_gets_its_workers_back_if_its_tasks_wait() -> None:
+    fleet = fleet_of(web=[4], batch=[8])
+    waiting(fleet, "web", 50, 4)
+    fleet.workers[1].queues, fleet.workers[1].until = ["batch", "web"], 1e9
+    fleet.queues["batch"] = deque([(0.0, 100.0)])
+    moves = looks(fleet, Balancer(terms_of(fleet, OBJECTIVES)), 1000, 1010)
+    assert ("return", "batch needs it itself") in [(move.kind, move.why) for move in moves]
 
 
 def test_what_nobody_has_is_said() -> None:
