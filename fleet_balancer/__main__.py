@@ -99,7 +99,7 @@ class Balance:
         self._metrics, self._file = metrics, moves
         self._balancer = Balancer(terms)
         self._said: set[tuple[str, str]] = set()
-        self._problem = ""
+        self._problem = self._prefix = ""
 
     def go_on(self) -> None:
         """One look, and what follows. A broker that does not answer is a line in the log."""
@@ -107,6 +107,7 @@ class Balance:
             reading = self._read()
             look = look_at(self._terms, self._settings, reading)
             made = self._balancer.decide(look)
+            self._prefix = reading.prefix
             self._perform(made)
             problem = ""
         except Exception as error:  # of redis, amqp and kombu: the next look may do better
@@ -133,7 +134,7 @@ class Balance:
 
     def _tell(self, orders: Iterable[Order]) -> list[str]:
         orders = list(orders)
-        errors = [f"{node}: {why}" for node, why in (self._teller.tell(orders) if orders else {}).items()]
+        errors = [f"{node}: {why}" for node, why in (self._teller.tell(orders, self._prefix) if orders else {}).items()]
         for error in errors:
             say(error)
         return errors

@@ -48,7 +48,7 @@ class Reading:
     connected: node → seconds since its connection said something. lists: queue → list → messages. ages: list → what the fleet
     wrote down; is_aged: whether a broker of this kind knows that, and what silent workers hold. parked: dead letters. info:
     Redis's own report; nodes: RabbitMQ's of each. consumers: queue → those that the broker counts; empty if it does not.
-    is_led: whether a beat leads; None if the broker does not say.
+    is_led: whether a beat leads; None if the broker does not say. prefix: the app's global_keyprefix.
     """
 
     now: float
@@ -64,6 +64,7 @@ class Reading:
     is_aged: bool = True
     nodes: Sequence[Mapping[str, Any]] = ()
     is_led: bool | None = None
+    prefix: str = ""
 
 
 class Reader:
@@ -105,6 +106,7 @@ class Reader:
             info=info or {},
             commands=self._commands,
             is_led=None if led is None else bool(led),
+            prefix=prefix,
         )
 
     def _time(self) -> float:
