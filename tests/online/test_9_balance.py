@@ -44,7 +44,7 @@ slo = {{"default": {OBJECTIVE}, "batch": 60}}
 """,
     "web": """
 web_worker = {
-    "queues": ["default", "priority"], "workload": "io", "instances": 2, "concurrency": 2,
+    "queues": ["default", "priority", "ml"], "workload": "io", "instances": 2, "concurrency": 2,
     "time_limit": 60, "settle": 2, "canary_settle": 5,
 }
 """,
