@@ -22,7 +22,7 @@ from fleet.inventory.read import read_inventory
 from fleet.rollout import history
 from fleet.rollout.history import HistoryEntry
 from fleet.spec.load import load_fleet
-from tests.online.conftest import Lab, inventory_with
+from tests.online.conftest import NAME, ROOT, Lab, inventory_with
 from tests.unit.fleet_node.delivery.lease_support import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -90,8 +90,10 @@ def balanced(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def producing(balanced: str) -> Iterator[Producer]:
+def producing(balanced: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Producer]:
     """A load that keeps half of web's slots busy, and a quarter of batch's."""
+    monkeypatch.setenv("FLEET_LAB", NAME)
+    monkeypatch.chdir(ROOT)
     inventory = read_inventory(Path(balanced))
     kinds = (Kind("io", 1.0, ("default",), 1 / BASE), Kind("io", 2.0, ("batch",), 1.0))
     with reached(inventory, load_fleet(inventory)) as there, Producer(there.broker, kinds, ledger=there.ledger) as producer:
