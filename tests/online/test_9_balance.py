@@ -8,12 +8,14 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from fleet.broker.announcing import sender
 from fleet.capacity.balance.policy import LOAN
 from fleet.drill.ledger import account
 from fleet.drill.load import Kind, Producer
@@ -106,6 +108,26 @@ def moves(lab: Lab) -> list[dict[str, str]]:
     return [json.loads(line) for line in lines]
 
 
+def give_back(balanced: str) -> None:
+    """What is lent out comes back."""
+    inventory = read_inventory(Path(balanced))
+    with reached(inventory, load_fleet(inventory)) as there, closing(sender(there.broker)) as app:
+        answers = app.control.broadcast("fleet_lend", arguments={}, reply=True, timeout=10, limit=4)
+    assert all("ok" in answer for reply in answers for answer in reply.values()), answers
+    assert len(answers) == 4
+
+
+def settle(producing: Producer) -> None:
+    """Wait until nothing waits any more."""
+
+    def done() -> bool:
+        time.sleep(2)  # the ledger is long
+        ended = {number for number, event, _, _ in producing.entries() if event == "end"}
+        return all(task.number in ended for task in producing.sent.copy() if task.due < producing.now() - 6)
+
+    assert until(done, 600)
+
+
 def burst(balanced: str, producing: Producer) -> Played:
     """Three times the load of web besides."""
     inventory = read_inventory(Path(balanced))
@@ -115,11 +137,11 @@ def burst(balanced: str, producing: Producer) -> Played:
         other.send_for(BURST)
         other.stop()
         other.wait_until_finished(120)
-        producing.send_for(60)
+        settle(producing)
         parts = [(producer.sent.copy(), producer.entries()) for producer in (producing, other)]
     waits, lost, twice = [], 0, 0
     for sent, entries in parts:
-        old = [task for task in sent if task.due < producing.now() - 30]
+        old = [task for task in sent if task.due < producing.now() - 6]
         of = account(old, entries)
         lost, twice = lost + len(of.lost), twice + len(of.run_twice)
         begun = {number: at for number, event, at, _ in reversed(entries) if event == "start"}
@@ -130,10 +152,11 @@ def burst(balanced: str, producing: Producer) -> Played:
 def test_a_burst_waits_a_fifth_as_long_with_a_balancer(lab: Lab, balanced: str, producing: Producer, tmp_path: Path) -> None:
     assert until(lambda: lab.ask("broker1", "systemctl is-active fleet-balance") == "active", 60)
     lab.ask("broker1", "systemctl stop fleet-balance")
-    producing.send_for(60)
+    give_back(balanced)
+    producing.send_for(30)
     without = burst(balanced, producing)
     lab.ask("broker1", "systemctl start fleet-balance")
-    producing.send_for(90)
+    producing.send_for(40)
     before = len(moves(lab))
     with_it = burst(balanced, producing)
     assert until(lambda: len(moves(lab)) >= before + 2, GIVEN_BACK), moves(lab)
