@@ -122,8 +122,9 @@ def settle(producing: Producer) -> None:
 
     def done() -> bool:
         time.sleep(2)  # the ledger is long
+        due = producing.now() - 6
         ended = {number for number, event, _, _ in producing.entries() if event == "end"}
-        return all(task.number in ended for task in producing.sent.copy() if task.due < producing.now() - 6)
+        return all(task.number in ended for task in producing.sent.copy() if task.due < due)
 
     assert until(done, 600)
 
@@ -139,9 +140,10 @@ def burst(balanced: str, producing: Producer) -> Played:
         other.wait_until_finished(120)
         settle(producing)
         parts = [(producer.sent.copy(), producer.entries()) for producer in (producing, other)]
+        now = producing.now()
     waits, lost, twice = [], 0, 0
     for sent, entries in parts:
-        old = [task for task in sent if task.due < producing.now() - 6]
+        old = [task for task in sent if task.due < now - 10]
         of = account(old, entries)
         lost, twice = lost + len(of.lost), twice + len(of.run_twice)
         begun = {number: at for number, event, at, _ in reversed(entries) if event == "start"}
