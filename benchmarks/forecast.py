@@ -28,7 +28,7 @@ from redis import Redis
 
 from benchmarks.figures import busy, machine, table
 from fleet.capacity.demand import Demand, Service
-from fleet.capacity.forecast import Objective, forecast
+from fleet.capacity.forecast import MEASURED, Objective, forecast
 from fleet.capacity.need import Question, forecast_of, need
 from fleet.capacity.simulation import Layout, quantile, replay, schedule
 from fleet.spec.reliability import RELIABILITY, TRANSPORT
@@ -98,6 +98,11 @@ def measure(client: Celery, ledger: Redis, plan: Plan) -> tuple[list[float], lis
     return [wait for wait, _ in pairs], [service for _, service in pairs]
 
 
+def _held(plan: Plan) -> Plan:
+    """The schedule with the time that a worker itself holds a slot."""
+    return [(at, service + MEASURED.between) for at, service in plan]
+
+
 def rows(seconds: float, say: Callable[[str], object]) -> Sequence[Sequence[str]]:
     """A row of the table for each shape and load."""
     made: list[tuple[str, ...]] = []
@@ -110,8 +115,8 @@ def rows(seconds: float, say: Callable[[str], object]) -> Sequence[Sequence[str]
                 others = busy()
                 waits, services = measure(client, ledger, plan)
                 real = demand.rate * fmean(services) / LAYOUT.slots
-                expected = forecast(demand, LAYOUT).waits[SHARE]
-                same = quantile(sorted(replay(plan, LAYOUT)), SHARE)
+                expected = forecast(demand, LAYOUT, overhead=MEASURED).waits[SHARE]
+                same = MEASURED.begins + quantile(sorted(replay(_held(plan), LAYOUT)), SHARE)
                 measured = quantile(sorted(waits), SHARE)
                 figures = (milliseconds(value) for value in (expected, same, measured))
                 made.append((shape, f"{load:.0%}", f"{real:.0%}", *figures, f"{expected / measured:.2f}", f"{others:.0%}"))

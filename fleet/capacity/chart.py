@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from fleet.capacity.drawing import Line, Panel, svg
-from fleet.capacity.forecast import Forecast
+from fleet.capacity.forecast import MEASURED, Forecast
 from fleet.capacity.need import Question, forecast_of, seconds
 from fleet.capacity.planned import Planned
 
@@ -40,10 +40,10 @@ def chart(plans: Mapping[str, Planned]) -> str:
 def curve_of(question: Question, workers: int) -> Curve:
     """Takes some seconds: a simulation for each point."""
     here = forecast_of(question, workers)
-    slots = here.layout.slots
+    most = here.layout.slots / question.demand.held(MEASURED.between).service
 
     def with_utilisation(share: float) -> Forecast:
-        demand = replace(question.demand, rate=share * slots / question.demand.service)
+        demand = replace(question.demand, rate=share * most)
         return forecast_of(replace(question, demand=demand), workers)
 
     objective = question.objective.seconds if question.objective else None

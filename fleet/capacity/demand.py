@@ -7,7 +7,7 @@ if a few tasks are a hundred times as long as the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,13 @@ class Demand:
     def load(self) -> float:
         """Slots that are busy on average."""
         return self.rate * self.service
+
+    def held(self, longer: float) -> Demand:
+        """The same tasks, each of which holds a slot for so many seconds more."""
+        kinds = [
+            replace(kind, mean=(mean := kind.mean + longer), spread=kind.spread * (kind.mean / mean) ** 2) for kind in self.kinds
+        ]
+        return replace(self, kinds=tuple(kinds))
 
     def _moment(self, of: Callable[[Service], float]) -> float:
         return sum(kind.weight * of(kind) for kind in self.kinds) / sum(kind.weight for kind in self.kinds)

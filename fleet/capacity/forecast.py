@@ -21,6 +21,21 @@ MOST_WORKERS = 100_000
 
 
 @dataclass(frozen=True)
+class Overhead:
+    """What a worker itself takes of the time of a task. begins: seconds from a task's arrival to its run, where a slot is free.
+    between: seconds that a slot is held after a task, before it can take the next."""
+
+    begins: float = 0.0
+    between: float = 0.0
+
+
+NONE = Overhead()
+"""Of the queues of theory."""
+MEASURED = Overhead(0.008, 0.002)
+"""Of workers of this fleet: benchmarks/results/forecast-*.md."""
+
+
+@dataclass(frozen=True)
 class Objective:
     """`share` of the tasks wait `seconds` at most."""
 
@@ -44,20 +59,23 @@ class Forecast:
 
 
 @lru_cache(maxsize=256)
-def forecast(demand: Demand, layout: Layout, shares: tuple[float, ...] = SHARES) -> Forecast:
+def forecast(demand: Demand, layout: Layout, shares: tuple[float, ...] = SHARES, overhead: Overhead = NONE) -> Forecast:
     """By simulation. Near saturation by formula: waits are exponential there, whatever the spreads (Köllerström's heavy traffic
     limit), and a simulation would have to be too long. The same arguments have the same forecast."""
+    demand = demand.held(overhead.between)
     utilisation = demand.load / layout.slots
     if utilisation >= 1:
         return Forecast(layout, utilisation, math.inf, dict.fromkeys(shares, math.inf))
     tasks = tasks_until_steady(demand, utilisation)
     if tasks > MOST_TASKS and layout.is_pooled:
         waits = {share: wait_quantile(demand, layout.slots, share) for share in shares}
-        return Forecast(layout, utilisation, mean_wait(demand, layout.slots), waits)
-    simulated = simulate(demand, layout, min(tasks, MOST_TASKS))
-    simulated = sorted(simulated[len(simulated) // 10 :])  # it began with an empty queue
-    waits = {share: quantile(simulated, share) for share in shares}
-    return Forecast(layout, utilisation, math.fsum(simulated) / len(simulated), waits)
+        mean = mean_wait(demand, layout.slots)
+    else:
+        simulated = simulate(demand, layout, min(tasks, MOST_TASKS))
+        simulated = sorted(simulated[len(simulated) // 10 :])  # it began with an empty queue
+        waits = {share: quantile(simulated, share) for share in shares}
+        mean = math.fsum(simulated) / len(simulated)
+    return Forecast(layout, utilisation, mean + overhead.begins, {share: wait + overhead.begins for share, wait in waits.items()})
 
 
 def shares_with(objective: Objective | None) -> tuple[float, ...]:
@@ -71,19 +89,24 @@ def tasks_until_steady(demand: Demand, utilisation: float) -> int:
     return int(max(FEWEST_TASKS, MEMORIES * remembered))
 
 
-def workers_for(demand: Demand, concurrency: int, objective: Objective | None = None, prefetch: int = 1) -> int:
+def workers_for(
+    demand: Demand, concurrency: int, objective: Objective | None = None, prefetch: int = 1, overhead: Overhead = NONE
+) -> int:
     """The fewest workers with which a demand meets an objective; without one, with which it does not pile up. prefetch: tasks
-    that a worker takes for each of its slots."""
-    fewest = math.floor(demand.load / concurrency) + 1
+    that a worker takes for each of its slots. objective: of more seconds than a worker takes to begin a task."""
+    held = demand.held(overhead.between)
+    fewest = math.floor(held.load / concurrency) + 1
     if objective is None:
         return fewest
 
     def meets(workers: int) -> bool:
-        return forecast(demand, Layout(workers, concurrency, concurrency * prefetch), shares).meets(objective)
+        layout = Layout(workers, concurrency, concurrency * prefetch)
+        return forecast(demand, layout, shares, overhead).meets(objective)
 
     shares = shares_with(objective)
     # The formula comes close, and a simulation or two decide.
-    workers = max(fewest, math.ceil(slots_for(demand, objective.seconds, objective.share) / concurrency))
+    slots = slots_for(held, objective.seconds - overhead.begins, objective.share)
+    workers = max(fewest, math.ceil(slots / concurrency))
     while workers > fewest and meets(workers - 1):
         workers -= 1
     while not meets(workers) and workers < MOST_WORKERS:

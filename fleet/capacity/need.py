@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fleet.capacity.demand import Demand
-from fleet.capacity.forecast import Forecast, Objective, forecast, shares_with, workers_for
+from fleet.capacity.forecast import MEASURED, Forecast, Objective, forecast, shares_with, workers_for
 from fleet.capacity.simulation import Layout
 from fleet.errors import FleetError
 from fleet.spec.text import count
@@ -72,6 +72,9 @@ def check(question: Question) -> None:
         raise NeedError("spread: less than 0, and a spread is variance / mean², 0 if all are equal")
     if objective and not 0 < objective.share < 1:
         raise NeedError(f"share: {objective.share:g}, and it has to be between 0 and 1, as 0.95")
+    if objective and objective.seconds <= MEASURED.begins:
+        begins = f"{MEASURED.begins:g} s to begin a task, however idle it is"
+        raise NeedError(f"objective: {objective.seconds:g} s, and a worker takes some {begins}")
     if question.headroom < 0:
         raise NeedError(f"headroom: {question.headroom}, and no fewer than 0 workers can be away")
     if demand.load > MOST_SLOTS:
@@ -84,7 +87,7 @@ def check(question: Question) -> None:
 def need(question: Question) -> Need:
     """Answer a question. Takes seconds if a simulation has to decide. Raises NeedError."""
     check(question)
-    serving = workers_for(question.demand, question.concurrency, question.objective, question.prefetch)
+    serving = workers_for(question.demand, question.concurrency, question.objective, question.prefetch, MEASURED)
     return Need(
         math.ceil(round(question.demand.load, 9)),
         forecast_of(question, serving),
@@ -96,7 +99,7 @@ def need(question: Question) -> Need:
 def forecast_of(question: Question, workers: int) -> Forecast:
     """What a question's tasks wait with so many workers."""
     layout = Layout(workers, question.concurrency, question.concurrency * question.prefetch)
-    return forecast(question.demand, layout, shares_with(question.objective))
+    return forecast(question.demand, layout, shares_with(question.objective), MEASURED)
 
 
 def curve(question: Question, answer: Need, now: int | None = None) -> list[Forecast]:
@@ -110,6 +113,8 @@ def explain(question: Question, answer: Need) -> Iterator[str]:
     """The steps, a line each."""
     demand, objective, share = question.demand, question.objective, question.share
     yield f"{demand.rate:g} tasks a second × {demand.service:g} s: {demand.load:g} slots are busy on average"
+    overhead = f"{1000 * MEASURED.begins:g} ms to begin a task and {1000 * MEASURED.between:g} ms between two"
+    yield f"a worker itself takes {overhead}, which counts here"
     slots = count(question.concurrency, "slot")
     workers = f"{count(answer.serving, 'worker')} of {slots}, {answer.enough.utilisation:.0%} busy"
     longest = wait(answer.enough, share)
