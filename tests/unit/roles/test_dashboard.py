@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from fleet.spec.alerts import Alerts
+from fleet_balancer.__main__ import Metrics
 from roles import monitor
 from roles.dashboard import DASHBOARD, DATASOURCE, FOLDERS, PROVIDER, dashboard, files
 from tests.unit.fleet_support import fleet_of
@@ -93,4 +95,8 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         own = tuple(label for label in re.findall(r'(\w+)="', labels) if label not in {"job", "instance", "le"})
         metrics[re.sub(r"(runtime|wait_time|wait_seconds)_(bucket|sum|count)$", r"\1", name)] = own
     metrics |= dict.fromkeys(contract.OF_RABBITMQ, ())
+    of_balancer = {name: documented.pop(name) for name in [*documented] if name.startswith("fleet_balance_")}
+    registry = CollectorRegistry()
+    Metrics(registry)
+    assert of_balancer.keys() == {f"{family.name}{'_total' * (family.type == 'counter')}" for family in registry.collect()}
     assert documented == {name: labels for name, labels in metrics.items() if name not in {"up", "ALERTS"}}
