@@ -42,9 +42,8 @@ class Teller:
         return problems
 
     def _told(self, mailbox: Any, order: Order) -> str:
-        arguments = {"queues": list(order.queues), "slots": order.slots, "seconds": order.seconds}
         replies = mailbox._broadcast(
-            "fleet_lend", arguments=arguments, destination=[order.node], reply=True, timeout=ANSWER, limit=1
+            "fleet_lend", arguments=order.arguments, destination=[order.node], reply=True, timeout=ANSWER, limit=1
         )
         answer = (replies or [{}])[0].get(order.node)
         return f"does not answer in {ANSWER:g} s" if answer is None else str(answer.get("error", ""))

@@ -68,7 +68,7 @@ def as_json(terms: Terms, look: Look, loads: Mapping[str, Load | None], moves: S
 
 def move_as_json(move: Move) -> dict[str, Any]:
     """For --json and the history."""
-    orders = [{"node": o.node, "queues": list(o.queues), "slots": o.slots, "seconds": o.seconds} for o in move.orders]
+    orders = [{"node": order.node, **order.arguments} for order in move.orders]
     return {"roles": move.group, "kind": move.kind, "why": move.why, "lacking": move.lacking, "orders": orders}
 
 

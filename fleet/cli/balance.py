@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,6 +22,7 @@ from fleet.capacity.balance.terms import Terms
 from fleet.capacity.balance.words import explain, summary
 from fleet.capacity.extra import Extra, command, extras
 from fleet.capacity.lending import terms_of
+from fleet.capacity.station import stations
 from fleet.cli.arguments import InventoryFile, Json, looking, say
 from fleet.cli.machines import asked
 from fleet.inventory import ssh
@@ -81,11 +82,13 @@ class _Of:
 
     def start(self, moves: Iterable[Move]) -> list[str]:
         """Start second instances where nobody had room, under the fleet's lock, and record them. Returns what became of each."""
-        lacking = [move for move in moves if move.kind == "lacking"]
-        wanted = [
-            (move, one) for move in lacking for one in extras(self.plan, self.terms[move.group].name.split(" + "), move.lacking)
+        roles = {station.name: station.roles for station in stations(self.plan)}
+        return [
+            self._start(move, extra)
+            for move in moves
+            if move.kind == "lacking"
+            for extra in extras(self.plan, roles[move.group], move.lacking)
         ]
-        return [self._start(move, one) for move, one in wanted]
 
     def _start(self, move: Move, one: Extra) -> str:
         content = lock.describe_run(f"fleet balance: {move.group} lacks slots: {one.unit} on {one.host}")
@@ -202,9 +205,5 @@ def _show(of: _Of, look: Look, balancer: Balancer, moves: Sequence[Move], as_jso
 
 
 def _told(port: Port, moves: Iterable[Move]) -> list[str]:
-    loans: dict[str, Mapping[str, Any]] = {
-        order.node: {"queues": list(order.queues), "slots": order.slots, "seconds": order.seconds}
-        for move in moves
-        for order in move.orders
-    }
+    loans = {order.node: order.arguments for move in moves for order in move.orders}
     return [f"{node}: {why}" for node, why in lending.tell(port, loans).items()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -14,6 +13,7 @@ from fleet.errors import FleetError
 from fleet.inventory.read import read_inventory
 from fleet.rollout import history, lock
 from fleet.rollout.history import HistoryEntry
+from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 
 MOVES = "/var/lib/fleet-balance/moves.jsonl"
@@ -38,9 +38,11 @@ def show_history(
     """
     if last and why:
         raise FleetError("write --last or --why, not both")
-    broker = _records(file)
+    inventory = read_inventory(file)
+    fleet = load_fleet(inventory)
+    broker = _records(inventory, fleet)
     entries = cast("list[HistoryEntry]", lock.read_history(*broker))
-    if moves := _of_balancer(file):
+    if moves := _of_balancer(inventory, fleet):
         entries = sorted([*entries, *moves], key=lambda entry: entry["at"])
     if last or why:
         _show_run(entries, why, as_json)
@@ -79,7 +81,8 @@ def unlock(
 
     Example: fleet unlock inventory/prod.py
     """
-    broker = _records(file)
+    inventory = read_inventory(file)
+    broker = _records(inventory, load_fleet(inventory))
     held = lock.read_lock(*broker)
     if lock.is_at_work(held) and not force:
         raise lock.LockError(
@@ -92,10 +95,8 @@ def unlock(
     typer.echo(f"removed the lock: {lock.explain(held, str(file)).rpartition(';')[0]}")
 
 
-def _of_balancer(file: Path) -> list[HistoryEntry]:
+def _of_balancer(inventory: Inventory, fleet: Fleet) -> list[HistoryEntry]:
     """The moves of the balancer on the monitor's machine, if there is one."""
-    inventory = read_inventory(file)
-    fleet = load_fleet(inventory)
     if not (fleet.monitor_host and fleet.monitor.balance):
         return []
     try:
@@ -105,8 +106,6 @@ def _of_balancer(file: Path) -> list[HistoryEntry]:
         return []
 
 
-def _records(file: Path) -> tuple[str, Mapping[str, Any]]:
+def _records(inventory: Inventory, fleet: Fleet) -> tuple[str, Mapping[str, Any]]:
     """The host of lock and history, and its data in the inventory."""
-    inventory = read_inventory(file)
-    host = load_fleet(inventory).records_host
-    return host, inventory.hosts[host]
+    return fleet.records_host, inventory.hosts[fleet.records_host]

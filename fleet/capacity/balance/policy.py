@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from fleet.capacity.balance.load import Load, load_of
 from fleet.capacity.balance.look import Look, WorkerNow
@@ -58,6 +58,11 @@ class Order:
     queues: tuple[str, ...]
     slots: int
     seconds: float
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of the remote control command `fleet_lend`."""
+        return {"queues": list(self.queues), "slots": self.slots, "seconds": self.seconds}
 
 
 @dataclass(frozen=True)
