@@ -49,7 +49,7 @@ class Broker(Protocol):
 
     def to_the_head(self, channel: Any, aside: str, queue: str) -> bool:
         """Move the message in the queue `aside` to the head of `queue`. Returns whether it will be among the next there: if not,
-        it stays where it is."""
+        it stays where it is. The message was sent over this channel's connection: of another, it may not have arrived."""
 
     def own_queue(self, name: str) -> tuple[Any, dict[str, Any]]:
         """A queue for one worker and a moment, and the options with which the worker is told to consume it (add_consumer)."""

@@ -77,9 +77,10 @@ class WorkerInspector:
         would wait for hours. True, too, if the broker has no way to put it there, and others wait."""
         token = uuid.uuid4().hex
         aside = f"{PROBE_TASK}.{token}"
-        result = self._app.send_task(PROBE_TASK, [token], queue=self._broker.own_queue(aside)[0], expires=300)
         with self._app.connection_for_write() as connection:
             channel = connection.default_channel
+            own = self._broker.own_queue(aside)[0]
+            result = self._app.send_task(PROBE_TASK, [token], queue=own, expires=300, connection=connection)
             is_next = self._broker.to_the_head(channel, aside, queue)
             self._broker.delete_own_queue(channel, aside)
         if not is_next:

@@ -34,7 +34,7 @@ def test_a_message_is_put_into_an_empty_queue_alone(app: Celery) -> None:
         broker, channel = of(connection), connection.default_channel
         channel.queue_declare("q", durable=True, auto_delete=False)
         for expected in (True, False):
-            app.send_task("probe", queue=broker.own_queue("aside")[0])
+            app.send_task("probe", queue=broker.own_queue("aside")[0], connection=connection)
             assert broker.to_the_head(channel, "aside", "q") is expected
         broker.delete_own_queue(channel, "aside")
         broker.delete_own_queue(channel, "aside")  # once more does no harm
