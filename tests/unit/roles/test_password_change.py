@@ -39,11 +39,12 @@ PRODUCER = """
 import itertools, json, signal, sys, time
 from celery import Celery
 
-url, name, reconnects = json.loads(sys.argv[1])
+url, name, reconnects, more = json.loads(sys.argv[1])
 ended = []
 signal.signal(signal.SIGTERM, lambda *_: ended.append(True))  # what is being sent is sent
 app = Celery(broker=url)
 app.conf.broker_pool_limit = 0 if reconnects else 1
+exec(more)
 for number in itertools.count():
     if ended:
         break
@@ -161,9 +162,10 @@ class Producer:
 
 
 @contextmanager
-def producing(folder: Path, url: str, name: str, reconnects: bool) -> Iterator[Producer]:
+def producing(folder: Path, url: str, name: str, reconnects: bool, more: str = "") -> Iterator[Producer]:
+    """A producer, as long as the context lasts. reconnects: for each task. more: further lines of its app."""
     log = folder / f"{name}.log"
-    command = [sys.executable, "-c", PRODUCER, json.dumps([f"{url}/0", name, reconnects])]
+    command = [sys.executable, "-c", PRODUCER, json.dumps([url, name, reconnects, more])]
     with process(command, log) as running:
         producer = Producer(running, log)
         assert producer.goes_on(), log.read_text()
@@ -198,7 +200,7 @@ def test_nobody_is_refused_while_a_password_changes(deployed: Broker, tmp_path: 
         for number in (1, 2):
             machine.start(release, number)
         steady, fresh = (
-            stack.enter_context(producing(tmp_path, deployed.url(), name, reconnects))
+            stack.enter_context(producing(tmp_path, f"{deployed.url()}/0", name, reconnects))
             for name, reconnects in (("steady", False), ("fresh", True))
         )
         waiting = deployed.clients(waiting=True)
@@ -215,7 +217,7 @@ def test_nobody_is_refused_while_a_password_changes(deployed: Broker, tmp_path: 
             assert machine.bring("restart", [f"celery-web@{number}.service"]), machine.journal(f"celery-web@{number}.service")
             assert steady.goes_on() and fresh.goes_on()
         assert deployed.run(deployed.users.settle()) == [], "the old one is in the secrets file"
-        renewed = stack.enter_context(producing(tmp_path, deployed.url(), "renewed", reconnects=True))
+        renewed = stack.enter_context(producing(tmp_path, f"{deployed.url()}/0", "renewed", reconnects=True))
         fresh.end()
 
         secrets.finish(deployed.secrets_file, BROKER_WORKER)
