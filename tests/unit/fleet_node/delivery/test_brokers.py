@@ -63,6 +63,18 @@ def behind_tls(here: Machine, _: ExitStack) -> Broker:
     return f"rediss://localhost:{here.more['TLS']}/0?{query}", {}
 
 
+def that_asks_for_a_certificate(here: Machine, _: ExitStack) -> Broker:
+    with Redis(port=here.port) as redis:
+        redis.config_set("tls-auth-clients", "yes")
+    url, options = behind_tls(here, _)
+    return f"{url}&ssl_check_hostname=true&ssl_certfile={here.root}/redis.crt&ssl_keyfile={here.root}/redis.key", options
+
+
+def that_is_not_checked(here: Machine, _: ExitStack) -> Broker:
+    """As `"ssl_cert_reqs": "none"` in broker has it."""
+    return f"rediss://127.0.0.1:{here.more['TLS']}/0?ssl_cert_reqs=none&ssl_check_hostname=false", {}
+
+
 def at_a_socket(here: Machine, _: ExitStack) -> Broker:
     return f"redis+socket://{here.root}/redis.socket", {}
 
@@ -79,7 +91,9 @@ def of_a_sentinel(here: Machine, stack: ExitStack) -> Broker:
     return f"sentinel://127.0.0.1:{port}/0", {"master_name": "primary"}
 
 
-@pytest.mark.parametrize("broker", [behind_tls, at_a_socket, with_a_prefix, of_a_sentinel])
+@pytest.mark.parametrize(
+    "broker", [behind_tls, that_asks_for_a_certificate, that_is_not_checked, at_a_socket, with_a_prefix, of_a_sentinel]
+)
 def test_delivery_and_dead_letters_work(tmp_path: Path, broker: Callable[[Machine, ExitStack], Broker]) -> None:
     with one_redis(tmp_path) as here, ExitStack() as stack:
         url, options = broker(here, stack)
