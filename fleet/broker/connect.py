@@ -73,8 +73,8 @@ def reached(
         return
     with forwards.to(server.address, server.port) as (host, port):
         here = endpoint.broker(fleet, known, way=Way())
-        if port is not None and server.query.get("ssl_check_hostname") == "true":
-            check_name(port, here, host)
+        if server.query.get("ssl_check_hostname") == "true":
+            check_name(("127.0.0.1", port) if port is not None else (server.address, server.port), here, host)
         yield _with_passwords(fleet, known, Way(port))
 
 
@@ -193,7 +193,7 @@ def results(hosts: Hosts, fleet: Fleet, server: Endpoint) -> Iterator[str]:
         near = replace(server, address="127.0.0.1", port=port)
         if server.is_encrypted:
             if server.query.get("ssl_cert_reqs", "required") not in ("none", "CERT_NONE"):
-                check_name(port, server, host)
+                check_name(("127.0.0.1", port), server, host)
             near = replace(near, query={**server.query, "ssl_check_hostname": "false"})
         yield near.url
 
@@ -285,15 +285,16 @@ def find_primary(server: Endpoint, name: str, forwards: Forwards) -> tuple[str, 
     raise UnreachedError(f"no sentinel answers ({'; '.join(problems)})")
 
 
-def check_name(port: int, server: Endpoint, host: str) -> None:
-    """Check the certificate that a server shows behind a port of this machine: a client that connects to the port would compare
-    it with 127.0.0.1. server: with files of this machine. host: the machine between. Raises UnreachedError and RefusedError."""
+def check_name(near: tuple[str, int], server: Endpoint, host: str) -> None:
+    """Check the certificate that a server shows: a client that connects to a port of this machine would compare it with
+    127.0.0.1, and one that refuses it says no more than of a server that is away. near: where the server is connected to.
+    server: with files of this machine. host: the machine between. Raises UnreachedError and RefusedError."""
     context = ssl.create_default_context(cafile=server.query.get("ssl_ca_certs"))
     if certificate := server.query.get("ssl_certfile"):
         context.load_cert_chain(certificate, server.query.get("ssl_keyfile"))
     try:
         with (
-            socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
+            socket.create_connection(near, PATIENCE) as plain,
             context.wrap_socket(plain, server_hostname=server.address),
         ):
             return

@@ -126,6 +126,21 @@ def test_what_is_wrong_with_it_is_one_line(others: Project, tmp_path: Path) -> N
         assert "worker-password" not in done.stderr
 
 
+@pytest.mark.parametrize("direct", [False, True])
+def test_lint_tells_a_refused_certificate_from_a_server_that_is_away(others: Project, tmp_path: Path, direct: bool) -> None:
+    (others.folder / "group_data" / "all.py").write_text(ALL.replace('"ca.pem"}', f'"ca.pem", "direct": {direct}}}'))
+    assert others.fleet("lint", "prod.py", "--no-app").returncode == 0
+    certificates.make(tmp_path / "tls", ["other.example.com"], renew=True)
+    with others.here.redis() as redis:
+        redis.config_set("tls-cert-file", str(tmp_path / "tls" / "broker.pem"))
+    lint = others.fleet("lint", "prod.py", "--no-app")
+    assert lint.returncode == 1, lint.stdout
+    assert "its certificate is refused: Hostname mismatch, certificate is not valid for 'localhost'" in lint.stdout
+    give_url(others, f"rediss://localhost:{free_port()}/0")
+    away = others.fleet("lint", "prod.py", "--no-app")
+    assert (away.returncode, away.stdout.count("not asked what waits in it")) == (0, 1), away.stdout
+
+
 def test_nothing_is_sent_to_a_server_with_another_name(others: Project, tmp_path: Path) -> None:
     """Its authority is trusted, and the certificate is somebody else's."""
     certificates.make(tmp_path / "tls", ["other.example.com"], renew=True)
