@@ -108,6 +108,15 @@ def test_a_certificate_that_nobody_should_believe_changes_nothing(others: Projec
     assert dry(others, url).returncode == 0, "the user does not want it checked"
 
 
+def test_a_certificate_that_ends_soon_is_named(others: Project, tmp_path: Path) -> None:
+    then = datetime.now(UTC) - timedelta(days=certificates.AUTHORITY_DAYS - 20)
+    certificates.make(tmp_path / "old", ["localhost"], now=then)
+    shutil.copy(tmp_path / "old" / "ca.pem", others.folder)
+    done = dry(others, f"redis://worker:worker-password@localhost:{others.here.port}/0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ca.pem: ends in " in done.stderr and "put its successor there, and deploy" in " ".join(done.stderr.split())
+
+
 def test_a_server_that_asks_for_a_certificate(others: Project, tmp_path: Path) -> None:
     client = others.folder / "client.pem"
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=shop"]
