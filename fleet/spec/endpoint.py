@@ -82,7 +82,7 @@ def results(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None)
     if backend == "none":
         return DISABLED
     if backend.startswith(REFERENCE):
-        return secrets[backend.removeprefix(REFERENCE)]
+        return _checked(secrets[backend.removeprefix(REFERENCE)])
     endpoint = broker(fleet, secrets, way=way)
     if endpoint.is_amqp:
         raise SecretsError(NO_RESULTS)
@@ -95,7 +95,7 @@ def result_server(fleet: Fleet, secrets: Mapping[str, str]) -> Endpoint | None:
     if not backend.startswith(REFERENCE):
         return None
     try:
-        server = parse(secrets[backend.removeprefix(REFERENCE)])
+        server = parse(_checked(secrets[backend.removeprefix(REFERENCE)]))
     except ValueError:
         return None  # of another kind
     return server if server.scheme in ("redis", "rediss") else None
@@ -112,6 +112,15 @@ def celery_variables(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | Non
     backend = results(fleet, secrets, way=way)
     variables = {"CELERY_BROKER_URL": broker(fleet, secrets, way=way, client=client).url}
     return variables | ({"CELERY_RESULT_BACKEND": backend} if backend is not None else {})
+
+
+def _checked(url: str) -> str:
+    """A result backend's URL. Celery refuses rediss:// without `ssl_cert_reqs`: then certificate and name are checked, as the
+    broker's are."""
+    if not url.startswith("rediss://") or "ssl_cert_reqs=" in url:
+        return url
+    name = "" if "ssl_check_hostname=" in url else "&ssl_check_hostname=true"
+    return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required{name}"
 
 
 def _given(fleet: Fleet, secrets: Mapping[str, str], url: str) -> Endpoint:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from fleet.spec import endpoint
 from fleet.spec.endpoint import Way
@@ -73,6 +74,27 @@ def test_a_broker_that_somebody_else_runs() -> None:
 def test_results(backend: str, url: str | None) -> None:
     fleet = load_fleet(external({"url": "redis://10.0.0.5/2"}, result_backend=backend))
     assert endpoint.celery_variables(fleet, {}).get("CELERY_RESULT_BACKEND") == url
+
+
+@pytest.mark.parametrize(
+    ("url", "checks"),
+    [
+        ("rediss://:x@localhost/1", "?ssl_cert_reqs=required&ssl_check_hostname=true"),
+        ("rediss://:x@localhost/1?socket_timeout=5", "&ssl_cert_reqs=required&ssl_check_hostname=true"),
+        ("rediss://:x@localhost/1?ssl_check_hostname=false", "&ssl_cert_reqs=required"),
+        ("rediss://:x@localhost/1?ssl_cert_reqs=none", ""),
+        ("redis://:x@localhost/1", ""),
+    ],
+)
+def test_celery_takes_a_result_url_that_is_silent_about_certificates(url: str, checks: str) -> None:
+    fleet = load_fleet(external({"url": "@BROKER_URL"}, result_backend="@RESULT_URL"))
+    secrets = {**URL, "RESULT_URL": url}
+    backend = endpoint.celery_variables(fleet, secrets)["CELERY_RESULT_BACKEND"]
+    assert backend == f"{url}{checks}"
+    assert Celery(backend=backend).backend.connparams["host"] == "localhost", "Celery refuses rediss:// without ssl_cert_reqs"
+    server = endpoint.result_server(fleet, secrets)
+    assert server
+    assert ("ssl_cert_reqs" in server.query) is url.startswith("rediss"), "commands check the same"
 
 
 def test_sentinels() -> None:
