@@ -115,6 +115,8 @@ def parse(text: str) -> Endpoint:
 
 
 def _parse_one(text: str) -> Endpoint:
+    if text[:1] in ("'", '"'):
+        raise ValueError("begins with a quote; write the URL without quotes")
     scheme, separator, _ = text.partition("://")
     if not separator:
         raise ValueError("is no URL; write redis://:PASSWORD@ADDRESS:6379/0")
@@ -127,8 +129,9 @@ def _parse_one(text: str) -> Endpoint:
         address, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError(_NO_URL) from None
-    # Else the beginning of a password would be an address, and be shown.
-    if "@" not in parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+    # Else a part of a password would be an address or a database, and be shown.
+    after = parts.fragment if scheme in AMQP else f"{parts.path}{parts.fragment}"
+    if "@" in after or ("@" not in parts.netloc and "@" in f"{parts.path}{parts.query}"):
         raise ValueError(_NO_URL)
     if not address or not _ADDRESS.fullmatch(address):
         example = "USER:PASSWORD@ADDRESS:{}/VHOST" if scheme in AMQP else ":PASSWORD@ADDRESS:{}/0"
