@@ -162,6 +162,8 @@ def _of_fleet(
         fleet = load_fleet(inventory)
         plan = resolved(fleet, _machines(file, inventory, machines))
     chosen = [station for station in stations(plan) if role is None or role in station.roles]
+    if not chosen and role is None:
+        raise NeedError("no machine with workers is known; say what they are: --assume cores=8,memory=16G")
     if not chosen:
         raise NeedError(f"--role: no role {role}; {did_you_mean(role or '', plan.roles) or ', '.join(plan.roles)}")
     assumption.check(loads, tuple(plan.consumers))

@@ -148,6 +148,15 @@ def test_what_a_fleet_does_not_have(planned_fleet: str, words: tuple[str, ...], 
     assert complaint in str(done.exception)
 
 
+def test_a_fleet_of_which_no_machine_answers(planned_fleet: str) -> None:
+    hosts = Path(planned_fleet)
+    hosts.write_text(hosts.read_text().replace('["web1"], ["batch1", "batch2"]', '["web1.invalid"], []'))
+    done = plan(planned_fleet)
+    assert done.exit_code == 1
+    assert "web1.invalid does not answer" in done.stderr
+    assert str(done.exception) == "no machine with workers is known; say what they are: --assume cores=8,memory=16G"
+
+
 @contextmanager
 def steady(made: Project, rate: float, seconds: float) -> Iterator[None]:
     """Tasks that come one after the other while the context lasts."""
