@@ -9,9 +9,11 @@ from fleet.broker.beat import BeatView
 from fleet.broker.keys import node_of
 from fleet.broker.port import AwayError, Port
 from fleet.broker.workers import try_workers
+from fleet.errors import FleetError
 from fleet.plan import process
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
+from fleet.spec.fleet import Fleet
 from fleet_node.protocol import WorkerSign
 
 
@@ -90,6 +92,13 @@ def absent(problem: str) -> BrokerReport:
 def away(error: AwayError) -> str:
     """Why it does not answer, for people."""
     return f"the broker does not answer: {error}"
+
+
+def unreached(fleet: Fleet, error: FleetError) -> str:
+    """Why it is not reached, for people. The machine in `error` is the broker's only if the broker is ours."""
+    if fleet.own_broker:
+        return f"the broker's machine does not answer: {error}"
+    return f"the broker is not reached: {error}"
 
 
 def silent(leases: Collection[str], alive: Collection[str]) -> list[str]:

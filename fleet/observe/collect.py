@@ -93,4 +93,4 @@ def ask_broker(inventory: Inventory, fleet: Fleet, passwords: Mapping[str, str],
     except AwayError as error:
         return asking.absent(asking.away(error))
     except FleetError as error:
-        return asking.absent(f"the broker's machine does not answer: {error}")
+        return asking.absent(asking.unreached(fleet, error))

@@ -172,7 +172,7 @@ class Watch:
             except AwayError as error:
                 self._learn(broker_problem=asking.away(error))
             except FleetError as error:
-                self._learn(broker_problem=f"the broker's machine does not answer: {error}")
+                self._learn(broker_problem=asking.unreached(self.fleet, error))
             self.url = ""
             self.connections.wait(min(AGAIN, self._interval))
 
