@@ -62,6 +62,9 @@ def test_one_node(fleet: Fleet) -> None:
     assert {value for name, value in settings.items() if name.startswith("listeners.")} == {"10.0.0.10:5672", "127.0.0.1:5672"}
     assert settings["management.tcp.ip"] == "127.0.0.1"
     assert settings["vm_memory_high_watermark.absolute"] == str((4 << 30) * 40 // 100)
+    assert settings["disk_free_limit.absolute"] == str((4 << 30) * 40 // 100)
+    longest = max(role.longest_unacknowledged for host in fleet.hosts.values() for role in host.workers.values())
+    assert int(settings["consumer_timeout"]) > longest * 1000, "in milliseconds"
     assert not [name for name in settings if name.startswith("cluster_")]
     assert "NODENAME=rabbit@10.0.0.10" in content(state, "/etc/rabbitmq/rabbitmq-env.conf").splitlines()
     assert state_of(with_rabbitmq(fleet), WEB) == State()
