@@ -1,5 +1,6 @@
 """A RabbitMQ behind TLS, from the control machine: a port without TLS, and a certificate that was checked."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ from kombu import Connection  # type: ignore[attr-defined]  # kombu's types are 
 from fleet.broker import connect
 from fleet.broker.connect import UnreachedError
 from fleet.broker.verdict import RefusedError
-from fleet.spec import certificates
+from fleet.spec import certificates, endpoint
+from fleet.spec.endpoint import Way
 from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
 from tests.unit.fleet.spec.spec_support import ALL, inventory_of
@@ -49,12 +51,12 @@ def node(tmp_path_factory: pytest.TempPathFactory, folder: Path, tls_port: int) 
         yield node
 
 
-def fleet_of(url: str, ca_file: Path | None = None) -> tuple[Fleet, dict[str, str]]:
-    """A fleet that this machine reaches itself, and its secrets."""
+def fleet_of(url: str, ca_file: Path | None = None, **more: str) -> tuple[Fleet, dict[str, str]]:
+    """A fleet that this machine reaches itself, and its secrets. more: settings of its broker."""
     path = Path("rabbitmq.env")
     path.touch(mode=0o600)
     path.write_text(f"BROKER_URL={url}\n")
-    broker = {"url": "@BROKER_URL", "direct": True, **({"ca_file": str(ca_file)} if ca_file else {})}
+    broker = {"url": "@BROKER_URL", "direct": True, **({"ca_file": str(ca_file)} if ca_file else {}), **more}
     everywhere = {**ALL, "broker": broker, "result_backend": "none", "secrets_file": str(path)}
     return load_fleet(inventory_of(brokers=0, everywhere=everywhere)), {"BROKER_URL": url}
 
@@ -116,3 +118,26 @@ def test_a_certificate_that_has_ended(tmp_path: Path) -> None:
         fleet, secrets = fleet_of(f"amqps://guest:guest@localhost:{port}/%2F", tmp_path / "ended" / "ca.pem")
         with pytest.raises(RefusedError, match="its certificate is refused: certificate has expired"):
             answers(fleet, secrets)
+
+
+def test_a_server_that_asks_for_a_certificate(tmp_path: Path, folder: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "purpose").write_text("extendedKeyUsage = clientAuth\n")
+    request = ["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=shop", "-keyout", "client.key", "-out", "request"]
+    signing = ["x509", "-req", "-in", "request", "-out", "client.pem", "-days", "2", "-extfile", "purpose", "-CAcreateserial"]
+    for words in (request, [*signing, "-CAserial", "serial", "-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key"]):
+        subprocess.run(["openssl", *words], cwd=own, check=True, capture_output=True)
+    port = free_port()
+    asks = TLS.replace("verify_none", "verify_peer") + "ssl_options.fail_if_no_peer_cert = true\n"
+    with running_node(tmp_path / "node", more=asks.format(port=port, folder=folder)):
+        url = f"amqps://guest:guest@localhost:{port}/%2F"
+        certificate = {"certificate_file": f"{own}/client.pem", "key_file": f"{own}/client.key"}
+        fleet, secrets = fleet_of(url, folder / "ca.pem", **certificate)
+        answers(fleet, secrets)
+        options = endpoint.broker(fleet, secrets, way=Way()).use_ssl  # what workers have, but for the place of the files
+        with Connection(url, ssl=options) as connection:  # type: ignore[no-untyped-call]
+            connection.default_channel.queue_declare("here", exclusive=True)
+        with pytest.raises((UnreachedError, RefusedError), match="CERTIFICATE_REQUIRED") as caught:
+            answers(*fleet_of(url, folder / "ca.pem"))
+        assert "\n" not in str(caught.value) and "guest" not in str(caught.value)
