@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from fleet.observe.sampling import sample
 from fleet.plan.plan import Plan, resolved
 from fleet.plan.process import START_SECONDS
 from fleet.rollout import lock
+from fleet.rollout.recorded import Record, recorded
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.load import load_fleet
 from fleet.spec.text import span
@@ -66,19 +67,10 @@ class _Of:
         problems = _told(port, renewed)
         if not others:
             return problems
-        host, began = self.fleet.records_host, time.monotonic()
-        data = self.inventory.hosts[host]
-        content = lock.describe_run(f"fleet balance: {'; '.join(summary(move) for move in others)}")
-        lock.acquire(host, data, content, str(self.file), None)
-        outcome, errors = "interrupted", list[str]()
-        try:
-            errors = _told(port, others)
-            outcome = "failed" if errors else "done"
-        finally:
-            notes = [line for move in others for line in explain(move)]
-            entry = {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "errors": errors, "notes": notes}
-            lock.release(host, data, content, {**content, **entry})
-        return problems + errors
+        with self.recorded("; ".join(summary(move) for move in others)) as record:
+            record.notes = [line for move in others for line in explain(move)]
+            record.errors = _told(port, others)
+        return problems + record.errors
 
     def start(self, moves: Iterable[Move]) -> list[str]:
         """Start second instances where nobody had room, under the fleet's lock, and record them. Returns what became of each."""
@@ -91,22 +83,19 @@ class _Of:
         ]
 
     def _start(self, move: Move, one: Extra) -> str:
-        content = lock.describe_run(f"fleet balance: {move.group} lacks slots: {one.unit} on {one.host}")
-        host, began = self.fleet.records_host, time.monotonic()
-        lock.acquire(host, self.inventory.hosts[host], content, str(self.file), None)
-        outcome, words = "interrupted", ""
-        try:
-            data = self.inventory.hosts[one.host]
-            done = ssh.run(one.host, data, ssh.as_root(data, command(one, LOAN)), timeout=START_SECONDS)
-            outcome = "failed" if done.returncode else "done"
-            complaint = next(iter((done.stdout.strip() or done.stderr.strip()).splitlines()), "")
-            words = f"not started: {complaint}" if done.returncode else f"started, with {one.slots} slots, for {span(LOAN)}"
-        except ssh.SSHError as error:
-            outcome, words = "failed", f"not started: {error}"
-        finally:
-            entry = {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "errors": [], "notes": [words]}
-            lock.release(host, self.inventory.hosts[host], content, {**content, **entry})
+        with self.recorded(f"{move.group} lacks slots: {one.unit} on {one.host}") as record:
+            try:
+                complaint = _start_on(self.inventory, one)
+            except ssh.SSHError as error:
+                complaint = str(error)
+            words = f"not started: {complaint}" if complaint else f"started, with {one.slots} slots, for {span(LOAN)}"
+            (record.errors if complaint else record.notes).append(words)
         return f"{one.host}: {one.unit}: {words}"
+
+    def recorded(self, what: str) -> AbstractContextManager[Record]:
+        """The fleet's lock, and a record in the history."""
+        host = self.fleet.records_host
+        return recorded(f"fleet balance: {what}", host, self.inventory.hosts[host], self.file)
 
 
 def balance_fleet(
@@ -202,6 +191,14 @@ def _show(of: _Of, look: Look, balancer: Balancer, moves: Sequence[Move], as_jso
         typer.echo(json.dumps(balanced.as_json(of.terms, look, balancer.loads, moves)))
     else:
         typer.echo("\n".join(balanced.lines(of.terms, look, balancer.loads, moves)))
+
+
+def _start_on(inventory: Inventory, one: Extra) -> str:
+    """Start a second instance. Returns why it was not started; empty if it was. Raises SSHError."""
+    data = inventory.hosts[one.host]
+    done = ssh.run(one.host, data, ssh.as_root(data, command(one, LOAN)), timeout=START_SECONDS)
+    lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
+    return next(iter(lines), f"exit code {done.returncode}") if done.returncode else ""
 
 
 def _told(port: Port, moves: Iterable[Move]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from fleet.broker.port import opened
 from fleet.errors import FleetError
 from fleet.inventory import ssh
-from fleet.rollout import lock
+from fleet.rollout.recorded import recorded
 from fleet.spec.text import count
 
 ANSWER = 2.0
@@ -46,21 +45,20 @@ class Action:
 def perform(action: Action, host: str, data: Mapping[str, Any], inventory: Path) -> list[str]:
     """Do it under the fleet's lock, and record it. host, data: the broker's machine. Returns what was done, in lines. Raises
     LockError if a run is at work, and ActionError if it was not done."""
-    content, began = lock.describe_run(f"fleet top: {action.what}"), time.monotonic()
-    lock.acquire(host, data, content, str(inventory), None)
-    outcome, errors, notes, begun = "interrupted", [], [action.command], False
-    try:
-        notes += action.run()
-        outcome, begun = "done", True
-    except ActionError as error:
-        outcome, errors, begun = "failed", [str(error)], error.partly
-        raise
-    finally:
-        entry = {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "errors": errors, "notes": notes}
-        if action.paused and begun:
-            entry["paused"] = dict(action.paused)
-        lock.release(host, data, content, {**content, **entry})
-    return notes[1:]
+    with recorded(f"fleet top: {action.what}", host, data, inventory) as record:
+        record.notes.append(action.command)
+        begun = False
+        try:
+            done = action.run()
+            begun = True
+        except ActionError as error:
+            begun = error.partly
+            raise
+        finally:
+            if action.paused and begun:
+                record.others["paused"] = dict(action.paused)
+        record.notes += done
+    return done
 
 
 def pause(queue: str, nodes: Collection[str], url: str, inventory: Path) -> Action:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,8 @@ from fleet.errors import FleetError
 from fleet.inventory import ssh
 from fleet.plan import process
 from fleet.plan.plan import resolved
-from fleet.rollout import lock, retire
+from fleet.rollout import retire
+from fleet.rollout.recorded import recorded
 from fleet.spec import secrets
 from fleet.spec.fleet import Fleet, Inventory
 from fleet.state import release, retirement
@@ -89,21 +89,15 @@ def survey(work: Retirement, host: str) -> Installed:
 def locked(work: Retirement, stamp: str) -> Iterator[None]:
     """The fleet's lock, and a record in the history. stamp: of the history when this was planned."""
     words = f"fleet retire {work.host}{f' --role {work.role}' if work.role else ''}"
-    content, began = lock.describe_run(words), time.monotonic()
-    if taken_over := lock.acquire(*work.records, content, str(work.file), stamp):
-        work.say(taken_over)
-    outcome, errors = "interrupted", []
-    try:
-        yield
-        outcome = "done"
-    except FleetError as error:
-        outcome, errors = "failed", [str(error)]
-        raise
-    finally:
-        entry = {"outcome": outcome, "seconds": round(time.monotonic() - began, 1), "errors": errors, "notes": work.notes}
-        if work.abandoned:
-            entry["overrides"] = {"abandon_queues": ",".join(sorted(work.abandoned))}
-        lock.release(*work.records, content, {**content, **entry})
+    with recorded(words, *work.records, work.file, stamp) as record:
+        if record.taken_over:
+            work.say(record.taken_over)
+        record.notes = work.notes
+        try:
+            yield
+        finally:
+            if work.abandoned:
+                record.others["overrides"] = {"abandon_queues": ",".join(sorted(work.abandoned))}
 
 
 def remove(work: Retirement, what: Removal) -> None:
