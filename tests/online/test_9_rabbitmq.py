@@ -4,41 +4,20 @@ their time. It is brought up, restarted node after node, looked at, and a node o
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.online.conftest import NAME, OWN_LAB, ROOT, Lab, inventory_with
+from tests.online.conftest import OWN_LAB, Lab
+from tests.online.rabbitmq_support import deployed, fleet_of, set_broker
 from tests.unit.fleet_node.delivery.lease_support import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 BROKERS = ("broker1", "broker2", "broker3")
 UNIT = "rabbitmq-server.service"
-BROKER = {"kind": "rabbitmq", "memory": "25%", "memory_max": "45%"}
-RESULTS = r"""
-import pathlib, secrets, subprocess, sys
-subprocess.run(["apt-get", "install", "-qq", "redis-server"], check=True, capture_output=True)
-password = secrets.token_urlsafe(16)
-lines = f"\nbind {sys.argv[1]}\nrequirepass {password}\nmaxmemory 100mb\nmaxmemory-policy noeviction\n"
-file = pathlib.Path("/etc/redis/redis.conf")
-file.write_text(file.read_text() + lines)
-subprocess.run(["systemctl", "restart", "redis-server"], check=True)
-print(f"RESULT_URL=redis://:{password}@{sys.argv[1]}:6379/0")
-"""
-"""A Redis that the fleet does not manage: it prints its URL."""
-WEB = """web_worker = {
-    "queues": ["default", "priority", "ml"],  # no machine of this lab has a GPU, and the demo app has a task for one
-    "workload": "io",
-    "instances": 2,
-    "time_limit": 60,
-    "settle": 2,
-    "canary_settle": 5,
-}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -50,42 +29,10 @@ def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         assert done.returncode == 0, done.stdout
     elif lab.run("fleet", "lab", "ssh", "broker3", "--", "true").returncode:
         pytest.skip('the lab has no three brokers: fleet lab up --hosts "broker1=2048 broker2=2048 broker3=2048"')
-    folder = tmp_path_factory.mktemp("rabbitmq")
-    (folder / "group_data").mkdir()
-    inventory_with(folder, web=["broker2"], batch=["broker1"])
-    (folder / "group_data" / "web.py").write_text(WEB)
-    (folder / "group_data" / "batch.py").write_text((ROOT / "tests" / "online" / "rolling" / "batch.py").read_text())
-    more = 'lint_ignore = {"task-time-limit": "the tasks of the shop take seconds"}\n'
-    (folder / "group_data" / "all.py").write_text(f'result_backend = "@RESULT_URL"\n{more}')
-    secrets = ROOT / ".lab" / NAME / "secrets.env"
-    if not (secrets.exists() and "RESULT_URL=" in secrets.read_text()):  # of a lab that a run of these tests has left
-        secrets.touch(0o600)
-        with secrets.open("a") as file:
-            file.write(f"{redis_of_results(lab)}\n")
-    set_broker(folder)
-    yield folder
+    yield fleet_of(lab, tmp_path_factory.mktemp("rabbitmq"), web=["broker2"], batch=["broker1"])
     if not OWN_LAB:
         lab.run("fleet", "lab", "down")
         lab.run("fleet", "lab", "up", "--hosts", "broker1 web1 batch1 gpu1=2048")
-
-
-def redis_of_results(lab: Lab) -> str:
-    """Install one on broker1. Returns its line of the secrets file."""
-    address = json.loads((ROOT / ".lab" / NAME / "lab.json").read_text())["hosts"]["broker1"]["lan_address"]
-    done = lab.run("fleet", "lab", "ssh", "broker1", "--", "sudo", "python3", "-c", shlex.quote(RESULTS), address)
-    assert done.returncode == 0, done.stdout
-    return next(line for line in done.stdout.splitlines() if line.startswith("RESULT_URL="))
-
-
-def set_broker(folder: Path, **settings: str) -> None:
-    (folder / "group_data" / "broker.py").write_text(f"broker = {(BROKER | settings)!r}\n")
-
-
-def deployed(lab: Lab, folder: Path) -> str:
-    """What a deploy prints."""
-    done = lab.deploy(inventory=str(folder / "more.py"), timeout=1800)  # each node takes two minutes to come up
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 def processes(lab: Lab) -> list[str]:

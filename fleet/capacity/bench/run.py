@@ -11,10 +11,10 @@ from fleet.capacity.bench.bench import Bench
 from fleet.capacity.bench.search import Knee, next_rate
 from fleet.capacity.bench.target import Target
 
-NOOP_RATE = 50.0
-"""Tasks a second for each worker, to begin with, of those that do nothing."""
+FIRST_RATE = 20.0
+"""Tasks a second for each worker to begin with, at most: a slow machine has to do them all before the rate can fall."""
 BUSY = 0.3
-"""Share of the slots that are busy to begin with."""
+"""Share of the slots that are busy to begin with, at most."""
 LEAST_TASKS = 50
 """Of a step: 95 of 100 have to mean something."""
 HALF = 0.5
@@ -49,10 +49,11 @@ class Result:
 
 def first_rate(target: Target, work: Work, task_seconds: float) -> float:
     """Tasks a second to begin with."""
+    most = FIRST_RATE * len(target.nodes)
     if work == "noop":
-        return NOOP_RATE * len(target.nodes)
+        return most
     at_once = min(target.slots, target.cores) if work == "cpu" else target.slots
-    return max(1.0, BUSY * at_once / task_seconds)
+    return max(1.0, min(most, BUSY * at_once / task_seconds))
 
 
 def load_of(work: Work, settings: Settings, rate: float) -> Load:
