@@ -115,6 +115,8 @@ DRILL_TASK = "fleet.drill"
 BENCH_TASK = "fleet.bench"
 """The task of `fleet bench`. A worker has it only while a benchmark is announced, which is done as a drill is."""
 OWN_TASKS = (DRILL_TASK, BENCH_TASK)
+BELL = "fleet.bell."
+"""Prefix of sorted sets with one token, or none, followed by a queue or "<holder>.<channel>". Workers wait for the token."""
 BENCH_QUEUE = "fleet.bench."
 """Prefix of queues of benchmarks, followed by a role. Its workers consume it while a benchmark runs."""
 DRILL_ANNOUNCED = "fleet.drill.announced"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet_node.protocol import AGES, CONSUMED, HELD, LEFT, MARKS, SIGNS, WORKERS
+from fleet_node.protocol import AGES, BELL, CONSUMED, HELD, LEFT, MARKS, SIGNS, WORKERS
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,8 @@ class Keys:
         return f"{self.prefix}{HELD}{holder}"
 
     def bell(self, name: str) -> str:
-        """Sorted set with one token, or none. A worker that waits for messages of a queue waits for it. name: of the queue, or
-        "<holder>.<channel>" for the bell that a channel of a worker has for itself."""
-        return f"{self.prefix}fleet.bell.{name}"
+        """See protocol.BELL. name: of the queue, or "<holder>.<channel>" for the one that a worker's channel has for itself."""
+        return f"{self.prefix}{BELL}{name}"
 
     def channel(self, database: int) -> str:
         """Channel on which the listener says every two seconds that it lives. Channels are not of a database."""

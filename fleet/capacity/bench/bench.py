@@ -17,7 +17,7 @@ from fleet.capacity.bench.account import Step, account
 from fleet.capacity.bench.arrivals import Load
 from fleet.capacity.bench.producer import Producers
 from fleet.errors import FleetError
-from fleet_node.protocol import BENCH_QUEUE, DRILL_LEDGER
+from fleet_node.protocol import BELL, BENCH_QUEUE, DRILL_LEDGER
 
 ANSWER = 10.0
 """Seconds for a worker to answer."""
@@ -118,7 +118,11 @@ class Bench:
             self._app.control.cancel_consumer(queue_of(role), **self._to(nodes))
             self._wait_until_ignored(role)
             with self._app.connection_for_write() as connection:
-                connection.default_channel.queue_delete(queue_of(role))
+                channel = connection.default_channel
+                if connection.transport.driver_type == "redis":  # of which kombu deletes only queues that this process has bound
+                    channel.queue_purge(queue_of(role))
+                    channel.client.delete(f"{BELL}{queue_of(role)}")
+                channel.queue_delete(queue_of(role))
 
     def _wait_until_ignored(self, role: str) -> None:
         """Until a role's workers consume the queue no more: they answer before they have done what they were asked for."""

@@ -68,7 +68,7 @@ def test_ctrl_c_leaves_no_worker_no_redis_and_no_queue(tmp_path: Path) -> None:
         made.here.start(made.here.release("r"), queues=("default", "quiet"))
         command = [FLEET, "bench", "prod.py", "--yes", "--work", "io", "--task-seconds", "5", "--tasks", "400"]
         running = subprocess.Popen(command, cwd=made.folder, env=made.environment, stdin=subprocess.DEVNULL)
-        assert until(lambda: bool(redis.llen(f"{BENCH_QUEUE}web")))
+        assert until(lambda: redis.llen(f"{BENCH_QUEUE}web") > 200)
         running.send_signal(signal.SIGINT)
         assert running.wait(60) == 130
         assert not redis.exists(f"{BENCH_QUEUE}web")
