@@ -30,6 +30,10 @@ ANSWERS = (b"\x01", b"A")
 """With which RabbitMQ answers: a frame, or its own greeting if it wants another. A port with TLS answers otherwise."""
 
 
+ASKS = "it asks for a certificate: set certificate_file and key_file"
+"""What TLS calls CERTIFICATE_REQUIRED."""
+
+
 class RelayError(FleetError):
     """There is no TLS with the server. str() says why. is_refused: whether its certificate is refused."""
 
@@ -129,7 +133,8 @@ def main() -> int:
     except ssl.SSLCertVerificationError as error:
         failure = {"error": error.verify_message, "is_refused": True}
     except ssl.SSLError as error:
-        failure = {"error": error.reason or str(error), "is_refused": False}
+        reason = error.reason or str(error)
+        failure = {"error": ASKS if reason.endswith("CERTIFICATE_REQUIRED") else reason, "is_refused": False}
     except TimeoutError:
         failure = {"error": f"no answer in {PATIENCE:g} s", "is_refused": False}
     except OSError as error:

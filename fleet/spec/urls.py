@@ -142,6 +142,9 @@ def _parse_one(text: str) -> Endpoint:
         path = parts.path.strip("/") or "0"
         if not path.isdecimal():
             raise ValueError(f"has the database {path}; write its number, such as /0")
+    query = dict(parse_qsl(parts.query))
+    if (reqs := query.get("ssl_cert_reqs", "required")).lower() not in _CERT_REQS:
+        raise ValueError(f"has ssl_cert_reqs={reqs}; write required or none")
     return Endpoint(
         scheme,
         address,
@@ -149,7 +152,7 @@ def _parse_one(text: str) -> Endpoint:
         unquote(parts.username or ""),
         unquote(parts.password or ""),
         path,
-        dict(parse_qsl(parts.query)),
+        query,
     )
 
 

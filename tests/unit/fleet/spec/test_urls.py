@@ -35,6 +35,8 @@ BAD = {
     "redis://shop:12?secret@10.0.0.5/0": "is no URL",
     "amqp://sh/op:secret@10.0.0.5/0": "is no URL",
     "redis://10.0.0.5/shop": "has the database shop; write its number",
+    "amqps://mq.example.com/shop?ssl_cert_reqs=of": "has ssl_cert_reqs=of; write required or none",
+    "rediss://10.0.0.5/0?ssl_cert_reqs=of": "has ssl_cert_reqs=of; write required or none",
     "rediss://shop:p@ss/secret#x@10.0.0.5/0": "is no URL: in the password, write",
     "rediss://shop:p@ss#secret@10.0.0.5/0": "is no URL: in the password, write",
     "amqp://shop:p@ss#secret@10.0.0.5/shop": "is no URL: in the password, write",
