@@ -48,7 +48,7 @@ render: install  ## Tests of the files that a deploy writes, on fake machines (s
 online: install  ## Tests on real machines: boots a lab of its own and ends it
 	@$(BIN)/pytest -q -m "not slow" tests/online
 
-slow: install  ## Tests that make test leaves out: defects without their guards, other pools and apps, every drill of a fault
+slow: tls valkey  ## What make test leaves out: TLS, Valkey, defects without their guards, other pools and apps, every drill of a fault
 	@$(BIN)/pytest -q -m slow tests/unit tests/render tests/online
 
 vagrant-test: install  ## The Vagrantfile, for real: four machines in namespaces of their own (root; half an hour)
