@@ -85,15 +85,14 @@ def counters(client: Redis) -> dict[str, float]:
     }
 
 
-def idle(port: int, workers: int, played: bool) -> Idle:
-    """Measure for WINDOW seconds."""
-    with Redis(port=port) as client:
-        before, begun = counters(client), time.monotonic()
-        time.sleep(WINDOW)
-        spent = {name: value - before[name] for name, value in counters(client).items()}
-        took = time.monotonic() - begun
-        connections = int(client.info("clients")["connected_clients"]) - 1
-        memory = float(client.info("memory")["used_memory"])
+def idle(client: Redis, port: int, workers: int, played: bool) -> Idle:
+    """Measure for WINDOW seconds. client: the only one besides the workers'."""
+    before, begun = counters(client), time.monotonic()
+    time.sleep(WINDOW)
+    spent = {name: value - before[name] for name, value in counters(client).items()}
+    took = time.monotonic() - begun
+    connections = int(client.info("clients")["connected_clients"]) - 1
+    memory = float(client.info("memory")["used_memory"])
     with opened(f"redis://127.0.0.1:{port}/0") as broker:
         looks = []
         for _ in range(3):
@@ -105,9 +104,9 @@ def idle(port: int, workers: int, played: bool) -> Idle:
 
 
 @contextmanager
-def real(folder: Path, port: int, count: int) -> Iterator[None]:
+def real(folder: Path, client: Redis, port: int, count: int) -> Iterator[None]:
     """So many workers, each a process."""
-    with ExitStack() as stack, Redis(port=port) as client:
+    with ExitStack() as stack:
         client.config_set("notify-keyspace-events", "KEl")  # as on a broker of the fleet's own
         for number in range(count):
             flags = ["-P", "solo", "-n", f"w{number}@here", *QUIET, "-l", "WARNING"]
@@ -125,6 +124,7 @@ def record(folder: Path, port: int) -> list[Track]:
         monitor = client.connection_pool.get_connection()
         monitor.send_command("MONITOR")
         monitor.read_response()
+        monitor._sock.settimeout(None)
         stop = threading.Event()
 
         def read() -> None:
@@ -136,17 +136,20 @@ def record(folder: Path, port: int) -> list[Track]:
 
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
-        with real(folder, port, 1):
+        with real(folder, client, port, 1):
             time.sleep(SETTLE)
             seconds, microseconds = client.time()
             begin = seconds + microseconds / 1e6
             time.sleep(WINDOW)
-            there = {connection["addr"].encode() for connection in client.client_list()}
+            there = {connection["addr"].encode() for connection in client.client_list() if connection["cmd"] != "client|list"}
             stop.set()
             client.ping()
             reader.join(5)
         client.connection_pool.disconnect()
-    return tracks(lines, begin, there)
+    recorded = tracks(lines, begin, there)
+    if not any(track.steady for track in recorded):
+        raise SystemExit("an idle worker has sent nothing")
+    return recorded
 
 
 def tracks(lines: Sequence[bytes], begin: float, there: set[bytes]) -> list[Track]:
@@ -216,8 +219,8 @@ class Players:
                 await asyncio.sleep(1 / AT_ONCE)
             else:
                 await asyncio.sleep(0.1)
-            for ended in [task for task in playing if task.done()]:
-                ended.result()
+            if any(task.done() for task in playing):
+                raise SystemExit("Redis has closed a connection of a player")
         for task in playing:
             task.cancel()
         await asyncio.gather(*playing, return_exceptions=True)
@@ -229,7 +232,7 @@ class Players:
             return command([word.replace(RECORDED.encode(), name) for word in words])
 
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        answers = asyncio.create_task(discard(reader))
+        answers = asyncio.create_task(_discard(reader))
         try:
             for first in track.start:
                 writer.write(own(first))
@@ -242,26 +245,27 @@ class Players:
                     left = begin + turn * WINDOW + at - time.monotonic()
                     if left < 0 and not turn:
                         continue
-                    await asyncio.sleep(max(0.0, left))
+                    await asyncio.wait([answers], timeout=max(0.0, left))
                     writer.write(encoded)
                 if not steady:
-                    await asyncio.sleep(WINDOW)
+                    await asyncio.wait([answers], timeout=WINDOW)
+                if answers.done():
+                    return
         finally:
             answers.cancel()
             writer.close()
 
 
-async def discard(reader: asyncio.StreamReader) -> None:
-    """Read what Redis answers. Raises SystemExit if it has closed the connection."""
+async def _discard(reader: asyncio.StreamReader) -> None:
+    """Read what Redis answers, until it closes the connection."""
     while await reader.read(1 << 16):
         pass
-    raise SystemExit("Redis has closed a connection of a player")
 
 
 def at_work(folder: Path, port: int, workers: int, tasks: int, rounds: int) -> list[str]:
     """One row: what Redis does for a task of a full queue."""
     commands, cpu = list[float](), list[float]()
-    with real(folder, port, workers), Redis(port=port) as client:
+    with Redis(port=port) as client, real(folder, client, port, workers):
         for _ in range(rounds):
             send = f"import load; [load.nothing.apply_async(queue='held') for _ in range({tasks})]"
             subprocess.run([sys.executable, "-c", send], env=environment(folder, port, False), cwd=folder, check=True)
@@ -286,22 +290,24 @@ def main() -> None:
     for count in map(int, given.real.split(",")):
         with tempfile.TemporaryDirectory() as name, redis(Path(name)) as port, systemd(folder := Path(name)):
             (folder / "load.py").write_text(APP)
-            with real(folder, port, count):
+            with Redis(port=port) as client, real(folder, client, port, count):
                 time.sleep(SETTLE)
-                rows.append(idle(port, count, played=False))
+                rows.append(idle(client, port, count, played=False))
             work.append(at_work(folder, port, count, given.tasks, 3))
         sys.stderr.write(f"{rows[-1]}, {work[-1]}\n")
     with tempfile.TemporaryDirectory() as name, redis(Path(name)) as port, systemd(folder := Path(name)):
         (folder / "load.py").write_text(APP)
         players = Players(port, record(folder, port))
+        client = Redis(port=port)
         try:
             for count in map(int, given.played.split(",")):
                 players.grow(count)
                 time.sleep(SETTLE)
-                rows.append(idle(port, count, played=True))
+                rows.append(idle(client, port, count, played=True))
                 sys.stderr.write(f"{rows[-1]}\n")
         finally:
             players.close()
+            client.close()
     report(rows, work)
 
 
