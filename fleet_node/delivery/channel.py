@@ -211,7 +211,8 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         unknown, drained, *messages = answer
         self.fleet.acknowledged(self._fleet_sent, map(decoded, unknown))
         self._fleet_sent = []
-        self._fleet_drained = drained > 0 or (self._fleet_most == 0 and self._fleet_drained)
+        looked_everywhere = {queue for queue, _ in self._fleet_lists}.issuperset(self.active_queues)  # one may be new since then
+        self._fleet_drained = looked_everywhere and (drained > 0 or (self._fleet_most == 0 and self._fleet_drained))
         if drained < 0:
             self.fleet.holdings.lost(self.fleet.holdings.holder)
         sent = 0.0

@@ -1,10 +1,11 @@
-"""A TCP connection to Redis that can go silent, or be reset, as one that a firewall has forgotten."""
+"""A TCP connection to Redis that can go silent, be reset, as one that a firewall has forgotten, or be slow."""
 
 from __future__ import annotations
 
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -47,10 +48,11 @@ class Proxy:
 
 
 class Connection:
-    """One client's. sent: the first that it has sent. forgotten: the next that it sends is answered by a reset."""
+    """One client's. sent: the first that it has sent. forgotten: the next that it sends is answered by a reset. delay: seconds
+    for which each answer is held back."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
-        self.sent, self.frozen, self.forgotten = b"", False, False
+        self.sent, self.frozen, self.forgotten, self.delay = b"", False, False, 0.0
         self._sockets = (client, server)
         threading.Thread(target=self._pass_on, args=(client, server), daemon=True).start()
         threading.Thread(target=self._pass_on, args=(server, client), daemon=True).start()
@@ -68,6 +70,8 @@ class Connection:
                     self.close()
                 if source is self._sockets[0] and len(self.sent) < CHUNK:
                     self.sent += data
+                if source is self._sockets[1]:
+                    time.sleep(self.delay)
                 if not self.frozen:
                     target.sendall(data)
             if not self.frozen:

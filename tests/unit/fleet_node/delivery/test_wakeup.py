@@ -64,6 +64,26 @@ def test_a_listener_whose_subscription_is_cut_in_silence_subscribes_anew(tmp_pat
 
 
 @pytest.mark.long
+def test_a_queue_that_comes_while_a_worker_looks_into_others_is_looked_into_too(tmp_path: Path) -> None:
+    """Else it waits 30 s for a bell that nobody rings: the listener has not been told of the queue."""
+    with leased(tmp_path, lease=60) as here, here.redis() as redis, here.client() as client, proxy(here.port) as between:
+        here.more["CELERY_BROKER_URL"] = f"redis://127.0.0.1:{between.port}/0"
+        here.start(here.release("r"))
+        assert until(lambda: listener(redis) == 1)
+        assert wait_for_a_bell(redis, 1)
+        (fetching,) = between.saying(b"BZPOPMIN")
+        fetching.delay = 1.0
+        before = fetching.sent.count(b"EVALSHA")
+        client.control.add_consumer("first")
+        assert until(lambda: fetching.sent.count(b"EVALSHA") > before)
+        client.control.add_consumer("second")
+        assert until(lambda: fetching.sent.count(b"second") > 0)
+        fetching.delay = 0.0
+        send(client, 1, queue="second")
+        assert until(lambda: 1 in begun(here), 20), here.output()
+
+
+@pytest.mark.long
 def test_a_message_wakes_one_worker(tmp_path: Path) -> None:
     """All wait, each for the bell of the queue; each task is one token, and goes to who has waited longest."""
     with leased(tmp_path, "solo", lease=60) as here, here.redis() as redis:

@@ -108,7 +108,7 @@ def test_a_worker_that_drains_takes_nothing_for_others_either(tmp_path: Path) ->
         lend(client, ["other"], 60)
         assert consumes(client, "default", "other")
         send(client, 1, 6, queue="other")
-        assert until(lambda: 1 in begun(here))
+        assert until(lambda: 1 in begun(here)), here.output()
         client.control.broadcast("fleet_drain", destination=[NODE])
         assert consumes(client)
         send(client, 2, queue="other")
