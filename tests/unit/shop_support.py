@@ -1,11 +1,12 @@
 """A Redis server and a worker of the shop, both real. Both end with the context."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -124,9 +125,10 @@ def environment_for(port: int, database: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A free port on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """A free port on loopback. None of those that the kernel gives to clients: another test's may have it before it is used."""
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", 10_000 + secrets.randbelow(22_000))) as listening:
+            return int(listening.getsockname()[1])
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from tests.unit.roles.test_rabbitmq_definitions import BEFORE, SECRETS, WORKER, 
 __all__ = ["app_folder"]
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("app_folder")]
 
-CONFIRMED = 'app.conf.broker_transport_options = {"confirm_publish": True}\n'
+CONFIRMED = 'app.conf.update(broker_transport_options={"confirm_publish": True}, broker_connection_timeout=30)\n'
 CHANGING = {**SECRETS, WORKER: "new", BEFORE: SECRETS[WORKER]}
 CHANGED = {**SECRETS, WORKER: "new"}
 
