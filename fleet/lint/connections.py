@@ -11,8 +11,9 @@ from fleet.plan.plan import CHANNEL_CONNECTIONS, Plan
 from fleet.plan.sizing import SizedWorker
 from fleet.spec.pools import GREEN
 
-IDLE = 6
-"""Connections of an idle worker without gossip, mingle and heartbeat: 4 of Celery, and 2 of the fleet's wakeups."""
+IDLE = 10
+"""Connections of an idle worker without gossip, mingle and heartbeat: 4 of Celery, and 5 of the fleet's wakeups, leases and
+counts (benchmarks/scale.py); one more for a moment."""
 
 OF_RABBITMQ = 16
 """Connections of a worker to RabbitMQ, at most: what it takes tasks from, Celery's pool of ten, and the fleet's own."""

@@ -129,7 +129,7 @@ def test_a_fleet_is_planned_before_there_is_one(planned_fleet: str, tmp_path: Pa
     web, batch = roles["web"], roles["batch"]
     assert (web["slots"], web["lacks"], batch["slots"], batch["lacks"]) == (500, web["workers"] - 4, 9, batch["workers"] - 2)
     assert web["what_if"]["machines=3"]["there"]["workers"] == 12
-    assert web["connections"] == web["workers"] * 216
+    assert web["connections"] == web["workers"] * 220
     assert (tmp_path / "waits.svg").read_text().count("you are here") == 2
 
 
