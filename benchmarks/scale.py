@@ -2,10 +2,11 @@
 
     .venv/bin/python -m benchmarks.scale >benchmarks/results/scale-$(date +%F).md
 
-Up to 50 workers are real, each a process. Of more, one real worker's connections are recorded by MONITOR from its start on, and
-played as often as there are to be workers, on as many connections, each under a name of its own and with a phase of its own;
-played workers run no tasks. Redis's own counters are read: a machine of two cores cannot run so many workers, and what they take
-of it does not count. Everything is on 127.0.0.1, with a Redis of its own. It takes about a quarter of an hour.
+Up to 50 workers are real, each a process. Of more, one is real, the listener that wakes the others. A second one's connections
+are recorded by MONITOR from its start on, and played as often as there are to be workers, on as many connections, each under a
+name of its own and with a phase of its own; played workers run no tasks. Redis's own counters are read: a machine of two cores
+cannot run so many workers, and what they take of it does not count. Everything is on 127.0.0.1, with a Redis of its own. It takes
+about half an hour.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -35,7 +36,8 @@ from fleet.observe.broker import Expected
 from fleet.observe.sampling import sample
 
 MB = 1 << 20
-RECORDED = "w0@here"
+RECORDED = "w1@here"
+"""Another is the listener, which says every two seconds that it is there; of a fleet's workers, one is."""
 SETTLE = 65.0
 """Seconds until a new worker is like any other: what it asks most rarely comes once a minute."""
 WINDOW = 60.0
@@ -44,6 +46,8 @@ AT_ONCE = 50
 """Played workers that start in a second."""
 GOLDEN = 0.618034
 """Multiples of it are spread evenly over an interval."""
+MOST_CONNECTIONS = 15_000
+"""Redis's own 10,000 are too few for 1,000 workers."""
 LEASE = 60.0
 COUNTERS = ("commands", "cpu", "bytes")
 LINE = re.compile(rb"\+(\d+\.\d+) \[(\d+) ([^\]]+)\] (.*)")
@@ -104,26 +108,26 @@ def idle(client: Redis, port: int, workers: int, played: bool) -> Idle:
 
 
 @contextmanager
-def real(folder: Path, client: Redis, port: int, count: int) -> Iterator[None]:
-    """So many workers, each a process."""
+def real(folder: Path, client: Redis, port: int, count: int, first: int = 0) -> Iterator[None]:
+    """So many workers, each a process. first: the number of the first, if others run."""
     with ExitStack() as stack:
         client.config_set("notify-keyspace-events", "KEl")  # as on a broker of the fleet's own
-        for number in range(count):
+        client.config_set("maxclients", MOST_CONNECTIONS)
+        for number in range(first, first + count):
             flags = ["-P", "solo", "-n", f"w{number}@here", *QUIET, "-l", "WARNING"]
             stack.enter_context(worker(folder, port, flags, True))
             if number % 10 == 9:
                 ready(client, number + 1)
-        ready(client, count)
+        ready(client, first + count)
         yield
 
 
-def record(folder: Path, port: int) -> list[Track]:
-    """Start one worker, and write down what each of its connections that is still there in the end sends."""
+def record(folder: Path, client: Redis, port: int) -> list[Track]:
+    """Start a second worker, and write down what each of its connections that is still there in the end sends."""
     lines: list[bytes] = []
-    with Redis(port=port) as client:
-        monitor = client.connection_pool.get_connection()
-        monitor.send_command("MONITOR")
-        monitor.read_response()
+    others = addresses(client)
+    with client.monitor() as watching:  # type: ignore[no-untyped-call]
+        monitor = watching.connection
         monitor._sock.settimeout(None)
         stop = threading.Event()
 
@@ -136,20 +140,24 @@ def record(folder: Path, port: int) -> list[Track]:
 
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
-        with real(folder, client, port, 1):
+        with real(folder, client, port, 1, first=1):
             time.sleep(SETTLE)
             seconds, microseconds = client.time()
             begin = seconds + microseconds / 1e6
             time.sleep(WINDOW)
-            there = {connection["addr"].encode() for connection in client.client_list() if connection["cmd"] != "client|list"}
+            there = addresses(client) - others
             stop.set()
             client.ping()
             reader.join(5)
-        client.connection_pool.disconnect()
     recorded = tracks(lines, begin, there)
     if not any(track.steady for track in recorded):
         raise SystemExit("an idle worker has sent nothing")
     return recorded
+
+
+def addresses(client: Redis) -> set[bytes]:
+    """Of who is connected."""
+    return {connection["addr"].encode() for connection in client.client_list()}
 
 
 def tracks(lines: Sequence[bytes], begin: float, there: set[bytes]) -> list[Track]:
@@ -160,8 +168,6 @@ def tracks(lines: Sequence[bytes], begin: float, there: set[bytes]) -> list[Trac
         if (read := LINE.match(line)) is None or (address := read[3]) not in there:
             continue
         words = [unescaped(word) for word in WORD.findall(read[4])]
-        if words[0].upper() in (b"MONITOR", b"INFO", b"CLIENT") and words[:2] != [b"CLIENT", b"SETINFO"]:
-            continue
         at = float(read[1]) - begin
         if at < 0:
             starts.setdefault(address, []).append(words)
@@ -287,7 +293,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=4000, help="default: %(default)s")
     given = parser.parse_args()
     rows, work = list[Idle](), list[list[str]]()
-    for count in map(int, given.real.split(",")):
+    for count in map(int, filter(None, given.real.split(","))):
         with tempfile.TemporaryDirectory() as name, redis(Path(name)) as port, systemd(folder := Path(name)):
             (folder / "load.py").write_text(APP)
             with Redis(port=port) as client, real(folder, client, port, count):
@@ -295,19 +301,17 @@ def main() -> None:
                 rows.append(idle(client, port, count, played=False))
             work.append(at_work(folder, port, count, given.tasks, 3))
         sys.stderr.write(f"{rows[-1]}, {work[-1]}\n")
-    with tempfile.TemporaryDirectory() as name, redis(Path(name)) as port, systemd(folder := Path(name)):
+    with tempfile.TemporaryDirectory() as name, redis(Path(name)) as port, systemd(folder := Path(name)), ExitStack() as stack:
         (folder / "load.py").write_text(APP)
-        players = Players(port, record(folder, port))
-        client = Redis(port=port)
-        try:
-            for count in map(int, given.played.split(",")):
-                players.grow(count)
-                time.sleep(SETTLE)
-                rows.append(idle(client, port, count, played=True))
-                sys.stderr.write(f"{rows[-1]}\n")
-        finally:
-            players.close()
-            client.close()
+        client = stack.enter_context(Redis(port=port))
+        stack.enter_context(real(folder, client, port, 1))
+        time.sleep(SETTLE)
+        players = stack.enter_context(closing(Players(port, record(folder, client, port))))
+        for count in map(int, given.played.split(",")):
+            players.grow(count - 1)
+            time.sleep(SETTLE)
+            rows.append(idle(client, port, count, played=True))
+            sys.stderr.write(f"{rows[-1]}\n")
     report(rows, work)
 
 
