@@ -211,8 +211,7 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         unknown, drained, *messages = answer
         self.fleet.acknowledged(self._fleet_sent, map(decoded, unknown))
         self._fleet_sent = []
-        looked_everywhere = {queue for queue, _ in self._fleet_lists}.issuperset(self.active_queues)  # one may be new since then
-        self._fleet_drained = looked_everywhere and (drained > 0 or (self._fleet_most == 0 and self._fleet_drained))
+        self._fleet_drained = (drained > 0 or (self._fleet_most == 0 and self._fleet_drained)) and self._fleet_looked_everywhere()
         if drained < 0:
             self.fleet.holdings.lost(self.fleet.holdings.holder)
         sent = 0.0
@@ -231,6 +230,10 @@ class FleetChannel(kombu_redis.Channel):  # type: ignore[misc]
         if messages and self._fleet_woken and not drained:
             self.fleet.wakeup.ring(queue)  # there is more, for the next worker that waits
         self._fleet_woken = False
+
+    def _fleet_looked_everywhere(self) -> bool:
+        """Whether the last fetch was of all queues: a new one may have come since it was sent."""
+        return {queue for queue, _ in self._fleet_lists}.issuperset(self.active_queues)
 
     def _fleet_deliver(self) -> None:
         while self._fleet_inbox and not self._closing:
