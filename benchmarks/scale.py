@@ -179,11 +179,11 @@ def tracks(lines: Sequence[bytes], begin: float, there: set[bytes]) -> list[Trac
 def unescaped(word: bytes) -> bytes:
     """A word of MONITOR's, as it was sent."""
 
-    def one(escape: re.Match[bytes]) -> bytes:
+    def sent(escape: re.Match[bytes]) -> bytes:
         text = escape[1]
         return bytes([int(text[1:], 16)]) if text[:1] == b"x" else ESCAPES.get(text, text)
 
-    return re.sub(rb"\\(x[0-9a-f]{2}|.)", one, word, flags=re.DOTALL)
+    return re.sub(rb"\\(x[0-9a-f]{2}|.)", sent, word, flags=re.DOTALL)
 
 
 def command(words: Sequence[bytes]) -> bytes:
@@ -220,7 +220,7 @@ class Players:
         while not self._stop.is_set():
             if self._started < self._target:
                 for track in self._tracks:
-                    playing.add(asyncio.create_task(self._one(track, self._started + 1)))
+                    playing.add(asyncio.create_task(self._play_track(track, self._started + 1)))
                 self._started += 1
                 await asyncio.sleep(1 / AT_ONCE)
             else:
@@ -231,7 +231,7 @@ class Players:
             task.cancel()
         await asyncio.gather(*playing, return_exceptions=True)
 
-    async def _one(self, track: Track, number: int) -> None:
+    async def _play_track(self, track: Track, number: int) -> None:
         name = b"w%d@here" % number
 
         def own(words: Sequence[bytes]) -> bytes:

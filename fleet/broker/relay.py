@@ -28,8 +28,6 @@ GREETING = b"AMQP\x00\x00\x09\x01"
 """With which a client of RabbitMQ begins."""
 ANSWERS = (b"\x01", b"A")
 """With which RabbitMQ answers: a frame, or its own greeting if it wants another. A port with TLS answers otherwise."""
-
-
 ASKS = "it asks for a certificate: set certificate_file and key_file"
 """What TLS calls CERTIFICATE_REQUIRED."""
 

@@ -82,15 +82,15 @@ class _Of:
             for extra in extras(self.plan, roles[move.group], move.lacking)
         ]
 
-    def _start(self, move: Move, one: Extra) -> str:
-        with self.recorded(f"{move.group} lacks slots: {one.unit} on {one.host}") as record:
+    def _start(self, move: Move, extra: Extra) -> str:
+        with self.recorded(f"{move.group} lacks slots: {extra.unit} on {extra.host}") as record:
             try:
-                complaint = _start_on(self.inventory, one)
+                complaint = _start_on(self.inventory, extra)
             except ssh.SSHError as error:
                 complaint = str(error)
-            words = f"not started: {complaint}" if complaint else f"started, with {one.slots} slots, for {span(LOAN)}"
+            words = f"not started: {complaint}" if complaint else f"started, with {extra.slots} slots, for {span(LOAN)}"
             (record.errors if complaint else record.notes).append(words)
-        return f"{one.host}: {one.unit}: {words}"
+        return f"{extra.host}: {extra.unit}: {words}"
 
     def recorded(self, what: str) -> AbstractContextManager[Record]:
         """The fleet's lock, and a record in the history."""
@@ -193,10 +193,10 @@ def _show(of: _Of, look: Look, balancer: Balancer, moves: Sequence[Move], as_jso
         typer.echo("\n".join(balanced.lines(of.terms, look, balancer.loads, moves)))
 
 
-def _start_on(inventory: Inventory, one: Extra) -> str:
+def _start_on(inventory: Inventory, extra: Extra) -> str:
     """Start a second instance. Returns why it was not started; empty if it was. Raises SSHError."""
-    data = inventory.hosts[one.host]
-    done = ssh.run(one.host, data, ssh.as_root(data, command(one, LOAN)), timeout=START_SECONDS)
+    data = inventory.hosts[extra.host]
+    done = ssh.run(extra.host, data, ssh.as_root(data, command(extra, LOAN)), timeout=START_SECONDS)
     lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
     return next(iter(lines), f"exit code {done.returncode}") if done.returncode else ""
 
