@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
@@ -97,8 +97,7 @@ def one_run(folder: Path, port: int, pool: str, concurrency: int, ours: bool) ->
 
 def rate(folder: Path, port: int, client: Redis, tasks: int) -> float:
     """Tasks a second of the workers that wait, from the first that is taken to the last that is acknowledged."""
-    send = f"import load; [load.nothing.apply_async(queue='held') for _ in range({tasks})]"
-    subprocess.run([sys.executable, "-c", send], env=environment(folder, port, False), cwd=folder, check=True)
+    hold(folder, port, "nothing", [], tasks)
     client.rename("held", "celery")
     # Not from now: nobody tells a worker of a renamed list, so that the listener sees it some time later.
     while client.llen("celery") == tasks:
@@ -107,6 +106,12 @@ def rate(folder: Path, port: int, client: Redis, tasks: int) -> float:
     while client.llen("celery") or client.hlen("unacked"):
         time.sleep(0.01)
     return tasks / (time.perf_counter() - begin)
+
+
+def hold(folder: Path, port: int, task: str, arguments: Sequence[object], tasks: int) -> None:
+    """Send so many tasks of the app to a queue that nobody consumes, `held`: renamed to `celery`, it is full at once."""
+    send = f"import load; [load.{task}.apply_async({arguments}, queue='held') for _ in range({tasks})]"
+    subprocess.run([sys.executable, "-c", send], env=environment(folder, port, False), cwd=folder, check=True)
 
 
 def idle(folder: Path, port: int, count: int, flags: tuple[str, ...]) -> float:

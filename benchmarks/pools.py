@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,8 @@ from redis import Redis
 
 from benchmarks.figures import machine, ratios, spread, table
 from benchmarks.footprint import offspring, redis, smaps
-from benchmarks.node import APP, QUIET, environment, ready, systemd, worker
+from benchmarks.node import APP, QUIET, hold, ready, systemd, worker
+from benchmarks.wakeup import commands
 
 MB = 1 << 20
 IDLE = 10.0
@@ -90,8 +90,7 @@ def one_run(folder: Path, port: int, of: Contender, seconds: float, run: float, 
             into.commands.append((commands(client) - before) / IDLE)
             into.idle_memory.append(memory(process.pid))
             tasks = tasks_of(of, seconds, run)
-            send = f"import load; [load.nap.apply_async([{seconds}], queue='held') for _ in range({tasks})]"
-            subprocess.run([sys.executable, "-c", send], env=environment(folder, port, False), cwd=folder, check=True)
+            hold(folder, port, "nap", [seconds], tasks)
             client.rename("held", "celery")
             while client.llen("celery") == tasks:
                 time.sleep(0.001)
@@ -103,11 +102,6 @@ def one_run(folder: Path, port: int, of: Contender, seconds: float, run: float, 
                 time.sleep(0.02)
             into.rates.append(tasks / (time.perf_counter() - begin))
             into.memory.append(most or memory(process.pid))
-
-
-def commands(client: Redis) -> float:
-    """That Redis has counted."""
-    return float(client.info("stats")["total_commands_processed"])
 
 
 def memory(pid: int) -> float:

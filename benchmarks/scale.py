@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -30,7 +29,7 @@ from redis import Redis
 
 from benchmarks.figures import machine, spread, table
 from benchmarks.footprint import redis
-from benchmarks.node import APP, QUIET, environment, ready, systemd, worker
+from benchmarks.node import APP, QUIET, hold, ready, systemd, worker
 from fleet.broker.port import opened
 from fleet.observe.broker import Expected
 from fleet.observe.sampling import sample
@@ -273,8 +272,7 @@ def at_work(folder: Path, port: int, workers: int, tasks: int, rounds: int) -> l
     commands, cpu = list[float](), list[float]()
     with Redis(port=port) as client, real(folder, client, port, workers):
         for _ in range(rounds):
-            send = f"import load; [load.nothing.apply_async(queue='held') for _ in range({tasks})]"
-            subprocess.run([sys.executable, "-c", send], env=environment(folder, port, False), cwd=folder, check=True)
+            hold(folder, port, "nothing", [], tasks)
             before = counters(client)
             client.rename("held", "celery")
             while client.llen("celery") or client.hlen("unacked"):
