@@ -73,10 +73,14 @@ class Lab:
         """`pytest tests/host --inventory inventory/lab.py`."""
         return self.run("pytest", "-q", "--tb=short", "tests/host", "--inventory", "inventory/lab.py", *more)
 
-    def exercise(self, tasks: int) -> subprocess.CompletedProcess[str]:
+    def exercise(self, tasks: int, inventory: str = "inventory/lab.py") -> subprocess.CompletedProcess[str]:
         """The demo app's real work, with each result checked. 10.0.2.2 is this machine's address for the lab's machines."""
         work = ("python", "-m", "shop.exercise", "--tasks", str(tasks), "--supplier-host", "10.0.2.2", "--json")
-        return self.run("fleet", "connect", "inventory/lab.py", "--", *work)
+        return self.run("fleet", "connect", inventory, "--", *work)
+
+    def listens(self, host: str, port: int) -> bool:
+        """Whether something on a machine takes connections at this port."""
+        return bool(self.ask(host, f"ss -Hltn sport = :{port}"))
 
     def drill(
         self, name: str, *more: str, inventory: str = "inventory/lab.py", log: Path | None = None, timeout: float = 1200

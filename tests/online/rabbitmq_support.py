@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.online.conftest import NAME, ROOT, Lab, inventory_with
+import pytest
 
+from tests.online.conftest import NAME, OWN_LAB, ROOT, Lab, inventory_with
+
+BROKERS = ("broker1", "broker2", "broker3")
+UNIT = "rabbitmq-server.service"
 BROKER = {"kind": "rabbitmq", "memory": "25%", "memory_max": "45%"}
 RESULTS = r"""
 import pathlib, secrets, subprocess, sys
@@ -29,6 +35,21 @@ WEB = """web_worker = {
     "canary_settle": 5,
 }
 """
+
+
+@contextmanager
+def three_machines(lab: Lab) -> Iterator[None]:
+    """A lab of BROKERS in place of the usual one, while the context lasts. A lab of yours has to have them."""
+    if not OWN_LAB:
+        lab.run("fleet", "lab", "down")
+        done = lab.run("fleet", "lab", "up", "--hosts", " ".join(f"{host}=2048" for host in BROKERS))
+        assert done.returncode == 0, done.stdout
+    elif lab.run("fleet", "lab", "ssh", "broker3", "--", "true").returncode:
+        pytest.skip('the lab has no three brokers: fleet lab up --hosts "broker1=2048 broker2=2048 broker3=2048"')
+    yield
+    if not OWN_LAB:
+        lab.run("fleet", "lab", "down")
+        lab.run("fleet", "lab", "up", "--hosts", "broker1 web1 batch1 gpu1=2048")
 
 
 def fleet_of(lab: Lab, folder: Path, **groups: list[str]) -> Path:

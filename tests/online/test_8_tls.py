@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,22 +40,13 @@ def set_tls(inventory: str, value: str) -> None:
     (Path(inventory).parent / "group_data" / "broker.py").write_text(f"broker = {{'tls': {value}}}\n")
 
 
-def work(lab: Lab, inventory: str, tasks: int) -> subprocess.CompletedProcess[str]:
-    words = ("python", "-m", "shop.exercise", "--tasks", str(tasks), "--supplier-host", "10.0.2.2", "--json")
-    return lab.run("fleet", "connect", inventory, "--", *words)
-
-
 def deploy_under_load(lab: Lab, inventory: str, producer: str, tasks: int) -> None:
     """Deploy, and see every task answered that is sent meanwhile. producer: the inventory whose broker they are sent to."""
     with ThreadPoolExecutor() as pool:
-        answered = pool.submit(work, lab, producer, tasks)
+        answered = pool.submit(lab.exercise, tasks, producer)
         done = lab.deploy(inventory=inventory)
         assert done.returncode == 0, done.stdout
         assert_all_answered(answered.result(), tasks)
-
-
-def listening(lab: Lab, port: int) -> bool:
-    return bool(lab.ask("broker1", f"ss -Hltn sport = :{port}"))
 
 
 def test_connections_are_encrypted_step_by_step_under_load(lab: Lab, inventory: str) -> None:
@@ -71,10 +61,10 @@ def test_connections_are_encrypted_step_by_step_under_load(lab: Lab, inventory: 
     assert done.returncode == 1
     assert "machines that --limit leaves out would not trust the broker's new certificate" in done.stdout
     deploy_under_load(lab, inventory, LAB, 200)
-    assert (listening(lab, 6379), listening(lab, 6380)) == (True, True)
+    assert (lab.listens("broker1", 6379), lab.listens("broker1", 6380)) == (True, True)
     set_tls(inventory, "True")
     deploy_under_load(lab, inventory, inventory, 200)
-    assert (listening(lab, 6379), listening(lab, 6380)) == (False, True)
+    assert (lab.listens("broker1", 6379), lab.listens("broker1", 6380)) == (False, True)
     for words in (("pytest", "-q", "--tb=short", "tests/host", "--inventory"), ("fleet", "status")):
         done = lab.run(*words, inventory)
         assert done.returncode == 0, done.stdout

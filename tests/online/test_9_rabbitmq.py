@@ -10,29 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.online.conftest import OWN_LAB, Lab
-from tests.online.rabbitmq_support import deployed, fleet_of, set_broker
+from tests.online.conftest import Lab
+from tests.online.rabbitmq_support import BROKERS, UNIT, deployed, fleet_of, set_broker, three_machines
 from tests.unit.fleet_node.delivery.lease_support import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
-
-BROKERS = ("broker1", "broker2", "broker3")
-UNIT = "rabbitmq-server.service"
 
 
 @pytest.fixture(scope="module")
 def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An inventory of a lab with three brokers, and group data that make them a RabbitMQ's."""
-    if not OWN_LAB:
-        lab.run("fleet", "lab", "down")
-        done = lab.run("fleet", "lab", "up", "--hosts", " ".join(f"{host}=2048" for host in BROKERS))
-        assert done.returncode == 0, done.stdout
-    elif lab.run("fleet", "lab", "ssh", "broker3", "--", "true").returncode:
-        pytest.skip('the lab has no three brokers: fleet lab up --hosts "broker1=2048 broker2=2048 broker3=2048"')
-    yield fleet_of(lab, tmp_path_factory.mktemp("rabbitmq"), web=["broker2"], batch=["broker1"])
-    if not OWN_LAB:
-        lab.run("fleet", "lab", "down")
-        lab.run("fleet", "lab", "up", "--hosts", "broker1 web1 batch1 gpu1=2048")
+    with three_machines(lab):
+        yield fleet_of(lab, tmp_path_factory.mktemp("rabbitmq"), web=["broker2"], batch=["broker1"])
 
 
 def processes(lab: Lab) -> list[str]:

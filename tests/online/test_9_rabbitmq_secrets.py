@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,14 +10,12 @@ import pytest
 
 from fleet.spec import secrets
 from fleet.spec.secrets import BROKER_WORKER
-from tests.online.conftest import NAME, OWN_LAB, ROOT, Lab, inventory_with
-from tests.online.rabbitmq_support import deployed, fleet_of, set_broker
+from tests.online.conftest import NAME, ROOT, Lab, inventory_with
+from tests.online.rabbitmq_support import BROKERS, UNIT, deployed, fleet_of, set_broker, three_machines
 from tests.online.test_1_deploy import assert_all_answered
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-BROKERS = ("broker1", "broker2", "broker3")
-UNIT = "rabbitmq-server.service"
 FILE = ROOT / ".lab" / NAME / "secrets.env"
 GROUPS = {"web": ["broker2"], "batch": ["broker1"]}
 
@@ -26,28 +23,16 @@ GROUPS = {"web": ["broker2"], "batch": ["broker1"]}
 @pytest.fixture(scope="module")
 def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An inventory of a lab with three machines, of which one is the broker's."""
-    if not OWN_LAB:
-        lab.run("fleet", "lab", "down")
-        done = lab.run("fleet", "lab", "up", "--hosts", " ".join(f"{host}=2048" for host in BROKERS))
-        assert done.returncode == 0, done.stdout
-    folder = fleet_of(lab, tmp_path_factory.mktemp("rabbitmq"), broker=["broker1"], **GROUPS)
-    deployed(lab, folder)
-    yield folder
-    if not OWN_LAB:
-        lab.run("fleet", "lab", "down")
-        lab.run("fleet", "lab", "up", "--hosts", "broker1 web1 batch1 gpu1=2048")
-
-
-def work(lab: Lab, folder: Path, tasks: int) -> subprocess.CompletedProcess[str]:
-    """The demo app's real work, sent from here."""
-    words = ("python", "-m", "shop.exercise", "--tasks", str(tasks), "--supplier-host", "10.0.2.2", "--json")
-    return lab.run("fleet", "connect", str(folder / "more.py"), "--", *words)
+    with three_machines(lab):
+        folder = fleet_of(lab, tmp_path_factory.mktemp("rabbitmq"), broker=["broker1"], **GROUPS)
+        deployed(lab, folder)
+        yield folder
 
 
 def deployed_under_load(lab: Lab, folder: Path) -> str:
     """What a deploy prints, while tasks are sent and answered."""
     with ThreadPoolExecutor() as pool:
-        answered = pool.submit(work, lab, folder, 100)
+        answered = pool.submit(lab.exercise, 100, str(folder / "more.py"))
         output = deployed(lab, folder)
         assert_all_answered(answered.result(), 100)
     return output
@@ -87,11 +72,11 @@ def test_connections_are_encrypted_step_by_step(lab: Lab, folder: Path) -> None:
     assert done.returncode == 0, done.stdout
     set_broker(folder, tls="both")
     deployed(lab, folder)
-    assert {port: listens(lab, port) for port in (5672, 5671)} == {5672: True, 5671: True}
+    assert {port: lab.listens("broker1", port) for port in (5672, 5671)} == {5672: True, 5671: True}
     set_broker(folder, tls=True)
     deployed(lab, folder)
-    assert {port: listens(lab, port) for port in (5672, 5671)} == {5672: False, 5671: True}
-    assert_all_answered(work(lab, folder, 60), 60)
+    assert {port: lab.listens("broker1", port) for port in (5672, 5671)} == {5672: False, 5671: True}
+    assert_all_answered(lab.exercise(60, str(folder / "more.py")), 60)
     done = lab.run("pytest", "-q", "--tb=short", "tests/host", "--inventory", str(folder / "more.py"))
     assert done.returncode == 0, done.stdout
 
@@ -105,8 +90,4 @@ def test_two_nodes_join(lab: Lab, folder: Path) -> None:
     assert done.returncode == 0, done.stdout
     for host in BROKERS:
         lab.ask(host, "rabbitmqctl -q await_online_nodes 3")
-    assert_all_answered(work(lab, folder, 60), 60)
-
-
-def listens(lab: Lab, port: int) -> bool:
-    return bool(lab.ask("broker1", f"ss -Hltn sport = :{port}"))
+    assert_all_answered(lab.exercise(60, str(folder / "more.py")), 60)
