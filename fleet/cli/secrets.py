@@ -20,6 +20,7 @@ from fleet.spec.fleet import Fleet
 from fleet.spec.load import load_fleet
 from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER, FLOWER, GENERATED
 from fleet.spec.text import count
+from fleet.spec.urls import REFERENCE
 
 
 def make_secrets(
@@ -63,11 +64,11 @@ def make_secrets(
     path = Path(fleet.settings.secrets_file) if fleet else file
     if rotate:
         known = secrets.read(path)
-        secrets.require(path, known, [rotate])
+        secrets.require_rotatable(path, known, rotate)
         _refuse_foreign(rotate, fleet)
         value = None if secrets.is_generated(rotate) else _new_value(rotate).strip()
-        if fleet and value and fleet.own_broker is None and rotate == fleet.broker_name:
-            endpoint.broker(fleet, {**known, rotate: value})  # a URL that does not parse is not written down
+        if fleet and value:
+            _refuse_no_url(fleet, known, rotate, value)
         secrets.rotate(path, rotate, value)
         steps = list(_steps(rotate, fleet, str(file) if is_inventory else "INVENTORY"))
         _print(as_json, {"file": str(path), "rotated": rotate, "next": steps}, [f"{path}: a new {rotate}, and the one before"])
@@ -82,9 +83,18 @@ def make_secrets(
         secrets.require(path, secrets.read(path), fleet.secrets)
         added = []
     else:
-        added = secrets.ensure(path)
+        added = secrets.ensure(path, [name for name in GENERATED if fleet is None or name in fleet.secrets])
     line = f"{path}: added {', '.join(added)}" if added else f"{path}: has all that the broker needs"
     _print(as_json, {"file": str(path), "added": added}, [line])
+
+
+def _refuse_no_url(fleet: Fleet, known: secrets.Secrets, name: str, value: str) -> None:
+    """Raises SecretsError for a new URL of the broker or of the results that does not parse: it is not written down."""
+    changed = {**known, name: value}
+    if fleet.own_broker is None and name == fleet.broker_name:
+        endpoint.broker(fleet, changed)
+    elif fleet.settings.result_backend == f"{REFERENCE}{name}":
+        endpoint.results(fleet, changed)
 
 
 def _refuse_foreign(name: str, fleet: Fleet | None) -> None:

@@ -20,6 +20,9 @@ BROKER_DB, RESULT_DB = "0", "1"
 """Databases of our own Redis."""
 USERS = {"worker": BROKER_WORKER, "monitor": BROKER_MONITOR}
 """Users of our own broker → their passwords' names."""
+_REDIS = ("redis://", "rediss://", "valkey://", "valkeys://")
+"""How the URL of a Redis of results begins, or of what Celery does not know by that name."""
+_QUOTES = ("'", '"')
 DISABLED = "disabled://"
 """Celery's URL of no result backend."""
 FOLDER = "/etc/fleet-broker"
@@ -75,14 +78,15 @@ def broker(
 
 
 def results(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None) -> str | None:
-    """The URL of the result backend; None if the app's own setting holds. Raises SecretsError if the broker's URL is wrong."""
+    """The URL of the result backend; None if the app's own setting holds. Raises SecretsError if that URL or the broker's is
+    wrong."""
     backend = fleet.settings.result_backend
     if backend == "app":
         return None
     if backend == "none":
         return DISABLED
     if backend.startswith(REFERENCE):
-        return _checked(secrets[backend.removeprefix(REFERENCE)])
+        return _given_results(fleet, secrets)[0]
     endpoint = broker(fleet, secrets, way=way)
     if endpoint.is_amqp:
         raise SecretsError(NO_RESULTS)
@@ -91,14 +95,7 @@ def results(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | None = None)
 
 def result_server(fleet: Fleet, secrets: Mapping[str, str]) -> Endpoint | None:
     """The Redis of the results, as machines reach it, if a URL in the secrets file names one; None if results go elsewhere."""
-    backend = fleet.settings.result_backend
-    if not backend.startswith(REFERENCE):
-        return None
-    try:
-        server = parse(_checked(secrets[backend.removeprefix(REFERENCE)]))
-    except ValueError:
-        return None  # of another kind
-    return server if server.scheme in ("redis", "rediss") else None
+    return _given_results(fleet, secrets)[1] if fleet.settings.result_backend.startswith(REFERENCE) else None
 
 
 def tls_settings(fleet: Fleet, secrets: Mapping[str, str]) -> dict[str, Any]:
@@ -112,6 +109,20 @@ def celery_variables(fleet: Fleet, secrets: Mapping[str, str], *, way: Way | Non
     backend = results(fleet, secrets, way=way)
     variables = {"CELERY_BROKER_URL": broker(fleet, secrets, way=way, client=client).url}
     return variables | ({"CELERY_RESULT_BACKEND": backend} if backend is not None else {})
+
+
+def _given_results(fleet: Fleet, secrets: Mapping[str, str]) -> tuple[str, Endpoint | None]:
+    """The result backend's URL of the secrets file, and its parts if it is a Redis. Raises SecretsError."""
+    name = fleet.settings.result_backend.removeprefix(REFERENCE)
+    url = _checked(secrets[name])
+    try:
+        server = parse(url)
+    except ValueError as error:
+        # Celery knows more kinds of results than a fleet knows brokers.
+        if "://" in url and url[:1] not in _QUOTES and not url.startswith(_REDIS):
+            return url, None
+        raise SecretsError(f"{fleet.settings.secrets_file}: {name} {error}") from None
+    return url, server if server.scheme in ("redis", "rediss") else None
 
 
 def _checked(url: str) -> str:

@@ -3,7 +3,7 @@
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -79,13 +79,13 @@ def require(path: Path, values: Mapping[str, str], names: Iterable[str]) -> None
         raise SecretsError("\n".join(f"{path}: {name} is missing; add the line {name}=…{hint}" for name in missing))
 
 
-def ensure(path: Path) -> list[str]:
-    """Add what the broker's hosts need and `path` lacks, freshly generated. Only the owner can read a file that this creates.
+def ensure(path: Path, names: Sequence[str] = GENERATED) -> list[str]:
+    """Add those of `names` that `path` lacks, freshly generated. Only the owner can read a file that this creates.
 
     Returns the names that were added. Existing values stay as they are. Raises SecretsError if the file cannot be written.
     """
     existing = read(path) if path.exists() else Secrets()
-    added = [name for name in GENERATED if not existing.get(name)]
+    added = [name for name in names if not existing.get(name)]
     if added:
         _write(path, {name: secrets.token_urlsafe(24) for name in added})
     return added
@@ -101,6 +101,17 @@ def is_generated(name: str) -> bool:
     return name in (*GENERATED, FLOWER)
 
 
+def require_rotatable(path: Path, values: Mapping[str, str], name: str) -> None:
+    """Raises SecretsError if `values`, read from `path`, have nothing of this name that could change."""
+    if name == COOKIE:
+        raise SecretsError(f"{name}: nodes of RabbitMQ know each other by it, and it cannot change while they run")
+    if name.endswith((BEFORE, SINCE)):
+        raise SecretsError(f"{name}: write the name without the ending {BEFORE if name.endswith(BEFORE) else SINCE}")
+    if not values.get(name):
+        names = ", ".join(known for known in values if not known.endswith((BEFORE, SINCE))) or "no secret"
+        raise SecretsError(f"{path}: has no {name}; it has {names}")
+
+
 def rotate(path: Path, name: str, value: str | None = None, now: datetime | None = None) -> None:
     """Write a new value of `name` to `path`, and keep the one before under NAME_BEFORE, and the time. Everything else stays as it
     is, and the file is written as a whole or not at all.
@@ -109,11 +120,7 @@ def rotate(path: Path, name: str, value: str | None = None, now: datetime | None
     written.
     """
     values = read(path)
-    if name == COOKIE:
-        raise SecretsError(f"{name}: nodes of RabbitMQ know each other by it, and it cannot change while they run")
-    if name.endswith((BEFORE, SINCE)):
-        raise SecretsError(f"{name}: write the name without the ending {BEFORE if name.endswith(BEFORE) else SINCE}")
-    require(path, values, [name])
+    require_rotatable(path, values, name)
     if name + BEFORE in values:
         raise SecretsError(
             f"{path}: {name}{BEFORE} is there from a rotation that is not finished; deploy, and then: "

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from fleet.cli.main import app
 from fleet.errors import FleetError
 from fleet.spec import secrets
-from fleet.spec.secrets import BROKER_MONITOR, BROKER_WORKER
+from fleet.spec.secrets import BROKER_MONITOR, BROKER_NAMES, BROKER_WORKER, COOKIE, REDIS_NAMES
 from tests.unit.fleet.cli.cli_support import make_project
 from tests.unit.fleet.cli.native_support import PASSWORDS, Project
 
@@ -62,7 +62,7 @@ def test_a_secret_of_the_users_own_is_read_from_stdin(tmp_path: Path) -> None:
         (("s.env", "--finish", "A"), "name the inventory in place of s.env"),
         (("s.env", "--rotate", "A", "--finish", "A"), "name one of them"),
         (("s.env", "--rotate", "A", "--dry"), "go with --finish"),
-        (("s.env", "--rotate", "B"), "s.env: B is missing"),
+        (("s.env", "--rotate", "B"), "s.env: has no B; it has A"),
         (("s.env", "--rotate", "A"), "no new value came"),
         (("none.env", "--rotate", "A"), "no such file"),
     ],
@@ -94,6 +94,33 @@ def test_nothing_is_made_for_a_broker_of_others(tmp_path: Path) -> None:
     assert (tmp_path / "s.env").read_text() == content
     assert fleet(tmp_path, "prod.py", "--rotate", "BROKER_URL", stdin="rediss://shop2:new@10.0.0.5/0\n")[0] == 0
     assert secrets.read(tmp_path / "s.env")["BROKER_URL"] == "rediss://shop2:new@10.0.0.5/0"
+
+
+def test_an_inventory_gets_what_its_kind_of_broker_needs(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    (tmp_path / "prod.py").write_text("broker = [('b', {'lan_address': '10.0.0.1'})]\nweb = ['web1']\n")
+    assert fleet(tmp_path, "prod.py")[0] == 0
+    assert tuple(secrets.read(tmp_path / "s.env")) == REDIS_NAMES
+    with (tmp_path / "group_data" / "all.py").open("a") as file:
+        file.write("broker = {'kind': 'rabbitmq'}\nresult_backend = 'none'\n")
+    (tmp_path / "s.env").unlink()
+    assert fleet(tmp_path, "prod.py")[0] == 0
+    assert tuple(secrets.read(tmp_path / "s.env")) == (*BROKER_NAMES, COOKIE)
+
+
+def test_a_url_of_results_that_does_not_parse_is_not_written_down(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    (tmp_path / "prod.py").write_text("web = ['web1']\n")
+    with (tmp_path / "group_data" / "all.py").open("a") as file:
+        file.write("broker = {'url': '@BROKER_URL'}\nresult_backend = '@RESULT_URL'\n")
+    (tmp_path / "s.env").touch(mode=0o600)
+    (tmp_path / "s.env").write_text("BROKER_URL=amqp://shop:old@10.0.0.5/shop\nRESULT_URL=redis://:old@10.0.0.6/0\n")
+    code, _, stderr = fleet(tmp_path, "prod.py", "--rotate", "RESULT_URL", stdin="redis://:a/b@10.0.0.6/0\n")
+    assert code == 1 and "s.env: RESULT_URL is no URL" in stderr and "a/b" not in stderr
+    for url in ("redis://:new@10.0.0.6/0", "postgresql://shop:a@db/results"):
+        assert fleet(tmp_path, "prod.py", "--rotate", "RESULT_URL", stdin=url)[0] == 0
+        assert secrets.read(tmp_path / "s.env")["RESULT_URL"] == url
+        secrets.finish(tmp_path / "s.env", "RESULT_URL")
 
 
 @pytest.mark.long

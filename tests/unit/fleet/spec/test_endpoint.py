@@ -97,6 +97,23 @@ def test_celery_takes_a_result_url_that_is_silent_about_certificates(url: str, c
     assert ("ssl_cert_reqs" in server.query) is url.startswith("rediss"), "commands check the same"
 
 
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("redis://:a/b@10.0.0.6/0", "is no URL: in the password, write"),
+        ("redis://10.0.0.6/results", "has the database results"),
+        ("valkey://10.0.0.6/0", "Valkey is reached by redis://"),
+        ("'redis://10.0.0.6/0'", "without quotes"),
+        ("10.0.0.6:6379", "is no URL"),
+    ],
+)
+def test_a_result_url_that_celery_could_not_use(url: str, complaint: str) -> None:
+    fleet = load_fleet(external({"url": "@BROKER_URL"}, result_backend="@RESULT_URL"))
+    with pytest.raises(SecretsError, match=f"secrets/prod.env: RESULT_URL .*{complaint}") as raised:
+        endpoint.celery_variables(fleet, {**URL, "RESULT_URL": url})
+    assert "a/b" not in str(raised.value)
+
+
 def test_sentinels() -> None:
     url = "sentinel://:pass@10.0.0.5:26379/0;sentinel://10.0.0.6:26379/0"
     with pytest.raises(SecretsError, match='BROKER_URL is of sentinels: write "master_name"'):

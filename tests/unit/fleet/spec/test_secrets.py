@@ -73,7 +73,7 @@ def test_a_secret_of_the_users_own_gets_the_value_that_is_given(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("BROKER_WORKER_PASSWORD", None, "BROKER_WORKER_PASSWORD is missing"),
+        ("BROKER_WORKER_PASSWORD", None, "has no BROKER_WORKER_PASSWORD; it has A"),
         ("A", "1", "the new value is the present one"),
         ("A", " ", "no new value came"),
         ("A", "two\nlines", "has to be one line of text"),
