@@ -87,6 +87,7 @@ def _look(linted: Linted) -> tuple[tuple[Finding, ...], bool]:
             worker, monitor = (endpoint.broker(fleet, known, user, way=way) for user in endpoint.USERS)
             server = preflight.ask_server(worker.url, linted.plan)
             of_server = preflight.as_findings(preflight.judge_server(server, linted.plan))
+            of_server += preflight.as_findings(preflight.ask_results(hosts, fleet, known))
             with connect.management(hosts, fleet, monitor) as management:
                 view = look(worker.url, linted.plan.consumers, management=management)
     except RefusedError as error:

@@ -11,7 +11,7 @@ from fleet.broker.probe_rabbitmq import ALARM, RabbitServer
 from fleet.broker.view import BrokerView
 from fleet.engine.run import Run
 from fleet.errors import FleetError
-from fleet.rollout.preflight import ask_server, judge_broker, judge_leftovers, judge_server, names_in, names_of
+from fleet.rollout.preflight import ask_results, ask_server, judge_broker, judge_leftovers, judge_server, names_in, names_of
 from fleet.spec import endpoint
 from fleet.spec.endpoint import Way
 from fleet.spec.fleet import Host
@@ -97,6 +97,7 @@ def refuse_what_strands(run: Run, brings_broker: bool) -> None:
             raise FleetError(f"the broker ({run.fleet.broker_name}) is not reached, and nothing was changed: {error}") from None
         run.notes[f"the broker was not asked what waits in its queues: {error}"] = None
         return
+    verdict += ask_results(hosts, run.fleet, run.secrets)
     hostnames = names_of(run.fleet.hosts) | {machine.hostname for machine in run.observed.values()}
     abandoned, left = (names_in(host.data.get(name)) for name in ("abandon_queues", "leave_workers"))
     all_known = all(name in run.observed and run.observed[name].hostname for name in run.fleet.hosts)

@@ -8,15 +8,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fleet.broker import probe, probe_rabbitmq
+from fleet.broker import connect, probe, probe_rabbitmq, probe_results
 from fleet.broker.probe import Server
 from fleet.broker.probe_rabbitmq import RabbitServer
+from fleet.broker.verdict import Verdict
 from fleet.broker.view import BrokerView
+from fleet.errors import FleetError
 from fleet.lint import Finding
 from fleet.lint.connections import connections_by_role
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
 from fleet.plan.process import parse_node
+from fleet.spec.fleet import Fleet
+from fleet.spec.urls import REFERENCE
 from fleet_node.protocol import TASKS_MARK, UnregisteredTasks
 
 _WORKER_UNIT = re.compile(r"celery-.+@\d+\.service")
@@ -127,6 +131,20 @@ def judge_server(server: Server | RabbitServer | None, plan: Plan, is_restarted:
     name = plan.fleet.broker_name
     errors = [f"the broker ({name}) is of no use: {error}" for error in verdict.errors]
     return Preflight("\n".join(errors) or None, tuple(f"the broker ({name}): {loss}" for loss in verdict.losses))
+
+
+def ask_results(hosts: connect.Hosts, fleet: Fleet, known: Mapping[str, str]) -> Preflight:
+    """Whether workers can keep results in the Redis that the secrets file names, by trying. Nothing is asked if there is none, or
+    if the certificates for it are on the machines alone."""
+    try:
+        with connect.results_here(hosts, fleet, known) as variables:
+            (url,) = variables.values() or [None]
+            verdict = probe_results.judge(probe_results.probe(url)) if url else Verdict()
+        errors = verdict.errors
+    except FleetError as error:
+        errors = tuple(str(error).splitlines())
+    name = fleet.settings.result_backend.removeprefix(REFERENCE)
+    return Preflight("\n".join(f"the results ({name}): {error}" for error in errors) or None)
 
 
 def as_findings(verdict: Preflight) -> tuple[Finding, ...]:

@@ -69,6 +69,32 @@ def test_results_in_a_redis_of_others_are_reached_through_a_machine(others: Proj
         assert redis.get("x") == b"1"
 
 
+@pytest.mark.parametrize(
+    ("server", "complaint"),
+    [
+        ("redis://127.0.0.1:{port}/3", ""),
+        ("redis://worker:wrong@127.0.0.1:{port}/3", "it refuses the user or the password: invalid username-password pair"),
+        ("redis://reader:reader@127.0.0.1:{port}/3", "write is refused"),
+        ("redis://127.0.0.1:1/3", "it does not answer"),
+        ("rediss://localhost:{tls_port}/3", "its certificate is refused: "),
+    ],
+)
+def test_a_redis_of_results_is_tried(others: Project, server: str, complaint: str) -> None:
+    group_data = others.folder / "group_data" / "all.py"
+    group_data.write_text(f'{group_data.read_text()}result_backend = "@RESULT_URL"\n')
+    with others.here.redis() as redis:
+        redis.execute_command("ACL", "SETUSER", "reader", "on", ">reader", "~*", "&*", "+@read", "+@connection")
+    broker = url_of(others)
+    port = broker.rpartition(":")[2].removesuffix("/0")
+    url = server.format(port=others.here.port, tls_port=port)
+    (others.folder / "s.env").write_text(f"BROKER_URL={broker}\nRESULT_URL={url}\n")
+    lint = others.fleet("lint", "prod.py", "--no-app")
+    assert (lint.returncode, "the results (RESULT_URL): " in lint.stdout) == ((1, True) if complaint else (0, False)), lint.stdout
+    assert complaint in lint.stdout
+    with others.here.redis(3) as redis:
+        assert redis.keys() == []
+
+
 def test_a_fleet_without_a_broker_of_its_own(others: Project) -> None:
     others.here.start(others.here.release("r"), queues=("default", "quiet"))
     others.here.announce("r")

@@ -53,18 +53,18 @@ def encrypt(project: Project, folder: Path, clients: str = "no") -> str:
     return f"rediss://worker:worker-password@localhost:{port}/0"
 
 
-def dry(project: Project, url: str) -> subprocess.CompletedProcess[str]:
-    """What a deploy would do, whose look at the broker is that of any other."""
-    (project.folder / "s.env").write_text(f"BROKER_URL={url}\n")
+def dry(project: Project, url: str, results: str = "") -> subprocess.CompletedProcess[str]:
+    """What a deploy would do, whose look at the broker is that of any other. results: where they go."""
+    (project.folder / "s.env").write_text(f"BROKER_URL={url}\nRESULT_URL={results}\n")
     command = [str(Path(sys.executable).parent / "pyinfra"), "prod.py", "deploy.py", "--dry"]
     return subprocess.run(
         command, cwd=project.folder, env=project.environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 
-def refusal(project: Project, url: str) -> str:
+def refusal(project: Project, url: str, results: str = "") -> str:
     """Why it does not begin."""
-    done = dry(project, url)
+    done = dry(project, url, results)
     output = done.stdout + done.stderr
     assert done.returncode == 1, output
     assert output.count("nothing was changed") == 1, output
@@ -93,6 +93,21 @@ def test_who_is_not_let_in_changes_nothing(others: Project) -> None:
     why = refusal(others, f"redis://worker:worker-password@localhost:{port}/0")
     for name in ("EVAL", "TIME"):
         assert f"the broker (BROKER_URL) is of no use: {name} is refused" in why
+
+
+def test_results_that_nobody_could_keep_change_nothing(others: Project) -> None:
+    write(others, results="@RESULT_URL")
+    broker = f"redis://worker:worker-password@localhost:{others.here.port}/0"
+    for results, why in (
+        (broker.replace("/0", "/1"), ""),
+        (broker.replace("worker-password", "wrong"), "it refuses the user or the password: invalid username-password pair"),
+        (f"redis://localhost:{free_port()}/0", "it does not answer"),
+        ("redis://localhost/results", "has the database results"),
+    ):
+        if why:
+            assert f"RESULT_URL{'' if 'database' in why else '):'} {why}" in refusal(others, broker, results)
+        else:
+            assert dry(others, broker, results).returncode == 0
 
 
 def test_a_certificate_that_nobody_should_believe_changes_nothing(others: Project, tmp_path: Path) -> None:
