@@ -199,6 +199,9 @@ class GateSettings(TypedDict):
     """Seconds for which a worker is watched."""
     patience: float
     """Seconds that a worker has to answer, and a probe task to come back."""
+    first_task: float
+    """Seconds that a worker's first task may take: its processes may import the app only now, after the worker says that it is
+    ready."""
 
 
 class GateRequest(TypedDict):

@@ -87,7 +87,7 @@ def bound(step: Step) -> int:
     drained, the worker drained in two phases, started and watched, and all of it back again."""
     stop = max(instance.worker.longest_stop for instance in step.instances)
     settle = max(max(instance.worker.settle, instance.worker.canary_settle) for instance in step.instances)
-    return 4 * (2 * stop + process.START_SECONDS + settle + 20 * ANSWER)
+    return 4 * (2 * stop + 2 * process.START_SECONDS + settle + 20 * ANSWER)
 
 
 def expected_workers(plan: Plan, observed: Mapping[str, ObservedMachine]) -> int:
@@ -154,5 +154,6 @@ def _gate(run: RunView, instance: Instance, step: Step, release: Release, expect
             "look": LOOK,
             "settle": worker.canary_settle if step.canary else worker.settle,
             "patience": patience,
+            "first_task": max(patience, process.START_SECONDS),
         },
     )

@@ -47,7 +47,7 @@ def _judged(question: GateQuestion, opening: GateOpening, predecessors: Mapping[
     for attempt in (1, 2):
         try:
             with closing(connect(question["control"], opening["app"])) as workers:
-                return judge(workers, question, opening["settle"], opening["patience"], predecessors)
+                return judge(workers, question, opening, predecessors)
         except (OperationalError, AMQPError, RedisError, OSError):
             if attempt == 2:
                 raise

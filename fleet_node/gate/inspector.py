@@ -88,15 +88,16 @@ class WorkerInspector:
             return True
         return _came_back(result, token, patience)
 
-    def own_probe(self, node: str, patience: float) -> bool:
-        """Whether one worker runs a probe task that no other worker can take: it gets a queue of its own for a moment."""
+    def own_probe(self, node: str, patience: float, first: float) -> bool:
+        """Whether one worker runs a probe task that no other worker can take: it gets a queue of its own for a moment. first:
+        seconds that the task may take."""
         token = uuid.uuid4().hex
         name = f"{PROBE_TASK}.{token}"
         queue, options = self._broker.own_queue(name)
         self._app.control.add_consumer(name, destination=[node], reply=True, timeout=patience, options=options)
         try:
             result = self._app.send_task(PROBE_TASK, [token], queue=queue, expires=300)
-            return _came_back(result, token, patience)
+            return _came_back(result, token, first)
         finally:
             self._app.control.cancel_consumer(name, destination=[node], reply=True, timeout=patience)
             with self._app.connection_for_write() as connection:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fleet_node.gate import canary
 from fleet_node.gate.canary import Counts
-from fleet_node.protocol import GateQuestion, GateVerdict, WorkerState
+from fleet_node.protocol import GateQuestion, GateSettings, GateVerdict, WorkerState
 
 if TYPE_CHECKING:
     from fleet_node.gate.inspector import WorkerInspector
@@ -20,15 +20,13 @@ IDLE: Counts = {"succeeded": 0, "failed": 0}
 def judge(
     workers: WorkerInspector,
     question: GateQuestion,
-    settle: float,
-    patience: float,
+    settings: GateSettings,
     predecessors: Mapping[str, WorkerState],
 ) -> GateVerdict:
-    """The answer to a question, after at least `settle` seconds. patience: seconds that a worker has to answer.
-
-    predecessors: node → its state before the step, of the workers that went down.
-    """
+    """The answer to a question, after at least `settle` seconds. predecessors: node → its state before the step, of the workers
+    that went down."""
     started = time.monotonic()
+    settle, patience, first = settings["settle"], settings["patience"], settings["first_task"]
     nodes = question["nodes"]
     problems: dict[str, str] = {}
     peers_before = _peers(workers, question) if question["canary"] else {}
@@ -44,8 +42,8 @@ def judge(
             problems[node] = f"does not consume {', '.join(missing)}"
     for node in nodes.keys() - problems.keys() - unavailable.keys():
         # A worker whose slots are all taken shows by the app's tasks that it works.
-        if not workers.own_probe(node, patience) and not _accepts(workers, node, states[node], patience):
-            problems[node] = f"a probe task sent to it did not come back in {patience:g} s"
+        if not workers.own_probe(node, patience, first) and not _accepts(workers, node, states[node], patience):
+            problems[node] = f"a probe task sent to it did not come back in {first:g} s"
     if not problems:
         for queue in sorted({queue for node, queues in nodes.items() if node not in unavailable for queue in queues}):
             if not workers.probe(queue, patience):

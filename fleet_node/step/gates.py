@@ -65,7 +65,8 @@ class Gates:
             }
             settings = self._request["gates"][role]["ask"]
             queues = {queue for names in question["nodes"].values() for queue in names}
-            verdict = process.judge(question, settings["settle"] + settings["patience"] * (4 + 4 * len(of_role) + len(queues)))
+            longest = settings["settle"] + settings["patience"] * (4 + 4 * len(of_role) + len(queues))
+            verdict = process.judge(question, longest + settings["first_task"] * len(of_role))
             verified.notes += verdict["notes"]
             verified.problems |= {
                 unit: verdict["problems"][node] for unit, node in of_role.items() if node in verdict["problems"]

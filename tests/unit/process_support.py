@@ -138,6 +138,7 @@ class Machine:
                         "look": 5,
                         "settle": 1,
                         "patience": 10,
+                        "first_task": 10,
                     },
                 }
             },

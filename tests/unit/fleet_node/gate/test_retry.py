@@ -23,5 +23,5 @@ def test_a_broker_that_restarts_is_asked_again(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(gate, "judge", judge)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     question: Any = {"control": None}
-    opening: Any = {"app": "", "settle": 0, "patience": 0}
+    opening: Any = {"app": "", "settle": 0, "patience": 0, "first_task": 0}
     assert gate._judged(question, opening, {}) == {"problems": {}, "notes": []}

@@ -20,7 +20,7 @@ def gate(folder: Path, code: str) -> GateProcess:
         "folder": str(folder),
         "base": {},
         "environment": {},
-        "ask": {"expected": 1, "app": "jobs", "look": 1, "settle": 1, "patience": 1},
+        "ask": {"expected": 1, "app": "jobs", "look": 1, "settle": 1, "patience": 1, "first_task": 1},
     }
     return GateProcess(request, None, ["web-worker-1@test"])
 

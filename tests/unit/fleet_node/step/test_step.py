@@ -106,7 +106,7 @@ def test_a_release_that_is_not_well_is_put_back(here: Machine, how: str, why: st
     accounts: list[Account] = []
     with load(here, accounts):
         request = here.request(here.release("bad", BROKEN[how]), [1], "v2", canary=True)
-        request["gates"]["web"]["ask"] |= {"settle": 5, "patience": 5}
+        request["gates"]["web"]["ask"] |= {"settle": 5, "patience": 5, "first_task": 5}
         result = run(here, request)
     assert not result["ok"]
     assert result["put_back"]
@@ -119,6 +119,28 @@ def test_a_release_that_is_not_well_is_put_back(here: Machine, how: str, why: st
     assert (account.lost, account.run_twice) == ((), ())
 
 
+SLOW = """
+import time
+from billiard import current_process
+if current_process().name != "MainProcess":
+    time.sleep(12)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first_task", [3, 60])
+def test_a_first_task_waits_for_a_process_that_imports_the_app(here: Machine, first_task: int) -> None:
+    """A spawned process does so when the worker is ready already, and a large framework takes longer than an answer may."""
+    here.pool, here.concurrency, here.flags = "prefork", 1, "--pool-start-method=spawn"
+    release = here.release("new", 'app.conf.update(include=["slow"], worker_proc_alive_timeout=60)')
+    (release / "slow.py").write_text(SLOW)
+    request = here.request(release, [1], "v1", canary=True)
+    request["gates"]["web"]["ask"] |= {"patience": 3, "first_task": first_task}
+    result = run(here, request)
+    assert result["ok"] is (first_task > 12), result
+    assert any("a probe task sent to it did not come back in 3 s" in note for note in result["notes"]) is not result["ok"]
+
+
 @pytest.mark.long
 def test_one_that_is_alone_is_judged_by_what_it_replaces(here: Machine) -> None:
     """The second instance fails as much as the canary: a comparison of the two would say nothing."""
@@ -129,7 +151,7 @@ def test_one_that_is_alone_is_judged_by_what_it_replaces(here: Machine) -> None:
             while redis.llen("default"):
                 pass
         request = here.request(here.release("bad", BROKEN["fails every task"]), [1], "v2", canary=True)
-        request["gates"]["web"]["ask"] |= {"settle": 5, "patience": 5}
+        request["gates"]["web"]["ask"] |= {"settle": 5, "patience": 5, "first_task": 5}
         pid = here.process("celery-web@1.service")
         result = run(here, request)
     assert not result["ok"]
@@ -173,7 +195,7 @@ def test_a_step_that_was_cut_off_before_it_was_judged_is_judged_by_the_next(
 
     started(here, 1, 2)
     request = here.request(here.release("bad", BROKEN["consumes nothing"]), [1], "v2", canary=True)
-    request["gates"]["web"]["ask"] |= {"patience": 4}
+    request["gates"]["web"]["ask"] |= {"patience": 4, "first_task": 4}
     with monkeypatch.context() as patch:
         patch.setattr(Step, "_pass_gate", reset)
         with pytest.raises(Reset):
