@@ -15,7 +15,7 @@ from redis import RedisError
 from fleet_exporter import entries
 from fleet_exporter.reading import Reading
 from fleet_exporter.settings import Settings
-from fleet_exporter.state import Queue, Worker, is_ghost, queues_of, source_ages, workers_of
+from fleet_exporter.state import Queue, Role, Worker, is_ghost, queues_of, roles_of, source_ages, workers_of
 from fleet_exporter.totals import Totals
 from fleet_node.protocol import RUNTIME_BUCKETS, WAIT_BUCKETS
 
@@ -80,7 +80,9 @@ class Collector:
             ages += source_ages(reading, workers)
             yield from of_broker(reading)
             yield from of_workers(workers, reading.now)
-            yield from of_queues(queues_of(reading, self._settings, workers))
+            queues = queues_of(reading, self._settings, workers)
+            yield from of_queues(queues)
+            yield from of_roles(roles_of(self._settings, workers, queues))
             if self._settings.beats and reading.is_led is not None:
                 yield gauge("fleet_beat_led", "Whether a beat leads, and sends what is due.", reading.is_led)
         yield from of_settings(self._settings)
@@ -260,6 +262,20 @@ def of_queues(queues: list[Queue]) -> Iterator[Metric]:
     yield each("celery_active_consumer_count", "Workers that consume it.", lambda q: q.consumers, "queue_name")
     yield each("celery_active_worker_count", "Workers that consume it.", lambda q: q.consumers, "queue_name")
     yield each("celery_active_process_count", "Slots of the workers that consume it.", lambda q: q.slots, "queue_name")
+
+
+def of_roles(roles: list[Role]) -> Iterator[Metric]:
+    """Every role that the settings name: what its number of workers is scaled by."""
+
+    def each(name: str, what: str, value: Callable[[Role], float | None]) -> Metric:
+        values = (((role.name,), value(role)) for role in roles)
+        return gauges(
+            f"fleet_role_{name}", what, ("role",), ((labels, number) for labels, number in values if number is not None)
+        )
+
+    yield each("tasks", "Tasks that its workers run or have prefetched, and that wait in its queues.", lambda r: r.tasks)
+    yield each("slots", "Tasks that its workers run at once.", lambda r: r.slots)
+    yield each("age_ratio", "How long its oldest task waits, divided by the objective of its queue.", lambda r: r.age_ratio)
 
 
 def of_settings(settings: Settings) -> Iterator[Metric]:

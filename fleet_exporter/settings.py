@@ -21,11 +21,12 @@ class ExpectedWorker:
 @dataclass(frozen=True)
 class ExpectedQueue:
     """A queue that a role names. consumers: workers that should consume it. minimum: that it keeps in a rollout. objective:
-    seconds after which a task should have begun; None if nobody said."""
+    seconds after which a task should have begun; None if nobody said. roles: that consume it."""
 
     consumers: int
     minimum: int
     objective: float | None = None
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

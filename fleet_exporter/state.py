@@ -67,6 +67,33 @@ class Queue:
         return sum(self.by_priority.values())
 
 
+@dataclass(frozen=True)
+class Role:
+    """What a role's workers have to do. tasks: that they run or have prefetched, and that wait in its queues, also those of
+    queues that other roles consume too. age_ratio: how long the oldest waits, divided by its queue's objective; None without an
+    objective, and if nobody knows."""
+
+    name: str
+    tasks: int
+    slots: int
+    age_ratio: float | None
+
+
+def roles_of(settings: Settings, workers: list[Worker], queues: list[Queue]) -> list[Role]:
+    """The roles that the settings name."""
+    named = dict.fromkeys(role for queue in settings.queues.values() for role in queue.roles)
+    return [_role(name, settings, workers, queues) for name in named]
+
+
+def _role(name: str, settings: Settings, workers: list[Worker], queues: list[Queue]) -> Role:
+    own = [queue for queue in queues if (expected := settings.queues.get(queue.name)) and name in expected.roles]
+    signs = [worker.sign for worker in workers if worker.role == name and worker.is_up and worker.sign]
+    held = sum(sum(sign["running"].values()) + sign["reserved"] for sign in signs)
+    waiting = sum(queue.waiting + queue.in_flight.get("orphaned", 0) for queue in own)
+    ratios = [queue.least / queue.objective for queue in own if queue.objective and queue.least is not None]
+    return Role(name, held + waiting, sum(sign["slots"] for sign in signs), max(ratios, default=None))
+
+
 def workers_of(reading: Reading, settings: Settings) -> list[Worker]:
     """The expected workers in their order, then others that are there."""
     holders: defaultdict[str, list[str]] = defaultdict(list)

@@ -1,4 +1,5 @@
-"""`python -m fleet_node.drain NODE SECONDS`: the first phase of a worker's stop, before SIGTERM (systemd's ExecStop).
+"""`python -m fleet_node.drain NODE SECONDS`: the first phase of a worker's stop, before SIGTERM (ExecStop of a
+unit, preStop of a pod).
 
 The worker takes nothing more, and finishes the tasks that run and those that it has reserved, for at most SECONDS. Meanwhile it
 is a whole worker: it answers, reconnects to its broker, and acknowledges. SIGTERM then finds it idle. Redis gets back what the
@@ -118,8 +119,8 @@ def _say(line: str) -> None:
 
 
 def main() -> int:
-    """Drain the worker that systemd stops, if there is one."""
-    if not os.environ.get("MAINPID"):  # it has ended by itself
+    """Drain the worker that systemd or a kubelet stops, if there is one."""
+    if not (os.environ.get("MAINPID") or os.environ.get("FLEET_POD")):  # it has ended by itself
         return 0
     node, seconds = sys.argv[1], float(sys.argv[2])
     folder = Path(os.environ.get("RUNTIME_DIRECTORY", "."))

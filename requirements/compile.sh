@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 compile() { ${UV:-.venv/bin/uv} pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url "$@"; }
 
-compile pyproject.toml --group shop --group check --group build -o requirements/dev.txt "$@"
+compile pyproject.toml --group shop --group check --group kubernetes --group build -o requirements/dev.txt "$@"
 compile --group bench -o requirements/bench.txt "$@"
 # What the machines get besides the app's own requirements: uv to build with, and what a pool needs when it is chosen.
 for name in uv gevent eventlet; do

@@ -127,7 +127,12 @@ def expectations(run: RunView) -> bytes:
         for instance in plan.instances
     ]
     queues = {
-        queue: {"consumers": number, "minimum": plan.min_consumers(queue), "objective": fleet.settings.slo.get(queue)}
+        queue: {
+            "consumers": number,
+            "minimum": plan.min_consumers(queue),
+            "objective": fleet.settings.slo.get(queue),
+            "roles": [role for role, places in plan.roles.items() if any(queue in place.worker.queues for place in places)],
+        }
         for queue, number in plan.consumers.items()
     }
     content = {

@@ -80,6 +80,8 @@ def _unit(instance: Instance, release: Release, device: Visible | None, name: st
         worker=instance.worker,
         sized=instance.sized,
         start_seconds=process.START_SECONDS,
+        abort_seconds=process.ABORT_SECONDS,
+        fixed=process.fixed_environment(instance.worker),
         device=device,
         app=release.app,
         release=release,

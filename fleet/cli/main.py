@@ -14,6 +14,7 @@ from fleet.cli import (
     connect,
     drill,
     history,
+    k8s,
     lint,
     load,
     parked,
@@ -45,6 +46,7 @@ app.command("status")(status.show_status)
 app.command("plan")(plan.plan_workers)
 app.command("bench")(bench.bench_fleet)
 app.command("balance")(balance.balance_fleet)
+app.command("k8s")(k8s.write_manifests)
 app.command("record")(record.record_fleet)
 app.command("report")(report.report_fleet)
 app.command("top")(top.show_top)

@@ -18,6 +18,7 @@ from fleet.spec.broker import External, RabbitMQ, Redis
 from fleet.spec.fields import Model
 from fleet.spec.monitor import Monitor
 from fleet.spec.nvidia import Nvidia, Repository
+from fleet.spec.pod import Pod, Scale
 from fleet.spec.pools import POOLS, WORKLOADS
 from fleet.spec.settings import Settings
 from fleet.spec.worker import Worker
@@ -29,6 +30,7 @@ group's. This page lists each setting with its default and the reason for it, an
 
 - [A worker role](#a-worker-role)
 - [Automatic sizes](#automatic-sizes)
+- [A role on Kubernetes](#a-role-on-kubernetes)
 - [The broker](#the-broker)
 - [Beat](#beat)
 - [The monitor](#the-monitor)
@@ -78,6 +80,16 @@ A number that is `"auto"`, or a size that is `None`, is computed from the machin
 
 If the memory is too little, an automatic concurrency is lowered, and `fleet lint` says so. A concurrency that you wrote is not
 lowered; it is an error.
+"""
+
+POD = """## A role on Kubernetes
+
+Write a dict `"kubernetes"` in `<group>_worker`. [Kubernetes](kubernetes.md) says more.
+"""
+
+SCALE = """### How many pods
+
+Write a dict `"scale"` in it.
 """
 
 BROKER = """## The broker
@@ -154,6 +166,10 @@ def document() -> str:
                 recycle=sizing.RECYCLE_SHARE,
                 rss=mib(sizing.CHILD_RSS),
             ),
+            POD,
+            table(Pod),
+            SCALE,
+            table(Scale),
             BROKER,
             table(Redis),
             RABBITMQ,

@@ -12,10 +12,13 @@ from fleet.plan.sizing import SizedWorker
 from fleet.spec.beat import Beat
 from fleet.spec.endpoint import celery_variables, tls_settings
 from fleet.spec.fleet import Host
+from fleet.spec.worker import Worker
 
 _NODE = re.compile(r"(.+)-worker-(\d+(?:-surge|-extra)?)@(.+)")
 START_SECONDS = 120
 """Seconds until a worker has to be ready (TimeoutStartSec)."""
+ABORT_SECONDS = 20
+"""Seconds that a worker which does not get on has to say where it is (TimeoutAbortSec)."""
 
 
 def node(role: str, instance: int | str, host: str = "%H") -> str:
@@ -38,8 +41,8 @@ def parse_node(node: str) -> NodeName | None:
     return NodeName(*match.groups()) if match else None
 
 
-def arguments(role: str, sized: SizedWorker, instance: int | str) -> list[str]:
-    """The flags of `celery worker` for one instance."""
+def arguments(role: str, sized: SizedWorker, instance: int | str, host: str = "%H") -> list[str]:
+    """The flags of `celery worker` for one instance. host: of `node`."""
     worker = sized.worker
     optional = {
         "--max-tasks-per-child": worker.max_tasks_per_child,
@@ -53,7 +56,7 @@ def arguments(role: str, sized: SizedWorker, instance: int | str) -> list[str]:
         *("-P", worker.pool),
         *("-c", str(sized.concurrency)),
         *([] if worker.autoscale_min is None else [f"--autoscale={sized.concurrency},{worker.autoscale_min}"]),
-        f"--hostname={node(role, instance)}",
+        f"--hostname={node(role, instance, host)}",
         f"--queues={','.join(worker.queues)}",
         *(["--prefetch-multiplier=1", "--disable-prefetch"] if disabled else [f"--prefetch-multiplier={worker.prefetch}"]),
         *(f"{flag}={value}" for flag, value in optional.items() if value is not None),
@@ -63,6 +66,23 @@ def arguments(role: str, sized: SizedWorker, instance: int | str) -> list[str]:
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         *("-I", "fleet_node.worker"),
     ]
+
+
+def fixed_environment(worker: Worker) -> dict[str, str]:
+    """What `fleet_node` reads of a role's settings from a worker's environment, whatever supervises it."""
+    variables = {
+        # setproctitle, where the app has it, would overwrite the environment, where the deploy reads the revision that runs.
+        "SPT_NOENV": "1",
+        "PYTHONUNBUFFERED": "1",
+        "FLEET_MAX_DELIVERIES": str(worker.max_deliveries),
+        "FLEET_LONGEST_STOP": str(worker.longest_stop),
+    }
+    if worker.log_format != "app":
+        variables["FLEET_LOG"] = worker.log_format
+    if worker.stall_seconds is not None:
+        # Whoever ends a worker that does not get on reads in its log where every thread is.
+        variables |= {"FLEET_STALL_TIMEOUT": str(worker.stall_seconds), "PYTHONFAULTHANDLER": "1"}
+    return variables
 
 
 def environment(plan: Plan, host: Host, role: str, secrets: Mapping[str, str]) -> dict[str, str]:

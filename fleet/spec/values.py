@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, StringConstraints
@@ -21,12 +21,14 @@ _SET_BY_DEPLOY = (
     "FLEET_LOG",
     "FLEET_LONGEST_STOP",
     "FLEET_MAX_DELIVERIES",
+    "FLEET_POD",
     "FLEET_RELEASE",
     "FLEET_REVISION",
     "FLEET_STALL_TIMEOUT",
     "HOME",
     "NOTIFY_SOCKET",
     "PYTHONPATH",
+    "RUNTIME_DIRECTORY",
     "SPT_NOENV",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
@@ -152,6 +154,23 @@ def _check_fingerprint(value: object) -> object:
     raise ValueError("write the key's whole fingerprint, 40 hexadecimal digits")
 
 
+def _check_cores(value: object) -> object:
+    text = str(value) if not isinstance(value, bool) else ""
+    if re.fullmatch(r"[1-9]\d{0,3}|[1-9]\d{0,6}m|\d{1,3}\.\d{1,3}", text, re.ASCII) and text.strip("0.m"):
+        return text
+    raise ValueError('write cores such as 2, "0.5" or "500m"')
+
+
+def _check_destination(text: str) -> str:
+    network, _, port = text.rpartition(":")
+    try:
+        if not 0 < int(port) < 65536:
+            raise ValueError
+        return f"{ip_network(network.strip('[]'))}:{int(port)}"
+    except ValueError:
+        raise ValueError(f'{text}: write a network with a port, such as "10.0.0.0/8:5432"') from None
+
+
 def _check_reason(text: str) -> str:
     if not text.strip():
         raise ValueError("write the reason for which it is silenced")
@@ -194,3 +213,6 @@ Objective = Annotated[float, Field(gt=0, le=10**7)]
 Names = Annotated[list[Name], BeforeValidator(_check_list), AfterValidator(_check_distinct)]
 Variables = Annotated[list[Variable], BeforeValidator(_check_list), AfterValidator(_check_distinct)]
 Reason = Annotated[str, AfterValidator(_check_reason)]
+Cores = Annotated[str, BeforeValidator(_check_cores), ShownType('number or "500m"')]
+Share = Annotated[float, Field(gt=0, le=100)]
+Destinations = Annotated[list[Annotated[str, AfterValidator(_check_destination)]], BeforeValidator(_check_list)]

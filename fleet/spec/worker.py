@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from fleet.spec.fields import Model, setting
+from fleet.spec.pod import Pod
 from fleet.spec.pools import POOLS, WORKLOADS, Pool, Workload
 from fleet.spec.sizes import Size
 from fleet.spec.sources import CELERY, MEASURED, OURS, SYSTEMD
@@ -296,6 +297,13 @@ class Worker(Model):
         why="A role gets the secrets that it needs, and no others.",
         source=OURS,
         default=[],
+    )
+    kubernetes: Pod = setting(
+        "What the role is on Kubernetes; see below. Machines ignore it.",
+        why="`fleet k8s` writes the same role as manifests.",
+        source=OURS,
+        default=Pod(),
+        shown="see below",
     )
 
     @model_validator(mode="before")

@@ -24,7 +24,7 @@ from celery.signals import (
 from fleet_node import patches
 from fleet_node.gate import control_file
 from fleet_node.protocol import CONTROL_FILE, PROBE_TASK
-from fleet_node.worker import caution, control, device, drill_tasks, loans, log_format, settings, sign  # noqa: F401 - control registers commands
+from fleet_node.worker import caution, control, device, drill_tasks, loans, log_format, pod, settings, sign  # noqa: F401 - control registers commands
 from fleet_node.worker.progress import status
 from fleet_node.worker.sd_notify import notify
 from fleet_node.worker.watchdog import Vitals
@@ -38,6 +38,7 @@ if "FLEET_LOG" in os.environ:
 def _prepare(instance: Any, **_: Any) -> None:
     """Before the worker connects. What commands of remote control need is on the worker: fleet_vitals, fleet_failures,
     fleet_loans, fleet_sign."""
+    pod.settle_in()
     fleet = settings.of_environment()
     caution.say(instance.app, fleet)
     settings.apply(instance.app, fleet)

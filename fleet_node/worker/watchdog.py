@@ -23,7 +23,7 @@ from celery.worker.request import Request
 from fleet_node import broker
 from fleet_node.worker import device
 from fleet_node.worker.progress import Activity, Progress, status
-from fleet_node.worker.sd_notify import notify
+from fleet_node.worker.sd_notify import CONSUMES, CONSUMES_NOT, is_supervised, notify
 from fleet_node.worker.sign import slots
 
 logger = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ class Vitals:
         self._wake = threading.Event()
 
     def start(self) -> None:
-        """Start the thread, if systemd started the worker."""
-        if os.environ.get("NOTIFY_SOCKET"):
+        """Start the thread, if systemd or a kubelet started the worker."""
+        if is_supervised():
             threading.Thread(target=self._run, name="fleet-vitals", daemon=True).start()
 
     def drains(self) -> None:
@@ -111,7 +111,8 @@ class Vitals:
             logger.critical("stalled, to be restarted: %s", why)
             notify(f"STATUS=stalled: {why}", "WATCHDOG=trigger")
             return
-        lines = ["WATCHDOG=1"]
+        takes = activity.connected and activity.queues and not activity.draining and not activity.unavailable
+        lines = ["WATCHDOG=1", CONSUMES if takes else CONSUMES_NOT]
         line = status(activity)
         if line != self._last_status:
             lines.append(f"STATUS={line}")

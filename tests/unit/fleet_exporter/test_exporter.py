@@ -67,7 +67,7 @@ class Exporter:
         folder.mkdir(exist_ok=True)
         (folder / "broker-url").write_text(f"redis://monitor:{self.password}@127.0.0.1:{here.port}/0\n")
         workers = [{"nodes": [worker["worker"]], "role": "web", "host": worker["host"]} for worker in (ONE, TWO)]
-        queue = {"consumers": 2, "minimum": 1, "objective": 10}
+        queue = {"consumers": 2, "minimum": 1, "objective": 10, "roles": ["web"]}
         content: dict[str, Any] = {"lease": 4}
         content |= {"port": self.port, "workers": workers, "queues": {"default": queue}, **more}
         (folder / "fleet.json").write_text(json.dumps(content))
@@ -146,10 +146,13 @@ def test_a_fleet_from_its_first_task_to_its_last_worker(tmp_path: Path) -> None:
             assert prefetched is not None
             assert waiting + prefetched == 5, "all priorities"
             assert busy.value("fleet_queue_free_slots", queue="default") == 0
+            assert busy.value("fleet_role_tasks", role="web") == 4 + 5, "what runs, is prefetched and waits"
+            assert busy.value("fleet_role_slots", role="web") == 4
             assert until(lambda: (exporter.scrape().value("fleet_queue_age_seconds", queue="default") or 0) > 1)
             now = exporter.scrape()
             age, most = (now.value(f"fleet_queue_age{name}_seconds", queue="default") for name in ("", "_upper"))
             assert age is not None
+            assert now.value("fleet_role_age_ratio", role="web") == pytest.approx(age / 10)
             assert most is not None
             assert age <= most <= age + 2
 
@@ -159,6 +162,7 @@ def test_a_fleet_from_its_first_task_to_its_last_worker(tmp_path: Path) -> None:
             assert until(lambda: exporter.scrape().value("fleet_worker_up", **ONE) == 0, 15)
             assert exporter.scrape().value("fleet_queue_in_flight", queue="default", state="orphaned") == 4 + prefetched
             assert exporter.scrape().value("fleet_queue_consumers", queue="default") == 0
+            assert exporter.scrape().value("fleet_role_tasks", role="web") == 4 + 5, "a dead worker's are to be done still"
             here.start(release)
             assert until(lambda: exporter.scrape().value("celery_queue_length", queue_name="default") == 0, 60)
             assert until(lambda: (exporter.scrape().value("fleet_queue_begun_total", queue="default") or 0) >= 12, 20)

@@ -87,6 +87,9 @@ def _queues() -> Iterator[tuple[str, dict[str, str], Value]]:
         yield "fleet_queue_begun_total", labels, _counting(60)
         yield from _histogram("fleet_queue_wait_seconds", labels, WAIT_BUCKETS)
     yield "fleet_queue_objective_seconds", {"queue": "default"}, _always(10)
+    for role in ("web", "gpu"):
+        for name, of_role in (("tasks", 45.0), ("slots", 8.0), ("age_ratio", 1.2)):
+            yield f"fleet_role_{name}", {"role": role}, _always(of_role)
     yield "fleet_queue_late_total", {"queue": "default"}, _counting(1)
 
 

@@ -1,0 +1,126 @@
+"""`fleet k8s`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fleet.cli.arguments import InventoryFile, Json, say
+from fleet.errors import FleetError
+from fleet.kubernetes import bundle, checks, names
+from fleet.kubernetes.cluster import MINORS, Cluster, on_kubernetes
+from fleet.kubernetes.explain import ROWS
+from fleet.lint import run as linting
+from fleet.spec import endpoint
+
+IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(@sha256:[0-9a-f]{64})?", re.ASCII)
+
+
+def write_manifests(
+    file: InventoryFile,
+    image: Annotated[str | None, typer.Option(help="The app's image, with its tag or digest.", metavar="IMAGE")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The folder for the files: base/ and overlays/.", metavar="FOLDER")
+    ] = Path("k8s"),
+    assume: Annotated[
+        str | None, typer.Option(help="Do not ask the machines: size for these facts.", metavar="cores=8,memory=16G,gpus=1")
+    ] = None,
+    kubernetes: Annotated[
+        str, typer.Option(help=f"The cluster's version: 1.{MINORS[0]} to 1.{MINORS[-1]}.", metavar="VERSION")
+    ] = f"1.{MINORS[-2]}",
+    namespace: Annotated[str | None, typer.Option(help="The namespace of the overlay.", metavar="NAME")] = None,
+    secret: Annotated[
+        bool, typer.Option("--secret", help="Write no file: print the Secrets that the manifests name, for kubectl apply -f -.")
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Write no file: print what each line of a unit is in a pod, and what has no counterpart."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the fleet's workers as Kubernetes manifests: a kustomize base, and an overlay for the inventory.
+
+    Each role is a Deployment with the flags, the environment, the memory and the time to stop of its unit. Machines are asked for
+    their size, or --assume says it: a pod is like an instance on the first machine of the role.
+
+    Exit code: 0; 1 if the fleet cannot be written as manifests, 2 if a rule of fleet lint finds an error.
+
+    Example: fleet k8s inventory/prod.py --image registry.example.com/shop:1.2 --assume cores=8,memory=16G
+    """
+    if explain:
+        _explain(as_json)
+        return
+    if image is None or not IMAGE.fullmatch(image):
+        raise FleetError(
+            f"--image {image or 'is missing'}: write a name with a tag or a digest, such as registry.example.com/shop:1.2"
+        )
+    minor = _minor(kubernetes)
+    if namespace is not None and names.label(namespace) != namespace:
+        raise FleetError(f"--namespace {namespace}: a namespace has small letters, digits and hyphens: {names.label(namespace)}")
+    linted = linting.run(file, assume=assume, python=None, load_app=False, say=say)
+    if errors := [finding for finding in linted.findings if finding.is_error]:
+        typer.echo("\n".join(["nothing was written: fleet lint finds", *map(str, errors)]), err=True)
+        raise typer.Exit(2)
+    fleet = linted.plan.fleet
+    cluster = Cluster(on_kubernetes(linted.plan), endpoint.broker_secrets(fleet), image, minor)
+    if secret:
+        if sys.stdout.isatty():
+            raise FleetError("--secret prints passwords: write | kubectl apply -f - after it")
+        typer.echo(bundle.dump(*bundle.secrets(cluster)), nl=False)
+        return
+    overlay = names.label(file.stem)
+    made = bundle.files(cluster, overlay, namespace)
+    if mistakes := checks.mistakes((each for part in bundle.objects(cluster).values() for each in part), minor):
+        raise FleetError("\n".join(["nothing was written, since Kubernetes would refuse it:", *mistakes]))
+    changed = bundle.difference(made, output)
+    for path in changed:
+        (output / path).parent.mkdir(parents=True, exist_ok=True)
+        (output / path).write_text(made[path])
+    notes = list(_notes(cluster))
+    if as_json:
+        typer.echo(json.dumps({"folder": str(output), "files": list(made), "changed": changed, "notes": notes}))
+        return
+    for note in notes:
+        say(f"note: {note}")
+    typer.echo(
+        f"{output}: wrote {len(changed)} of {len(made)} files" if changed else f"{output}: all {len(made)} files are as they were"
+    )
+    typer.echo(
+        f"Next: fleet k8s {file} --image {image} --secret | kubectl apply -f - && kubectl apply -k {output}/overlays/{overlay}"
+    )
+
+
+def _explain(as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in ROWS]))
+        return
+    table = Table("unit", "pod", "same", "note", box=None, pad_edge=False, header_style="")
+    for row in ROWS:
+        table.add_row(", ".join(row.directives), row.pod or "-", row.same, row.note)
+    Console().print(table)
+
+
+def _minor(version: str) -> int:
+    match = re.fullmatch(r"1\.(\d+)", version, re.ASCII)
+    if not match or int(match[1]) not in MINORS:
+        known = ", ".join(f"1.{minor}" for minor in MINORS)
+        raise FleetError(f"--kubernetes {version}: manifests are written for {known}")
+    return int(match[1])
+
+
+def _notes(cluster: Cluster) -> Iterator[str]:
+    yield from names.changed(cluster.labels)
+    for role, instance in cluster.roles.items():
+        if others := cluster.differing(role):
+            yield f"{role}: sized as on {instance.host}; on {', '.join(others)} it is otherwise"
+    for role in cluster.plan.roles.keys() - cluster.roles.keys():
+        yield f"{role}: no machine has an instance of it, so that it is left out"

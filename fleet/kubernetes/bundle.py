@@ -1,0 +1,113 @@
+"""The files of `fleet k8s`: a kustomize base, and an overlay for the inventory. Pure: path → text."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fleet.kubernetes import deployment, network, pod, scaling
+from fleet.kubernetes.cluster import Cluster
+from fleet.kubernetes.pod import CERTIFICATE_SECRET, CONTAINER, IMAGE, PART_OF, Object
+from fleet.plan import process
+from fleet.spec.certificates import paths_of
+from fleet.spec.endpoint import ON_MACHINES
+
+HEAD = "# Written by `fleet k8s`: change group_data, and write it again.\n"
+
+
+def objects(cluster: Cluster) -> dict[str, list[Object]]:
+    """File of the base → its objects."""
+    files: dict[str, list[Object]] = {"account": [deployment.ACCOUNT]}
+    for role in cluster.roles:
+        scale = cluster.roles[role].worker.kubernetes.scale
+        files[cluster.labels[role]] = [
+            deployment.deployment(cluster, role),
+            deployment.disruption_budget(cluster, role),
+            network.policy(cluster, role),
+            *([scaling.autoscaler(cluster, role, scale)] if scale else []),
+        ]
+    return files
+
+
+def files(cluster: Cluster, overlay: str, namespace: str | None = None) -> dict[str, str]:
+    """Path below the output folder → text. overlay: its name. Raises ClusterError and LabelError."""
+    base = objects(cluster)
+    made = {f"base/{file}.yaml": dump(*parts) for file, parts in base.items()}
+    made["base/kustomization.yaml"] = dump(_kustomization(resources=[f"{file}.yaml" for file in base]))
+    made[f"overlays/{overlay}/kustomization.yaml"] = dump(_overlay(cluster, namespace))
+    return made
+
+
+def secrets(cluster: Cluster) -> Iterator[Object]:
+    """The Secrets that the manifests name, with their values."""
+    for role in cluster.roles:
+        host, worker = cluster.host(role), cluster.roles[role].worker
+        variables = process.environment(cluster.plan, host, role, cluster.secrets)
+        values = {name: variables[name] for name in (*pod.SECRET_NAMES, *worker.secrets) if name in variables}
+        yield _secret(pod.name(cluster, role), {name: value.encode() for name, value in values.items()})
+    if any(given := paths_of(cluster.plan.fleet)):
+        # Certificate and key of our own broker are the server's.
+        clients = given[: 1 if cluster.plan.fleet.own_broker else 3]
+        found = {there.name: here.read_bytes() for here, there in zip(clients, ON_MACHINES, strict=False) if here}
+        yield _secret(CERTIFICATE_SECRET, found)
+
+
+def dump(*parts: Object) -> str:
+    """Objects as YAML documents."""
+    return HEAD + "---\n".join(yaml.safe_dump(part, sort_keys=False, width=130, allow_unicode=True) for part in parts)
+
+
+def difference(made: Mapping[str, str], folder: Path) -> list[str]:
+    """The files that would be new or others."""
+    return [path for path, text in made.items() if not (folder / path).is_file() or (folder / path).read_text() != text]
+
+
+def _secret(name: str, values: Mapping[str, bytes]) -> Object:
+    data = {key: base64.b64encode(value).decode() for key, value in values.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": PART_OF}, "type": "Opaque", "data": data}
+
+
+def _overlay(cluster: Cluster, namespace: str | None) -> Object:
+    """What is the inventory's own: the namespace, the image, and how many pods."""
+    name, at, digest = cluster.image.partition("@")
+    head, slash, last = name.rpartition("/")
+    last, colon, tag = last.partition(":")
+    version: Object = {"digest": digest} if at else {"newTag": tag if colon else "latest"}
+    numbers = [
+        {"name": pod.name(cluster, role), "count": cluster.replicas(role)}
+        for role in cluster.roles
+        if cluster.roles[role].worker.kubernetes.scale is None
+    ]
+    return _kustomization(
+        **({"namespace": namespace} if namespace else {}),
+        resources=["../../base"],
+        images=[{"name": IMAGE, "newName": f"{head}{slash}{last}", **version}],
+        **({"replicas": numbers} if numbers else {}),
+        patches=[{"patch": yaml.safe_dump(_identity(cluster, role), sort_keys=False)} for role in cluster.roles],
+    )
+
+
+def _identity(cluster: Cluster, role: str) -> Object:
+    """What a role's pods call the release that they run."""
+    revision = pod.revision(pod.template(cluster, role), cluster.image)
+    values = {"FLEET_RELEASE": pod.release(cluster.image), "FLEET_REVISION": revision}
+    env = [{"name": name, "value": value} for name, value in values.items()]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": pod.name(cluster, role)},
+        "spec": {"template": {"spec": {"containers": [{"name": CONTAINER, "env": env}]}}},
+    }
+
+
+def _kustomization(**parts: Any) -> Object:
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **parts}
+
+
+def documents(text: str) -> Sequence[Object]:
+    """The objects of a text of YAML."""
+    return [document for document in yaml.safe_load_all(text) if document]

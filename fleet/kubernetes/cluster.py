@@ -1,0 +1,79 @@
+"""The fleet as it is on Kubernetes: its own broker is reached by a name, and each role has one kind of pod."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from fleet.errors import FleetError
+from fleet.kubernetes import names
+from fleet.plan.instance import Instance
+from fleet.plan.plan import Plan
+from fleet.spec.fleet import Host
+
+MINORS = (35, 36, 37)
+"""Kubernetes 1.x for which manifests can be written: those that are supported."""
+ZERO_BY_HPA = 37
+"""The first that scales to zero by itself."""
+REDIS = "fleet-redis"
+"""The service of the fleet's own Redis."""
+
+
+class ClusterError(FleetError):
+    """Something that cannot be written as manifests. str() says what, and what to do."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What manifests are made of. secrets: of the secrets file; no manifest has any. image: with its tag or digest. minor: of
+    Kubernetes 1.x."""
+
+    plan: Plan
+    secrets: Mapping[str, str] = field(repr=False)
+    image: str
+    minor: int
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Role → its name among those of Kubernetes."""
+        return names.labels(self.plan.roles)
+
+    @cached_property
+    def roles(self) -> dict[str, Instance]:
+        """Role → the instance that its pods are like: the first of the inventory."""
+        first: dict[str, Instance] = {}
+        for instance in self.plan.instances:
+            first.setdefault(instance.role, instance)
+        return first
+
+    def host(self, role: str) -> Host:
+        """The machine that a role's pods are like."""
+        return self.plan.fleet.hosts[self.roles[role].host]
+
+    def replicas(self, role: str) -> int:
+        """As many as the machines have instances, or what scaling begins with."""
+        scale = self.roles[role].worker.kubernetes.scale
+        return scale.min if scale else sum(instance.role == role for instance in self.plan.instances)
+
+    def differing(self, role: str) -> list[str]:
+        """Machines on which the role is sized otherwise than its pods."""
+        sized = self.roles[role].sized
+        return [
+            placed.host for placed in self.plan.roles[role] if placed.sized != replace(sized, instances=placed.sized.instances)
+        ]
+
+
+def on_kubernetes(plan: Plan) -> Plan:
+    """The plan with the fleet's own Redis behind its service. Raises ClusterError for a RabbitMQ of the fleet's own."""
+    fleet = plan.fleet
+    if fleet.rabbitmq:
+        raise ClusterError(
+            'broker: "kind": "rabbitmq" is not written as manifests: run RabbitMQ by its own operator, and write its URL: '
+            'broker = {"url": "@BROKER_URL"}'
+        )
+    if fleet.broker_host is None:
+        return plan
+    host = fleet.hosts[fleet.broker_host]
+    behind = replace(host, settings=host.settings.model_copy(update={"lan_address": REDIS}))
+    return replace(plan, fleet=replace(fleet, hosts={**fleet.hosts, host.name: behind}))

@@ -1,0 +1,63 @@
+"""What pods may connect to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from fleet.kubernetes.cluster import REDIS, Cluster
+from fleet.kubernetes.pod import PART_OF, Object, labels, name
+from fleet.spec import endpoint
+
+DNS: Object = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }
+    ],
+    "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
+}
+REDIS_LABELS = {"app.kubernetes.io/name": REDIS}
+
+
+def policy(cluster: Cluster, role: str) -> Object:
+    """A role's pods connect to the broker, the results and what the role names. Nobody connects to them."""
+    worker = cluster.roles[role].worker
+    egress = [DNS, *_broker(cluster)]
+    for destination in worker.kubernetes.egress:
+        network, _, port = destination.rpartition(":")
+        egress.append({"to": [{"ipBlock": {"cidr": network}}], "ports": [{"protocol": "TCP", "port": int(port)}]})
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name(cluster, role), "labels": {**labels(cluster, role), **PART_OF}},
+        "spec": {
+            "podSelector": {"matchLabels": labels(cluster, role)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [],
+            "egress": egress,
+        },
+    }
+
+
+def _broker(cluster: Cluster) -> Iterator[Object]:
+    fleet = cluster.plan.fleet
+    broker = endpoint.broker(fleet, cluster.secrets)
+    if fleet.redis:
+        yield {"to": [{"podSelector": {"matchLabels": REDIS_LABELS}}], "ports": [{"protocol": "TCP", "port": broker.port}]}
+    else:
+        yield from (_server(*address) for address in broker.addresses)
+    results = endpoint.result_server(fleet, cluster.secrets)
+    if results:
+        yield _server(results.address, results.port)
+
+
+def _server(address: str, port: int) -> Object:
+    """A server by its address; by its port alone if it has a name, which no policy can have."""
+    ports = [{"protocol": "TCP", "port": port}]
+    try:
+        bits = ip_address(address).max_prefixlen
+    except ValueError:
+        return {"ports": ports}
+    return {"to": [{"ipBlock": {"cidr": f"{address}/{bits}"}}], "ports": ports}

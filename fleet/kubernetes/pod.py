@@ -1,0 +1,232 @@
+"""A role's pod, made of what its unit is made of. Pure: plain values, as Kubernetes' API has them."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from fleet.kubernetes.cluster import Cluster
+from fleet.plan import process
+from fleet.plan.sizing import MB, SizedWorker
+from fleet.spec.certificates import paths_of
+from fleet.spec.endpoint import FOLDER as CERTIFICATES
+from fleet.spec.worker import Worker
+from fleet.state.paths import HOME
+
+Object = dict[str, Any]
+"""A part of a manifest."""
+
+USER = 10001
+"""User and group of the image."""
+APP = "/app"
+"""The image's folder of a release: src, node and venv, as on a machine."""
+RUNTIME = "/run/fleet"
+"""A worker's RuntimeDirectory: what it tells its probes and its drain."""
+NODE_HOST = "$(POD_NAME)"
+"""What the kubelet replaces in a command."""
+CONTAINER = "worker"
+IMAGE = "fleet-app"
+"""In a base: an overlay has the name and the tag."""
+PART_OF = {"app.kubernetes.io/part-of": "celery-fleet"}
+CERTIFICATE_SECRET = "fleet-broker-files"  # noqa: S105 - a name
+SECRET_NAMES = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
+LONGEST_EVICTION = 600
+"""Seconds that the cluster autoscaler waits for a pod that it removes, whatever its grace."""
+PROBE_EVERY = 10
+START_EVERY = 5
+
+
+def labels(cluster: Cluster, role: str) -> dict[str, str]:
+    """By which a role's pods are found. They never change: a Deployment's selector cannot."""
+    return {"app.kubernetes.io/name": "celery-worker", "app.kubernetes.io/component": cluster.labels[role]}
+
+
+def name(cluster: Cluster, role: str) -> str:
+    """Of a role's Deployment, its Secret, and all else that there is once."""
+    return f"celery-{cluster.labels[role]}"
+
+
+def template(cluster: Cluster, role: str) -> Object:
+    """The template of a role's pods."""
+    instance = cluster.roles[role]
+    worker, is_gpu = instance.worker, instance.worker.workload == "gpu"
+    pod = worker.kubernetes
+    spec = {
+        "serviceAccountName": "celery-worker",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        # As PrivateUsers: a machine's unit of a GPU role has none either.
+        **({} if is_gpu else {"hostUsers": False}),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        # Cannot be extended while a worker makes progress, as systemd's can: the longest that a stop takes.
+        "terminationGracePeriodSeconds": worker.longest_stop,
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": labels(cluster, role)},
+            }
+        ],
+        **({"nodeSelector": dict(pod.node_selector)} if pod.node_selector else {}),
+        **({"priorityClassName": pod.priority_class} if pod.priority_class else {}),
+        "containers": [container(cluster, role)],
+        "volumes": [
+            *({"name": each, "emptyDir": {}} for each in ("tmp", "state", "runtime")),
+            *certificate_volumes(cluster),
+        ],
+    }
+    long = worker.longest_stop > LONGEST_EVICTION
+    annotations = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"} if long else {}
+    return {
+        "metadata": {"labels": {**labels(cluster, role), **PART_OF}, **({"annotations": annotations} if annotations else {})},
+        "spec": spec,
+    }
+
+
+def container(cluster: Cluster, role: str) -> Object:
+    """The worker."""
+    instance = cluster.roles[role]
+    sized, worker = instance.sized, instance.worker
+    settings = cluster.host(role).settings
+    # A hook's words are not expanded as a command's are.
+    drain = f'exec {APP}/venv/bin/python -m fleet_node.drain "{process.node(role, 1, "$POD_NAME")}" {worker.drain_seconds}'
+    made: Object = {
+        "name": CONTAINER,
+        "image": IMAGE,
+        "workingDir": f"{HOME}/{role}",
+        "command": [f"{APP}/venv/bin/celery", "-A", settings.celery_app, "worker", *process.arguments(role, sized, 1, NODE_HOST)],
+        "resources": resources(sized),
+        # The first phase of a stop; SIGTERM, which the kubelet sends to the first process alone, is the second.
+        "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", drain]}}},
+        **probes(worker),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
+            {"name": "state", "mountPath": f"{HOME}/{role}"},
+            {"name": "runtime", "mountPath": RUNTIME},
+            *({"name": each["name"], "mountPath": CERTIFICATES, "readOnly": True} for each in certificate_volumes(cluster)),
+        ],
+    }
+    made["env"] = environment(cluster, role)
+    return made
+
+
+def environment(cluster: Cluster, role: str) -> list[Object]:
+    """A worker's variables: as on a machine, but for what a pod has otherwise. Values of secrets are named alone; release and
+    revision are an overlay's."""
+    worker = cluster.roles[role].worker
+    variables = process.environment(cluster.plan, cluster.host(role), role, cluster.secrets)
+    hidden = [each for each in (*SECRET_NAMES, *worker.secrets) if each in variables]
+    shown = {
+        **{each: value for each, value in variables.items() if each not in hidden},
+        **process.fixed_environment(worker),
+        "PYTHONPATH": f"{APP}/src:{APP}/node",
+        "HOME": HOME,
+        "RUNTIME_DIRECTORY": RUNTIME,
+        "FLEET_POD": "1",
+    }
+    if worker.workload == "gpu":
+        shown["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    return [
+        # Before those that are made of it.
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        *({"name": each, "valueFrom": {"secretKeyRef": {"name": name(cluster, role), "key": each}}} for each in sorted(hidden)),
+        *({"name": each, "value": _literal(value)} for each, value in sorted(shown.items())),
+    ]
+
+
+def revision(template: Object, image: str) -> str:
+    """What a worker calls what it runs by: a hash of its pod and of the image."""
+    return sha256(json.dumps([template, image], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def release(image: str) -> str:
+    """What a worker calls its release: the image's tag, or the beginning of its digest."""
+    _, at, digest = image.partition("@")
+    if at:
+        return digest.removeprefix("sha256:")[:12]
+    return image.rpartition("/")[2].partition(":")[2] or "latest"
+
+
+def resources(sized: SizedWorker) -> Object:
+    """Requests and limits by the memory plan. No limit of processor time, as on machines, unless the role has one."""
+    worker = sized.worker
+    limits: Object = {"memory": mebibytes(sized.memory_max)}
+    if worker.cpu_quota:
+        limits["cpu"] = f"{int(worker.cpu_quota.removesuffix('%')) * 10}m"
+    if worker.workload == "gpu":
+        limits["nvidia.com/gpu"] = 1
+    requests: Object = {"cpu": _requested_cpu(sized), "memory": mebibytes(min(sized.expected, sized.memory_max))}
+    if worker.workload == "gpu":
+        requests["nvidia.com/gpu"] = 1
+    return {"requests": requests, "limits": limits}
+
+
+def _requested_cpu(sized: SizedWorker) -> str:
+    worker = sized.worker
+    if worker.kubernetes.cpu:
+        return worker.kubernetes.cpu
+    milli = {"cpu": 900 * sized.concurrency, "io": 500, "gpu": 1000}[worker.workload]
+    if worker.cpu_quota:
+        milli = min(milli, int(worker.cpu_quota.removesuffix("%")) * 10)
+    return f"{milli}m"
+
+
+def probes(worker: Worker) -> Object:
+    """By files that the worker writes, in a shell: 2 ms of processor time, where asking Celery takes 400. None asks the broker:
+    one that is away restarts nobody."""
+    made: Object = {
+        "startupProbe": {
+            "exec": {"command": ["test", "-e", f"{RUNTIME}/ready"]},
+            "periodSeconds": START_EVERY,
+            "failureThreshold": -(-process.START_SECONDS // START_EVERY),
+        },
+        "readinessProbe": {
+            "exec": {"command": ["test", "-e", f"{RUNTIME}/consumes"]},
+            "periodSeconds": PROBE_EVERY,
+            "failureThreshold": 1,
+        },
+    }
+    if worker.stall_seconds is not None:
+        made["livenessProbe"] = {
+            "exec": {"command": ["sh", "-c", alive(worker.stall_seconds)]},
+            "periodSeconds": PROBE_EVERY,
+            "timeoutSeconds": PROBE_EVERY,
+            "failureThreshold": 3,
+            "terminationGracePeriodSeconds": process.ABORT_SECONDS,
+        }
+    return made
+
+
+def alive(seconds: int) -> str:
+    """sh that fails if the worker has given no sign of life for so long."""
+    return f'test -n "$(find {RUNTIME}/alive -newermt "-{seconds} seconds" 2>/dev/null)"'
+
+
+def certificate_volumes(cluster: Cluster) -> list[Object]:
+    """Where the broker's authority, and a certificate for clients, come from."""
+    if not any(paths_of(cluster.plan.fleet)):
+        return []
+    return [{"name": "certificates", "secret": {"secretName": CERTIFICATE_SECRET}}]
+
+
+def mebibytes(size: int) -> str:
+    """Bytes as a quantity."""
+    return f"{size // MB}Mi"
+
+
+def _literal(value: str) -> str:
+    """A value in which the kubelet is to replace nothing."""
+    return value.replace("$(", "$$(")

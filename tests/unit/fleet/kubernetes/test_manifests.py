@@ -1,0 +1,173 @@
+"""The manifests are what three Kubernetes' schemas know, kustomize builds them, and they hold no secret."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from fleet.kubernetes import bundle, checks
+from fleet.kubernetes.cluster import MINORS, ClusterError
+from tests.unit.fleet.kubernetes.kubernetes_support import BATCH, GPU, HIDDEN, ROLES, WEB, cluster_of, of_kind, written
+
+SCALED = {"web": {**WEB, "kubernetes": {"scale": {"min": 1, "max": 20}}}, "batch": BATCH}
+
+
+def built(overlay: Path) -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would send."""
+    kubectl = Path(sys.executable).parent / "kubectl"
+    done = subprocess.run([kubectl, "kustomize", overlay], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(bundle.documents(done.stdout))
+
+
+@pytest.mark.parametrize("minor", MINORS)
+@pytest.mark.parametrize("roles", [ROLES, SCALED], ids=["fixed", "scaled"])
+def test_kubernetes_knows_every_field(tmp_path: Path, minor: int, roles: dict[str, Any]) -> None:
+    cluster = cluster_of(roles, minor, slo={"default": 10})
+    objects = built(written(cluster, tmp_path, namespace="shop"))
+    assert {each["kind"] for each in objects} >= {"Deployment", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"}
+    for each in [*objects, *bundle.secrets(cluster)]:
+        kubernetes_validate.validate(each, f"1.{minor}", strict=True)
+    assert checks.mistakes(objects, minor) == []
+    assert {each["metadata"]["namespace"] for each in objects} == {"shop"}
+
+
+def test_an_overlay_has_the_image_and_how_many_pods(tmp_path: Path) -> None:
+    objects = built(written(cluster_of(image="registry.example.com:5000/shop/app@sha256:" + "ab" * 32), tmp_path))
+    (web,) = (each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"] == "celery-web")
+    (container,) = web["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example.com:5000/shop/app@sha256:" + "ab" * 32
+    assert web["spec"]["replicas"] == 16, "two machines of eight cores, one instance a core"
+    env = {each["name"]: each.get("value") for each in container["env"]}
+    assert env["FLEET_RELEASE"] == "ab" * 6
+    assert env["FLEET_REVISION"]
+
+
+def test_a_revision_is_another_with_the_pod_or_the_image(tmp_path: Path) -> None:
+    def revision(folder: str, **more: Any) -> str:
+        objects = built(written(cluster_of(**more), tmp_path / folder))
+        web = next(each for each in objects if each["metadata"]["name"] == "celery-web" and each["kind"] == "Deployment")
+        env = web["spec"]["template"]["spec"]["containers"][0]["env"]
+        return next(str(each["value"]) for each in env if each["name"] == "FLEET_REVISION")
+
+    same = revision("a")
+    assert revision("b") == same
+    assert revision("c", image="registry.example.com/shop:1.3") != same
+    assert revision("d", roles={**ROLES, "web": {**WEB, "time_limit": 77}}) != same
+
+
+def test_no_manifest_has_a_secret() -> None:
+    roles = {"web": {**WEB, "secrets": ["API_KEY"]}, "batch": BATCH}
+    cluster = cluster_of(roles)
+    text = "".join(bundle.files(cluster, "prod").values())
+    for value in HIDDEN.values():
+        assert value not in text
+    env = {
+        each["name"]: each for each in of_kind(cluster, "Deployment", "web")["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert env["API_KEY"]["valueFrom"] == {"secretKeyRef": {"name": "celery-web", "key": "API_KEY"}}
+    named = {each["metadata"]["name"]: set(each["data"]) for each in bundle.secrets(cluster)}
+    assert named == {
+        "celery-web": {"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "API_KEY"},
+        "celery-batch": {"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"},
+    }
+    assert all(value not in repr(cluster) for value in HIDDEN.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "replicas", "rolling", "budget"),
+    [
+        ({"instances": 4}, 8, {"maxUnavailable": "25%", "maxSurge": 0}, {"minAvailable": 1}),
+        (
+            {"instances": 4, "max_unavailable": 3, "min_consumers": 5},
+            8,
+            {"maxUnavailable": 3, "maxSurge": 0},
+            {"minAvailable": 5},
+        ),
+        (
+            {"instances": 4, "max_unavailable": 5, "min_consumers": 5},
+            8,
+            {"maxUnavailable": 3, "maxSurge": 1},
+            {"minAvailable": 5},
+        ),
+        ({"instances": 1, "min_consumers": 2}, 2, {"maxUnavailable": 0, "maxSurge": 1}, {"maxUnavailable": 1}),
+        (
+            {"instances": 1, "min_consumers": 0, "max_unavailable": 9},
+            2,
+            {"maxUnavailable": 2, "maxSurge": 0},
+            {"maxUnavailable": 1},
+        ),
+    ],
+)
+def test_how_many_pods_may_be_away(
+    settings: dict[str, Any], replicas: int, rolling: dict[str, Any], budget: dict[str, Any]
+) -> None:
+    cluster = cluster_of({"web": {**WEB, **settings}})
+    assert cluster.replicas("web") == replicas
+    assert of_kind(cluster, "Deployment", "web")["spec"]["strategy"]["rollingUpdate"] == rolling
+    spec = of_kind(cluster, "PodDisruptionBudget", "web")["spec"]
+    assert {name: spec[name] for name in ("minAvailable", "maxUnavailable") if name in spec} == budget
+
+
+def test_pods_connect_to_the_broker_and_what_the_role_names() -> None:
+    roles = {"web": {**WEB, "kubernetes": {"egress": ["10.8.0.0/16:5432", "fd00::/8:443"]}}}
+    spec = of_kind(cluster_of(roles), "NetworkPolicy", "web")["spec"]
+    assert spec["ingress"] == [] and spec["policyTypes"] == ["Ingress", "Egress"]
+    _, redis, database, other = spec["egress"]
+    assert redis == {
+        "to": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "fleet-redis"}}}],
+        "ports": [{"protocol": "TCP", "port": 6379}],
+    }
+    assert database == {"to": [{"ipBlock": {"cidr": "10.8.0.0/16"}}], "ports": [{"protocol": "TCP", "port": 5432}]}
+    assert other["to"] == [{"ipBlock": {"cidr": "fd00::/8"}}]
+
+
+def test_scaling_is_by_what_runs_and_waits_and_by_age() -> None:
+    cluster = cluster_of({"web": {**SCALED["web"], "concurrency": 50}}, slo={"default": 10})
+    spec = of_kind(cluster, "HorizontalPodAutoscaler", "web")["spec"]
+    demand, age = (metric["external"] for metric in spec["metrics"])
+    assert demand["metric"] == {"name": "fleet_role_tasks", "selector": {"matchLabels": {"role": "web"}}}
+    assert demand["target"] == {"type": "AverageValue", "averageValue": "40000m"}
+    assert (age["metric"]["name"], age["target"]) == ("fleet_role_age_ratio", {"type": "Value", "value": "1"})
+    assert "replicas" not in of_kind(cluster, "Deployment", "web")["spec"], "to apply it again would set them back"
+
+
+def test_none_at_all_needs_a_kubernetes_that_can() -> None:
+    roles = {"web": {**WEB, "kubernetes": {"scale": {"min": 0, "max": 5}}}}
+    with pytest.raises(ClusterError, match=r'scale.min: 0 needs Kubernetes 1.37, and this is 1.36: write 1, or "by": "keda"'):
+        bundle.objects(cluster_of(roles, 36))
+    assert of_kind(cluster_of(roles, 37), "HorizontalPodAutoscaler", "web")["spec"]["minReplicas"] == 0
+
+
+def test_keda_never_scales_down_blindly() -> None:
+    roles = {"web": {**WEB, "time_limit": 3600, "kubernetes": {"scale": {"min": 0, "max": 5, "by": "keda"}}}}
+    spec = of_kind(cluster_of(roles), "ScaledObject", "web")["spec"]
+    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+    assert spec["cooldownPeriod"] == 3600, "from some to none goes past every rule"
+    assert all(isinstance(value, str) for trigger in spec["triggers"] for value in trigger["metadata"].values())
+
+
+def test_long_tasks_are_not_evicted_by_the_autoscaler_of_nodes() -> None:
+    def annotations(**settings: Any) -> Any:
+        template = of_kind(cluster_of({"batch": {**BATCH, **settings}}), "Deployment", "batch")["spec"]["template"]
+        return template["metadata"].get("annotations", {})
+
+    assert annotations(time_limit=60) == {}
+    assert annotations(time_limit=3600) == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+
+
+def test_a_rabbitmq_of_the_fleets_own_is_refused_by_name() -> None:
+    with pytest.raises(ClusterError, match="run RabbitMQ by its own operator"):
+        cluster_of(broker={"kind": "rabbitmq"}, result_backend="none")
+
+
+def test_devices() -> None:
+    template = of_kind(cluster_of({"gpu": GPU}), "Deployment", "gpu")["spec"]["template"]["spec"]
+    resources = template["containers"][0]["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == 1
+    assert "hostUsers" not in template
