@@ -70,8 +70,8 @@ class Queue:
 @dataclass(frozen=True)
 class Role:
     """What a role's workers have to do. tasks: that they run or have prefetched, and that wait in its queues, also those of
-    queues that other roles consume too. age_ratio: how long the oldest waits, divided by its queue's objective; None without an
-    objective, and if nobody knows."""
+    queues that other roles consume too; what a worker that drains still runs is its own to end. age_ratio: how long the oldest
+    waits, divided by its queue's objective; None without an objective, and if nobody knows."""
 
     name: str
     tasks: int
@@ -88,6 +88,7 @@ def roles_of(settings: Settings, workers: list[Worker], queues: list[Queue]) -> 
 def _role(name: str, settings: Settings, workers: list[Worker], queues: list[Queue]) -> Role:
     own = [queue for queue in queues if (expected := settings.queues.get(queue.name)) and name in expected.roles]
     signs = [worker.sign for worker in workers if worker.role == name and worker.is_up and worker.sign]
+    signs = [sign for sign in signs if not sign["draining"]]
     held = sum(sum(sign["running"].values()) + sign["reserved"] for sign in signs)
     waiting = sum(queue.waiting + queue.in_flight.get("orphaned", 0) for queue in own)
     ratios = [queue.least / queue.objective for queue in own if queue.objective and queue.least is not None]

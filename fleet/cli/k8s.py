@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,11 +17,13 @@ from rich.table import Table
 
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
-from fleet.kubernetes import bundle, checks, names
+from fleet.kubernetes import bundle, checks, names, simulated
+from fleet.kubernetes import image as images
 from fleet.kubernetes.cluster import MINORS, Cluster, on_kubernetes
 from fleet.kubernetes.explain import ROWS
 from fleet.lint import run as linting
 from fleet.spec import endpoint
+from fleet.spec.files import read_text
 
 IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(@sha256:[0-9a-f]{64})?", re.ASCII)
 
@@ -41,6 +44,23 @@ def write_manifests(
     secret: Annotated[
         bool, typer.Option("--secret", help="Write no file: print the Secrets that the manifests name, for kubectl apply -f -.")
     ] = False,
+    build: Annotated[
+        Path | None,
+        typer.Option(help="Also write what the image is built from: docker build --tag IMAGE FOLDER.", metavar="FOLDER"),
+    ] = None,
+    python: Annotated[str, typer.Option(help="The image's Python.", metavar="VERSION")] = "3.11",
+    simulate: Annotated[
+        str | None,
+        typer.Option(
+            help="Write no file: play a load on what scales a role: burst, wave, slow-drain, or a file of lines SECOND RATE.",
+            metavar="LOAD",
+        ),
+    ] = None,
+    role: Annotated[str | None, typer.Option(help="With --simulate: the role, if several scale.", metavar="ROLE")] = None,
+    task_seconds: Annotated[
+        float, typer.Option(help="With --simulate: how long a task runs, on average.", metavar="SECONDS")
+    ] = 5,
+    chart: Annotated[Path | None, typer.Option(help="With --simulate: write an SVG of the pods.", metavar="FILE")] = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Write no file: print what each line of a unit is in a pod, and what has no counterpart."),
@@ -59,6 +79,10 @@ def write_manifests(
     if explain:
         _explain(as_json)
         return
+    if simulate is None and (role or chart):
+        raise FleetError("--role and --chart go with --simulate")
+    if simulate is not None and image is None:
+        image = "simulated:0"
     if image is None or not IMAGE.fullmatch(image):
         raise FleetError(
             f"--image {image or 'is missing'}: write a name with a tag or a digest, such as registry.example.com/shop:1.2"
@@ -72,6 +96,9 @@ def write_manifests(
         raise typer.Exit(2)
     fleet = linted.plan.fleet
     cluster = Cluster(on_kubernetes(linted.plan), endpoint.broker_secrets(fleet), image, minor)
+    if simulate is not None:
+        _simulate(cluster, simulate, role, task_seconds, chart, as_json)
+        return
     if secret:
         if sys.stdout.isatty():
             raise FleetError("--secret prints passwords: write | kubectl apply -f - after it")
@@ -85,6 +112,8 @@ def write_manifests(
     for path in changed:
         (output / path).parent.mkdir(parents=True, exist_ok=True)
         (output / path).write_text(made[path])
+    if build:
+        _write_context(cluster, build, python)
     notes = list(_notes(cluster))
     if as_json:
         typer.echo(json.dumps({"folder": str(output), "files": list(made), "changed": changed, "notes": notes}))
@@ -94,9 +123,58 @@ def write_manifests(
     typer.echo(
         f"{output}: wrote {len(changed)} of {len(made)} files" if changed else f"{output}: all {len(made)} files are as they were"
     )
-    typer.echo(
-        f"Next: fleet k8s {file} --image {image} --secret | kubectl apply -f - && kubectl apply -k {output}/overlays/{overlay}"
-    )
+    if build:
+        typer.echo(f"{build}: what the image is built from: docker build --tag {image} --file {build}/Containerfile {build}")
+    sized = f" --assume {assume}" if assume else ""
+    typer.echo("Next:")
+    typer.echo(f"  fleet k8s {file} --image {image}{sized} --secret | kubectl apply -f -")
+    typer.echo(f"  kubectl apply -k {output}/overlays/{overlay}")
+
+
+def _simulate(cluster: Cluster, load: str, role: str | None, seconds: float, chart: Path | None, as_json: bool) -> None:
+    if not 0 < seconds < 1e6:
+        raise FleetError(f"--task-seconds {seconds:g}: write a number above 0")
+    scaled = [name for name, instance in cluster.roles.items() if instance.worker.kubernetes.scale]
+    if role is None and len(scaled) != 1:
+        raise FleetError(f"--role is missing: {', '.join(scaled) or 'no role'} has kubernetes.scale")
+    role = role or scaled[0]
+    scale, slots = simulated.scale_of(cluster, role), cluster.roles[role].sized.concurrency
+    file = Path(load)
+    try:
+        trace = simulated.trace_of(read_text(file) if file.is_file() else None, load, slots, scale.max, seconds)
+        result = simulated.played(cluster, role, trace)
+        if chart:
+            chart.write_text(simulated.chart(role, trace, result["idle pods first"], slots, scale.max))
+    except OSError as error:
+        raise FleetError(f"{error.filename or load}: {error.strerror or error}") from None
+    if as_json:
+        typer.echo(json.dumps(simulated.as_json(result)))
+        return
+    tasks = len(result["idle pods first"].waits)
+    typer.echo(f"{role}: {tasks:,} tasks of {seconds:g} s on {scale.min} to {scale.max} pods of {slots} slots")
+    table = Table(*simulated.HEAD, box=None, pad_edge=False, header_style="")
+    for row in simulated.lines(result, scale.max):
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _write_context(cluster: Cluster, folder: Path, python: str) -> None:
+    """Write what the image is built from. Nothing else may be in the folder: it would be in the image."""
+    if not re.fullmatch(r"3\.\d+", python, re.ASCII):
+        raise FleetError(f"--python {python}: write a version such as 3.11")
+    try:
+        files = images.context(cluster, python)
+        if folder.exists() and not (folder / "Containerfile").is_file() and any(folder.iterdir()):
+            raise FleetError(f"--build {folder}: the folder has other files; name a new one")
+        if folder.exists():
+            shutil.rmtree(folder)
+        for file in files:
+            path = folder / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.content)
+            path.chmod(file.mode)
+    except OSError as error:
+        raise FleetError(f"{error.filename or folder}: {error.strerror or error}") from None
 
 
 def _explain(as_json: bool) -> None:

@@ -28,7 +28,9 @@ def test_files_are_written_once(project: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "k8s: wrote 4 of 4 files",
-        f"Next: fleet k8s prod.py {' '.join(IMAGE)} --secret | kubectl apply -f - && kubectl apply -k k8s/overlays/prod",
+        "Next:",
+        f"  fleet k8s prod.py {' '.join((*IMAGE, *SIZE))} --secret | kubectl apply -f -",
+        "  kubectl apply -k k8s/overlays/prod",
     ]
     (overlay,) = documents((project / KUSTOMIZATION).read_text())
     assert (overlay["namespace"], overlay["images"]) == (
@@ -85,3 +87,52 @@ def test_names_that_are_others_there_are_told(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "note: Web_IO is web-io on Kubernetes" in done.stderr
     assert (project / "k8s" / "base" / "web-io.yaml").exists()
+
+
+def scaled(project: Path) -> None:
+    """Let the role scale."""
+    (project / "group_data" / "web.py").write_text(
+        "web_worker = {'queues': ['default'], 'concurrency': 4, 'kubernetes': {'scale': {'min': 1, 'max': 6}}}\n"
+    )
+
+
+def test_a_load_is_played(project: Path) -> None:
+    scaled(project)
+    done = fleet(project, "k8s", "prod.py", *SIZE, "--simulate", "burst", "--chart", "pods.svg", COLUMNS="90")
+    assert done.returncode == 0, done.stderr
+    title, _, first, second = done.stdout.splitlines()
+    assert title.startswith("web: ") and title.endswith(" tasks of 5 s on 1 to 6 pods of 4 slots")
+    assert (first.split("  ")[0], second.split("  ")[0]) == ("idle pods first", "the youngest first")
+    assert "max 6" in (project / "pods.svg").read_text()
+    (project / "load").write_text("# second, tasks a second\n0,0.1\n300,2\n600,0\n900,0\n")
+    played = json.loads(fleet(project, "k8s", "prod.py", *SIZE, "--simulate", "load", "--json").stdout)["idle pods first"]
+    assert 400 < played["tasks"] < 900
+    assert max(number for _, number in played["pods"]) > 1
+    assert not (project / "k8s").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--simulate", "storm"), "--simulate storm: no such file, and no load of that name; there are burst, wave, slow-drain"),
+        (("--simulate", "burst", "--role", "wob"), "no role wob"),
+        (("--simulate", "burst", "--task-seconds", "0"), "--task-seconds 0: write a number above 0"),
+        (("--simulate", "bad"), "bad, line 2: write SECOND TASKS-A-SECOND, such as 60 12.5"),
+        (("--simulate", "short"), "short: write at least two lines"),
+        (("--simulate", "huge"), "at most 2,000,000 tasks are played"),
+        (("--chart", "x.svg"), "--role and --chart go with --simulate"),
+    ],
+)
+def test_what_cannot_be_played(project: Path, words: tuple[str, ...], complaint: str) -> None:
+    scaled(project)
+    for name, text in {"bad": "0 1\n5 many\n", "short": "0 1\n", "huge": "0 1e6\n1e6 1\n"}.items():
+        (project / name).write_text(text)
+    done = fleet(project, "k8s", "prod.py", *SIZE, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert complaint in done.stderr and "Traceback" not in done.stderr
+
+
+def test_nothing_scales(project: Path) -> None:
+    assert (
+        "--role is missing: no role has kubernetes.scale" in fleet(project, "k8s", "prod.py", *SIZE, "--simulate", "wave").stderr
+    )
