@@ -108,12 +108,15 @@ def write_manifests(
     made = bundle.files(cluster, overlay, namespace)
     if mistakes := checks.mistakes((each for part in bundle.objects(cluster).values() for each in part), minor):
         raise FleetError("\n".join(["nothing was written, since Kubernetes would refuse it:", *mistakes]))
-    changed = bundle.difference(made, output)
-    for path in changed:
-        (output / path).parent.mkdir(parents=True, exist_ok=True)
-        (output / path).write_text(made[path])
-    if build:
-        _write_context(cluster, build, python)
+    try:
+        changed = bundle.difference(made, output)
+        for path in changed:
+            (output / path).parent.mkdir(parents=True, exist_ok=True)
+            (output / path).write_text(made[path])
+        if build:
+            _write_context(cluster, build, python)
+    except OSError as error:
+        raise FleetError(f"{error.filename or output}: {error.strerror or error}") from None
     notes = list(_notes(cluster))
     if as_json:
         typer.echo(json.dumps({"folder": str(output), "files": list(made), "changed": changed, "notes": notes}))
@@ -159,22 +162,20 @@ def _simulate(cluster: Cluster, load: str, role: str | None, seconds: float, cha
 
 
 def _write_context(cluster: Cluster, folder: Path, python: str) -> None:
-    """Write what the image is built from. Nothing else may be in the folder: it would be in the image."""
+    """Write what the image is built from. Nothing else may be in the folder: it would be in the image. Raises OSError."""
     if not re.fullmatch(r"3\.\d+", python, re.ASCII):
         raise FleetError(f"--python {python}: write a version such as 3.11")
-    try:
-        files = images.context(cluster, python)
-        if folder.exists() and not (folder / "Containerfile").is_file() and any(folder.iterdir()):
-            raise FleetError(f"--build {folder}: the folder has other files; name a new one")
-        if folder.exists():
-            shutil.rmtree(folder)
-        for file in files:
-            path = folder / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file.content)
-            path.chmod(file.mode)
-    except OSError as error:
-        raise FleetError(f"{error.filename or folder}: {error.strerror or error}") from None
+    files = images.context(cluster, python)
+    if folder.exists() and any(folder.iterdir()):
+        before = folder / "Containerfile"
+        if not before.is_file() or not before.read_text(errors="replace").startswith(images.MARK):
+            raise FleetError(f"--build {folder}: the folder has files that are not of an earlier --build; name a new one")
+        shutil.rmtree(folder)
+    for file in files:
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+        path.chmod(file.mode)
 
 
 def _explain(as_json: bool) -> None:

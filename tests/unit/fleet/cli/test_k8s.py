@@ -136,3 +136,37 @@ def test_nothing_scales(project: Path) -> None:
     assert (
         "--role is missing: no role has kubernetes.scale" in fleet(project, "k8s", "prod.py", *SIZE, "--simulate", "wave").stderr
     )
+
+
+def test_what_an_image_is_built_from(project: Path) -> None:
+    (project / "app" / "app.py").write_text("x = 1\n")
+    (project / "app" / "run").write_text("#!/bin/sh\n")
+    (project / "app" / "run").chmod(0o755)
+    words = ("k8s", "prod.py", *IMAGE, *SIZE, "--build", "image", "--python", "3.12")
+    assert fleet(project, *words).returncode == 0
+    text = (project / "image" / "Containerfile").read_text()
+    assert "ARG PYTHON=3.12\n" in text
+    build, final = text.split("\n\n")
+    assert "gcc" in build and "gcc" not in final and "USER 10001:10001" in final
+    assert (project / "image" / "src" / "app.py").read_text() == "x = 1\n"
+    assert (project / "image" / "src" / "run").stat().st_mode & 0o777 == 0o755
+    assert (project / "image" / "node" / "fleet_node" / "drain.py").exists()
+    assert "celery==5.7.0" in (project / "image" / "requirements.txt").read_text()
+    (project / "app" / "app.py").unlink()
+    assert fleet(project, *words).returncode == 0
+    assert not (project / "image" / "src" / "app.py").exists(), "what an earlier release had is not in the image"
+
+
+def test_a_folder_of_somebody_else_s_stays(project: Path) -> None:
+    (project / "mine").mkdir()
+    (project / "mine" / "Containerfile").write_text("FROM scratch\n")
+    done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--build", "mine")
+    assert done.returncode == 1
+    assert "--build mine: the folder has files that are not of an earlier --build; name a new one" in done.stderr
+    assert [path.name for path in (project / "mine").iterdir()] == ["Containerfile"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_line(project: Path) -> None:
+    (project / "k8s").write_text("")
+    done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
