@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from fleet_exporter import external_server
 from fleet_exporter import settings as spec
 from fleet_exporter.collector import Collector
 from fleet_exporter.reading import PATIENCE, Reader, Reading
@@ -52,6 +53,8 @@ def main() -> int:
     registry.register(collector)
     ProcessCollector(registry=registry)
     start_http_server(settings.port, addr=settings.address, registry=registry)
+    if settings.external:
+        external_server.start(settings.external, settings.address, collector.roles)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

@@ -61,6 +61,16 @@ class Collector:
         with self._scraping:
             return self._totals.plain(self._now) if self._totals else None
 
+    def roles(self) -> list[Role]:
+        """What roles are scaled by, read now. Raises OSError if the broker does not answer."""
+        with self._scraping:
+            try:
+                reading = self._read()
+            except RedisError as error:
+                raise OSError(str(error) or type(error).__name__) from None
+        workers = workers_of(reading, self._settings)
+        return roles_of(self._settings, workers, queues_of(reading, self._settings, workers))
+
     def _collect(self) -> Iterator[Metric]:
         begun = time.monotonic()
         reading: Reading | None = None

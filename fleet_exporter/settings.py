@@ -30,11 +30,20 @@ class ExpectedQueue:
 
 
 @dataclass(frozen=True)
+class External:
+    """Where Kubernetes finds its metrics. certificate, key: files, which are read as the exporter starts."""
+
+    port: int
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """address, port: where Prometheus finds the exporter. lease: of workers, in seconds; None if they have none. master_name: of
     the primary, if the broker's URL is of sentinels. use_ssl: Celery's broker_use_ssl, of a RabbitMQ with TLS.
     management: the port of its management API, if a node of it is on this machine. beats: hosts of beat, if the broker says which
-    of them leads."""
+    of them leads. external: in a cluster, where its API server asks."""
 
     lease: float | None = None
     master_name: str | None = None
@@ -43,6 +52,7 @@ class Settings:
     beats: int = 0
     address: str = "127.0.0.1"
     port: int = 9808
+    external: External | None = None
     workers: tuple[ExpectedWorker, ...] = ()
     queues: Mapping[str, ExpectedQueue] = field(default_factory=dict)
 
@@ -56,4 +66,5 @@ def parse(content: Mapping[str, Any]) -> Settings:
     """The settings of the file's content."""
     workers = tuple(ExpectedWorker(tuple(entry["nodes"]), entry["role"], entry["host"]) for entry in content["workers"])
     queues = {name: ExpectedQueue(**entry) for name, entry in content["queues"].items()}
-    return Settings(**{**content, "workers": workers, "queues": queues})
+    external = External(**given) if (given := content.get("external")) else None
+    return Settings(**{**content, "workers": workers, "queues": queues, "external": external})
