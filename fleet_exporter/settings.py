@@ -65,6 +65,8 @@ def read(path: Path) -> Settings:
 def parse(content: Mapping[str, Any]) -> Settings:
     """The settings of the file's content."""
     workers = tuple(ExpectedWorker(tuple(entry["nodes"]), entry["role"], entry["host"]) for entry in content["workers"])
-    queues = {name: ExpectedQueue(**entry) for name, entry in content["queues"].items()}
+    queues = {
+        name: ExpectedQueue(**{**entry, "roles": tuple(entry.get("roles", ()))}) for name, entry in content["queues"].items()
+    }
     external = External(**given) if (given := content.get("external")) else None
     return Settings(**{**content, "workers": workers, "queues": queues, "external": external})

@@ -11,6 +11,8 @@ compile --group bench -o requirements/bench.txt "$@"
 for name in uv gevent eventlet; do
     echo "$name" | compile - -o "requirements/$name.txt" "$@"
 done
+# The exporter in a cluster, beside the app.
+echo prometheus-client | compile - -o requirements/exporter.txt "$@"
 # Flower on the monitor's machine, in a venv of its own.
 printf 'flower\ncelery[redis]==5.7.0\n' | compile - -o requirements/flower.txt "$@"
 compile examples/shop/requirements.in -o examples/shop/requirements.txt "$@"

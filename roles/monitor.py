@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from fleet.errors import FleetError
-from fleet.plan import process
+from fleet.plan import expected, process
 from fleet.spec import endpoint
 from fleet.spec.fleet import Host
 from fleet.spec.rabbitmq import MANAGEMENT_PORT
@@ -126,15 +126,6 @@ def expectations(run: RunView) -> bytes:
         }
         for instance in plan.instances
     ]
-    queues = {
-        queue: {
-            "consumers": number,
-            "minimum": plan.min_consumers(queue),
-            "objective": fleet.settings.slo.get(queue),
-            "roles": [role for role, places in plan.roles.items() if any(queue in place.worker.queues for place in places)],
-        }
-        for queue, number in plan.consumers.items()
-    }
     content = {
         "lease": plan.lease,
         "master_name": fleet.master_name,
@@ -142,7 +133,7 @@ def expectations(run: RunView) -> bytes:
         "management": MANAGEMENT_PORT if fleet.rabbitmq and fleet.monitor_host in fleet.broker_hosts else None,
         "beats": len(fleet.beat_hosts) if fleet.transport != "amqp" else 0,
         "workers": workers,
-        "queues": queues,
+        "queues": expected.queues(plan),
     }
     return f"{json.dumps(content, indent=1)}\n".encode()
 

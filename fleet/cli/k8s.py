@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +17,15 @@ from rich.table import Table
 
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
-from fleet.kubernetes import bundle, checks, names, simulated
+from fleet.kubernetes import bundle, checks, exporter, names, simulated
 from fleet.kubernetes import image as images
 from fleet.kubernetes.cluster import MINORS, Cluster, on_kubernetes
 from fleet.kubernetes.explain import ROWS
 from fleet.lint import run as linting
-from fleet.spec import endpoint
+from fleet.spec import certificates, endpoint
 from fleet.spec.files import read_text
 
+NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(@sha256:[0-9a-f]{64})?", re.ASCII)
 
 
@@ -40,7 +41,7 @@ def write_manifests(
     kubernetes: Annotated[
         str, typer.Option(help=f"The cluster's version: 1.{MINORS[0]} to 1.{MINORS[-1]}.", metavar="VERSION")
     ] = f"1.{MINORS[-2]}",
-    namespace: Annotated[str | None, typer.Option(help="The namespace of the overlay.", metavar="NAME")] = None,
+    namespace: Annotated[str, typer.Option(help="The namespace of the overlay.", metavar="NAME")] = "default",
     secret: Annotated[
         bool, typer.Option("--secret", help="Write no file: print the Secrets that the manifests name, for kubectl apply -f -.")
     ] = False,
@@ -88,24 +89,32 @@ def write_manifests(
             f"--image {image or 'is missing'}: write a name with a tag or a digest, such as registry.example.com/shop:1.2"
         )
     minor = _minor(kubernetes)
-    if namespace is not None and names.label(namespace) != namespace:
-        raise FleetError(f"--namespace {namespace}: a namespace has small letters, digits and hyphens: {names.label(namespace)}")
+    if not NAMESPACE.fullmatch(namespace):
+        raise FleetError(f"--namespace {namespace}: a namespace has small letters, digits and hyphens, 63 at most")
     linted = linting.run(file, assume=assume, python=None, load_app=False, say=say)
     if errors := [finding for finding in linted.findings if finding.is_error]:
         typer.echo("\n".join(["nothing was written: fleet lint finds", *map(str, errors)]), err=True)
         raise typer.Exit(2)
     fleet = linted.plan.fleet
-    cluster = Cluster(on_kubernetes(linted.plan), endpoint.broker_secrets(fleet), image, minor)
+    cluster = Cluster(on_kubernetes(linted.plan), endpoint.broker_secrets(fleet), image, minor, namespace)
     if simulate is not None:
         _simulate(cluster, simulate, role, task_seconds, chart, as_json)
         return
+    scales = [instance.worker.kubernetes.scale for instance in cluster.roles.values()]
+    tls = Path(fleet.settings.secrets_file)
+    tls = tls.with_name(f"{tls.stem}-k8s")
+    made_certificates: list[str] = []
+    if any(scale and scale.by == "hpa" for scale in scales):
+        made_certificates = certificates.make(tls, exporter.names(namespace))
+        cluster = replace(cluster, authority=(tls / certificates.AUTHORITIES).read_bytes())
     if secret:
         if sys.stdout.isatty():
             raise FleetError("--secret prints passwords: write | kubectl apply -f - after it")
-        typer.echo(bundle.dump(*bundle.secrets(cluster)), nl=False)
+        keys = [(tls / name).read_bytes() for name in (certificates.SERVER, certificates.SERVER_KEY)] if cluster.authority else []
+        typer.echo(bundle.dump(*bundle.secrets(cluster), *([bundle.tls_secret(*keys)] if keys else [])), nl=False)
         return
     overlay = names.label(file.stem)
-    made = bundle.files(cluster, overlay, namespace)
+    made = bundle.files(cluster, overlay)
     if mistakes := checks.mistakes((each for part in bundle.objects(cluster).values() for each in part), minor):
         raise FleetError("\n".join(["nothing was written, since Kubernetes would refuse it:", *mistakes]))
     try:
@@ -117,7 +126,7 @@ def write_manifests(
             _write_context(cluster, build, python)
     except OSError as error:
         raise FleetError(f"{error.filename or output}: {error.strerror or error}") from None
-    notes = list(_notes(cluster))
+    notes = [*made_certificates, *_notes(cluster)]
     if as_json:
         typer.echo(json.dumps({"folder": str(output), "files": list(made), "changed": changed, "notes": notes}))
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from fleet.kubernetes import deployment, network, pod, scaling
+from fleet.kubernetes import deployment, exporter, network, pod, scaling
 from fleet.kubernetes.cluster import Cluster
 from fleet.kubernetes.pod import CERTIFICATE_SECRET, CONTAINER, IMAGE, PART_OF, Object
 from fleet.plan import process
@@ -21,7 +21,7 @@ HEAD = "# Written by `fleet k8s`: change group_data, and write it again.\n"
 
 def objects(cluster: Cluster) -> dict[str, list[Object]]:
     """File of the base → its objects."""
-    files: dict[str, list[Object]] = {"account": [deployment.ACCOUNT]}
+    files: dict[str, list[Object]] = {"account": [deployment.ACCOUNT], "exporter": exporter.objects(cluster)}
     for role in cluster.roles:
         scale = cluster.roles[role].worker.kubernetes.scale
         files[cluster.labels[role]] = [
@@ -33,12 +33,12 @@ def objects(cluster: Cluster) -> dict[str, list[Object]]:
     return files
 
 
-def files(cluster: Cluster, overlay: str, namespace: str | None = None) -> dict[str, str]:
+def files(cluster: Cluster, overlay: str) -> dict[str, str]:
     """Path below the output folder → text. overlay: its name. Raises ClusterError and LabelError."""
     base = objects(cluster)
     made = {f"base/{file}.yaml": dump(*parts) for file, parts in base.items()}
     made["base/kustomization.yaml"] = dump(_kustomization(resources=[f"{file}.yaml" for file in base]))
-    made[f"overlays/{overlay}/kustomization.yaml"] = dump(_overlay(cluster, namespace))
+    made[f"overlays/{overlay}/kustomization.yaml"] = dump(_overlay(cluster))
     return made
 
 
@@ -49,11 +49,18 @@ def secrets(cluster: Cluster) -> Iterator[Object]:
         variables = process.environment(cluster.plan, host, role, cluster.secrets)
         values = {name: variables[name] for name in (*pod.SECRET_NAMES, *worker.secrets) if name in variables}
         yield _secret(pod.name(cluster, role), {name: value.encode() for name, value in values.items()})
+    yield _secret(scaling.EXPORTER, exporter.secret_values(cluster))
     if any(given := paths_of(cluster.plan.fleet)):
         # Certificate and key of our own broker are the server's.
         clients = given[: 1 if cluster.plan.fleet.own_broker else 3]
         found = {there.name: here.read_bytes() for here, there in zip(clients, ON_MACHINES, strict=False) if here}
         yield _secret(CERTIFICATE_SECRET, found)
+
+
+def tls_secret(certificate: bytes, key: bytes) -> Object:
+    """By which the exporter answers the API server."""
+    made = _secret(f"{scaling.EXPORTER}-tls", {"tls.crt": certificate, "tls.key": key})
+    return {**made, "type": "kubernetes.io/tls"}
 
 
 def dump(*parts: Object) -> str:
@@ -71,7 +78,7 @@ def _secret(name: str, values: Mapping[str, bytes]) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": PART_OF}, "type": "Opaque", "data": data}
 
 
-def _overlay(cluster: Cluster, namespace: str | None) -> Object:
+def _overlay(cluster: Cluster) -> Object:
     """What is the inventory's own: the namespace, the image, and how many pods."""
     name, at, digest = cluster.image.partition("@")
     head, slash, last = name.rpartition("/")
@@ -83,7 +90,7 @@ def _overlay(cluster: Cluster, namespace: str | None) -> Object:
         if cluster.roles[role].worker.kubernetes.scale is None
     ]
     return _kustomization(
-        **({"namespace": namespace} if namespace else {}),
+        namespace=cluster.namespace,
         resources=["../../base"],
         images=[{"name": IMAGE, "newName": f"{head}{slash}{last}", **version}],
         **({"replicas": numbers} if numbers else {}),

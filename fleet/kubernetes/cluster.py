@@ -27,12 +27,14 @@ class ClusterError(FleetError):
 @dataclass(frozen=True)
 class Cluster:
     """What manifests are made of. secrets: of the secrets file; no manifest has any. image: with its tag or digest. minor: of
-    Kubernetes 1.x."""
+    Kubernetes 1.x. authority: PEM, by which the API server knows the exporter; None if it does not ask it."""
 
     plan: Plan
     secrets: Mapping[str, str] = field(repr=False)
     image: str
     minor: int
+    namespace: str = "default"
+    authority: bytes | None = None
 
     @cached_property
     def labels(self) -> dict[str, str]:

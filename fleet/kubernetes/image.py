@@ -10,6 +10,7 @@ from fleet.state import release
 from fleet.state.desired import File
 from fleet.state.paths import HOME
 
+EXPORTER = release.ROOT / "fleet_exporter"
 MARK = "# Written by `fleet k8s --build`."
 CONTAINERFILE = f"""{MARK} Build it here: docker build --tag IMAGE --file Containerfile .
 ARG PYTHON=3.11
@@ -23,10 +24,14 @@ RUN UV_PYTHON_DOWNLOADS=never /opt/uv/bin/uv venv --quiet --python "$(command -v
 RUN /opt/uv/bin/uv pip sync --quiet --no-cache --python {APP}/venv/bin/python --compile-bytecode requirements.txt
 # Pins that leave out what they need would be found task by task.
 RUN ! /opt/uv/bin/uv pip check --python {APP}/venv/bin/python 2>&1 | grep 'not installed'
+# The exporter's own, apart from the app's: its pins are nobody else's affair.
+COPY exporter.txt ./
+RUN /opt/uv/bin/uv pip install --quiet --no-cache --no-deps --require-hashes --target {APP}/exporter-packages -r exporter.txt
 COPY src src
 COPY node node
+COPY exporter exporter
 # A file that does not compile is the app's own affair until it is imported.
-RUN python -m compileall -q src node || true
+RUN python -m compileall -q src node exporter || true
 
 FROM python:${{PYTHON}}-slim-bookworm
 RUN groupadd --gid {USER} celery && \\
@@ -47,5 +52,7 @@ def context(cluster: Cluster, python: str) -> tuple[File, ...]:
             f"app_source: {', '.join(sorted(source for source, *_ in sources))}: one image has one app; build each apart"
         )
     made = release.of(next(iter(settings.values())), cluster.plan.fleet.pools, python)
+    exporter = [File(f"exporter/fleet_exporter/{path.name}", path.read_bytes()) for path in sorted(EXPORTER.glob("*.py"))]
+    pins = File("exporter.txt", (release.REQUIREMENTS / "exporter.txt").read_bytes())
     text = CONTAINERFILE.replace("ARG PYTHON=3.11", f"ARG PYTHON={python}").encode()
-    return (*(replace(file, path=file.path.lstrip("/")) for file in made.files), File("Containerfile", text))
+    return (*(replace(file, path=file.path.lstrip("/")) for file in made.files), *exporter, pins, File("Containerfile", text))

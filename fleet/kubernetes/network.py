@@ -24,7 +24,7 @@ REDIS_LABELS = {"app.kubernetes.io/name": REDIS}
 def policy(cluster: Cluster, role: str) -> Object:
     """A role's pods connect to the broker, the results and what the role names. Nobody connects to them."""
     worker = cluster.roles[role].worker
-    egress = [DNS, *_broker(cluster)]
+    egress = broker_egress(cluster, worker_results=True)
     for destination in worker.kubernetes.egress:
         network, _, port = destination.rpartition(":")
         egress.append({"to": [{"ipBlock": {"cidr": network}}], "ports": [{"protocol": "TCP", "port": int(port)}]})
@@ -41,14 +41,19 @@ def policy(cluster: Cluster, role: str) -> Object:
     }
 
 
-def _broker(cluster: Cluster) -> Iterator[Object]:
+def broker_egress(cluster: Cluster, worker_results: bool = False) -> list[Object]:
+    """What everybody may connect to who uses the broker; and the results, for workers."""
+    return [DNS, *_broker(cluster, worker_results)]
+
+
+def _broker(cluster: Cluster, with_results: bool) -> Iterator[Object]:
     fleet = cluster.plan.fleet
     broker = endpoint.broker(fleet, cluster.secrets)
     if fleet.redis:
         yield {"to": [{"podSelector": {"matchLabels": REDIS_LABELS}}], "ports": [{"protocol": "TCP", "port": broker.port}]}
     else:
         yield from (_server(*address) for address in broker.addresses)
-    results = endpoint.result_server(fleet, cluster.secrets)
+    results = endpoint.result_server(fleet, cluster.secrets) if with_results else None
     if results:
         yield _server(results.address, results.port)
 

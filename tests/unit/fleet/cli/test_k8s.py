@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def test_files_are_written_once(project: Path) -> None:
     done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--namespace", "shop")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "k8s: wrote 4 of 4 files",
+        "k8s: wrote 5 of 5 files",
         "Next:",
         f"  fleet k8s prod.py {' '.join((*IMAGE, *SIZE))} --secret | kubectl apply -f -",
         "  kubectl apply -k k8s/overlays/prod",
@@ -38,7 +39,7 @@ def test_files_are_written_once(project: Path) -> None:
         [{"name": "fleet-app", "newName": "registry.example.com/shop", "newTag": "1.2"}],
     )
     again = json.loads(fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--namespace", "shop", "--json").stdout)
-    assert (len(again["files"]), again["changed"]) == (4, [])
+    assert (len(again["files"]), again["changed"]) == (5, [])
     newer = json.loads(fleet(project, "k8s", "prod.py", "--image", "shop:1.3", *SIZE, "--namespace", "shop", "--json").stdout)
     assert newer["changed"] == [str(KUSTOMIZATION.relative_to("k8s"))], "the image is the overlay's"
 
@@ -46,8 +47,10 @@ def test_files_are_written_once(project: Path) -> None:
 def test_secrets_are_printed_and_in_no_file(project: Path) -> None:
     done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--secret")
     assert done.returncode == 0, done.stderr
-    (secret,) = documents(done.stdout)
-    assert (secret["metadata"]["name"], sorted(secret["data"])) == ("celery-web", ["CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"])
+    assert {secret["metadata"]["name"]: sorted(secret["data"]) for secret in documents(done.stdout)} == {
+        "celery-web": ["CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"],
+        "fleet-exporter": ["broker-url"],
+    }
     assert not (project / "k8s").exists()
 
 
@@ -67,7 +70,7 @@ def test_what_has_no_counterpart_is_said(project: Path) -> None:
         (("--image", "Shop:1", *SIZE), 1, "--image Shop:1: write a name with a tag"),
         ((*IMAGE, *SIZE, "--kubernetes", "1.20"), 1, "--kubernetes 1.20: manifests are written for 1.35, 1.36, 1.37"),
         ((*IMAGE, *SIZE, "--kubernetes", "newest"), 1, "--kubernetes newest: manifests are written for"),
-        ((*IMAGE, *SIZE, "--namespace", "My_Shop"), 1, "a namespace has small letters, digits and hyphens: my-shop"),
+        ((*IMAGE, *SIZE, "--namespace", "My_Shop"), 1, "a namespace has small letters, digits and hyphens, 63 at most"),
         ((*IMAGE, "--assume", "cores=1,memory=10M"), 2, "nothing was written: fleet lint finds"),
     ],
 )
@@ -170,3 +173,20 @@ def test_a_folder_that_cannot_be_written_is_a_line(project: Path) -> None:
     (project / "k8s").write_text("")
     done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+
+
+def test_an_autoscaler_s_exporter_has_a_certificate(project: Path) -> None:
+    scaled(project)
+    done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE)
+    assert done.returncode == 0, done.stderr
+    assert "broker.pem: for fleet-exporter.default.svc" in done.stderr
+    (authority,) = (each for each in documents((project / "k8s/base/exporter.yaml").read_text()) if each["kind"] == "APIService")
+    assert base64.b64decode(authority["spec"]["caBundle"]) == (project / "s-k8s" / "ca.pem").read_bytes()
+    printed = {
+        each["metadata"]["name"]: each for each in documents(fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--secret").stdout)
+    }
+    assert printed["fleet-exporter-tls"]["type"] == "kubernetes.io/tls"
+    key = (project / "s-k8s" / "broker.key").read_text()
+    assert base64.b64decode(printed["fleet-exporter-tls"]["data"]["tls.key"]).decode() == key
+    assert all(key not in path.read_text() for path in (project / "k8s").rglob("*.yaml"))
+    assert json.loads(fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--json").stdout)["changed"] == [], "made once"

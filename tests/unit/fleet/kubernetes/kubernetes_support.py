@@ -19,6 +19,7 @@ from tests.unit.fleet_support import GB, fleet_of, plan_of
 
 HIDDEN = {BROKER_WORKER: "hidden-worker", BROKER_MONITOR: "hidden-monitor", BROKER_ADMIN: "hidden-admin", "API_KEY": "hidden-key"}
 MACHINE = MachineFacts(cores=8, memory=16 * GB, gpus=2)
+AUTHORITY = b"-----BEGIN CERTIFICATE-----"
 IMAGE = "registry.example.com/shop:1.2"
 WEB: dict[str, Any] = {"queues": ["default", "priority"], "workload": "io"}
 BATCH: dict[str, Any] = {"queues": ["batch"], "instances": 1}
@@ -27,14 +28,14 @@ ROLES = {"web": WEB, "batch": BATCH, "gpu": GPU}
 
 
 def cluster_of(roles: dict[str, Any] | None = None, minor: int = 36, image: str = IMAGE, **more: Any) -> Cluster:
-    """A fleet with a Redis of its own, two machines a role."""
+    """A fleet with a Redis of its own, two machines a role, in the namespace shop."""
     plan = plan_of(fleet_of(roles or ROLES, **more), MACHINE)
-    return Cluster(on_kubernetes(plan), HIDDEN, image, minor)
+    return Cluster(on_kubernetes(plan), HIDDEN, image, minor, "shop", AUTHORITY)
 
 
-def written(cluster: Cluster, folder: Path, overlay: str = "prod", **more: Any) -> Path:
+def written(cluster: Cluster, folder: Path, overlay: str = "prod") -> Path:
     """The overlay's folder, with all files."""
-    for path, text in bundle.files(cluster, overlay, **more).items():
+    for path, text in bundle.files(cluster, overlay).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     return folder / "overlays" / overlay

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 
+import fleet_exporter.settings
 from fleet.kubernetes import bundle, checks
 from fleet.kubernetes.cluster import MINORS, ClusterError
 from tests.unit.fleet.kubernetes.kubernetes_support import BATCH, GPU, HIDDEN, ROLES, WEB, cluster_of, of_kind, written
@@ -29,12 +32,17 @@ def built(overlay: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("roles", [ROLES, SCALED], ids=["fixed", "scaled"])
 def test_kubernetes_knows_every_field(tmp_path: Path, minor: int, roles: dict[str, Any]) -> None:
     cluster = cluster_of(roles, minor, slo={"default": 10})
-    objects = built(written(cluster, tmp_path, namespace="shop"))
+    objects = built(written(cluster, tmp_path))
     assert {each["kind"] for each in objects} >= {"Deployment", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"}
-    for each in [*objects, *bundle.secrets(cluster)]:
+    for each in [*objects, *bundle.secrets(cluster), bundle.tls_secret(b"certificate", b"key")]:
         kubernetes_validate.validate(each, f"1.{minor}", strict=True)
     assert checks.mistakes(objects, minor) == []
-    assert {each["metadata"]["namespace"] for each in objects} == {"shop"}
+    everywhere = {"APIService", "ClusterRole", "ClusterRoleBinding"}
+    assert {each["metadata"].get("namespace") for each in objects if each["kind"] not in everywhere} == {"shop"}
+    api = next(each for each in objects if each["kind"] == "APIService")
+    assert api["spec"]["service"] == {"name": "fleet-exporter", "namespace": "shop", "port": 443}
+    (subject,) = next(each for each in objects if each["kind"] == "ClusterRoleBinding")["subjects"]
+    assert subject["namespace"] == "kube-system", "the autoscaler's own"
 
 
 def test_an_overlay_has_the_image_and_how_many_pods(tmp_path: Path) -> None:
@@ -72,6 +80,7 @@ def test_no_manifest_has_a_secret() -> None:
     }
     assert env["API_KEY"]["valueFrom"] == {"secretKeyRef": {"name": "celery-web", "key": "API_KEY"}}
     named = {each["metadata"]["name"]: set(each["data"]) for each in bundle.secrets(cluster)}
+    assert named.pop("fleet-exporter") == {"broker-url"}
     assert named == {
         "celery-web": {"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "API_KEY"},
         "celery-batch": {"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"},
@@ -171,3 +180,17 @@ def test_devices() -> None:
     resources = template["containers"][0]["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == 1
     assert "hostUsers" not in template
+
+
+def test_the_exporter_is_told_of_queues_and_of_no_pod_by_its_name() -> None:
+    cluster = cluster_of(SCALED, slo={"default": 10})
+    (config,) = (each for each in bundle.objects(cluster)["exporter"] if each["kind"] == "ConfigMap")
+    settings = fleet_exporter.settings.parse(json.loads(config["data"]["fleet.json"]))
+    assert settings.workers == ()
+    assert (settings.queues["default"].objective, settings.queues["default"].roles) == (10, ("web",))
+    assert settings.external is not None
+
+
+def test_without_the_own_autoscaler_nobody_else_is_asked() -> None:
+    cluster = replace(cluster_of(), authority=None)
+    assert "APIService" not in {each["kind"] for each in bundle.objects(cluster)["exporter"]}
