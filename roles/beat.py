@@ -14,7 +14,6 @@ from roles.worker import environment_file
 UNIT_PATH = f"{UNIT_FOLDER}/{BEAT_UNIT}"
 FOLDER = f"{HOME}/beat"
 SCHEDULE = f"{FOLDER}/schedule"
-WATCHDOG_SECONDS = 120
 
 PACKAGES = ()
 PATHS = (UNIT_PATH, BEAT_ETC, BEAT_ENVIRONMENT, FOLDER)
@@ -37,7 +36,9 @@ def desired(run: RunView, host: Host) -> State:
         "beat": run.fleet.beat,
         "arguments": process.beat_arguments(run.fleet.beat, release.app, SCHEDULE),
         "start_seconds": process.START_SECONDS,
-        "watchdog_seconds": WATCHDOG_SECONDS,
+        "watchdog_seconds": process.BEAT_WATCHDOG,
+        "stop_seconds": process.BEAT_STOP,
+        "abort_seconds": process.ABORT_SECONDS,
     }
     digest = revision(render(template, **values, revision=""), environment.content)
     return State(

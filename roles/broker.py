@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import sha256
-
 from fleet.plan.plan import broker_memory
 from fleet.spec.fleet import Host
-from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER, accepted
+from fleet.spec.secrets import BROKER_ADMIN, accepted
 from fleet.spec.sizes import resolve
+from fleet.state import redis_users
 from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.observed import ObservedMachine
 from fleet.state.paths import UNITS as UNIT_FOLDER
@@ -20,8 +18,6 @@ UNIT = "redis-server.service"
 CONFIGURATION, USERS_FILE = "/etc/redis/redis.conf", "/etc/redis/users.acl"
 TLS_FOLDER = "/etc/redis/tls"
 TLS_FILES = tuple(f"{TLS_FOLDER}/{name}" for name in ("ca.pem", "broker.pem", "broker.key"))
-USERS = {"admin": BROKER_ADMIN, "worker": BROKER_WORKER, "monitor": BROKER_MONITOR}
-"""User → the name of its password."""
 OVERRIDES = f"{UNIT_FOLDER}/{UNIT}.d"
 OVERRIDE = f"{OVERRIDES}/fleet.conf"
 
@@ -85,19 +81,22 @@ def desired(run: RunView, host: Host) -> State:
         maxmemory_policy=settings.maxmemory_policy,
         appendonly="yes" if settings.appendonly else "no",
     )
-    passwords = {user: digests(accepted(secrets, name)) for user, name in USERS.items()}
-    users, rights = (render("etc/redis/users.acl.j2", **known) for known in (passwords, dict.fromkeys(passwords, ())))
     limits = {"memory_max": broker_memory(fleet, host, memory), "open_files": settings.maxclients + 1024}
     template = f"{OVERRIDE.lstrip('/')}.j2"
     tls = _tls(run) if settings.tls else State()
-    contents = (configuration, rights, render(template, **limits, revision=""), *(file.content for file in tls.files))
+    contents = (
+        configuration,
+        redis_users.rights(),
+        render(template, **limits, revision=""),
+        *(file.content for file in tls.files),
+    )
     digest = revision(*map(without_comments, contents))
     return tls + State(
         packages=PACKAGES,
         directories=(Directory(OVERRIDES),),
         files=(
             File(CONFIGURATION, configuration, mode=0o640, owner="redis", group="redis"),
-            File(USERS_FILE, users, mode=0o640, owner="redis", group="redis"),
+            File(USERS_FILE, redis_users.acl(secrets), mode=0o640, owner="redis", group="redis"),
             File(OVERRIDE, render(template, **limits, revision=digest)),
         ),
         units=(Unit(UNIT, digest),),
@@ -122,11 +121,6 @@ def _tls(run: RunView) -> State:
     contents = (given.authorities, given.certificate, given.key)
     files = [File(path, content, mode=0o640, group="redis") for path, content in zip(TLS_FILES, contents, strict=True)]
     return State(directories=(Directory(TLS_FOLDER, mode=0o750, group="redis"),), files=tuple(files))
-
-
-def digests(passwords: Iterable[str]) -> list[str]:
-    """The passwords of a user as Redis' ACL file has them, in an order that does not depend on which is the present one."""
-    return sorted(sha256(password.encode()).hexdigest() for password in passwords)
 
 
 def without_comments(configuration: bytes) -> bytes:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fleet.kubernetes import deployment, exporter, network, pod, scaling
-from fleet.kubernetes.cluster import Cluster
+from fleet.kubernetes import beat, deployment, exporter, network, pod, redis, scaling
+from fleet.kubernetes.cluster import REDIS, Cluster
 from fleet.kubernetes.pod import CERTIFICATE_SECRET, CONTAINER, IMAGE, PART_OF, Object
 from fleet.plan import process
 from fleet.spec.certificates import paths_of
@@ -30,6 +30,9 @@ def objects(cluster: Cluster) -> dict[str, list[Object]]:
             network.policy(cluster, role),
             *([scaling.autoscaler(cluster, role, scale)] if scale else []),
         ]
+    for name, made in (("beat", beat.objects(cluster)), ("redis", redis.objects(cluster))):
+        if made:
+            files[name] = made
     return files
 
 
@@ -47,8 +50,11 @@ def secrets(cluster: Cluster) -> Iterator[Object]:
     for role in cluster.roles:
         host, worker = cluster.host(role), cluster.roles[role].worker
         variables = process.environment(cluster.plan, host, role, cluster.secrets)
-        values = {name: variables[name] for name in (*pod.SECRET_NAMES, *worker.secrets) if name in variables}
-        yield _secret(pod.name(cluster, role), {name: value.encode() for name, value in values.items()})
+        yield _secret(pod.name(cluster, role), _hidden(variables, worker.secrets))
+    if of_beat := beat.environment(cluster):
+        yield _secret(beat.NAME, _hidden(of_beat, cluster.plan.fleet.beat.secrets))
+    if of_redis := redis.secret_values(cluster):
+        yield _secret(REDIS, of_redis)
     yield _secret(scaling.EXPORTER, exporter.secret_values(cluster))
     if any(given := paths_of(cluster.plan.fleet)):
         # Certificate and key of our own broker are the server's.
@@ -73,6 +79,10 @@ def difference(made: Mapping[str, str], folder: Path) -> list[str]:
     return [path for path, text in made.items() if not (folder / path).is_file() or (folder / path).read_text() != text]
 
 
+def _hidden(variables: Mapping[str, str], secrets: Iterable[str]) -> dict[str, bytes]:
+    return {name: variables[name].encode() for name in (*pod.SECRET_NAMES, *secrets) if name in variables}
+
+
 def _secret(name: str, values: Mapping[str, bytes]) -> Object:
     data = {key: base64.b64encode(value).decode() for key, value in values.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": PART_OF}, "type": "Opaque", "data": data}
@@ -84,6 +94,8 @@ def _overlay(cluster: Cluster) -> Object:
     head, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     version: Object = {"digest": digest} if at else {"newTag": tag if colon else "latest"}
+    redis_name, _, redis_tag = redis.NEWEST.partition(":")
+    of_redis = [{"name": redis.IMAGE, "newName": redis_name, "newTag": redis_tag}] if cluster.plan.fleet.redis else []
     numbers = [
         {"name": pod.name(cluster, role), "count": cluster.replicas(role)}
         for role in cluster.roles
@@ -92,7 +104,7 @@ def _overlay(cluster: Cluster) -> Object:
     return _kustomization(
         namespace=cluster.namespace,
         resources=["../../base"],
-        images=[{"name": IMAGE, "newName": f"{head}{slash}{last}", **version}],
+        images=[{"name": IMAGE, "newName": f"{head}{slash}{last}", **version}, *of_redis],
         **({"replicas": numbers} if numbers else {}),
         patches=[{"patch": yaml.safe_dump(_identity(cluster, role), sort_keys=False)} for role in cluster.roles],
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from fleet.kubernetes.cluster import Cluster
 from fleet.kubernetes.network import broker_egress
-from fleet.kubernetes.pod import APP, IMAGE, PART_OF, USER, Object
+from fleet.kubernetes.pod import APP, CONFINED, IMAGE, PART_OF, Object, security
 from fleet.kubernetes.scaling import EXPORTER, PORT
 from fleet.plan import expected
 from fleet.spec import endpoint
@@ -77,11 +77,7 @@ def _deployment(text: str, is_asked: bool) -> Object:
         "ports": [{"name": "metrics", "containerPort": PORT}],
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 10},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": CONFINED,
         "volumeMounts": [{"name": name, "mountPath": path, "readOnly": name != "state"} for name, path in mounts.items()],
     }
     volumes: list[Object] = [
@@ -105,13 +101,7 @@ def _deployment(text: str, is_asked: bool) -> Object:
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "hostUsers": False,
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": USER,
-                        "runAsGroup": USER,
-                        "fsGroup": USER,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
+                    "securityContext": security(),
                     "containers": [container],
                     "volumes": volumes,
                 },

@@ -24,7 +24,7 @@ REDIS_LABELS = {"app.kubernetes.io/name": REDIS}
 def policy(cluster: Cluster, role: str) -> Object:
     """A role's pods connect to the broker, the results and what the role names. Nobody connects to them."""
     worker = cluster.roles[role].worker
-    egress = broker_egress(cluster, worker_results=True)
+    egress = broker_egress(cluster, with_results=True)
     for destination in worker.kubernetes.egress:
         network, _, port = destination.rpartition(":")
         egress.append({"to": [{"ipBlock": {"cidr": network}}], "ports": [{"protocol": "TCP", "port": int(port)}]})
@@ -41,9 +41,9 @@ def policy(cluster: Cluster, role: str) -> Object:
     }
 
 
-def broker_egress(cluster: Cluster, worker_results: bool = False) -> list[Object]:
+def broker_egress(cluster: Cluster, with_results: bool = False) -> list[Object]:
     """What everybody may connect to who uses the broker; and the results, for workers."""
-    return [DNS, *_broker(cluster, worker_results)]
+    return [DNS, *_broker(cluster, with_results)]
 
 
 def _broker(cluster: Cluster, with_results: bool) -> Iterator[Object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -37,6 +38,25 @@ PROBE_EVERY = 10
 START_EVERY = 5
 
 
+CONFINED: Object = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+"""Of every container."""
+
+
+def security(user: int = USER) -> Object:
+    """Of every pod."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "fsGroup": user,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
 def labels(cluster: Cluster, role: str) -> dict[str, str]:
     """By which a role's pods are found. They never change: a Deployment's selector cannot."""
     return {"app.kubernetes.io/name": "celery-worker", "app.kubernetes.io/component": cluster.labels[role]}
@@ -58,13 +78,7 @@ def template(cluster: Cluster, role: str) -> Object:
         "enableServiceLinks": False,
         # As PrivateUsers: a machine's unit of a GPU role has none either.
         **({} if is_gpu else {"hostUsers": False}),
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": security(),
         # Cannot be extended while a worker makes progress, as systemd's can: the longest that a stop takes.
         "terminationGracePeriodSeconds": worker.longest_stop,
         "topologySpreadConstraints": [
@@ -107,16 +121,12 @@ def container(cluster: Cluster, role: str) -> Object:
         # The first phase of a stop; SIGTERM, which the kubelet sends to the first process alone, is the second.
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", drain]}}},
         **probes(worker),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": CONFINED,
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
             {"name": "state", "mountPath": f"{HOME}/{role}"},
             {"name": "runtime", "mountPath": RUNTIME},
-            *({"name": each["name"], "mountPath": CERTIFICATES, "readOnly": True} for each in certificate_volumes(cluster)),
+            *certificate_mounts(cluster),
         ],
     }
     made["env"] = environment(cluster, role)
@@ -124,25 +134,31 @@ def container(cluster: Cluster, role: str) -> Object:
 
 
 def environment(cluster: Cluster, role: str) -> list[Object]:
-    """A worker's variables: as on a machine, but for what a pod has otherwise. Values of secrets are named alone; release and
-    revision are an overlay's."""
+    """A worker's variables: as on a machine, but for what a pod has otherwise. Release and revision are an overlay's."""
     worker = cluster.roles[role].worker
-    variables = process.environment(cluster.plan, cluster.host(role), role, cluster.secrets)
-    hidden = [each for each in (*SECRET_NAMES, *worker.secrets) if each in variables]
+    known = process.environment(cluster.plan, cluster.host(role), role, cluster.secrets)
+    fixed = process.fixed_environment(worker)
+    if worker.workload == "gpu":
+        fixed["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    return variables(name(cluster, role), known, worker.secrets, fixed)
+
+
+def variables(secret: str, known: Mapping[str, str], secrets: Iterable[str], fixed: Mapping[str, str]) -> list[Object]:
+    """The variables of a container. Values of secrets are named alone. known: as on a machine. secrets: their names. fixed: what
+    else is set."""
+    hidden = [each for each in (*SECRET_NAMES, *secrets) if each in known]
     shown = {
-        **{each: value for each, value in variables.items() if each not in hidden},
-        **process.fixed_environment(worker),
+        **{each: value for each, value in known.items() if each not in hidden},
+        **fixed,
         "PYTHONPATH": f"{APP}/src:{APP}/node",
         "HOME": HOME,
         "RUNTIME_DIRECTORY": RUNTIME,
         "FLEET_POD": "1",
     }
-    if worker.workload == "gpu":
-        shown["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     return [
         # Before those that are made of it.
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        *({"name": each, "valueFrom": {"secretKeyRef": {"name": name(cluster, role), "key": each}}} for each in sorted(hidden)),
+        *({"name": each, "valueFrom": {"secretKeyRef": {"name": secret, "key": each}}} for each in sorted(hidden)),
         *({"name": each, "value": _literal(value)} for each, value in sorted(shown.items())),
     ]
 
@@ -220,6 +236,11 @@ def certificate_volumes(cluster: Cluster) -> list[Object]:
     if not any(paths_of(cluster.plan.fleet)):
         return []
     return [{"name": "certificates", "secret": {"secretName": CERTIFICATE_SECRET}}]
+
+
+def certificate_mounts(cluster: Cluster) -> list[Object]:
+    """Where clients of the broker find these files, as on a machine."""
+    return [{"name": each["name"], "mountPath": CERTIFICATES, "readOnly": True} for each in certificate_volumes(cluster)]
 
 
 def mebibytes(size: int) -> str:

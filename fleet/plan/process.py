@@ -21,6 +21,12 @@ ABORT_SECONDS = 20
 """Seconds that a worker which does not get on has to say where it is (TimeoutAbortSec)."""
 
 
+BEAT_WATCHDOG = 120
+"""Seconds without a look at the schedule after which beat is started again (WatchdogSec)."""
+BEAT_STOP = 30
+"""Seconds that beat has to give its lock back (TimeoutStopSec)."""
+
+
 def node(role: str, instance: int | str, host: str = "%H") -> str:
     """A worker's name among Celery's. %H is systemd's host name."""
     return f"{role}-worker-{instance}@{host}"
@@ -109,12 +115,12 @@ def beat_node(host: str = "%H") -> str:
     return f"beat@{host}"
 
 
-def beat_arguments(beat: Beat, app: str, schedule: str) -> list[str]:
-    """What follows `python -m fleet_node.beat`. schedule: path of the file of Celery's own scheduler."""
+def beat_arguments(beat: Beat, app: str, schedule: str, host: str = "%H") -> list[str]:
+    """What follows `python -m fleet_node.beat`. schedule: path of the file of Celery's own scheduler. host: of `beat_node`."""
     optional = {"--scheduler": beat.scheduler, "--max-interval": beat.max_interval}
     return [
         app,
-        f"--node={beat_node()}",
+        f"--node={beat_node(host)}",
         f"--takeover={beat.takeover}",
         f"--schedule={schedule}",
         *(f"{flag}={value}" for flag, value in optional.items() if value is not None),

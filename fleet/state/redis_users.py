@@ -7,10 +7,17 @@ its file is written, so that a run that was cut off leaves a file that differs, 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
+
+from fleet.spec.secrets import BROKER_ADMIN, BROKER_MONITOR, BROKER_WORKER, accepted
+from fleet.state.render import render
 
 ADMIN = "admin"
 """The user that may change users, and nothing else."""
+PASSWORDS = {ADMIN: BROKER_ADMIN, "worker": BROKER_WORKER, "monitor": BROKER_MONITOR}
+"""User → the name of its password."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,25 @@ class Users:
     def _begin(self) -> str:
         tls = f" --tls --cacert {shlex.quote(self.authorities)}" if self.authorities else ""
         return _BEGIN.format(path=shlex.quote(self.path), port=f"{self.port}{tls}", owner=shlex.quote(self.owner), user=ADMIN)
+
+
+def acl(secrets: Mapping[str, str]) -> bytes:
+    """Redis' ACL file, with the digests of all passwords that are accepted."""
+    return _rendered({user: digests(accepted(secrets, name)) for user, name in PASSWORDS.items()})
+
+
+def rights() -> bytes:
+    """The same without passwords."""
+    return _rendered(dict.fromkeys(PASSWORDS, ()))
+
+
+def digests(passwords: Iterable[str]) -> list[str]:
+    """The passwords of a user as Redis' ACL file has them, in an order that does not depend on which is the present one."""
+    return sorted(sha256(password.encode()).hexdigest() for password in passwords)
+
+
+def _rendered(passwords: Mapping[str, Iterable[str]]) -> bytes:
+    return render("etc/redis/users.acl.j2", **passwords)
 
 
 _BEGIN = """set -u

@@ -23,8 +23,9 @@ def main() -> None:
 
     from fleet_node.beat.lock import is_redis
     from fleet_node.beat.service import beat
-    from fleet_node.worker import settings
+    from fleet_node.worker import pod, settings
 
+    pod.settle_in()
     app = find_app(options.app)
     settings.apply(app, settings.of_environment())
     if url := os.environ.get("CELERY_BROKER_URL"):

@@ -13,9 +13,10 @@ import kubernetes_validate
 import pytest
 
 import fleet_exporter.settings
-from fleet.kubernetes import bundle, checks
-from fleet.kubernetes.cluster import MINORS, ClusterError
-from tests.unit.fleet.kubernetes.kubernetes_support import BATCH, GPU, HIDDEN, ROLES, WEB, cluster_of, of_kind, written
+from fleet.kubernetes import beat, bundle, checks
+from fleet.kubernetes.cluster import MINORS, Cluster, ClusterError
+from fleet.spec.broker import External
+from tests.unit.fleet.kubernetes.kubernetes_support import BATCH, GPU, HIDDEN, IMAGE, ROLES, WEB, cluster_of, of_kind, written
 
 SCALED = {"web": {**WEB, "kubernetes": {"scale": {"min": 1, "max": 20}}}, "batch": BATCH}
 
@@ -28,12 +29,12 @@ def built(overlay: Path) -> list[dict[str, Any]]:
     return list(bundle.documents(done.stdout))
 
 
-@pytest.mark.parametrize("minor", MINORS)
+@pytest.mark.parametrize("minor", [*(pytest.param(minor, marks=pytest.mark.long) for minor in MINORS[:-1]), MINORS[-1]])
 @pytest.mark.parametrize("roles", [ROLES, SCALED], ids=["fixed", "scaled"])
 def test_kubernetes_knows_every_field(tmp_path: Path, minor: int, roles: dict[str, Any]) -> None:
     cluster = cluster_of(roles, minor, slo={"default": 10})
     objects = built(written(cluster, tmp_path))
-    assert {each["kind"] for each in objects} >= {"Deployment", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"}
+    assert {each["kind"] for each in objects} >= {"Deployment", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"}
     for each in [*objects, *bundle.secrets(cluster), bundle.tls_secret(b"certificate", b"key")]:
         kubernetes_validate.validate(each, f"1.{minor}", strict=True)
     assert checks.mistakes(objects, minor) == []
@@ -81,6 +82,7 @@ def test_no_manifest_has_a_secret() -> None:
     assert env["API_KEY"]["valueFrom"] == {"secretKeyRef": {"name": "celery-web", "key": "API_KEY"}}
     named = {each["metadata"]["name"]: set(each["data"]) for each in bundle.secrets(cluster)}
     assert named.pop("fleet-exporter") == {"broker-url"}
+    assert named.pop("fleet-redis") == {"users.acl"}
     assert named == {
         "celery-web": {"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "API_KEY"},
         "celery-batch": {"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"},
@@ -168,6 +170,41 @@ def test_long_tasks_are_not_evicted_by_the_autoscaler_of_nodes() -> None:
 
     assert annotations(time_limit=60) == {}
     assert annotations(time_limit=3600) == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+
+
+def test_a_redis_in_the_cluster_has_no_tls() -> None:
+    with pytest.raises(ClusterError, match="a Redis in the cluster has no certificates"):
+        bundle.objects(cluster_of(broker={"tls": True}))
+
+
+def with_beat(**more: Any) -> Cluster:
+    """A fleet with beat."""
+    cluster = cluster_of(**more)
+    return replace(cluster, plan=replace(cluster.plan, fleet=replace(cluster.plan.fleet, beat_hosts=("web1",))))
+
+
+def test_one_beat_whose_successor_waits_for_its_lock(tmp_path: Path) -> None:
+    cluster = with_beat()
+    objects = built(written(cluster, tmp_path))
+    beat = next(each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"] == "celery-beat")
+    assert beat["spec"]["replicas"] == 1
+    assert beat["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    (container,) = beat["spec"]["template"]["spec"]["containers"]
+    assert container["command"][1:4] == ["-m", "fleet_node.beat", "shop.app"]
+    assert "--node=beat@$(POD_NAME)" in container["command"]
+    assert container["image"] == IMAGE
+    kubernetes_validate.validate(beat, "1.37", strict=True)
+    assert "celery-beat" in {each["metadata"]["name"] for each in bundle.secrets(cluster)}
+
+
+def test_without_a_lock_there_are_never_two() -> None:
+    cluster = with_beat(result_backend="none")
+    fleet = replace(cluster.plan.fleet, broker=External(url="amqp://10.0.0.5/shop"), broker_host=None, external_scheme="amqp")
+    cluster = replace(cluster, plan=replace(cluster.plan, fleet=fleet))
+    deployment, _, claim = beat.objects(cluster)
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    volumes = {each["name"]: each for each in deployment["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["state"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"] == "celery-beat"
 
 
 def test_a_rabbitmq_of_the_fleets_own_is_refused_by_name() -> None:
