@@ -44,6 +44,7 @@ def test_files_are_written_once(project: Path) -> None:
     assert newer["changed"] == [str(KUSTOMIZATION.relative_to("k8s"))], "the image is the overlay's"
 
 
+@pytest.mark.long
 def test_secrets_are_printed_and_in_no_file(project: Path) -> None:
     done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--secret")
     assert done.returncode == 0, done.stderr
@@ -54,6 +55,7 @@ def test_secrets_are_printed_and_in_no_file(project: Path) -> None:
     assert not (project / "k8s").exists()
 
 
+@pytest.mark.long
 def test_what_has_no_counterpart_is_said(project: Path) -> None:
     done = fleet(project, "k8s", "prod.py", "--explain", COLUMNS="200")
     assert done.returncode == 0, done.stderr
@@ -63,6 +65,7 @@ def test_what_has_no_counterpart_is_said(project: Path) -> None:
     assert {row["same"] for row in rows} == {"yes", "about", "no"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "code", "complaint"),
     [
@@ -81,6 +84,7 @@ def test_what_is_refused_writes_nothing(project: Path, words: tuple[str, ...], c
     assert not (project / "k8s").exists()
 
 
+@pytest.mark.long
 def test_names_that_are_others_there_are_told(project: Path) -> None:
     (project / "group_data" / "web.py").rename(project / "group_data" / "Web_IO.py")
     data = project / "group_data" / "Web_IO.py"
@@ -99,6 +103,7 @@ def scaled(project: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_load_is_played(project: Path) -> None:
     scaled(project)
     done = fleet(project, "k8s", "prod.py", *SIZE, "--simulate", "burst", "--chart", "pods.svg", COLUMNS="90")
@@ -114,6 +119,7 @@ def test_a_load_is_played(project: Path) -> None:
     assert not (project / "k8s").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -135,12 +141,14 @@ def test_what_cannot_be_played(project: Path, words: tuple[str, ...], complaint:
     assert complaint in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_nothing_scales(project: Path) -> None:
     assert (
         "--role is missing: no role has kubernetes.scale" in fleet(project, "k8s", "prod.py", *SIZE, "--simulate", "wave").stderr
     )
 
 
+@pytest.mark.long
 def test_what_an_image_is_built_from(project: Path) -> None:
     (project / "app" / "app.py").write_text("x = 1\n")
     (project / "app" / "run").write_text("#!/bin/sh\n")
@@ -160,6 +168,7 @@ def test_what_an_image_is_built_from(project: Path) -> None:
     assert not (project / "image" / "src" / "app.py").exists(), "what an earlier release had is not in the image"
 
 
+@pytest.mark.long
 def test_a_folder_of_somebody_else_s_stays(project: Path) -> None:
     (project / "mine").mkdir()
     (project / "mine" / "Containerfile").write_text("FROM scratch\n")
@@ -169,12 +178,14 @@ def test_a_folder_of_somebody_else_s_stays(project: Path) -> None:
     assert [path.name for path in (project / "mine").iterdir()] == ["Containerfile"]
 
 
+@pytest.mark.long
 def test_a_folder_that_cannot_be_written_is_a_line(project: Path) -> None:
     (project / "k8s").write_text("")
     done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
 
 
+@pytest.mark.long
 def test_an_autoscaler_s_exporter_has_a_certificate(project: Path) -> None:
     scaled(project)
     done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE)

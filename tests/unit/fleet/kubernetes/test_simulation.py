@@ -30,6 +30,7 @@ def test_a_burst() -> None:
     assert played.pods[-1][1] <= 2, "given back"
 
 
+@pytest.mark.long
 def test_a_wave() -> None:
     played = play(TRACES["wave"], Autoscaler(scaling()), SLOTS, 1)
     assert played.wait(0.95) < 5
@@ -37,7 +38,7 @@ def test_a_wave() -> None:
     assert played.pod_seconds < 0.75 * fixed, "less than as many pods all day"
 
 
-@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name == "wave" else name for name in TRACES])
 def test_idle_pods_go_first(name: str) -> None:
     by_cost = play(TRACES[name], Autoscaler(scaling()), SLOTS, 1)
     by_age = play(TRACES[name], Autoscaler(scaling()), SLOTS, 1, by_cost=False)
