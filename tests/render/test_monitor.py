@@ -99,7 +99,7 @@ def test_the_exporter_is_told_what_the_fleet_should_be(fleet: Fleet) -> None:
     told = settings.parse(json.loads(content(state_of(run), "/etc/fleet-exporter/fleet.json")))
     assert len(told.workers) == len(run.plan.instances)
     assert told.workers[0] == settings.ExpectedWorker(("web-worker-1@web1",), "web", "web1.example.com")
-    assert told.queues["default"] == settings.ExpectedQueue(run.plan.consumers["default"], 1, 10.0)
+    assert told.queues["default"] == settings.ExpectedQueue(run.plan.consumers["default"], 1, 10.0, ("web",))
     assert told.queues["batch"].objective is None
     assert told.lease == 60
 
