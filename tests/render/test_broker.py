@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError
 from fleet.spec.broker import Redis as RedisSettings
 from fleet.spec.fleet import Fleet
 from fleet.spec.secrets import BROKER_ADMIN, BROKER_WORKER
+from fleet.state import redis_users
 from fleet.state.desired import State
 from fleet.state.render import render
 from roles import broker
@@ -107,7 +108,7 @@ def test_a_new_password_is_no_reason_to_restart_redis(fleet: Fleet, monkeypatch:
     assert before.units == rotated.units
     assert file_of(before, broker.USERS_FILE) != file_of(rotated, broker.USERS_FILE)
     with monkeypatch.context() as patched:
-        patched.setattr(broker, "render", lambda name, **values: render(name, **values).replace(b"+time", b""))
+        patched.setattr(redis_users, "render", lambda name, **values: render(name, **values).replace(b"+time", b""))
         assert state_of(fleet).units != before.units, "what a user may do changes with a restart"
 
 

@@ -28,7 +28,7 @@ def test_files_are_written_once(project: Path) -> None:
     done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--namespace", "shop")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "k8s: wrote 5 of 5 files",
+        "k8s: wrote 6 of 6 files",
         "Next:",
         f"  fleet k8s prod.py {' '.join((*IMAGE, *SIZE))} --secret | kubectl apply -f -",
         "  kubectl apply -k k8s/overlays/prod",
@@ -36,10 +36,13 @@ def test_files_are_written_once(project: Path) -> None:
     (overlay,) = documents((project / KUSTOMIZATION).read_text())
     assert (overlay["namespace"], overlay["images"]) == (
         "shop",
-        [{"name": "fleet-app", "newName": "registry.example.com/shop", "newTag": "1.2"}],
+        [
+            {"name": "fleet-app", "newName": "registry.example.com/shop", "newTag": "1.2"},
+            {"name": "fleet-redis", "newName": "redis", "newTag": "7.2-bookworm"},
+        ],
     )
     again = json.loads(fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--namespace", "shop", "--json").stdout)
-    assert (len(again["files"]), again["changed"]) == (5, [])
+    assert (len(again["files"]), again["changed"]) == (6, [])
     newer = json.loads(fleet(project, "k8s", "prod.py", "--image", "shop:1.3", *SIZE, "--namespace", "shop", "--json").stdout)
     assert newer["changed"] == [str(KUSTOMIZATION.relative_to("k8s"))], "the image is the overlay's"
 
@@ -51,6 +54,7 @@ def test_secrets_are_printed_and_in_no_file(project: Path) -> None:
     assert {secret["metadata"]["name"]: sorted(secret["data"]) for secret in documents(done.stdout)} == {
         "celery-web": ["CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"],
         "fleet-exporter": ["broker-url"],
+        "fleet-redis": ["users.acl"],
     }
     assert not (project / "k8s").exists()
 
