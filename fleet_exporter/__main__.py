@@ -24,9 +24,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from fleet_exporter import external_server
+from fleet_exporter import external_server, pods
 from fleet_exporter import settings as spec
 from fleet_exporter.collector import Collector
+from fleet_exporter.costs import costs
 from fleet_exporter.reading import PATIENCE, Reader, Reading
 from fleet_exporter.totals import Totals
 
@@ -55,6 +56,8 @@ def main() -> int:
     start_http_server(settings.port, addr=settings.address, registry=registry)
     if settings.external:
         external_server.start(settings.external, settings.address, collector.roles)
+    if scaled := settings.scaled:
+        pods.start(lambda: costs(*collector.look(), scaled.deployments), pods.of_cluster(scaled.account))
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

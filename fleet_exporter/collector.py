@@ -63,13 +63,17 @@ class Collector:
 
     def roles(self) -> list[Role]:
         """What roles are scaled by, read now. Raises OSError if the broker does not answer."""
+        return self.look()[0]
+
+    def look(self) -> tuple[list[Role], list[Worker]]:
+        """What roles are scaled by, and all workers, read now. Raises OSError if the broker does not answer."""
         with self._scraping:
             try:
                 reading = self._read()
             except RedisError as error:
                 raise OSError(str(error) or type(error).__name__) from None
         workers = workers_of(reading, self._settings)
-        return roles_of(self._settings, workers, queues_of(reading, self._settings, workers))
+        return roles_of(self._settings, workers, queues_of(reading, self._settings, workers)), workers
 
     def _collect(self) -> Iterator[Metric]:
         begun = time.monotonic()

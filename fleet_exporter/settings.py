@@ -39,11 +39,20 @@ class External:
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """Pods that something adds and removes. account: the folder with the token and the authority of the API server. deployments:
+    role → its Deployment."""
+
+    account: str
+    deployments: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Settings:
     """address, port: where Prometheus finds the exporter. lease: of workers, in seconds; None if they have none. master_name: of
     the primary, if the broker's URL is of sentinels. use_ssl: Celery's broker_use_ssl, of a RabbitMQ with TLS.
     management: the port of its management API, if a node of it is on this machine. beats: hosts of beat, if the broker says which
-    of them leads. external: in a cluster, where its API server asks."""
+    of them leads. external, scaled: in a cluster, where its API server asks, and whose pods are removed by what they hold."""
 
     lease: float | None = None
     master_name: str | None = None
@@ -53,6 +62,7 @@ class Settings:
     address: str = "127.0.0.1"
     port: int = 9808
     external: External | None = None
+    scaled: Scaled | None = None
     workers: tuple[ExpectedWorker, ...] = ()
     queues: Mapping[str, ExpectedQueue] = field(default_factory=dict)
 
@@ -69,4 +79,5 @@ def parse(content: Mapping[str, Any]) -> Settings:
         name: ExpectedQueue(**{**entry, "roles": tuple(entry.get("roles", ()))}) for name, entry in content["queues"].items()
     }
     external = External(**given) if (given := content.get("external")) else None
-    return Settings(**{**content, "workers": workers, "queues": queues, "external": external})
+    scaled = Scaled(**given) if (given := content.get("scaled")) else None
+    return Settings(**{**content, "workers": workers, "queues": queues, "external": external, "scaled": scaled})

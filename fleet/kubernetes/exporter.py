@@ -7,9 +7,10 @@ import json
 from hashlib import sha256
 from typing import Any
 
+from fleet.kubernetes import costs, scaling
 from fleet.kubernetes.cluster import Cluster
 from fleet.kubernetes.network import broker_egress
-from fleet.kubernetes.pod import APP, CONFINED, IMAGE, PART_OF, Object, security
+from fleet.kubernetes.pod import APP, CONFINED, IMAGE, PART_OF, Object, certificate_mounts, certificate_volumes, security
 from fleet.kubernetes.scaling import EXPORTER, PORT
 from fleet.plan import expected
 from fleet.spec import endpoint
@@ -17,21 +18,27 @@ from fleet.spec import endpoint
 LABELS = {"app.kubernetes.io/name": EXPORTER}
 SECURE_PORT = 6443
 """Where the API server asks for external metrics."""
-SETTINGS, SECRETS, CERTIFICATE, STATE = (f"/etc/fleet-exporter/{name}" for name in ("settings", "secret", "tls", "state"))
+SETTINGS, SECRETS, CERTIFICATE, STATE, ACCOUNT = (
+    f"/etc/fleet-exporter/{name}" for name in ("settings", "secret", "tls", "state", "account")
+)
+API_PORTS = (443, 6443)
+"""Of API servers: of the service, and of the servers behind it, which a policy is asked about."""
 GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
 
 
 def objects(cluster: Cluster) -> list[Object]:
-    """The exporter; and what the API server has to know of it, if Kubernetes' own autoscaler asks."""
-    is_asked = cluster.authority is not None
+    """The exporter; what the API server has to know of it, if Kubernetes' own autoscaler asks; and that it may say which pods go
+    first, if any role scales."""
+    is_asked, deployments = cluster.authority is not None, scaling.deployments(cluster)
     text = settings(cluster, is_asked)
     made = [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(), "data": {"fleet.json": text}},
-        _deployment(text, is_asked),
+        _deployment(cluster, text, is_asked, bool(deployments)),
         _service(is_asked),
-        _policy(cluster, is_asked),
+        _policy(cluster, is_asked, bool(deployments)),
     ]
-    return [*made, *_api(cluster.authority, cluster.namespace)] if cluster.authority else made
+    made += _api(cluster.authority, cluster.namespace) if cluster.authority else []
+    return [*made, *(costs.objects(cluster.namespace, _metadata()) if deployments else [])]
 
 
 def names(namespace: str) -> list[str]:
@@ -47,6 +54,7 @@ def secret_values(cluster: Cluster) -> dict[str, bytes]:
 def settings(cluster: Cluster, is_asked: bool) -> str:
     """`fleet_exporter.settings`: pods come and go, so that no worker is expected by its name."""
     fleet = cluster.plan.fleet
+    deployments = scaling.deployments(cluster)
     external = {"port": SECURE_PORT, "certificate": f"{CERTIFICATE}/tls.crt", "key": f"{CERTIFICATE}/tls.key"}
     content: dict[str, Any] = {
         "lease": cluster.plan.lease,
@@ -55,15 +63,18 @@ def settings(cluster: Cluster, is_asked: bool) -> str:
         "address": "0.0.0.0",  # noqa: S104 - of the pod alone
         "port": PORT,
         "external": external if is_asked else None,
+        "scaled": {"account": ACCOUNT, "deployments": deployments} if deployments else None,
         "workers": [],
         "queues": expected.queues(cluster.plan),
     }
     return f"{json.dumps(content, indent=1)}\n"
 
 
-def _deployment(text: str, is_asked: bool) -> Object:
+def _deployment(cluster: Cluster, text: str, is_asked: bool, has_costs: bool) -> Object:
     digest = sha256(text.encode()).hexdigest()[:12]
     mounts = {"settings": SETTINGS, "secret": SECRETS, "state": STATE, **({"tls": CERTIFICATE} if is_asked else {})}
+    if has_costs:
+        mounts["account"] = ACCOUNT
     container = {
         "name": "exporter",
         "image": IMAGE,
@@ -78,15 +89,21 @@ def _deployment(text: str, is_asked: bool) -> Object:
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 10},
         "securityContext": CONFINED,
-        "volumeMounts": [{"name": name, "mountPath": path, "readOnly": name != "state"} for name, path in mounts.items()],
+        "volumeMounts": [
+            *({"name": name, "mountPath": path, "readOnly": name != "state"} for name, path in mounts.items()),
+            *certificate_mounts(cluster),
+        ],
     }
     volumes: list[Object] = [
         {"name": "settings", "configMap": {"name": EXPORTER}},
         {"name": "secret", "secret": {"secretName": EXPORTER}},
         {"name": "state", "emptyDir": {}},
+        *certificate_volumes(cluster),
     ]
     if is_asked:
         volumes.append({"name": "tls", "secret": {"secretName": f"{EXPORTER}-tls"}})
+    if has_costs:
+        volumes.append(costs.volume("account"))
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -98,6 +115,7 @@ def _deployment(text: str, is_asked: bool) -> Object:
                 # Settings are read at the start alone: a change has to start another.
                 "metadata": {"labels": {**LABELS, **PART_OF}, "annotations": {"checksum/settings": digest}},
                 "spec": {
+                    **({"serviceAccountName": EXPORTER} if has_costs else {}),
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "hostUsers": False,
@@ -122,9 +140,11 @@ def _service(is_asked: bool) -> Object:
     }
 
 
-def _policy(cluster: Cluster, is_asked: bool) -> Object:
-    """Whoever scrapes, KEDA and the API server are in other namespaces, or in none: they are let in by the port."""
+def _policy(cluster: Cluster, is_asked: bool, has_costs: bool) -> Object:
+    """Whoever scrapes, KEDA and the API server are in other namespaces, or in none: they are let in, and the API server is
+    connected to, by the port."""
     ports = [PORT, *([SECURE_PORT] if is_asked else [])]
+    api: list[Object] = [{"ports": [{"protocol": "TCP", "port": port} for port in API_PORTS]}] if has_costs else []
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -133,7 +153,7 @@ def _policy(cluster: Cluster, is_asked: bool) -> Object:
             "podSelector": {"matchLabels": LABELS},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"ports": [{"protocol": "TCP", "port": port} for port in ports]}],
-            "egress": broker_egress(cluster),
+            "egress": [*broker_egress(cluster), *api],
         },
     }
 

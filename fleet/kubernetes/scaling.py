@@ -34,6 +34,11 @@ def autoscaler(cluster: Cluster, role: str, scale: Scale) -> Object:
     return _keda(cluster, role, scale) if scale.by == "keda" else _hpa(cluster, role, scale)
 
 
+def deployments(cluster: Cluster) -> dict[str, str]:
+    """Role → its Deployment, of roles that scale."""
+    return {role: name(cluster, role) for role, instance in cluster.roles.items() if instance.worker.kubernetes.scale}
+
+
 def demand_per_pod(cluster: Cluster, role: str, scale: Scale) -> float:
     """Tasks that there is one pod for."""
     return scale.target * cluster.roles[role].sized.concurrency

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,10 +73,13 @@ class Exporter:
         (folder / "fleet.json").write_text(json.dumps(content))
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        environment = os.environ | {"CREDENTIALS_DIRECTORY": str(self.folder), "STATE_DIRECTORY": str(self.folder)}
+    def running(self, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+        own = {"CREDENTIALS_DIRECTORY": str(self.folder), "STATE_DIRECTORY": str(self.folder), **(environment or {})}
         command = [self.python, "-m", "fleet_exporter", str(self.folder / "fleet.json")]
-        with subprocess.Popen(command, env=environment, cwd=ROOT) as started:
+        with (
+            (self.folder / "log").open("ab") as log,
+            subprocess.Popen(command, env=os.environ | own, cwd=ROOT, stderr=log) as started,
+        ):
             try:
                 assert until(self.answers)
                 yield

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from fleet.drill.ledger import Sent
-from fleet.kubernetes import bundle
+from fleet.kubernetes import bundle, scaling
 from fleet.kubernetes.autoscaler import SYNC, Autoscaler, scaling_of
 from fleet.kubernetes.cluster import Cluster, on_kubernetes
 from fleet.plan.plan import resolved
 from fleet.spec.fleet import Inventory
 from fleet.spec.load import load_fleet
+from tests.unit.api_server_stand_in import ApiServer, api_server
 from tests.unit.fleet.kubernetes.kubelet_stand_in import StandIn
 from tests.unit.fleet.kubernetes.kubernetes_support import MACHINE, of_kind
 from tests.unit.fleet_exporter.test_exporter import Exporter
@@ -60,6 +61,12 @@ def here(tmp_path: Path) -> Iterator[Machine]:
         yield here
 
 
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[ApiServer]:
+    with api_server(tmp_path / "api") as api:
+        yield api
+
+
 def sender(here: Machine, sent: list[Sent], over: Event) -> None:
     """Send tasks of 1 to 30 s, most of them short: a burst, and then some a second."""
     chance = random.Random(22)
@@ -73,7 +80,7 @@ def sender(here: Machine, sent: list[Sent], over: Event) -> None:
                 return
 
 
-def test_from_none_to_four_and_back(here: Machine, tmp_path: Path) -> None:
+def test_from_none_to_four_and_back(here: Machine, api: ApiServer, tmp_path: Path) -> None:
     cluster = cluster_of(here, "shop:1")
     autoscaler = Autoscaler(scaling_of(of_kind(cluster, "HorizontalPodAutoscaler", "web")))
     secrets = {
@@ -81,8 +88,9 @@ def test_from_none_to_four_and_back(here: Machine, tmp_path: Path) -> None:
         for each in bundle.secrets(cluster)
     }
     queue = {"consumers": 1, "minimum": 1, "roles": ["web"]}
-    exporter = Exporter(here, tmp_path / "exporter", lease=60, queues={"default": queue}, workers=[])
-    standing = StandIn(tmp_path / "pods", here.release("r"), secrets, deployment_of(cluster))
+    scaled = api.scaled(**scaling.deployments(cluster))
+    exporter = Exporter(here, tmp_path / "exporter", lease=60, queues={"default": queue}, workers=[], scaled=scaled)
+    standing = StandIn(tmp_path / "pods", here.release("r"), secrets, deployment_of(cluster), costs=api.costs)
     sent: list[Sent] = []
     over = Event()
     sending = Thread(target=sender, args=(here, sent, over))
@@ -93,9 +101,6 @@ def test_from_none_to_four_and_back(here: Machine, tmp_path: Path) -> None:
         """A look of the autoscaler, and of the Deployment's controller."""
         now = (time.monotonic() - begun) * FASTER
         metrics = exporter.scrape()
-        standing.costs = {
-            pod.name: int(metrics.value("fleet_worker_running", **labels_of(pod.name)) or 0) for pod in standing.pods
-        }
         ready = sum(pod.is_ready for pod in standing.alive)
         standing.replicas = autoscaler.sync(now, metrics.value("fleet_role_tasks", role="web"), standing.replicas, ready)
         standing.reconcile()
@@ -112,7 +117,7 @@ def test_from_none_to_four_and_back(here: Machine, tmp_path: Path) -> None:
         return sum(pod.is_ready for pod in standing.alive)
 
     try:
-        with exporter.running():
+        with exporter.running(api.environment):
             sync()
             assert standing.replicas == 0, "nothing waits"
             sending.start()
@@ -138,11 +143,7 @@ def test_from_none_to_four_and_back(here: Machine, tmp_path: Path) -> None:
         assert (result.lost, result.run_twice, result.finished) == ((), (), TASKS)
         assert [pod.name for pod in standing.gone if pod.killed] == [], "none needed longer than its grace"
         assert {pod.process.returncode for pod in standing.gone} == {0}
+        assert {cost > 0 for _, cost in api.patches} == {True, False}, "pods were busy, and idle"
     finally:
         over.set()
         standing.end()
-
-
-def labels_of(pod: str) -> dict[str, str]:
-    """Of a pod's worker, as the exporter has them."""
-    return {"worker": f"web-worker-1@{pod}", "role": "web", "host": pod}

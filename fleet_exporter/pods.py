@@ -1,0 +1,86 @@
+"""Writes what it costs to remove a pod (`controller.kubernetes.io/pod-deletion-cost`), by the API server of the cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from http.client import HTTPException, HTTPSConnection
+from pathlib import Path
+
+ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
+EVERY = 5.0
+"""Seconds between two looks. Kubernetes' autoscaler decides each 15."""
+PATIENCE = 10.0
+POD = re.compile(r"[a-z0-9]([a-z0-9-]{0,251}[a-z0-9])?", re.ASCII)
+
+
+class Pods:
+    """The pods of the exporter's own namespace, through the API server. account: the folder with the token, which the kubelet
+    renews, the server's authority, and the namespace."""
+
+    def __init__(self, account: Path, host: str, port: int) -> None:
+        self._account, self._host, self._port = account, host, port
+        self._written: dict[str, int] = {}
+
+    def write(self, costs: Mapping[str, int]) -> None:
+        """Write the costs that are others than the last. A pod that is gone is left out. Raises OSError if the API server refuses
+        them, or does not answer."""
+        self._written = {pod: cost for pod, cost in self._written.items() if pod in costs}
+        changed = {pod: cost for pod, cost in costs.items() if self._written.get(pod) != cost and POD.fullmatch(pod)}
+        if not changed:
+            return
+        context = ssl.create_default_context(cafile=str(self._account / "ca.crt"))
+        token, namespace = ((self._account / name).read_text().strip() for name in ("token", "namespace"))
+        connection = HTTPSConnection(self._host, self._port, timeout=PATIENCE, context=context)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
+        try:
+            for pod, cost in changed.items():
+                patch = json.dumps({"metadata": {"annotations": {ANNOTATION: str(cost)}}})
+                connection.request("PATCH", f"/api/v1/namespaces/{namespace}/pods/{pod}", patch, headers)
+                answer = connection.getresponse()
+                content = answer.read()
+                if answer.status not in (200, 404):
+                    raise OSError(f"{pod}: HTTP {answer.status}: {_message(content)}")
+                self._written[pod] = cost
+        except HTTPException as error:
+            raise OSError(repr(error)) from None
+        finally:
+            connection.close()
+
+
+def start(costs: Callable[[], Mapping[str, int]], pods: Pods) -> None:
+    """Write them from now on, in a thread. costs: reads them; raises OSError if the broker does not answer. What goes wrong is in
+    the log, once."""
+    threading.Thread(target=_run, args=(costs, pods, threading.Event()), name="deletion-costs", daemon=True).start()
+
+
+def of_cluster(account: str) -> Pods:
+    """The pods of the cluster that the exporter is in. Raises KeyError outside of one."""
+    return Pods(Path(account), os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"]))
+
+
+def _run(costs: Callable[[], Mapping[str, int]], pods: Pods, never: threading.Event) -> None:
+    reported = ""
+    while True:
+        try:
+            pods.write(costs())
+            problem = ""
+        except OSError as error:
+            problem = str(error)
+        if problem != reported:
+            reported = problem
+            sys.stderr.write(f"deletion costs of pods: {problem or 'written again'}\n")
+        never.wait(EVERY)
+
+
+def _message(content: bytes) -> str:
+    """Of a Status."""
+    try:
+        return str(json.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        return content[:200].decode(errors="replace")
