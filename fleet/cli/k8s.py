@@ -17,10 +17,11 @@ from rich.table import Table
 
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
-from fleet.kubernetes import bundle, checks, exporter, names, simulated
+from fleet.kubernetes import bundle, checks, exporter, names, redis, simulated
 from fleet.kubernetes import image as images
 from fleet.kubernetes.cluster import MINORS, Cluster, on_kubernetes
 from fleet.kubernetes.explain import ROWS
+from fleet.kubernetes.pod import Object
 from fleet.lint import run as linting
 from fleet.spec import certificates, endpoint
 from fleet.spec.files import read_text
@@ -100,18 +101,11 @@ def write_manifests(
     if simulate is not None:
         _simulate(cluster, simulate, role, task_seconds, chart, as_json)
         return
-    scales = [instance.worker.kubernetes.scale for instance in cluster.roles.values()]
-    tls = Path(fleet.settings.secrets_file)
-    tls = tls.with_name(f"{tls.stem}-k8s")
-    made_certificates: list[str] = []
-    if any(scale and scale.by == "hpa" for scale in scales):
-        made_certificates = certificates.make(tls, exporter.names(namespace))
-        cluster = replace(cluster, authority=(tls / certificates.AUTHORITIES).read_bytes())
+    cluster, made_certificates = _certified(cluster)
     if secret:
         if sys.stdout.isatty():
             raise FleetError("--secret prints passwords: write | kubectl apply -f - after it")
-        keys = [(tls / name).read_bytes() for name in (certificates.SERVER, certificates.SERVER_KEY)] if cluster.authority else []
-        typer.echo(bundle.dump(*bundle.secrets(cluster), *([bundle.tls_secret(*keys)] if keys else [])), nl=False)
+        typer.echo(bundle.dump(*bundle.secrets(cluster), *_exporter_secret(cluster)), nl=False)
         return
     overlay = names.label(file.stem)
     made = bundle.files(cluster, overlay)
@@ -141,6 +135,37 @@ def write_manifests(
     typer.echo("Next:")
     typer.echo(f"  fleet k8s {file} --image {image}{sized} --secret | kubectl apply -f -")
     typer.echo(f"  kubectl apply -k {output}/overlays/{overlay}")
+
+
+def _certified(cluster: Cluster) -> tuple[Cluster, list[str]]:
+    """The cluster with what its certificates are known by, and a line for each file that was made, next to the secrets file.
+    Raises CertificateError."""
+    fleet, lines = cluster.plan.fleet, []
+    if fleet.redis and fleet.redis.tls:
+        folder = certificates.folder_of(fleet)
+        file, key = (folder / name for name in certificates.CLUSTER_SERVER)
+        dns = redis.names(cluster.namespace)
+        if (folder / certificates.AUTHORITY_KEY).exists():
+            lines += certificates.make(folder, dns, server=certificates.CLUSTER_SERVER)
+        elif not (file.exists() and key.exists()):
+            raise FleetError(f"{folder}: its certificates are yours: put {file.name} and {key.name} there, for {', '.join(dns)}")
+        cluster = replace(cluster, certificate=file.read_bytes())
+    if any((scale := instance.worker.kubernetes.scale) and scale.by == "hpa" for instance in cluster.roles.values()):
+        folder = _exporter_folder(cluster)
+        lines += certificates.make(folder, exporter.names(cluster.namespace))
+        cluster = replace(cluster, authority=(folder / certificates.AUTHORITIES).read_bytes())
+    return cluster, lines
+
+
+def _exporter_folder(cluster: Cluster) -> Path:
+    file = Path(cluster.plan.fleet.settings.secrets_file)
+    return file.with_name(f"{file.stem}-k8s")
+
+
+def _exporter_secret(cluster: Cluster) -> Iterator[Object]:
+    if cluster.authority:
+        folder = _exporter_folder(cluster)
+        yield bundle.tls_secret(*((folder / name).read_bytes() for name in (certificates.SERVER, certificates.SERVER_KEY)))
 
 
 def _simulate(cluster: Cluster, load: str, role: str | None, seconds: float, chart: Path | None, as_json: bool) -> None:

@@ -13,8 +13,9 @@ from fleet.kubernetes import beat, deployment, exporter, network, pod, redis, sc
 from fleet.kubernetes.cluster import REDIS, Cluster
 from fleet.kubernetes.pod import CERTIFICATE_SECRET, CONTAINER, IMAGE, PART_OF, Object
 from fleet.plan import process
-from fleet.spec.certificates import paths_of
+from fleet.spec.certificates import AUTHORITIES, CLUSTER_SERVER, folder_of, paths_of
 from fleet.spec.endpoint import ON_MACHINES
+from fleet.spec.fleet import Fleet
 
 HEAD = "# Written by `fleet k8s`: change group_data, and write it again.\n"
 
@@ -54,13 +55,20 @@ def secrets(cluster: Cluster) -> Iterator[Object]:
     if of_beat := beat.environment(cluster):
         yield _secret(beat.NAME, _hidden(of_beat, cluster.plan.fleet.beat.secrets))
     if of_redis := redis.secret_values(cluster):
-        yield _secret(REDIS, of_redis)
+        yield _secret(REDIS, of_redis | _redis_certificates(cluster.plan.fleet))
     yield _secret(scaling.EXPORTER, exporter.secret_values(cluster))
     if any(given := paths_of(cluster.plan.fleet)):
         # Certificate and key of our own broker are the server's.
         clients = given[: 1 if cluster.plan.fleet.own_broker else 3]
         found = {there.name: here.read_bytes() for here, there in zip(clients, ON_MACHINES, strict=False) if here}
         yield _secret(CERTIFICATE_SECRET, found)
+
+
+def _redis_certificates(fleet: Fleet) -> dict[str, bytes]:
+    if not fleet.redis or not fleet.redis.tls:
+        return {}
+    files = zip(redis.TLS_FILES, (AUTHORITIES, *CLUSTER_SERVER), strict=True)
+    return {name: (folder_of(fleet) / file).read_bytes() for name, file in files}
 
 
 def tls_secret(certificate: bytes, key: bytes) -> Object:

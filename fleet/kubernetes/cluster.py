@@ -27,7 +27,8 @@ class ClusterError(FleetError):
 @dataclass(frozen=True)
 class Cluster:
     """What manifests are made of. secrets: of the secrets file; no manifest has any. image: with its tag or digest. minor: of
-    Kubernetes 1.x. authority: PEM, by which the API server knows the exporter; None if it does not ask it."""
+    Kubernetes 1.x. authority: PEM, by which the API server knows the exporter; None if it does not ask it. certificate: PEM, of
+    the fleet's own Redis if it has TLS."""
 
     plan: Plan
     secrets: Mapping[str, str] = field(repr=False)
@@ -35,6 +36,7 @@ class Cluster:
     minor: int
     namespace: str = "default"
     authority: bytes | None = None
+    certificate: bytes = b""
 
     @cached_property
     def labels(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from fleet.kubernetes.cluster import REDIS, Cluster, ClusterError
+from fleet.kubernetes.cluster import REDIS, Cluster
 from fleet.kubernetes.network import REDIS_LABELS
 from fleet.kubernetes.pod import CONFINED, PART_OF, Object, mebibytes, security
 from fleet.plan.plan import broker_memory
@@ -20,22 +20,24 @@ NEWEST = "redis:7.2-bookworm"
 USER = 999
 """Of that image."""
 CONFIGURATION, DATA = "/etc/redis", "/data"
+USERS, TLS_FILES = "users.acl", ("ca.pem", "broker.pem", "broker.key")
+"""In its Secret."""
 GROWTH = 3
 """The volume, in times the data: the append-only file grows to twice, and is rewritten beside itself."""
 STOP = 120
 """Seconds to write the file as it ends."""
 
 
+def names(namespace: str) -> list[str]:
+    """Of its certificate: the one by which the fleet's pods connect, and those for others."""
+    return [REDIS, f"{REDIS}.{namespace}.svc", f"{REDIS}.{namespace}.svc.cluster.local"]
+
+
 def objects(cluster: Cluster) -> list[Object]:
-    """Nothing, if the broker is not the fleet's own. Raises ClusterError for one with TLS."""
+    """Nothing, if the broker is not the fleet's own."""
     redis = cluster.plan.fleet.redis
     if redis is None:
         return []
-    if redis.tls:
-        raise ClusterError(
-            "broker.tls: a Redis in the cluster has no certificates: write False (its NetworkPolicy lets in the fleet's pods "
-            'alone), or run a Redis with TLS and write its URL: broker = {"url": "@BROKER_URL"}'
-        )
     text = configuration(cluster, redis)
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(), "data": {"redis.conf": text}},
@@ -44,7 +46,10 @@ def objects(cluster: Cluster) -> list[Object]:
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": _metadata(),
-            "spec": {"selector": REDIS_LABELS, "ports": [{"name": "redis", "port": redis.port, "targetPort": redis.port}]},
+            "spec": {
+                "selector": REDIS_LABELS,
+                "ports": [{"name": f"redis-{port}", "port": port, "targetPort": port} for port in redis.ports],
+            },
         },
         _policy(redis),
         {
@@ -58,8 +63,8 @@ def objects(cluster: Cluster) -> list[Object]:
 
 
 def secret_values(cluster: Cluster) -> dict[str, bytes]:
-    """What its Secret has: digests of passwords, and none of them itself."""
-    return {"users.acl": redis_users.acl(cluster.secrets)} if cluster.plan.fleet.redis else {}
+    """What its Secret has, but for certificates: digests of passwords, and none of them itself."""
+    return {USERS: redis_users.acl(cluster.secrets)} if cluster.plan.fleet.redis else {}
 
 
 def configuration(cluster: Cluster, redis: Redis) -> str:
@@ -68,9 +73,9 @@ def configuration(cluster: Cluster, redis: Redis) -> str:
     text = render(
         "etc/redis/redis.conf.j2",
         address="*",
-        port=redis.port,
-        tls_port=0,
-        tls_files=(),
+        port=redis.port if redis.port in redis.ports else 0,
+        tls_port=redis.tls_port if redis.tls else 0,
+        tls_files=[f"{CONFIGURATION}/tls/{name}" for name in TLS_FILES],
         maxmemory=resolve(redis.maxmemory, total),
         maxclients=redis.maxclients,
         maxmemory_policy=redis.maxmemory_policy,
@@ -90,25 +95,27 @@ def _memory(cluster: Cluster) -> int:
 def _set(cluster: Cluster, redis: Redis, text: str) -> Object:
     fleet, total = cluster.plan.fleet, _memory(cluster)
     limit = broker_memory(fleet, fleet.hosts[fleet.broker_host or ""], total)
-    # Both are read at the start alone. Of users, rights and names: a password is brought to the server by nobody here.
-    digest = sha256(text.encode() + redis_users.acl(cluster.secrets)).hexdigest()[:12]
+    # All are read at the start alone. Of users, rights and names: a password is brought to the server by nobody here.
+    digest = sha256(text.encode() + redis_users.acl(cluster.secrets) + cluster.certificate).hexdigest()[:12]
     container: Object = {
         "name": "redis",
         "image": IMAGE,
         "command": ["redis-server", f"{CONFIGURATION}/redis.conf"],
-        "ports": [{"name": "redis", "containerPort": redis.port}],
+        "ports": [{"name": f"redis-{port}", "containerPort": port} for port in redis.ports],
         "resources": {"requests": {"cpu": "500m", "memory": mebibytes(limit)}, "limits": {"memory": mebibytes(limit)}},
         # A large file takes minutes to read; the port is open meanwhile, and Redis says that it loads.
-        "startupProbe": {"tcpSocket": {"port": redis.port}, "periodSeconds": 5, "failureThreshold": 60},
-        "readinessProbe": {"tcpSocket": {"port": redis.port}, "periodSeconds": 5},
-        "livenessProbe": {"tcpSocket": {"port": redis.port}, "periodSeconds": 20, "failureThreshold": 6},
+        "startupProbe": {"tcpSocket": {"port": redis.ports[0]}, "periodSeconds": 5, "failureThreshold": 60},
+        "readinessProbe": {"tcpSocket": {"port": redis.ports[0]}, "periodSeconds": 5},
+        "livenessProbe": {"tcpSocket": {"port": redis.ports[0]}, "periodSeconds": 20, "failureThreshold": 6},
         "securityContext": CONFINED,
         "volumeMounts": [
             {"name": "configuration", "mountPath": CONFIGURATION, "readOnly": True},
             {"name": "data", "mountPath": DATA},
         ],
     }
-    sources = [{"configMap": {"name": REDIS}}, {"secret": {"name": REDIS}}]
+    files = {USERS: USERS} | ({name: f"tls/{name}" for name in TLS_FILES} if redis.tls else {})
+    items = [{"key": key, "path": path} for key, path in files.items()]
+    sources = [{"configMap": {"name": REDIS}}, {"secret": {"name": REDIS, "items": items}}]
     storage = GROWTH * resolve(redis.maxmemory, total)
     return {
         "apiVersion": "apps/v1",
@@ -155,7 +162,7 @@ def _policy(redis: Redis) -> Object:
                         {"podSelector": {"matchLabels": PART_OF}},
                         {"namespaceSelector": {}, "podSelector": {"matchLabels": {"fleet-redis-client": "true"}}},
                     ],
-                    "ports": [{"protocol": "TCP", "port": redis.port}],
+                    "ports": [{"protocol": "TCP", "port": port} for port in redis.ports],
                 }
             ],
             "egress": [],

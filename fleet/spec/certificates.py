@@ -32,6 +32,8 @@ from fleet.spec.text import count
 
 AUTHORITIES, AUTHORITY_KEY = "ca.pem", "ca.key"
 SERVER, SERVER_KEY = "broker.pem", "broker.key"
+CLUSTER_SERVER = ("k8s.pem", "k8s.key")
+"""Of the same broker on Kubernetes, where its names are others."""
 AUTHORITY_DAYS, SERVER_DAYS = 3650, 730
 SOON = timedelta(days=30)
 """A certificate that ends within this time is named by every deploy, and renewed by `fleet certificates`."""
@@ -108,22 +110,29 @@ def ends(folder: Path) -> dict[str, datetime]:
         raise CertificateError(f"{folder}: {error}") from None
 
 
-def make(folder: Path, names: Sequence[str], renew: bool = False, now: datetime | None = None) -> list[str]:
+def make(
+    folder: Path,
+    names: Sequence[str],
+    renew: bool = False,
+    now: datetime | None = None,
+    server: tuple[str, str] = (SERVER, SERVER_KEY),
+) -> list[str]:
     """Make what is missing in a folder, or ends soon, or is not for these names: an authority, and a server's certificate by it.
 
-    renew: make a new server's certificate in any case. Returns a line for each file that was written. The authorities before stay
-    trusted. Raises CertificateError if a file cannot be read or written, or if the authority's key is not there.
+    renew: make a new server's certificate in any case. server: its file and its key's. Returns a line for each file that was
+    written. The authorities before stay trusted. Raises CertificateError if a file cannot be read or written, or if the
+    authority's key is not there.
     """
     now = now or datetime.now(UTC)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         authority, lines = _authority(folder, now)
-        file = folder / SERVER
+        file = folder / server[0]
         if not renew and file.exists() and not lines and not _reason(file.read_bytes(), authority.trusted, names, now + SOON):
             return []
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _signed(names[0], key, authority, now, now + timedelta(days=SERVER_DAYS), names)
-        _write(folder / SERVER_KEY, _private(key))
+        _write(folder / server[1], _private(key))
         _write(file, certificate.public_bytes(Encoding.PEM))
         return [*lines, f"{file}: for {', '.join(names)}, until {certificate.not_valid_after_utc:%Y-%m-%d}"]
     except (OSError, ValueError) as error:

@@ -60,6 +60,28 @@ def test_secrets_are_printed_and_in_no_file(project: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_redis_with_tls_gets_a_certificate_for_its_names_there(project: Path) -> None:
+    (project / "group_data" / "broker.py").write_text("broker = {'tls': True}\n")
+    words = ("k8s", "prod.py", *IMAGE, *SIZE, "--namespace", "shop")
+    refused = fleet(project, *words)
+    assert refused.returncode == 2 and "fleet certificates INVENTORY" in refused.stderr, "lint knows what is missing"
+    assert fleet(project, "certificates", "prod.py").returncode == 0
+    done = fleet(project, *words)
+    assert "s-tls/k8s.pem: for fleet-redis, fleet-redis.shop.svc, fleet-redis.shop.svc.cluster.local, until" in done.stderr
+    again = json.loads(fleet(project, *words, "--json").stdout)
+    assert (again["changed"], again["notes"]) == ([], [])
+    printed = documents(fleet(project, *words, "--secret").stdout)
+    secret = {each["metadata"]["name"]: sorted(each["data"]) for each in printed}
+    assert secret["fleet-redis"] == ["broker.key", "broker.pem", "ca.pem", "users.acl"]
+    assert secret["fleet-broker-files"] == ["ca.pem"]
+    (project / "s-tls" / "ca.key").unlink()
+    assert fleet(project, *words).returncode == 0, "a certificate of one's own is used as it is"
+    (project / "s-tls" / "k8s.pem").unlink()
+    missing = fleet(project, *words)
+    assert missing.returncode == 1 and "put k8s.pem and k8s.key there, for fleet-redis" in missing.stderr
+
+
+@pytest.mark.long
 def test_what_has_no_counterpart_is_said(project: Path) -> None:
     done = fleet(project, "k8s", "prod.py", "--explain", COLUMNS="200")
     assert done.returncode == 0, done.stderr

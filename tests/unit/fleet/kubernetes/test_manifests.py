@@ -38,12 +38,14 @@ def test_kubernetes_knows_every_field(tmp_path: Path, minor: int, roles: dict[st
     for each in [*objects, *bundle.secrets(cluster), bundle.tls_secret(b"certificate", b"key")]:
         kubernetes_validate.validate(each, f"1.{minor}", strict=True)
     assert checks.mistakes(objects, minor) == []
-    everywhere = {"APIService", "ClusterRole", "ClusterRoleBinding"}
+    admission = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    everywhere = {"APIService", "ClusterRole", "ClusterRoleBinding", *admission}
     assert {each["metadata"].get("namespace") for each in objects if each["kind"] not in everywhere} == {"shop"}
     api = next(each for each in objects if each["kind"] == "APIService")
     assert api["spec"]["service"] == {"name": "fleet-exporter", "namespace": "shop", "port": 443}
     (subject,) = next(each for each in objects if each["kind"] == "ClusterRoleBinding")["subjects"]
     assert subject["namespace"] == "kube-system", "the autoscaler's own"
+    assert {each["kind"] for each in objects if each["kind"] in admission} == (admission if roles is SCALED else set())
 
 
 def test_an_overlay_has_the_image_and_how_many_pods(tmp_path: Path) -> None:
@@ -172,9 +174,24 @@ def test_long_tasks_are_not_evicted_by_the_autoscaler_of_nodes() -> None:
     assert annotations(time_limit=3600) == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 
 
-def test_a_redis_in_the_cluster_has_no_tls() -> None:
-    with pytest.raises(ClusterError, match="a Redis in the cluster has no certificates"):
-        bundle.objects(cluster_of(broker={"tls": True}))
+@pytest.mark.parametrize(("tls", "ports"), [(False, [6379]), (True, [6380]), ("both", [6380, 6379])])
+def test_the_ports_of_a_redis_in_the_cluster(tls: Any, ports: list[int]) -> None:
+    cluster = replace(cluster_of(SCALED, broker={"tls": tls}), certificate=b"certificate")
+    objects = bundle.objects(cluster)
+    _, stateful, service, policy, _ = objects["redis"]
+    (container,) = stateful["spec"]["template"]["spec"]["containers"]
+    assert [port["containerPort"] for port in container["ports"]] == ports
+    assert [port["port"] for port in service["spec"]["ports"]] == ports
+    assert [port["port"] for port in policy["spec"]["ingress"][0]["ports"]] == ports
+    for each in objects["redis"]:
+        kubernetes_validate.validate(each, "1.37", strict=True)
+    exporter = next(each for each in objects["exporter"] if each["kind"] == "Deployment")
+    for deployment in (of_kind(cluster, "Deployment", "web"), exporter):
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        mounted = "/etc/fleet-broker" in [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert mounted == bool(tls), "whoever connects has the authority"
+    renewed = bundle.objects(replace(cluster, certificate=b"renewed"))["redis"][1]
+    assert renewed != stateful, "Redis reads its certificate as it starts"
 
 
 def with_beat(**more: Any) -> Cluster:
