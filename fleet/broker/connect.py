@@ -18,6 +18,8 @@ from fleet.broker.port import AwayError, Port, opened
 from fleet.broker.relay import ANSWERS, GREETING, RelayError, Target, relayed
 from fleet.broker.verdict import RefusedError
 from fleet.errors import FleetError
+from fleet.inventory import kubectl
+from fleet.inventory.kubectl import ACCESS
 from fleet.inventory.ssh import Process, SSHError, forward
 from fleet.spec import endpoint
 from fleet.spec.broker import External
@@ -250,8 +252,12 @@ class Forwards:
             if not self.between:
                 raise UnreachedError('no machine of the inventory has workers and leads there: write "direct": True in broker')
             for host in self.between:
+                data = self.hosts[host]
                 try:
-                    local = stack.enter_context(forward(host, self.hosts[host], address, port, self.on_start))
+                    if access := data.get(ACCESS):
+                        local = stack.enter_context(kubectl.forward(access, address, port, self.on_start))
+                    else:
+                        local = stack.enter_context(forward(host, data, address, port, self.on_start))
                     break
                 except SSHError:
                     if host == self.between[-1]:

@@ -15,6 +15,13 @@ from fleet.spec.text import printable
 
 InventoryFile = Annotated[Path, typer.Argument(metavar="INVENTORY", help="The inventory file, e.g. inventory/prod.py.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+KubeConfig = Annotated[
+    Path | None,
+    typer.Option(
+        help="Look at the fleet in a cluster, through kubectl: its kubeconfig, whose current context counts.", metavar="FILE"
+    ),
+]
+Namespace = Annotated[str, typer.Option(help="With --kubeconfig: the fleet's namespace.", metavar="NAME")]
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 import typer
 from rich.console import Console
 
-from fleet.cli.arguments import InventoryFile, Json, looking
+from fleet.cli.arguments import InventoryFile, Json, KubeConfig, Namespace, looking
 from fleet.cli.lines import print_line
+from fleet.kubernetes import pods
 from fleet.observe.advice import advise
-from fleet.observe.collect import collect
+from fleet.observe.collect import collect, completed
 from fleet.observe.plain import load_as_json
 from fleet.observe.workers import Load, WorkerLoad, load_of
 from fleet.plan.sizing import mib
@@ -28,18 +29,21 @@ _STYLES = {
 }
 
 
-def show_load(file: InventoryFile, as_json: Json = False) -> None:
+def show_load(
+    file: InventoryFile, kubeconfig: KubeConfig = None, namespace: Namespace = "default", as_json: Json = False
+) -> None:
     """Show every worker that there should be: what it does, and who has heard of it; then each role, and what to do.
 
     A worker that does not answer is never shown as idle. HEARD has the seconds since systemd, the worker's connection to the
-    broker, and the worker itself said that it is there.
+    broker, and the worker itself said that it is there. With --kubeconfig, workers are pods, and Kubernetes is asked in systemd's
+    place.
 
     Exit code: 0; 1 if the broker or a machine does not answer, or a worker is not well; 2 if nothing could be looked at.
 
     Example: fleet load inventory/prod.py
     """
     with looking("every machine and the broker"):
-        collected = collect(file)
+        collected = completed(pods.survey(file, pods.access(kubeconfig, namespace))) if kubeconfig else collect(file)
     load = load_of(collected.plan, collected.machines, collected.silent, collected.broker)
     if as_json:
         typer.echo(json.dumps(load_as_json(load, str(file)), indent=1))

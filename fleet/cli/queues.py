@@ -12,14 +12,16 @@ from rich.console import Console
 
 from fleet.broker import connect
 from fleet.broker.ages import Age
-from fleet.cli.arguments import InventoryFile, Json, looking, say
+from fleet.cli.arguments import InventoryFile, Json, KubeConfig, Namespace, looking, say
 from fleet.cli.lines import print_line
 from fleet.inventory import last_facts
 from fleet.inventory.read import read_inventory
-from fleet.observe.broker import expected_of
+from fleet.kubernetes import pods
+from fleet.observe.broker import Expected, expected_of
 from fleet.observe.queues import Queue, queues_as_json, queues_of
 from fleet.observe.sampling import samples
-from fleet.plan.plan import resolved
+from fleet.plan.plan import Plan, resolved
+from fleet.spec.fleet import Inventory
 from fleet.spec.load import load_fleet
 from fleet.spec.text import short, span, table_lines
 
@@ -32,6 +34,8 @@ def show_queues(
     seconds: Annotated[
         float, typer.Option(help="Seconds between two looks, for the rates; 0 leaves them out.", min=0, max=60)
     ] = 2.0,
+    kubeconfig: KubeConfig = None,
+    namespace: Namespace = "default",
     as_json: Json = False,
 ) -> None:
     """Show every queue: what waits in it and for how long, what workers hold of it, how fast it grows, and who consumes it.
@@ -45,7 +49,7 @@ def show_queues(
     Example: fleet queues inventory/prod.py
     """
     with looking():
-        queues, problem, unknown = _look(file, seconds)
+        queues, problem, unknown = _look(_surveyed(file, kubeconfig, namespace), seconds)
     if problem:
         say(problem)
     if as_json:
@@ -57,14 +61,22 @@ def show_queues(
     raise typer.Exit(0 if not problem and all(queue.is_served for queue in queues) else 1)
 
 
-def _look(file: Path, seconds: float) -> tuple[list[Queue], str, Mapping[str, str]]:
-    """The queues, why the workers were not asked, if they were not, and what the broker does not know."""
+def _surveyed(file: Path, kubeconfig: Path | None, namespace: str) -> tuple[Inventory, Plan, Expected]:
+    """The fleet as it was last known, or as a cluster has it, and what its broker is asked for."""
+    if kubeconfig:
+        survey = pods.survey(file, pods.access(kubeconfig, namespace))
+        return survey.inventory, survey.plan, survey.expected
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
-    last, _ = last_facts.read(file)
-    plan = resolved(fleet, last.completed({}, fleet.hosts))
-    with connect.read_session(inventory, fleet) as port:
-        before, now = samples(port, seconds, fleet.settings.lease, expected_of(plan))
+    plan = resolved(fleet, last_facts.read(file)[0].completed({}, fleet.hosts))
+    return inventory, plan, expected_of(plan)
+
+
+def _look(surveyed: tuple[Inventory, Plan, Expected], seconds: float) -> tuple[list[Queue], str, Mapping[str, str]]:
+    """The queues, why the workers were not asked, if they were not, and what the broker does not know."""
+    inventory, plan, expected = surveyed
+    with connect.read_session(inventory, plan.fleet) as port:
+        before, now = samples(port, seconds, plan.fleet.settings.lease, expected)
         problem = now.problem or port.health().problem
     return queues_of(plan, before, now), problem, now.unknown
 

@@ -10,7 +10,7 @@ from fleet.errors import FleetError
 from fleet.kubernetes import names
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
-from fleet.spec.fleet import Host
+from fleet.spec.fleet import Fleet, Host
 
 MINORS = (35, 36, 37)
 """Kubernetes 1.x for which manifests can be written: those that are supported."""
@@ -76,8 +76,13 @@ def on_kubernetes(plan: Plan) -> Plan:
             'broker: "kind": "rabbitmq" is not written as manifests: run RabbitMQ by its own operator, and write its URL: '
             'broker = {"url": "@BROKER_URL"}'
         )
+    return replace(plan, fleet=behind_service(fleet))
+
+
+def behind_service(fleet: Fleet) -> Fleet:
+    """The fleet with its own Redis, if it has one, at the address that pods know."""
     if fleet.broker_host is None:
-        return plan
+        return fleet
     host = fleet.hosts[fleet.broker_host]
     behind = replace(host, settings=host.settings.model_copy(update={"lan_address": REDIS}))
-    return replace(plan, fleet=replace(fleet, hosts={**fleet.hosts, host.name: behind}))
+    return replace(fleet, hosts={**fleet.hosts, host.name: behind})

@@ -54,7 +54,8 @@ def _of_the_ill(workers: Iterable[WorkerLoad], inventory: str) -> Iterator[Advic
 
 
 def _next_step(worker: WorkerLoad, inventory: str) -> str:
-    unit = unit_of(worker.node)
+    if worker.kubectl:
+        return f"{worker.kubectl} delete pod {worker.host}" if worker.state == "ghost" else look_at(worker)
     if worker.state == "ghost":
         return f"pyinfra {inventory} restart.py --limit {worker.host}"
     if worker.state == "cut off":
@@ -62,10 +63,17 @@ def _next_step(worker: WorkerLoad, inventory: str) -> str:
     if worker.state == "out":
         return "docs/gpu.md says what to do; it comes back by itself with its device"
     if worker.state == "stopped":
-        return f"on {worker.host}: systemctl kill -s CONT {unit}"
+        return f"on {worker.host}: systemctl kill -s CONT {unit_of(worker.node)}"
     if "does not answer" in worker.why and worker.state in ("dead", "unknown") and "machine" in worker.why:
         return f"start the machine, or: fleet retire {inventory} {worker.host} --gone"
-    return f"on {worker.host}: journalctl -u {unit} -n 50"
+    return look_at(worker)
+
+
+def look_at(worker: WorkerLoad) -> str:
+    """What says why a worker is as it is."""
+    if worker.kubectl:
+        return f"{worker.kubectl} describe pod {worker.host}"
+    return f"on {worker.host}: journalctl -u {unit_of(worker.node)} -n 50"
 
 
 def more_slots(role: str) -> str:
@@ -136,6 +144,4 @@ def _of_memory(workers: Iterable[WorkerLoad]) -> Iterator[Advice]:
             )
         if worker.is_well and worker.restarts >= MANY_RESTARTS:
             times = f"{worker.restarts} times"
-            yield Advice(
-                f"{worker.node} was started again {times}", f"on {worker.host}: journalctl -u {unit_of(worker.node)} -n 50"
-            )
+            yield Advice(f"{worker.node} was started again {times}", look_at(worker))

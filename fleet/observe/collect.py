@@ -48,6 +48,32 @@ class Collected:
     broker: BrokerReport
 
 
+@dataclass(frozen=True)
+class Survey:
+    """A fleet whose machines have been asked otherwise than over SSH. inventory, fleet: of these machines."""
+
+    inventory: Inventory
+    fleet: Fleet
+    machines: Mapping[str, Machine]
+
+    @property
+    def plan(self) -> Plan:
+        """The fleet as these machines have it."""
+        return resolved(self.fleet, {host: machine.facts for host, machine in self.machines.items()})
+
+    @property
+    def expected(self) -> Expected:
+        """What the broker is asked for."""
+        return asking.expected_of(self.plan, {host: machine.hostname for host, machine in self.machines.items()})
+
+
+def completed(survey: Survey) -> Collected:
+    """A survey with what the broker says. Raises SecretsError."""
+    passwords = endpoint.broker_secrets(survey.fleet)
+    broker = ask_broker(survey.inventory, survey.fleet, passwords, survey.expected)
+    return Collected(survey.inventory, passwords, survey.plan, survey.machines, {}, broker)
+
+
 def collect(file: Path) -> Collected:
     """Ask. Raises SpecError and SecretsError, and ObserveError if no machine answers and no facts of any are kept."""
     inventory = read_inventory(file)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from fleet.observe.advice import Advice, advices, more_slots, tasks_wait, unit_of
+from fleet.observe.advice import Advice, advices, look_at, more_slots, tasks_wait
 from fleet.observe.rows import QueueRow, Records, WorkerRow
 from fleet.observe.workers import Load
 from fleet.rollout import history, lock
@@ -113,7 +113,7 @@ def _of_slots(workers: Iterable[WorkerRow]) -> Iterable[Finding]:
             yield Finding(
                 LATE,
                 f"{row.load.node}: {tasks} near the limit of {span(row.limit)}",
-                f"on {row.load.host}: journalctl -u {unit_of(row.load.node)} -n 50",
+                look_at(row.load),
             )
 
 

@@ -59,7 +59,8 @@ class Machine:
     over a minute. reaches_broker: whether it can connect to the broker's port; None if it was not tried. units: by name.
 
     pressure: "cpu", "memory" or "io" → percent of the last ten seconds in which some process waited for it; empty if the kernel
-    does not say. oom_kills: processes that the kernel has killed for memory since the machine started.
+    does not say. oom_kills: processes that the kernel has killed for memory since the machine started. kubectl: of a pod, which
+    counts as a machine, kubectl with its options for the cluster; empty otherwise.
     """
 
     hostname: str
@@ -70,6 +71,7 @@ class Machine:
     units: dict[str, Unit] = field(default_factory=dict)
     pressure: dict[str, float] = field(default_factory=dict)
     oom_kills: int = 0
+    kubectl: str = ""
 
 
 def command(broker: Endpoint, seconds: int = 2) -> str:

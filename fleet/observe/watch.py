@@ -23,6 +23,7 @@ from fleet.inventory.ssh import as_root
 from fleet.observe import broker as asking
 from fleet.observe import drift, machine, sampling
 from fleet.observe.broker import BrokerReport
+from fleet.observe.collect import Survey
 from fleet.observe.machine import Machine
 from fleet.observe.queues import Sample
 from fleet.observe.rows import Drift, Records
@@ -47,6 +48,7 @@ DRIFT_PATIENCE = 60.0
 """Seconds for a machine to say what is on it."""
 LATE = 20.0
 """Seconds after which a machine that has not answered again counts as silent."""
+NO_RECORDS = "a cluster keeps them itself: kubectl rollout history"
 ENTRIES = 50
 """Runs of the history that are read."""
 
@@ -57,11 +59,13 @@ class Watch:
     inventory, fleet, secrets: as they were when the program started.
     """
 
-    def __init__(self, file: Path, interval: float) -> None:
-        """Read the settings. interval: seconds between two looks at the broker. Raises SpecError and SecretsError."""
-        self.file, self._interval = file, interval
-        self.inventory = read_inventory(file)
-        self.fleet = load_fleet(self.inventory)
+    def __init__(self, file: Path, interval: float, survey: Callable[[], Survey] | None = None) -> None:
+        """Read the settings. interval: seconds between two looks at the broker. survey: asks for all machines at once, in place
+        of SSH; there are no records then, and no drift. Raises SpecError and SecretsError, and what survey raises."""
+        self.file, self._interval, self._survey = file, interval, survey
+        known = survey() if survey else None
+        self.inventory = known.inventory if known else read_inventory(file)
+        self.fleet = known.fleet if known else load_fleet(self.inventory)
         self.secrets = endpoint.broker_secrets(self.fleet)
         self.url = ""
         """Of the broker with the worker's user, while it can be reached; empty if not."""
@@ -70,6 +74,8 @@ class Watch:
         self._lock = threading.Lock()
         self._facts = last_facts.read(file)[0]
         self._reading = Reading(resolved(self.fleet, self._facts.completed({}, self.fleet.hosts)), interval=interval)
+        if known:
+            self._reading = Reading(known.plan, interval=interval, records_problem=NO_RECORDS, drift_problem=NO_RECORDS)
         self._machines: dict[str, tuple[float, Machine]] = {}
         self._silent: dict[str, str] = {}
         self._answered: dict[str, float] = {}
@@ -95,6 +101,10 @@ class Watch:
 
     def start(self) -> None:
         """Begin to look."""
+        if self._survey:
+            self._thread(self._watch_survey, self._survey)
+            self._thread(self._watch_broker)
+            return
         ask = machine.command(endpoint.broker(self.fleet, self.secrets))
         for host in self._with_workers:
             self._thread(self._watch_machine, host, ask)
@@ -163,6 +173,21 @@ class Watch:
                 self._silent[host] = why
 
         self.connections.repeat(host, self.inventory.hosts[host], command, MACHINES_EVERY, learn, be_silent)
+
+    def _watch_survey(self, survey: Callable[[], Survey]) -> None:
+        while not self.connections.is_closed:
+            try:
+                known = survey()
+                now = time.monotonic()
+                with self._lock:
+                    self.inventory, self.fleet = known.inventory, known.fleet
+                    self._machines = {host: (now, found) for host, found in known.machines.items()}
+                    self._silent = {}
+                    self._reading = replace(self._reading, plan=known.plan)
+            except FleetError as error:
+                with self._lock:
+                    self._silent = dict.fromkeys(self._machines, str(error))
+            self.connections.wait(MACHINES_EVERY)
 
     def _watch_broker(self) -> None:
         while not self.connections.is_closed:

@@ -23,7 +23,7 @@ class WorkerLoad:
     prefetched: tasks that it holds and has not begun. eta: that wait for their time. queues: that it consumes now. memory,
     memory_max: bytes. oom_kills: processes of it that the kernel killed for memory since it started. up_s: seconds since it
     started. heard_s: witness → how many seconds ago it spoke of the worker; None if it says nothing of it. lent: what it is lent
-    out for, in words; empty if it is not.
+    out for, in words; empty if it is not. kubectl: of a pod, as of `Machine`; its host is the pod's name.
     """
 
     node: str
@@ -45,6 +45,7 @@ class WorkerLoad:
     release: str = ""
     up_s: float | None = None
     lent: str = ""
+    kubectl: str = ""
 
     @property
     def active(self) -> int:
@@ -157,6 +158,7 @@ def _worker(node: str, instance: Instance, machine: Machine | None, silence: str
         restarts=unit.restarts if unit else 0,
         release=(unit.release if unit else None) or (latest["release"] if latest else ""),
         up_s=unit.up if unit else None,
+        kubectl=machine.kubectl if machine else "",
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from fleet.broker.port import opened
 from fleet.errors import FleetError
-from fleet.inventory import ssh
+from fleet.inventory import kubectl, ssh
+from fleet.inventory.kubectl import ACCESS
 from fleet.rollout.recorded import recorded
 from fleet.spec.text import count
 
@@ -104,11 +105,20 @@ def drain(node: str, unit: str, host: str, data: Mapping[str, Any], underserved:
 
 
 def journal(unit: str, host: str, data: Mapping[str, Any]) -> list[str]:
-    """The last lines of a worker's journal. Raises ActionError."""
+    """The last lines of a worker's journal, or of its pod's log. Raises ActionError and KubectlError."""
+    if access := data.get(ACCESS):
+        return kubectl.log(access, host, JOURNAL_LINES)
     done = _ssh(host, data, journal_command(unit))
     if done.returncode:
         raise ActionError(f"{host}: {_complaint(done)}")
     return done.stdout.splitlines()
+
+
+def journal_shown(unit: str, host: str, data: Mapping[str, Any]) -> str:
+    """What prints it, for people."""
+    if access := data.get(ACCESS):
+        return shlex.join(kubectl.log_command(access, host, JOURNAL_LINES))
+    return f"on {host}: {journal_command(unit)}"
 
 
 def journal_command(unit: str) -> str:

@@ -82,7 +82,7 @@ class TopApp(Panes):
             self.notify(f"{node}: its machine is not in the inventory", severity="error")
             return
         unit, host = unit_of(node), row.load.host
-        command = f"on {host}: {action.journal_command(unit)}"
+        command = action.journal_shown(unit, host, self._watch.inventory.hosts[host])
         page = Page(command, lambda: Text("asking …"))
         self.push_screen(page)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from fleet.cli.arguments import InventoryFile, looking
+from fleet.cli.arguments import InventoryFile, KubeConfig, Namespace, looking
 from fleet.errors import FleetError
 
 
@@ -24,6 +25,8 @@ def show_top(
     allow_actions: Annotated[
         bool, typer.Option("--allow-actions", help="Let keys pause a queue and drain a worker; each asks first.")
     ] = False,
+    kubeconfig: KubeConfig = None,
+    namespace: Namespace = "default",
 ) -> None:
     """Watch the fleet on one screen: what is wrong and what to run next, queues, workers, tasks in flight, fifteen minutes of
     history, releases, and machines. ? shows the keys.
@@ -37,9 +40,12 @@ def show_top(
     """
     with looking():
         _require_terminal(str(file))
+        if kubeconfig and allow_actions:
+            raise FleetError("--allow-actions: what is done goes into the history, which a cluster has not: use kubectl")
+        from fleet.kubernetes import pods
         from fleet.observe.watch import Watch
 
-        watch = Watch(file, interval)
+        watch = Watch(file, interval, partial(pods.survey, file, pods.access(kubeconfig, namespace)) if kubeconfig else None)
     from fleet.cli.top.app import TopApp
 
     screen = TopApp(watch, watch.fleet.settings.slo, allow_actions)

@@ -196,7 +196,7 @@ def worker(row: WorkerRow) -> Text:
 def _facts(row: WorkerRow) -> Iterator[tuple[str, Text]]:
     load = row.load
     yield "state", Text.assemble((load.state, STATES.get(load.state, BAD)), f"  {load.why}")
-    yield "unit", Text(f"{unit_of(load.node)} on {load.host}")
+    yield ("pod", Text(load.host)) if load.kubectl else ("unit", Text(f"{unit_of(load.node)} on {load.host}"))
     ages = (f"{name} {'says nothing' if age is None else f'{span(age)} ago'}" for name, age in load.heard_s.items())
     yield "heard by", Text(", ".join(ages))
     yield "queues", Text(", ".join(load.queues) or ("none" if load.heard_s.get("sign") is not None else "not known"))

@@ -55,7 +55,15 @@ async def opened(
     made: Project, size: tuple[int, int] = (80, 24), objectives: Mapping[str, float] | None = None, may_act: bool = False
 ) -> AsyncIterator[Screen]:
     """`fleet top` of a fleet whose project is the working directory."""
-    watch = Watch(Path("prod.py"), 0.5)
+    async with shown(Watch(Path("prod.py"), 0.5), size, objectives, may_act) as screen:
+        yield screen
+
+
+@asynccontextmanager
+async def shown(
+    watch: Watch, size: tuple[int, int], objectives: Mapping[str, float] | None = None, may_act: bool = False
+) -> AsyncIterator[Screen]:
+    """`fleet top` with such a watch."""
     watch.start()
     app = TopApp(watch, objectives or {}, may_act)
     try:

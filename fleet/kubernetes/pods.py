@@ -1,0 +1,158 @@
+"""The fleet as it is in a cluster: each pod is a machine with one worker. Pure, but for `survey`, which asks."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from fleet.errors import FleetError
+from fleet.inventory import kubectl
+from fleet.inventory.kubectl import ACCESS, Access
+from fleet.inventory.read import read_inventory
+from fleet.kubernetes.checks import quantity
+from fleet.kubernetes.cluster import behind_service
+from fleet.kubernetes.pod import APP, CONTAINER, NODE_HOST
+from fleet.kubernetes.scaling import EXPORTER
+from fleet.observe.collect import Survey
+from fleet.observe.machine import Machine, Unit
+from fleet.plan import process
+from fleet.plan.facts import MachineFacts
+from fleet.spec.fleet import Inventory
+from fleet.spec.groups import BEAT, BROKER, MONITOR, WORKER_SUFFIX
+from fleet.spec.load import load_fleet
+
+SELECTOR = "app.kubernetes.io/name=celery-worker"
+ROOM = MachineFacts(cores=1024, memory=1 << 50, gpus=64)
+"""Of a pod, which has its sizes already: no flag is computed by these."""
+_FAILED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+
+
+class NoPodsError(FleetError):
+    """No pod of the fleet is there."""
+
+    exit_code = 2
+
+
+def access(kubeconfig: Path, namespace: str) -> Access:
+    """By kubectl, through the exporter's pod."""
+    command = ("kubectl", "--kubeconfig", str(kubeconfig), "--namespace", namespace)
+    return Access(command, f"deployment/{EXPORTER}", f"{APP}/venv/bin/python")
+
+
+def survey(file: Path, way: Access) -> Survey:
+    """Ask the cluster. Raises KubectlError, SpecError and NoPodsError."""
+    inventory = read_inventory(file)
+    found = kubectl.pods(way, SELECTOR)
+    workers = dict(_workers(inventory, found))
+    if not workers:
+        roles = ", ".join(_roles(inventory))
+        raise NoPodsError(f"no pod of {roles} is in the namespace: apply the manifests, or name another --namespace")
+    there = as_inventory(inventory, workers, way)
+    now = datetime.now(UTC)
+    machines = {pod: machine(content, role, now, way) for pod, (role, _, content) in workers.items()}
+    return Survey(there, behind_service(load_fleet(there)), machines)
+
+
+def as_inventory(inventory: Inventory, workers: Mapping[str, tuple[str, int, Any]], way: Access) -> Inventory:
+    """The inventory with pods in place of machines. workers: pod → (role, slots, …)."""
+    hosts: dict[str, dict[str, Any]] = {}
+    groups: dict[str, list[str]] = {}
+    for host in inventory.groups.get(BROKER, ()):
+        hosts[host] = {**inventory.hosts[host], ACCESS: way}
+        groups.setdefault(BROKER, []).append(host)
+    for pod, (role, slots, _) in workers.items():
+        first = inventory.hosts[inventory.groups[role][0]]
+        settings = {**first[f"{role}{WORKER_SUFFIX}"], "instances": 1, "concurrency": slots}
+        hosts[pod] = {**first, f"{role}{WORKER_SUFFIX}": settings, ACCESS: way}
+        groups.setdefault(role, []).append(pod)
+    for data in hosts.values():
+        data.pop("records_host", None)  # a cluster has no such machine
+    return replace(inventory, hosts=hosts, groups={name: tuple(names) for name, names in groups.items()})
+
+
+def machine(pod: Any, role: str, now: datetime, way: Access) -> Machine:
+    """What a pod says of its worker."""
+    unit = f"celery-{role}@1.service"
+    return Machine(pod["metadata"]["name"], ROOM, units={unit: _unit(pod, now)}, kubectl=shlex.join(way.command))
+
+
+def _roles(inventory: Inventory) -> list[str]:
+    return [group for group in inventory.groups if group not in (BEAT, BROKER, MONITOR)]
+
+
+def _workers(inventory: Inventory, found: Iterable[Any]) -> Iterator[tuple[str, tuple[str, int, Any]]]:
+    """Pod → (role, slots, pod), of roles of the inventory."""
+    roles = _roles(inventory)
+    for pod in found:
+        container = _container(pod)
+        words = container.get("command", ())
+        node = next((word.partition("=")[2] for word in words if word.startswith("--hostname=")), "")
+        parts = process.parse_node(node.replace(NODE_HOST, "pod"))
+        slots = next((value for flag, value in pairwise(words) if flag == "-c"), "")
+        if parts and parts.role in roles and slots.isdecimal():
+            yield pod["metadata"]["name"], (parts.role, int(slots), pod)
+
+
+def _container(pod: Any) -> Any:
+    return next((each for each in pod["spec"]["containers"] if each["name"] == CONTAINER), {})
+
+
+def _unit(pod: Any, now: datetime) -> Unit:
+    """As systemd would say it."""
+    container = _container(pod)
+    env = {each["name"]: each.get("value") for each in container.get("env", ())}
+    limit = container.get("resources", {}).get("limits", {}).get("memory")
+    common: dict[str, Any] = {
+        "memory_max": int(quantity(limit)) if limit else None,
+        "release": env.get("FLEET_RELEASE"),
+        "revision": env.get("FLEET_REVISION"),
+    }
+    status = next((each for each in pod.get("status", {}).get("containerStatuses", ()) if each["name"] == CONTAINER), None)
+    if status is None:
+        return Unit(active="failed" if (why := _unscheduled(pod)) else "activating", result=why, **common)
+    common["restarts"] = status.get("restartCount", 0)
+    state, last = status.get("state", {}), status.get("lastState", {}).get("terminated", {})
+    if running := state.get("running"):
+        active = "active" if status.get("started", True) else "activating"
+        if pod["metadata"].get("deletionTimestamp"):
+            active = "deactivating"
+        return Unit(active=active, up=_since(running.get("startedAt"), now) if active == "active" else None, **common)
+    if ended := state.get("terminated"):
+        return Unit(active="failed", result=_ending(ended), **common)
+    reason = state.get("waiting", {}).get("reason", "")
+    if reason in _FAILED:
+        return Unit(active="failed", result=f"{reason}: {state['waiting'].get('message', '')}".strip(": "), **common)
+    if reason == "CrashLoopBackOff":
+        return Unit(active="failed", sub="auto-restart", result=_ending(last), **common)
+    return Unit(active="activating", **common)
+
+
+def _ending(terminated: Mapping[str, Any]) -> str:
+    """How a container ended, in systemd's words where it has one."""
+    if terminated.get("reason") == "OOMKilled":
+        return "oom-kill"
+    code = terminated.get("exitCode")
+    return "success" if code == 0 else "signal" if isinstance(code, int) and code > 128 else "exit-code"
+
+
+def _unscheduled(pod: Any) -> str:
+    """Why no node takes a pod; empty if one does, or the scheduler has not looked."""
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"no node takes it: {condition.get('message') or condition.get('reason', '')}"
+    return ""
+
+
+def _since(text: str | None, now: datetime) -> float | None:
+    if not text or not re.fullmatch(r"[0-9T:.+-]+Z?", text):
+        return None
+    try:
+        return max(0.0, (now - datetime.fromisoformat(text)).total_seconds())
+    except ValueError:
+        return None
