@@ -1,4 +1,4 @@
-"""The charts of docs/scaling.md, drawn from the tables of recorded results:
+"""The charts of the docs, drawn from the tables of recorded results, or played:
 
 .venv/bin/python -m benchmarks.charts
 """
@@ -8,10 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleet.capacity.drawing import Line, Panel, svg
+from fleet.kubernetes import simulated
+from fleet.kubernetes.autoscaler import Autoscaler, scaling_of
+from fleet.kubernetes.scaling import BEHAVIOR
+from fleet.kubernetes.simulation import play, traces
+from fleet.spec.pod import Scale
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "scale-2026-12-01.md"
 CHART = ROOT / "docs" / "images" / "scale.svg"
+PODS = ROOT / "docs" / "images" / "pods.svg"
+TARGET = Scale(min=1, max=12).target
 MAXCLIENTS = 10_000
 """Connections that Redis takes by default."""
 Row = dict[str, str]
@@ -53,8 +60,24 @@ def draw(text: str) -> str:
     )
 
 
+def pods() -> str:
+    """Pods of a role of 10 slots under a burst of tasks of 5 s, by what `fleet k8s` writes for {"min": 1, "max": 12}."""
+    slots, least, most = 10, 1, 12
+    trace = traces(slots, most, service=5.0)["burst"]
+    target = {"type": "AverageValue", "averageValue": f"{TARGET * slots:g}"}
+    spec = {
+        "minReplicas": least,
+        "maxReplicas": most,
+        "metrics": [{"external": {"target": target}}],
+        "behavior": BEHAVIOR,
+    }
+    played = play(trace, Autoscaler(scaling_of({"spec": spec})), slots, least)
+    return simulated.chart("web", trace, played, slots, most)
+
+
 def main() -> None:
     CHART.write_text(draw(RESULTS.read_text()))
+    PODS.write_text(pods())
 
 
 if __name__ == "__main__":
