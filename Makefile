@@ -37,7 +37,7 @@ matrix-old: install  ## The matrix of one old Celery, with prefork and gevent, a
 	@scripts/matrix --only 5.5 --pool prefork --pool gevent --tls -n 4
 
 tls: install  ## The tests of workers and of what is asked about them, with a Redis behind TLS (some minutes)
-	@FLEET_TEST_TLS=1 $(BIN)/pytest -q -n 6 --dist worksteal -m "not slow" tests/unit/fleet_node tests/unit/fleet/observe tests/unit/fleet/drill
+	@FLEET_TEST_TLS=1 $(BIN)/pytest -q -n 6 --dist worksteal -m "not slow" tests/unit/fleet_balancer tests/unit/fleet_node tests/unit/fleet/observe tests/unit/fleet/drill
 
 valkey: install  ## The tests of workers and of brokers of others, with Debian 13's Valkey in place of Redis (some minutes)
 	@scripts/valkey

@@ -10,9 +10,12 @@ from kombu import Connection  # type: ignore[attr-defined]  # kombu's types are 
 from kombu.pidbox import Mailbox
 
 from fleet.capacity.balance.policy import Order
+from fleet_exporter.sentinels import SCHEME, Sentinels
 
 EXCHANGE = "celery"
 """Celery's setting control_exchange."""
+PATIENCE = 5.0
+"""Seconds for the broker."""
 ANSWER = 3.0
 """Seconds that a worker has to answer."""
 
@@ -22,17 +25,19 @@ class Teller:
     master_name: of the primary, if the URL is of sentinels."""
 
     def __init__(self, url: str, use_ssl: Mapping[str, Any] | None, master_name: str | None) -> None:
-        self._url, self._use_ssl = url, use_ssl
-        is_redis = not url.startswith("amqp")
-        self._options: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0} if is_redis else {}
-        self._options |= {"master_name": master_name} if master_name else {}
+        self._url, self._use_ssl, self._master_name = url, use_ssl, master_name
+        self._options: dict[str, Any] = {}
+        if not url.startswith("amqp"):
+            self._options = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
 
     def tell(self, orders: Iterable[Order], prefix: str = "") -> dict[str, str]:
         """Node → why it is not lent out so, of those that are not. prefix: the app's global_keyprefix. Raises what kombu raises
-        if the broker does not answer."""
+        if the broker does not answer, and what redis does if no sentinel names a primary."""
+        # Debian's kombu (5.2) would ask on a channel of sentinels that no worker hears: its name has an unfilled "{db}" in it.
+        url = Sentinels.of(self._url).url(self._master_name, PATIENCE) if self._url.startswith(SCHEME) else self._url
         options = {**self._options, **({"global_keyprefix": prefix} if prefix else {})}
         problems = {}
-        with Connection(self._url, ssl=self._use_ssl, transport_options=options) as connection:  # type: ignore[no-untyped-call]
+        with Connection(url, ssl=self._use_ssl, transport_options=options) as connection:  # type: ignore[no-untyped-call]
             mailbox = Mailbox(EXCHANGE, type="fanout", serializer="json", accept=["json"])(connection)  # type: ignore[no-untyped-call]
             for order in orders:
                 if why := self._told(mailbox, order):

@@ -15,20 +15,19 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.process_collector import ProcessCollector
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from fleet_exporter import external_server, pods
 from fleet_exporter import settings as spec
 from fleet_exporter.collector import Collector
 from fleet_exporter.costs import costs
 from fleet_exporter.reading import PATIENCE, Reader, Reading
+from fleet_exporter.sentinels import SCHEME, Sentinels
 from fleet_exporter.totals import Totals
 
 KEEP_EVERY = 60.0
@@ -91,14 +90,7 @@ def connected(url: str, master_name: str | None) -> Redis:
         "client_name": "fleet-exporter",
         "retry": Retry(NoBackoff(), 1),  # a connection that was cut since the last scrape; Prometheus does not wait for more
     }
-    if not url.startswith("sentinel://"):
-        return Redis.from_url(url, **options)
-    first, *others = map(urlsplit, url.split(";"))
-    addresses = [(each.hostname, each.port or 26379) for each in (first, *others)]
-    login = {"username": unquote(first.username or "") or None, "password": unquote(first.password or "") or None}
-    sentinels: Any = Sentinel(addresses, socket_timeout=PATIENCE)  # type: ignore[no-untyped-call]
-    primary: Redis = sentinels.master_for(master_name, db=int(first.path.strip("/") or 0), **login, **options)
-    return primary
+    return Sentinels.of(url).client(master_name, **options) if url.startswith(SCHEME) else Redis.from_url(url, **options)
 
 
 def restore(file: Path, now: float) -> Totals:

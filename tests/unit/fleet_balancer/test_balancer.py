@@ -32,12 +32,12 @@ TERMS = [
 
 
 @contextmanager
-def balancer(here: Machine, folder: Path) -> Iterator[None]:
-    """One that runs, with what a deploy writes in `folder`, and its log. It ends in order."""
+def balancer(here: Machine, folder: Path, **more: Any) -> Iterator[None]:
+    """One that runs, with what a deploy writes in `folder`, and its log. more: of its settings. It ends in order."""
     folder.mkdir(exist_ok=True)
     workers = [{"nodes": [node], "role": node.split("-")[0], "host": node.split("@")[1]} for node in (WEB, BATCH)]
     queues = {name: {"consumers": 1, "minimum": 1, "objective": None} for name in ("default", "reports")}
-    (folder / "fleet.json").write_text(json.dumps({"lease": 60, "workers": workers, "queues": queues}))
+    (folder / "fleet.json").write_text(json.dumps({"lease": 60, "workers": workers, "queues": queues, **more}))
     (folder / "terms.json").write_text(json.dumps(TERMS))
     (folder / "broker-url").write_text(f"{here.environment['CELERY_BROKER_URL']}\n")
     environment = os.environ | {"CREDENTIALS_DIRECTORY": str(folder), "STATE_DIRECTORY": str(folder), "PORT": str(free_port())}

@@ -11,13 +11,16 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
+from celery import Celery
 from redis import Redis
 
 from fleet.drill.reached import reached
 from fleet.inventory.read import read_inventory
 from fleet.spec.load import load_fleet
 from tests.unit.fleet.cli.native_support import GROUP_DATA, PASSWORDS, Project, project
+from tests.unit.fleet_balancer.test_balancer import OLD, balancer, is_up, metrics, moves
 from tests.unit.fleet_node.delivery.lease_support import until
+from tests.unit.process_support import Machine
 from tests.unit.shop_support import answering, free_port, process, redis_server
 
 pytestmark = pytest.mark.long
@@ -25,6 +28,12 @@ pytestmark = pytest.mark.long
 NAME = "shop-primary"
 ALL = GROUP_DATA["all"] + f'broker = {{"url": "@BROKER_URL", "master_name": "{NAME}"}}\n'
 PASSWORD = PASSWORDS["WORKER"]
+NAP = """
+import time
+
+@app.task(name="nap")
+def nap(seconds): time.sleep(seconds)
+"""
 
 
 @dataclass
@@ -111,6 +120,37 @@ def test_workers_and_commands_follow_a_failover(watched: tuple[Project, Sentinel
         assert of_drill.addresses == tuple(("127.0.0.1", port) for port in (*there.ports, there.replica)), "what is cut off"
     (worker,) = made.json("load", "prod.py")["workers"].values()
     assert (worker["state"], worker["why"]) == ("idle", "")
+
+
+def named(sentinel: int) -> int | None:
+    """The port of the primary that a sentinel names; None if it says that there is none."""
+    with Redis(port=sentinel, decode_responses=True) as asked:
+        primary: Any = asked.sentinel_get_master_addr_by_name(NAME)
+        is_well = "down" not in asked.sentinel_master(NAME)["flags"]
+    return int(primary[1]) if is_well else None
+
+
+def test_the_balancer_moves_capacity_after_a_failover(watched: tuple[Project, Sentinels], tmp_path: Path) -> None:
+    here, there = watched[0].here, watched[1]
+    release = here.release("r", OLD + NAP)
+    batch = Machine(tmp_path / "batch", here.port, more=here.more, role="batch", hostname="batch1")
+    producer = Celery(broker=there.url, broker_transport_options={"master_name": NAME})
+    try:
+        here.hostname = "web1"
+        here.start(release)
+        batch.start(release, queues=("reports",))
+        with balancer(here, folder := tmp_path / "balancer", master_name=NAME):
+            assert until(lambda: is_up(folder) and "fleet_balance_last_look_timestamp_seconds 1" in metrics(folder), 30)
+            there.primary.kill()
+            there.primary.wait()
+            assert until(lambda: {named(port) for port in there.ports} == {there.replica}, 60)
+            for _ in range(300):
+                producer.send_task("nap", [0.5], queue="default")
+            assert until(lambda: 'fleet_balance_lent_workers{roles="web"} 1.0' in metrics(folder), 90)
+    finally:
+        producer.pool.force_close_all()
+        batch.end()
+    assert [(move["outcome"], move["errors"]) for move in moves(folder)] == [("done", [])]
 
 
 def test_wrong_names_and_sentinels_that_are_away(watched: tuple[Project, Sentinels]) -> None:
