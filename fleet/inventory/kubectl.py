@@ -107,6 +107,7 @@ def forward(access: Access, address: str, port: int, on_start: Callable[[Any], N
             server.shutdown()
             for process in [*going]:
                 process.kill()
+                process.wait()
 
 
 def _connect(client: socket.socket, process: subprocess.Popen[bytes]) -> None:

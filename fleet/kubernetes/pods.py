@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -23,18 +23,19 @@ from fleet.observe.collect import Survey
 from fleet.observe.machine import Machine, Unit
 from fleet.plan import process
 from fleet.plan.facts import MachineFacts
-from fleet.spec.fleet import Inventory
+from fleet.plan.plan import Plan, resolved
+from fleet.spec.fleet import Fleet, Inventory
 from fleet.spec.groups import BEAT, BROKER, MONITOR, WORKER_SUFFIX
 from fleet.spec.load import load_fleet
 
 SELECTOR = "app.kubernetes.io/name=celery-worker"
 ROOM = MachineFacts(cores=1024, memory=1 << 50, gpus=64)
-"""Of a pod, which has its sizes already: no flag is computed by these."""
+"""Of a pod, which has its sizes already: none that is shown is computed by these."""
 _FAILED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 
 
 class NoPodsError(FleetError):
-    """No pod of the fleet is there."""
+    """No pod of the fleet is there, and there should be."""
 
     exit_code = 2
 
@@ -50,17 +51,28 @@ def survey(file: Path, way: Access) -> Survey:
     inventory = read_inventory(file)
     found = kubectl.pods(way, SELECTOR)
     workers = dict(_workers(inventory, found))
-    if not workers:
+    if not workers and not all(_reaches_zero(inventory, role) for role in _roles(inventory)):
         roles = ", ".join(_roles(inventory))
         raise NoPodsError(f"no pod of {roles} is in the namespace: apply the manifests, or name another --namespace")
     there = as_inventory(inventory, workers, way)
     now = datetime.now(UTC)
     machines = {pod: machine(content, role, now, way) for pod, (role, _, content) in workers.items()}
-    return Survey(there, behind_service(load_fleet(there)), machines)
+    return Survey(there, plan_of(behind_service(load_fleet(there)), machines), machines)
+
+
+def plan_of(fleet: Fleet, machines: Collection[str]) -> Plan:
+    """A fleet of pods, each with one worker. Hosts that are none of these have none."""
+    plan = resolved(fleet, dict.fromkeys(fleet.hosts, ROOM))
+    sized = {
+        host: {role: replace(each, instances=int(host in machines)) for role, each in workers.items()}
+        for host, workers in plan.workers.items()
+    }
+    return replace(plan, workers=sized)
 
 
 def as_inventory(inventory: Inventory, workers: Mapping[str, tuple[str, int, Any]], way: Access) -> Inventory:
-    """The inventory with pods in place of machines. workers: pod → (role, slots, …)."""
+    """The inventory with pods in place of machines. A role that has none now keeps its first host, which then has no worker.
+    workers: pod → (role, slots, …)."""
     hosts: dict[str, dict[str, Any]] = {}
     groups: dict[str, list[str]] = {}
     for host in inventory.groups.get(BROKER, ()):
@@ -71,6 +83,13 @@ def as_inventory(inventory: Inventory, workers: Mapping[str, tuple[str, int, Any
         settings = {**first[f"{role}{WORKER_SUFFIX}"], "instances": 1, "concurrency": slots}
         hosts[pod] = {**first, f"{role}{WORKER_SUFFIX}": settings, ACCESS: way}
         groups.setdefault(role, []).append(pod)
+    for role in _roles(inventory):
+        if role not in groups:
+            host, name = inventory.groups[role][0], f"{role}{WORKER_SUFFIX}"
+            data = inventory.hosts[host]
+            least = {"min_consumers": 0} if _reaches_zero(inventory, role) else {}
+            hosts[host] = {**data, name: {**data[name], "concurrency": 1, **least}, ACCESS: way}
+            groups[role] = [host]
     for data in hosts.values():
         data.pop("records_host", None)  # a cluster has no such machine
     return replace(inventory, hosts=hosts, groups={name: tuple(names) for name, names in groups.items()})
@@ -86,10 +105,19 @@ def _roles(inventory: Inventory) -> list[str]:
     return [group for group in inventory.groups if group not in (BEAT, BROKER, MONITOR)]
 
 
+def _reaches_zero(inventory: Inventory, role: str) -> bool:
+    """Whether a role may have no pod at all."""
+    settings = inventory.hosts[inventory.groups[role][0]].get(f"{role}{WORKER_SUFFIX}", {})
+    scale = (settings.get("kubernetes") or {}).get("scale") or {}
+    return bool(scale.get("min") == 0)
+
+
 def _workers(inventory: Inventory, found: Iterable[Any]) -> Iterator[tuple[str, tuple[str, int, Any]]]:
-    """Pod → (role, slots, pod), of roles of the inventory."""
+    """Pod → (role, slots, pod), of roles of the inventory. One that has ended, as an evicted one, is replaced by another."""
     roles = _roles(inventory)
     for pod in found:
+        if pod.get("status", {}).get("phase") in ("Failed", "Succeeded"):
+            continue
         container = _container(pod)
         words = container.get("command", ())
         node = next((word.partition("=")[2] for word in words if word.startswith("--hostname=")), "")

@@ -50,16 +50,11 @@ class Collected:
 
 @dataclass(frozen=True)
 class Survey:
-    """A fleet whose machines have been asked otherwise than over SSH. inventory, fleet: of these machines."""
+    """A fleet whose machines have been asked otherwise than over SSH. inventory, plan: of these machines."""
 
     inventory: Inventory
-    fleet: Fleet
+    plan: Plan
     machines: Mapping[str, Machine]
-
-    @property
-    def plan(self) -> Plan:
-        """The fleet as these machines have it."""
-        return resolved(self.fleet, {host: machine.facts for host, machine in self.machines.items()})
 
     @property
     def expected(self) -> Expected:
@@ -69,8 +64,8 @@ class Survey:
 
 def completed(survey: Survey) -> Collected:
     """A survey with what the broker says. Raises SecretsError."""
-    passwords = endpoint.broker_secrets(survey.fleet)
-    broker = ask_broker(survey.inventory, survey.fleet, passwords, survey.expected)
+    passwords = endpoint.broker_secrets(survey.plan.fleet)
+    broker = ask_broker(survey.inventory, survey.plan.fleet, passwords, survey.expected)
     return Collected(survey.inventory, passwords, survey.plan, survey.machines, {}, broker)
 
 

@@ -65,7 +65,7 @@ class Watch:
         self.file, self._interval, self._survey = file, interval, survey
         known = survey() if survey else None
         self.inventory = known.inventory if known else read_inventory(file)
-        self.fleet = known.fleet if known else load_fleet(self.inventory)
+        self.fleet = known.plan.fleet if known else load_fleet(self.inventory)
         self.secrets = endpoint.broker_secrets(self.fleet)
         self.url = ""
         """Of the broker with the worker's user, while it can be reached; empty if not."""
@@ -180,7 +180,7 @@ class Watch:
                 known = survey()
                 now = time.monotonic()
                 with self._lock:
-                    self.inventory, self.fleet = known.inventory, known.fleet
+                    self.inventory, self.fleet = known.inventory, known.plan.fleet
                     self._machines = {host: (now, found) for host, found in known.machines.items()}
                     self._silent = {}
                     self._reading = replace(self._reading, plan=known.plan)

@@ -127,6 +127,28 @@ def test_a_cluster_that_cannot_be_looked_at(shop: Project, words: tuple[str, ...
         assert complaint in done.stderr
 
 
+def test_pods_that_have_ended_are_not_counted(shop: Project) -> None:
+    cluster = json.loads((shop.folder / "cluster.json").read_text())
+    evicted = {**cluster["pods"][2], "status": {"phase": "Failed", "reason": "Evicted"}}
+    write_cluster(shop, pods=[cluster["pods"][0], evicted])
+    done = shop.fleet("load", "prod.py", *CLUSTER)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_role_that_reaches_zero(shop: Project) -> None:
+    group = shop.folder / "group_data" / "web.py"
+    group.write_text(group.read_text().replace('"instances": 1', '"kubernetes": {"scale": {"min": 0, "max": 4, "by": "keda"}}'))
+    write_cluster(shop, pods=[])
+    shop.here.end()
+    queues = shop.fleet("queues", "prod.py", *CLUSTER)
+    assert (queues.returncode, queues.stderr) == (0, ""), queues.stdout
+    load = shop.json("load", "prod.py", *CLUSTER)
+    assert (load["workers"], load["roles"]["web"]["workers"], load["broker"]) == ({}, 0, "answers")
+    with shop.here.client() as client:
+        send(client, 1, 1)
+    assert shop.fleet("queues", "prod.py", *CLUSTER).returncode == 1, "a task waits, and nobody consumes"
+
+
 def test_an_exporter_that_is_missing(shop: Project) -> None:
     write_cluster(shop, relay="deployment/another")
     load = shop.json("load", "prod.py", *CLUSTER)
