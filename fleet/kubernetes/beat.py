@@ -16,8 +16,8 @@ from fleet.kubernetes.pod import (
     alive,
     certificate_mounts,
     certificate_volumes,
+    confined,
     mebibytes,
-    security,
     variables,
 )
 from fleet.plan import process
@@ -110,10 +110,7 @@ def _deployment(cluster: Cluster, host: Host, has_lock: bool) -> Object:
                 "metadata": {"labels": {**LABELS, **PART_OF}},
                 "spec": {
                     "serviceAccountName": "celery-worker",
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "hostUsers": False,
-                    "securityContext": security(),
+                    **confined(),
                     "terminationGracePeriodSeconds": process.BEAT_STOP,
                     "containers": [container],
                     "volumes": [

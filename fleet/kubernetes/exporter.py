@@ -10,7 +10,7 @@ from typing import Any
 from fleet.kubernetes import costs, scaling
 from fleet.kubernetes.cluster import Cluster
 from fleet.kubernetes.network import broker_egress
-from fleet.kubernetes.pod import APP, CONFINED, IMAGE, PART_OF, Object, certificate_mounts, certificate_volumes, security
+from fleet.kubernetes.pod import APP, CONFINED, IMAGE, PART_OF, Object, certificate_mounts, certificate_volumes, confined
 from fleet.kubernetes.scaling import EXPORTER, PORT
 from fleet.plan import expected
 from fleet.spec import endpoint
@@ -116,10 +116,7 @@ def _deployment(cluster: Cluster, text: str, is_asked: bool, has_costs: bool) ->
                 "metadata": {"labels": {**LABELS, **PART_OF}, "annotations": {"checksum/settings": digest}},
                 "spec": {
                     **({"serviceAccountName": EXPORTER} if has_costs else {}),
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "hostUsers": False,
-                    "securityContext": security(),
+                    **confined(),
                     "containers": [container],
                     "volumes": volumes,
                 },

@@ -46,14 +46,19 @@ CONFINED: Object = {
 """Of every container."""
 
 
-def security(user: int = USER) -> Object:
-    """Of every pod."""
+def confined(user: int = USER) -> Object:
+    """What the specification of every pod has: no token, no addresses of services in its environment, users of its own."""
     return {
-        "runAsNonRoot": True,
-        "runAsUser": user,
-        "runAsGroup": user,
-        "fsGroup": user,
-        "seccompProfile": {"type": "RuntimeDefault"},
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "hostUsers": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": user,
+            "runAsGroup": user,
+            "fsGroup": user,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
     }
 
 
@@ -74,11 +79,8 @@ def template(cluster: Cluster, role: str) -> Object:
     pod = worker.kubernetes
     spec = {
         "serviceAccountName": "celery-worker",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
         # As PrivateUsers: a machine's unit of a GPU role has none either.
-        **({} if is_gpu else {"hostUsers": False}),
-        "securityContext": security(),
+        **{name: value for name, value in confined().items() if not (is_gpu and name == "hostUsers")},
         # Cannot be extended while a worker makes progress, as systemd's can: the longest that a stop takes.
         "terminationGracePeriodSeconds": worker.longest_stop,
         "topologySpreadConstraints": [

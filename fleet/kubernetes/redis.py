@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from fleet.kubernetes.cluster import REDIS, Cluster
 from fleet.kubernetes.network import REDIS_LABELS
-from fleet.kubernetes.pod import CONFINED, PART_OF, Object, mebibytes, security
+from fleet.kubernetes.pod import CONFINED, PART_OF, Object, confined, mebibytes
 from fleet.plan.plan import broker_memory
 from fleet.spec.broker import Redis
 from fleet.spec.sizes import resolve
@@ -128,10 +128,7 @@ def _set(cluster: Cluster, redis: Redis, text: str) -> Object:
             "template": {
                 "metadata": {"labels": {**REDIS_LABELS, **PART_OF}, "annotations": {"checksum/configuration": digest}},
                 "spec": {
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "hostUsers": False,
-                    "securityContext": security(USER),
+                    **confined(USER),
                     "terminationGracePeriodSeconds": STOP,
                     "containers": [container],
                     "volumes": [{"name": "configuration", "projected": {"sources": sources}}],
