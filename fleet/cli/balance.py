@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from fleet.broker import connect, lending
+from fleet.broker.forwards import UnreachedError
 from fleet.broker.port import AwayError, Port
 from fleet.capacity import balanced
 from fleet.capacity.balance.look import Look, look_of
@@ -159,7 +160,7 @@ def _watch(of: _Of, apply: bool, as_json: bool) -> None:
                 while True:
                     said = _go_on(of, port, balancer, apply, as_json, said)
                     time.sleep(EVERY)
-        except (connect.UnreachedError, AwayError) as error:
+        except (UnreachedError, AwayError) as error:
             say(str(error))
             time.sleep(EVERY)
 

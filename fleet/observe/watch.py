@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import threading
 import time
 from collections import deque
@@ -11,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fleet.broker import connect
 from fleet.broker.port import PATIENCE, AwayError, Port
@@ -26,17 +24,16 @@ from fleet.observe.broker import BrokerReport
 from fleet.observe.collect import Survey
 from fleet.observe.machine import Machine
 from fleet.observe.queues import Sample
-from fleet.observe.rows import Drift, Records
+from fleet.observe.records import parse_records, records_command
+from fleet.observe.rows import Drift
 from fleet.observe.status import drifts
 from fleet.observe.top import Reading
 from fleet.plan.plan import resolved
-from fleet.rollout.history import HistoryEntry
 from fleet.spec import endpoint
 from fleet.spec.load import load_fleet
 from fleet.state import observed
 from fleet.state.observed import ObservedMachine
 from fleet.state.role import watched
-from fleet_node.protocol import STATE_FOLDER
 
 MACHINES_EVERY, RECORDS_EVERY, DRIFT_EVERY, UNCONSUMED_EVERY = 5.0, 2.0, 60.0, 30.0
 """Seconds between two looks at machines, at the runs, at drift, and for queues that nobody consumes."""
@@ -49,8 +46,6 @@ DRIFT_PATIENCE = 60.0
 LATE = 20.0
 """Seconds after which a machine that has not answered again counts as silent."""
 NO_RECORDS = "a cluster keeps them itself: kubectl rollout history"
-ENTRIES = 50
-"""Runs of the history that are read."""
 
 
 class Watch:
@@ -288,29 +283,3 @@ class Watch:
             return observed.parse(lines)
         except ValueError as error:
             return complaint or str(error)
-
-
-def records_command(folder: str = STATE_FOLDER) -> str:
-    """sh that prints the lock, and the last runs."""
-    lock, runs = (shlex.quote(f"{folder}/{name}") for name in ("lock", "history.jsonl"))
-    return (
-        f"printf 'lock\\t%s\\n' \"$(cat {lock} 2>/dev/null)\"; tail -n {ENTRIES} {runs} 2>/dev/null | sed 's/^/run\\t/'; "
-        "printf 'end\\n'"
-    )
-
-
-def parse_records(lines: list[str]) -> Records:
-    """What it printed. Lines that are no entries are left out."""
-    held, entries = "", []
-    for line in lines:
-        kind, _, text = line.partition("\t")
-        if kind == "lock":
-            held = text
-        elif kind == "run":
-            try:
-                entry = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(entry, dict):
-                entries.append(entry)
-    return Records(held, tuple(cast("list[HistoryEntry]", entries)))

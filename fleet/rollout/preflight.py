@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fleet.broker import connect, probe, probe_rabbitmq, probe_results
+from fleet.broker.forwards import Hosts
 from fleet.broker.probe import Server
 from fleet.broker.probe_rabbitmq import RabbitServer
 from fleet.broker.verdict import Verdict
@@ -133,7 +134,7 @@ def judge_server(server: Server | RabbitServer | None, plan: Plan, is_restarted:
     return Preflight("\n".join(errors) or None, tuple(f"the broker ({name}): {loss}" for loss in verdict.losses))
 
 
-def ask_results(hosts: connect.Hosts, fleet: Fleet, known: Mapping[str, str]) -> Preflight:
+def ask_results(hosts: Hosts, fleet: Fleet, known: Mapping[str, str]) -> Preflight:
     """Whether workers can keep results in the Redis that the secrets file names, by trying. Nothing is asked if there is none, or
     if the certificates for it are on the machines alone."""
     try:

@@ -11,7 +11,7 @@ from celery import Celery
 from kombu import Connection  # type: ignore[attr-defined]  # kombu's types are unfinished
 
 from fleet.broker import connect
-from fleet.broker.connect import UnreachedError
+from fleet.broker.forwards import UnreachedError
 from fleet.broker.verdict import RefusedError
 from fleet.spec import certificates, endpoint
 from fleet.spec.endpoint import Way

@@ -10,11 +10,11 @@ from fleet.observe.broker import BrokerReport
 from fleet.observe.findings import BROKEN, LATE, NOTE, Finding, Pause, paused_queues
 from fleet.observe.machine import Machine, Unit
 from fleet.observe.queues import Queue, Sample
+from fleet.observe.records import parse_records
 from fleet.observe.rows import Drift, QueueRow, Records, WorkerRow
 from fleet.observe.slots import Slots, slots_of, usual
 from fleet.observe.top import Look, Reading, look_of
 from fleet.observe.trend import FAULT, KEPT, RUN, Condition, Mark, QueuePoint, Trend, column, faults, runs
-from fleet.observe.watch import parse_records
 from fleet.observe.workers import WorkerLoad
 from fleet.plan.facts import MachineFacts
 from tests.unit.fleet.observe.test_states import sign
