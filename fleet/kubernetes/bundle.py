@@ -78,8 +78,22 @@ def tls_secret(certificate: bytes, key: bytes) -> Object:
 
 
 def dump(*parts: Object) -> str:
-    """Objects as YAML documents."""
-    return HEAD + "---\n".join(yaml.safe_dump(part, sort_keys=False, width=130, allow_unicode=True) for part in parts)
+    """Objects as YAML documents, for people to read."""
+    return HEAD + "---\n".join(yaml.dump(part, Dumper=_Dumper, sort_keys=False, width=130, allow_unicode=True) for part in parts)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes each value where it belongs, and files line by line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def difference(made: Mapping[str, str], folder: Path) -> list[str]:
@@ -114,7 +128,7 @@ def _overlay(cluster: Cluster) -> Object:
         resources=["../../base"],
         images=[{"name": IMAGE, "newName": f"{head}{slash}{last}", **version}, *of_redis],
         **({"replicas": numbers} if numbers else {}),
-        patches=[{"patch": yaml.safe_dump(_identity(cluster, role), sort_keys=False)} for role in cluster.roles],
+        patches=[{"patch": yaml.dump(_identity(cluster, role), Dumper=_Dumper, sort_keys=False)} for role in cluster.roles],
     )
 
 

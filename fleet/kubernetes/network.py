@@ -9,15 +9,8 @@ from fleet.kubernetes.cluster import REDIS, Cluster
 from fleet.kubernetes.pod import PART_OF, Object, labels, name
 from fleet.spec import endpoint
 
-DNS: Object = {
-    "to": [
-        {
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
-            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
-        }
-    ],
-    "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
-}
+DNS: Object = {"ports": [{"protocol": protocol, "port": port} for port in (53, 5353) for protocol in ("UDP", "TCP")]}
+"""Anywhere: a node's own cache has another address than kube-dns, and OpenShift another port and namespace."""
 REDIS_LABELS = {"app.kubernetes.io/name": REDIS}
 
 
