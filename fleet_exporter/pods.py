@@ -28,8 +28,8 @@ class Pods:
         self._written: dict[str, int] = {}
 
     def write(self, costs: Mapping[str, int]) -> None:
-        """Write the costs that are others than the last. A pod that is gone is left out. Raises OSError if the API server refuses
-        them, or does not answer."""
+        """Write the costs that are others than the last. A pod that is gone is left out. Raises OSError if the API server does
+        not answer, or refuses some, when all have been tried."""
         self._written = {pod: cost for pod, cost in self._written.items() if pod in costs}
         changed = {pod: cost for pod, cost in costs.items() if self._written.get(pod) != cost and POD.fullmatch(pod)}
         if not changed:
@@ -37,6 +37,7 @@ class Pods:
         context = ssl.create_default_context(cafile=str(self._account / "ca.crt"))
         token, namespace = ((self._account / name).read_text().strip() for name in ("token", "namespace"))
         connection = HTTPSConnection(self._host, self._port, timeout=PATIENCE, context=context)
+        refused = ""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
         try:
             for pod, cost in changed.items():
@@ -44,13 +45,16 @@ class Pods:
                 connection.request("PATCH", f"/api/v1/namespaces/{namespace}/pods/{pod}", patch, headers)
                 answer = connection.getresponse()
                 content = answer.read()
-                if answer.status not in (200, 404):
-                    raise OSError(f"{pod}: HTTP {answer.status}: {_message(content)}")
-                self._written[pod] = cost
+                if answer.status in (200, 404):
+                    self._written[pod] = cost
+                else:
+                    refused = refused or f"{pod}: HTTP {answer.status}: {_message(content)}"
         except HTTPException as error:
             raise OSError(repr(error)) from None
         finally:
             connection.close()
+        if refused:
+            raise OSError(refused)
 
 
 def start(costs: Callable[[], Mapping[str, int]], pods: Pods) -> None:
@@ -70,8 +74,8 @@ def _run(costs: Callable[[], Mapping[str, int]], pods: Pods, never: threading.Ev
         try:
             pods.write(costs())
             problem = ""
-        except OSError as error:
-            problem = str(error)
+        except Exception as error:  # the thread goes on, whatever it is
+            problem = str(error) if isinstance(error, OSError) else repr(error)
         if problem != reported:
             reported = problem
             sys.stderr.write(f"deletion costs of pods: {problem or 'written again'}\n")

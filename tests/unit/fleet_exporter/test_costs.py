@@ -66,6 +66,9 @@ def test_only_what_has_changed_is_written(tmp_path: Path) -> None:
         with pytest.raises(OSError, match='celery-web-a: HTTP 403: pods is forbidden: cannot patch resource "pods"'):
             pods.write({"celery-web-a": 3})
         api.refuses = False
+        with pytest.raises(OSError, match="celery-web-guarded: HTTP 403"):
+            pods.write({"celery-web-guarded": 1, "celery-web-a": 4})
+        assert api.costs["celery-web-a"] == 4, "one that is refused does not hold up the others"
         (api.account / "token").write_text("another")
         pods.write({"celery-web-a": 3})
         assert api.costs["celery-web-a"] == 3, "the token is read anew: the kubelet renews it"
