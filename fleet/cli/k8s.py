@@ -27,7 +27,10 @@ from fleet.spec import certificates, endpoint
 from fleet.spec.files import read_text
 
 NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(@sha256:[0-9a-f]{64})?", re.ASCII)
+_PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+_VERSION = r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(?:@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})"
+IMAGE = re.compile(rf"(?:{_PART}(?::\d+)?/)?{_PART}(?:/{_PART})*{_VERSION}", re.ASCII)
+"""A name with a tag, a digest, or both."""
 
 
 def write_manifests(
@@ -131,9 +134,10 @@ def write_manifests(
     )
     if build:
         typer.echo(f"{build}: what the image is built from: docker build --tag {image} --file {build}/Containerfile {build}")
-    sized = f" --assume {assume}" if assume else ""
+    given = f" --assume {assume}" if assume else ""
+    given += f" --namespace {namespace}" if namespace != "default" else ""
     typer.echo("Next:")
-    typer.echo(f"  fleet k8s {file} --image {image}{sized} --secret | kubectl apply -f -")
+    typer.echo(f"  fleet k8s {file} --image {image}{given} --secret | kubectl apply -f -")
     typer.echo(f"  kubectl apply -k {output}/overlays/{overlay}")
 
 
@@ -153,19 +157,21 @@ def _certified(cluster: Cluster) -> tuple[Cluster, list[str]]:
     if any((scale := instance.worker.kubernetes.scale) and scale.by == "hpa" for instance in cluster.roles.values()):
         folder = _exporter_folder(cluster)
         lines += certificates.make(folder, exporter.names(cluster.namespace))
-        cluster = replace(cluster, authority=(folder / certificates.AUTHORITIES).read_bytes())
+        authority, certificate = ((folder / name).read_bytes() for name in (certificates.AUTHORITIES, certificates.SERVER))
+        cluster = replace(cluster, authority=authority, exporter_certificate=certificate)
     return cluster, lines
 
 
 def _exporter_folder(cluster: Cluster) -> Path:
     file = Path(cluster.plan.fleet.settings.secrets_file)
-    return file.with_name(f"{file.stem}-k8s")
+    return file.with_name(f"{file.stem}-k8s") / cluster.namespace
 
 
 def _exporter_secret(cluster: Cluster) -> Iterator[Object]:
     if cluster.authority:
         folder = _exporter_folder(cluster)
-        yield bundle.tls_secret(*((folder / name).read_bytes() for name in (certificates.SERVER, certificates.SERVER_KEY)))
+        certificate, key = ((folder / name).read_bytes() for name in (certificates.SERVER, certificates.SERVER_KEY))
+        yield bundle.tls_secret(cluster.namespace, certificate, key)
 
 
 def _simulate(cluster: Cluster, load: str, role: str | None, seconds: float, chart: Path | None, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from fleet.kubernetes import beat, deployment, exporter, network, pod, redis, scaling
-from fleet.kubernetes.cluster import REDIS, Cluster
+from fleet.kubernetes.cluster import REDIS, Cluster, ClusterError
 from fleet.kubernetes.pod import CERTIFICATE_SECRET, CONTAINER, IMAGE, PART_OF, Object
 from fleet.plan import process
 from fleet.spec.certificates import AUTHORITIES, CLUSTER_SERVER, folder_of, paths_of
@@ -21,7 +21,13 @@ HEAD = "# Written by `fleet k8s`: change group_data, and write it again.\n"
 
 
 def objects(cluster: Cluster) -> dict[str, list[Object]]:
-    """File of the base → its objects."""
+    """File of the base → its objects. Raises ClusterError and LabelError."""
+    kinds = {scale.by for instance in cluster.roles.values() if (scale := instance.worker.kubernetes.scale)}
+    if len(kinds) > 1:
+        raise ClusterError(
+            'kubernetes.scale.by: "hpa" and "keda" would both serve external metrics, for which a cluster has one provider: '
+            "write the same for all roles"
+        )
     files: dict[str, list[Object]] = {"account": [deployment.ACCOUNT], "exporter": exporter.objects(cluster)}
     for role in cluster.roles:
         scale = cluster.roles[role].worker.kubernetes.scale
@@ -48,6 +54,11 @@ def files(cluster: Cluster, overlay: str) -> dict[str, str]:
 
 def secrets(cluster: Cluster) -> Iterator[Object]:
     """The Secrets that the manifests name, with their values."""
+    for made in _secrets(cluster):
+        yield {**made, "metadata": {**made["metadata"], "namespace": cluster.namespace}}
+
+
+def _secrets(cluster: Cluster) -> Iterator[Object]:
     for role in cluster.roles:
         host, worker = cluster.host(role), cluster.roles[role].worker
         variables = process.environment(cluster.plan, host, role, cluster.secrets)
@@ -71,10 +82,10 @@ def _redis_certificates(fleet: Fleet) -> dict[str, bytes]:
     return {name: (folder_of(fleet) / file).read_bytes() for name, file in files}
 
 
-def tls_secret(certificate: bytes, key: bytes) -> Object:
+def tls_secret(namespace: str, certificate: bytes, key: bytes) -> Object:
     """By which the exporter answers the API server."""
     made = _secret(f"{scaling.EXPORTER}-tls", {"tls.crt": certificate, "tls.key": key})
-    return {**made, "type": "kubernetes.io/tls"}
+    return {**made, "type": "kubernetes.io/tls", "metadata": {**made["metadata"], "namespace": namespace}}
 
 
 def dump(*parts: Object) -> str:

@@ -28,7 +28,7 @@ class ClusterError(FleetError):
 class Cluster:
     """What manifests are made of. secrets: of the secrets file; no manifest has any. image: with its tag or digest. minor: of
     Kubernetes 1.x. authority: PEM, by which the API server knows the exporter; None if it does not ask it. certificate: PEM, of
-    the fleet's own Redis if it has TLS."""
+    the fleet's own Redis if it has TLS. exporter_certificate: PEM, which the API server is shown."""
 
     plan: Plan
     secrets: Mapping[str, str] = field(repr=False)
@@ -37,6 +37,7 @@ class Cluster:
     namespace: str = "default"
     authority: bytes | None = None
     certificate: bytes = b""
+    exporter_certificate: bytes = b""
 
     @cached_property
     def labels(self) -> dict[str, str]:

@@ -6,6 +6,8 @@ from fleet.kubernetes.pod import PART_OF, Object
 from fleet.kubernetes.scaling import EXPORTER
 
 TOKEN_SECONDS = 3600
+UNCHANGED = ("spec", "metadata.labels", "metadata.ownerReferences", "metadata.finalizers")
+"""Of a pod, all that a patch of it may change, but for annotations."""
 
 
 def objects(namespace: str, metadata: Object) -> list[Object]:
@@ -40,7 +42,7 @@ def objects(namespace: str, metadata: Object) -> list[Object]:
                 "matchConditions": [{"name": "exporter", "expression": f'request.userInfo.username == "{user}"'}],
                 "validations": [
                     {
-                        "expression": "object.spec == oldObject.spec && object.metadata.labels == oldObject.metadata.labels",
+                        "expression": " && ".join(map(_same, UNCHANGED)),
                         "message": "the exporter changes annotations alone",
                     }
                 ],
@@ -57,6 +59,12 @@ def objects(namespace: str, metadata: Object) -> list[Object]:
             },
         },
     ]
+
+
+def _same(field: str) -> str:
+    """CEL: a field is as it was, or is not there and was not."""
+    new, old = f"object.{field}", f"oldObject.{field}"
+    return f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
 
 
 def volume(name: str) -> Object:

@@ -71,7 +71,7 @@ def settings(cluster: Cluster, is_asked: bool) -> str:
 
 
 def _deployment(cluster: Cluster, text: str, is_asked: bool, has_costs: bool) -> Object:
-    digest = sha256(text.encode()).hexdigest()[:12]
+    digest = sha256(text.encode() + cluster.exporter_certificate).hexdigest()[:12]
     mounts = {"settings": SETTINGS, "secret": SECRETS, "state": STATE, **({"tls": CERTIFICATE} if is_asked else {})}
     if has_costs:
         mounts["account"] = ACCOUNT
@@ -112,7 +112,7 @@ def _deployment(cluster: Cluster, text: str, is_asked: bool, has_costs: bool) ->
             "replicas": 1,
             "selector": {"matchLabels": LABELS},
             "template": {
-                # Settings are read at the start alone: a change has to start another.
+                # Settings and certificate are read at the start alone: a change has to start another.
                 "metadata": {"labels": {**LABELS, **PART_OF}, "annotations": {"checksum/settings": digest}},
                 "spec": {
                     **({"serviceAccountName": EXPORTER} if has_costs else {}),

@@ -10,6 +10,9 @@ from fleet.errors import FleetError
 LONGEST = 63 - len("-00000000000-00000") - len("celery-")
 """Letters of a role in a Deployment's name: a pod's is two parts longer, and a host name as well."""
 
+RESERVED = frozenset({"account", "beat", "exporter", "kustomization", "redis"})
+"""Labels of the fleet's own files and objects."""
+
 
 class LabelError(FleetError):
     """Two names would become one, or none is left. str() says which."""
@@ -24,9 +27,11 @@ def label(text: str) -> str:
 
 
 def labels(names: Iterable[str]) -> dict[str, str]:
-    """Name → DNS label. Raises LabelError if two become one."""
+    """Name → DNS label. Raises LabelError if two become one, or one is RESERVED."""
     by_label: dict[str, str] = {}
     for name in names:
+        if label(name) in RESERVED:
+            raise LabelError(f"{name}: the fleet has something of its own with that name on Kubernetes; rename the role")
         if other := by_label.get(made := label(name)):
             raise LabelError(f"{other}, {name}: both would be {made} on Kubernetes; rename one of them")
         by_label[made] = name

@@ -214,7 +214,9 @@ def probes(worker: Worker) -> Object:
         "readinessProbe": {
             "exec": {"command": ["test", "-e", f"{RUNTIME}/consumes"]},
             "periodSeconds": PROBE_EVERY,
-            "failureThreshold": 1,
+            # A pod that computes is slow to answer, and no worse for it.
+            "timeoutSeconds": PROBE_EVERY,
+            "failureThreshold": 2,
         },
     }
     if worker.stall_seconds is not None:

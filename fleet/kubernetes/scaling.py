@@ -100,7 +100,8 @@ def _keda(cluster: Cluster, role: str, scale: Scale) -> Object:
                     "type": "metrics-api",
                     "metricType": kind,
                     "metadata": {
-                        "url": f"http://{EXPORTER}:{PORT}/metrics",
+                        # KEDA asks from a namespace of its own.
+                        "url": f"http://{EXPORTER}.{cluster.namespace}.svc:{PORT}/metrics",
                         "format": "prometheus",
                         "valueLocation": f'{metric}{{role="{role}"}}',
                         "targetValue": f"{value:g}",

@@ -30,7 +30,7 @@ def test_files_are_written_once(project: Path) -> None:
     assert done.stdout.splitlines() == [
         "k8s: wrote 6 of 6 files",
         "Next:",
-        f"  fleet k8s prod.py {' '.join((*IMAGE, *SIZE))} --secret | kubectl apply -f -",
+        f"  fleet k8s prod.py {' '.join((*IMAGE, *SIZE))} --namespace shop --secret | kubectl apply -f -",
         "  kubectl apply -k k8s/overlays/prod",
     ]
     (overlay,) = documents((project / KUSTOMIZATION).read_text())
@@ -97,6 +97,8 @@ def test_what_has_no_counterpart_is_said(project: Path) -> None:
     [
         (SIZE, 1, "--image is missing: write a name with a tag or a digest"),
         (("--image", "Shop:1", *SIZE), 1, "--image Shop:1: write a name with a tag"),
+        (("--image", "registry.example.com:5000/shop", *SIZE), 1, "--image registry.example.com:5000/shop: write a name"),
+        (("--image", "a::b", *SIZE), 1, "--image a::b: write a name with a tag"),
         ((*IMAGE, *SIZE, "--kubernetes", "1.20"), 1, "--kubernetes 1.20: manifests are written for 1.35, 1.36, 1.37"),
         ((*IMAGE, *SIZE, "--kubernetes", "newest"), 1, "--kubernetes newest: manifests are written for"),
         ((*IMAGE, *SIZE, "--namespace", "My_Shop"), 1, "a namespace has small letters, digits and hyphens, 63 at most"),
@@ -218,7 +220,7 @@ def test_an_autoscaler_s_exporter_has_a_certificate(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "broker.pem: for fleet-exporter.default.svc" in done.stderr
     (authority,) = (each for each in documents((project / "k8s/base/exporter.yaml").read_text()) if each["kind"] == "APIService")
-    assert base64.b64decode(authority["spec"]["caBundle"]) == (project / "s-k8s" / "ca.pem").read_bytes()
+    assert base64.b64decode(authority["spec"]["caBundle"]) == (project / "s-k8s" / "default" / "ca.pem").read_bytes()
     printed = {
         each["metadata"]["name"]: each for each in documents(fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--secret").stdout)
     }

@@ -15,6 +15,7 @@ import pytest
 import fleet_exporter.settings
 from fleet.kubernetes import beat, bundle, checks
 from fleet.kubernetes.cluster import MINORS, Cluster, ClusterError
+from fleet.kubernetes.names import LabelError
 from fleet.spec.broker import External
 from tests.unit.fleet.kubernetes.kubernetes_support import BATCH, GPU, HIDDEN, IMAGE, ROLES, WEB, cluster_of, of_kind, written
 
@@ -35,7 +36,7 @@ def test_kubernetes_knows_every_field(tmp_path: Path, minor: int, roles: dict[st
     cluster = cluster_of(roles, minor, slo={"default": 10})
     objects = built(written(cluster, tmp_path))
     assert {each["kind"] for each in objects} >= {"Deployment", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"}
-    for each in [*objects, *bundle.secrets(cluster), bundle.tls_secret(b"certificate", b"key")]:
+    for each in [*objects, *bundle.secrets(cluster), bundle.tls_secret("shop", b"certificate", b"key")]:
         kubernetes_validate.validate(each, f"1.{minor}", strict=True)
     assert checks.mistakes(objects, minor) == []
     admission = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
@@ -192,6 +193,30 @@ def test_the_ports_of_a_redis_in_the_cluster(tls: Any, ports: list[int]) -> None
         assert mounted == bool(tls), "whoever connects has the authority"
     renewed = bundle.objects(replace(cluster, certificate=b"renewed"))["redis"][1]
     assert renewed != stateful, "Redis reads its certificate as it starts"
+
+
+def test_two_ways_of_scaling_are_refused() -> None:
+    keda = {**BATCH, "kubernetes": {"scale": {"min": 1, "max": 5, "by": "keda"}}}
+    with pytest.raises(ClusterError, match='"hpa" and "keda" would both serve external metrics'):
+        bundle.objects(cluster_of({**SCALED, "batch": keda}))
+
+
+@pytest.mark.parametrize("role", ["redis", "exporter", "account", "beat_", "kustomization"])
+def test_a_role_does_not_take_the_place_of_what_is_the_fleet_s(role: str) -> None:
+    with pytest.raises(LabelError, match=f"{role}: the fleet has something of its own with that name"):
+        bundle.objects(cluster_of({role: WEB}))
+
+
+def test_secrets_go_where_the_pods_are() -> None:
+    assert {each["metadata"]["namespace"] for each in bundle.secrets(cluster_of())} == {"shop"}
+
+
+def test_another_certificate_starts_another_exporter() -> None:
+    def deployment(certificate: bytes) -> Any:
+        made = bundle.objects(replace(cluster_of(SCALED), exporter_certificate=certificate))["exporter"]
+        return next(each for each in made if each["kind"] == "Deployment")
+
+    assert deployment(b"renewed") != deployment(b"before")
 
 
 def with_beat(**more: Any) -> Cluster:
