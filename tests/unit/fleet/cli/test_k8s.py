@@ -225,7 +225,7 @@ def test_an_autoscaler_s_exporter_has_a_certificate(project: Path) -> None:
         each["metadata"]["name"]: each for each in documents(fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--secret").stdout)
     }
     assert printed["fleet-exporter-tls"]["type"] == "kubernetes.io/tls"
-    key = (project / "s-k8s" / "broker.key").read_text()
+    key = (project / "s-k8s" / "default" / "broker.key").read_text()
     assert base64.b64decode(printed["fleet-exporter-tls"]["data"]["tls.key"]).decode() == key
     assert all(key not in path.read_text() for path in (project / "k8s").rglob("*.yaml"))
     assert json.loads(fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--json").stdout)["changed"] == [], "made once"
