@@ -84,6 +84,8 @@ def write_manifests(
     if explain:
         _explain(as_json)
         return
+    if secret and (build or as_json):
+        raise FleetError("--secret prints Secrets alone: leave out --build and --json")
     if simulate is None and (role or chart):
         raise FleetError("--role and --chart go with --simulate")
     if simulate is not None and image is None:
@@ -111,6 +113,10 @@ def write_manifests(
         typer.echo(bundle.dump(*bundle.secrets(cluster), *_exporter_secret(cluster)), nl=False)
         return
     overlay = names.label(file.stem)
+    if others := bundle.overlays(output) - {overlay}:
+        raise FleetError(
+            f"{output}: is of the inventory {min(others)}, whose base would be overwritten; name another folder with -o"
+        )
     made = bundle.files(cluster, overlay)
     if mistakes := checks.mistakes((each for part in bundle.objects(cluster).values() for each in part), minor):
         raise FleetError("\n".join(["nothing was written, since Kubernetes would refuse it:", *mistakes]))

@@ -107,6 +107,11 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _text)
 
 
+def overlays(folder: Path) -> set[str]:
+    """The overlays that were written into a folder."""
+    return {path.parent.name for path in folder.glob("overlays/*/kustomization.yaml") if path.read_text().startswith(HEAD)}
+
+
 def difference(made: Mapping[str, str], folder: Path) -> list[str]:
     """The files that would be new or others."""
     return [path for path, text in made.items() if not (folder / path).is_file() or (folder / path).read_text() != text]

@@ -82,6 +82,20 @@ def test_a_redis_with_tls_gets_a_certificate_for_its_names_there(project: Path) 
 
 
 @pytest.mark.long
+def test_two_inventories_do_not_share_a_base(project: Path) -> None:
+    assert fleet(project, "k8s", "prod.py", *IMAGE, *SIZE).returncode == 0
+    (project / "staging.py").write_text((project / "prod.py").read_text())
+    done = fleet(project, "k8s", "staging.py", *IMAGE, *SIZE)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "k8s: has the base of the inventory prod; name another folder with -o\n",
+    )
+    assert fleet(project, "k8s", "staging.py", *IMAGE, *SIZE, "-o", "other").returncode == 0
+    both = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--secret", "--json")
+    assert (both.returncode, both.stdout) == (1, "")
+
+
+@pytest.mark.long
 def test_what_has_no_counterpart_is_said(project: Path) -> None:
     done = fleet(project, "k8s", "prod.py", "--explain", COLUMNS="200")
     assert done.returncode == 0, done.stderr
