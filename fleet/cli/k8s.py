@@ -114,9 +114,7 @@ def write_manifests(
         return
     overlay = names.label(file.stem)
     if others := bundle.overlays(output) - {overlay}:
-        raise FleetError(
-            f"{output}: is of the inventory {min(others)}, whose base would be overwritten; name another folder with -o"
-        )
+        raise FleetError(f"{output}: has the base of the inventory {min(others)}; name another folder with -o")
     made = bundle.files(cluster, overlay)
     if mistakes := checks.mistakes((each for part in bundle.objects(cluster).values() for each in part), minor):
         raise FleetError("\n".join(["nothing was written, since Kubernetes would refuse it:", *mistakes]))
