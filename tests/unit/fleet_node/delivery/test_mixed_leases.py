@@ -17,11 +17,12 @@ def test_a_worker_whose_lease_is_longer_or_none_keeps_what_it_has(tmp_path: Path
         here.start(release, 1)
         send(client, 0, 5 * LEASE)
         send(client, 1, countdown=5 * LEASE)
-        assert until(lambda: 0 in begun(here))
+        with here.redis() as redis:
+            assert until(lambda: 0 in begun(here) and redis.hlen("unacked") == 2), here.output()
         set_lease(here, LEASE)
         here.start(release, 2)
         assert until(lambda: ended(here) == {0, 1}), here.output(2)
-        assert begun(here) == {0: ["web-worker-1@test"], 1: ["web-worker-1@test"]}
+        assert begun(here) == {0: ["web-worker-1@test"], 1: ["web-worker-1@test"]}, here.output() + here.output(2)
         here.stop(list(here.running))
         assert left(here) == []
 
