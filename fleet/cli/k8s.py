@@ -158,7 +158,7 @@ def _certified(cluster: Cluster) -> tuple[Cluster, list[str]]:
         elif not (file.exists() and key.exists()):
             raise FleetError(f"{folder}: its certificates are yours: put {file.name} and {key.name} there, for {', '.join(dns)}")
         cluster = replace(cluster, certificate=file.read_bytes())
-    if any((scale := instance.worker.kubernetes.scale) and scale.by == "hpa" for instance in cluster.roles.values()):
+    if any(scale.by == "hpa" for scale in cluster.scales.values()):
         folder = _exporter_folder(cluster)
         lines += certificates.make(folder, exporter.names(cluster.namespace))
         authority, certificate = ((folder / name).read_bytes() for name in (certificates.AUTHORITIES, certificates.SERVER))
@@ -181,10 +181,9 @@ def _exporter_secret(cluster: Cluster) -> Iterator[Object]:
 def _simulate(cluster: Cluster, load: str, role: str | None, seconds: float, chart: Path | None, as_json: bool) -> None:
     if not 0 < seconds < 1e6:
         raise FleetError(f"--task-seconds {seconds:g}: write a number above 0")
-    scaled = [name for name, instance in cluster.roles.items() if instance.worker.kubernetes.scale]
-    if role is None and len(scaled) != 1:
-        raise FleetError(f"--role is missing: {', '.join(scaled) or 'no role'} has kubernetes.scale")
-    role = role or scaled[0]
+    if role is None and len(cluster.scales) != 1:
+        raise FleetError(f"--role is missing: {', '.join(cluster.scales) or 'no role'} has kubernetes.scale")
+    role = role or min(cluster.scales)
     scale, slots = simulated.scale_of(cluster, role), cluster.roles[role].sized.concurrency
     file = Path(load)
     try:

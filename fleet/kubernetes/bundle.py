@@ -1,4 +1,5 @@
-"""The files of `fleet k8s`: a kustomize base, and an overlay for the inventory. Pure: path → text."""
+"""The files of `fleet k8s`, a kustomize base and an overlay for the inventory; and the Secrets that they name. Pure, but for
+`secrets`, which reads certificates."""
 
 from __future__ import annotations
 
@@ -22,20 +23,18 @@ HEAD = "# Written by `fleet k8s`: change group_data, and write it again.\n"
 
 def objects(cluster: Cluster) -> dict[str, list[Object]]:
     """File of the base → its objects. Raises ClusterError and LabelError."""
-    kinds = {scale.by for instance in cluster.roles.values() if (scale := instance.worker.kubernetes.scale)}
-    if len(kinds) > 1:
+    if len({scale.by for scale in cluster.scales.values()}) > 1:
         raise ClusterError(
             'kubernetes.scale.by: "hpa" and "keda" would both serve external metrics, for which a cluster has one provider: '
             "write the same for all roles"
         )
     files: dict[str, list[Object]] = {"account": [deployment.ACCOUNT], "exporter": exporter.objects(cluster)}
     for role in cluster.roles:
-        scale = cluster.roles[role].worker.kubernetes.scale
         files[cluster.labels[role]] = [
             deployment.deployment(cluster, role),
             deployment.disruption_budget(cluster, role),
             network.policy(cluster, role),
-            *([scaling.autoscaler(cluster, role, scale)] if scale else []),
+            *([scaling.autoscaler(cluster, role)] if role in cluster.scales else []),
         ]
     for name, made in (("beat", beat.objects(cluster)), ("redis", redis.objects(cluster))):
         if made:
@@ -53,26 +52,25 @@ def files(cluster: Cluster, overlay: str) -> dict[str, str]:
 
 
 def secrets(cluster: Cluster) -> Iterator[Object]:
-    """The Secrets that the manifests name, with their values."""
-    for made in _secrets(cluster):
-        yield {**made, "metadata": {**made["metadata"], "namespace": cluster.namespace}}
-
-
-def _secrets(cluster: Cluster) -> Iterator[Object]:
+    """The Secrets that the manifests name, with their values. Raises OSError if a certificate cannot be read."""
+    values: dict[str, Mapping[str, bytes]] = {}
     for role in cluster.roles:
         host, worker = cluster.host(role), cluster.roles[role].worker
         variables = process.environment(cluster.plan, host, role, cluster.secrets)
-        yield _secret(pod.name(cluster, role), _hidden(variables, worker.secrets))
+        values[pod.name(cluster, role)] = _hidden(variables, worker.secrets)
     if of_beat := beat.environment(cluster):
-        yield _secret(beat.NAME, _hidden(of_beat, cluster.plan.fleet.beat.secrets))
+        values[beat.NAME] = _hidden(of_beat, cluster.plan.fleet.beat.secrets)
     if of_redis := redis.secret_values(cluster):
-        yield _secret(REDIS, of_redis | _redis_certificates(cluster.plan.fleet))
-    yield _secret(scaling.EXPORTER, exporter.secret_values(cluster))
+        values[REDIS] = of_redis | _redis_certificates(cluster.plan.fleet)
+    values[scaling.EXPORTER] = exporter.secret_values(cluster)
     if any(given := paths_of(cluster.plan.fleet)):
         # Certificate and key of our own broker are the server's.
         clients = given[: 1 if cluster.plan.fleet.own_broker else 3]
-        found = {there.name: here.read_bytes() for here, there in zip(clients, ON_MACHINES, strict=False) if here}
-        yield _secret(CERTIFICATE_SECRET, found)
+        values[CERTIFICATE_SECRET] = {
+            there.name: here.read_bytes() for here, there in zip(clients, ON_MACHINES, strict=False) if here
+        }
+    for name, content in values.items():
+        yield _secret(name, cluster.namespace, content)
 
 
 def _redis_certificates(fleet: Fleet) -> dict[str, bytes]:
@@ -84,8 +82,7 @@ def _redis_certificates(fleet: Fleet) -> dict[str, bytes]:
 
 def tls_secret(namespace: str, certificate: bytes, key: bytes) -> Object:
     """By which the exporter answers the API server."""
-    made = _secret(f"{scaling.EXPORTER}-tls", {"tls.crt": certificate, "tls.key": key})
-    return {**made, "type": "kubernetes.io/tls", "metadata": {**made["metadata"], "namespace": namespace}}
+    return _secret(f"{scaling.EXPORTER}-tls", namespace, {"tls.crt": certificate, "tls.key": key}, "kubernetes.io/tls")
 
 
 def dump(*parts: Object) -> str:
@@ -121,9 +118,14 @@ def _hidden(variables: Mapping[str, str], secrets: Iterable[str]) -> dict[str, b
     return {name: variables[name].encode() for name in (*pod.SECRET_NAMES, *secrets) if name in variables}
 
 
-def _secret(name: str, values: Mapping[str, bytes]) -> Object:
-    data = {key: base64.b64encode(value).decode() for key, value in values.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": PART_OF}, "type": "Opaque", "data": data}
+def _secret(name: str, namespace: str, values: Mapping[str, bytes], kind: str = "Opaque") -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": PART_OF},
+        "type": kind,
+        "data": {key: base64.b64encode(value).decode() for key, value in values.items()},
+    }
 
 
 def _overlay(cluster: Cluster) -> Object:
@@ -135,9 +137,7 @@ def _overlay(cluster: Cluster) -> Object:
     redis_name, _, redis_tag = redis.NEWEST.partition(":")
     of_redis = [{"name": redis.IMAGE, "newName": redis_name, "newTag": redis_tag}] if cluster.plan.fleet.redis else []
     numbers = [
-        {"name": pod.name(cluster, role), "count": cluster.replicas(role)}
-        for role in cluster.roles
-        if cluster.roles[role].worker.kubernetes.scale is None
+        {"name": pod.name(cluster, role), "count": cluster.replicas(role)} for role in cluster.roles if role not in cluster.scales
     ]
     return _kustomization(
         namespace=cluster.namespace,

@@ -11,6 +11,7 @@ from fleet.kubernetes import names
 from fleet.plan.instance import Instance
 from fleet.plan.plan import Plan
 from fleet.spec.fleet import Fleet, Host
+from fleet.spec.pod import Scale
 
 MINORS = (35, 36, 37)
 """Kubernetes 1.x for which manifests can be written: those that are supported."""
@@ -52,13 +53,19 @@ class Cluster:
             first.setdefault(instance.role, instance)
         return first
 
+    @cached_property
+    def scales(self) -> dict[str, Scale]:
+        """Role → between what its number of pods moves, of roles that scale."""
+        scales = {role: instance.worker.kubernetes.scale for role, instance in self.roles.items()}
+        return {role: scale for role, scale in scales.items() if scale}
+
     def host(self, role: str) -> Host:
         """The machine that a role's pods are like."""
         return self.plan.fleet.hosts[self.roles[role].host]
 
     def replicas(self, role: str) -> int:
         """As many as the machines have instances, or what scaling begins with."""
-        scale = self.roles[role].worker.kubernetes.scale
+        scale = self.scales.get(role)
         return scale.min if scale else sum(instance.role == role for instance in self.plan.instances)
 
     def differing(self, role: str) -> list[str]:

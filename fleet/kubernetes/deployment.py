@@ -29,7 +29,7 @@ def deployment(cluster: Cluster, role: str) -> Object:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling_update(cluster, role)},
         "template": template(cluster, role),
     }
-    if worker.kubernetes.scale is None:
+    if role not in cluster.scales:
         spec = {"replicas": cluster.replicas(role), **spec}
     return {
         "apiVersion": "apps/v1",

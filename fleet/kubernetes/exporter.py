@@ -29,16 +29,15 @@ GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
 def objects(cluster: Cluster) -> list[Object]:
     """The exporter; what the API server has to know of it, if Kubernetes' own autoscaler asks; and that it may say which pods go
     first, if any role scales."""
-    is_asked, deployments = cluster.authority is not None, scaling.deployments(cluster)
-    text = settings(cluster, is_asked)
-    made = [
+    text = settings(cluster)
+    return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(), "data": {"fleet.json": text}},
-        _deployment(cluster, text, is_asked, bool(deployments)),
-        _service(is_asked),
-        _policy(cluster, is_asked, bool(deployments)),
+        _deployment(cluster, text),
+        _service(cluster),
+        _policy(cluster),
+        *(_api(cluster.authority, cluster.namespace) if cluster.authority else []),
+        *(costs.objects(cluster.namespace, _metadata()) if cluster.scales else []),
     ]
-    made += _api(cluster.authority, cluster.namespace) if cluster.authority else []
-    return [*made, *(costs.objects(cluster.namespace, _metadata()) if deployments else [])]
 
 
 def names(namespace: str) -> list[str]:
@@ -51,10 +50,9 @@ def secret_values(cluster: Cluster) -> dict[str, bytes]:
     return {"broker-url": f"{endpoint.broker(cluster.plan.fleet, cluster.secrets, 'monitor').url}\n".encode()}
 
 
-def settings(cluster: Cluster, is_asked: bool) -> str:
+def settings(cluster: Cluster) -> str:
     """`fleet_exporter.settings`: pods come and go, so that no worker is expected by its name."""
     fleet = cluster.plan.fleet
-    deployments = scaling.deployments(cluster)
     external = {"port": SECURE_PORT, "certificate": f"{CERTIFICATE}/tls.crt", "key": f"{CERTIFICATE}/tls.key"}
     content: dict[str, Any] = {
         "lease": cluster.plan.lease,
@@ -62,19 +60,28 @@ def settings(cluster: Cluster, is_asked: bool) -> str:
         "use_ssl": endpoint.broker(fleet, cluster.secrets, "monitor").use_ssl,
         "address": "0.0.0.0",  # noqa: S104 - of the pod alone
         "port": PORT,
-        "external": external if is_asked else None,
-        "scaled": {"account": ACCOUNT, "deployments": deployments} if deployments else None,
+        "external": external if cluster.authority else None,
+        "scaled": {"account": ACCOUNT, "deployments": scaling.deployments(cluster)} if cluster.scales else None,
         "workers": [],
         "queues": expected.queues(cluster.plan),
     }
     return f"{json.dumps(content, indent=1)}\n"
 
 
-def _deployment(cluster: Cluster, text: str, is_asked: bool, has_costs: bool) -> Object:
+def _deployment(cluster: Cluster, text: str) -> Object:
     digest = sha256(text.encode() + cluster.exporter_certificate).hexdigest()[:12]
-    mounts = {"settings": SETTINGS, "secret": SECRETS, "state": STATE, **({"tls": CERTIFICATE} if is_asked else {})}
-    if has_costs:
+    mounts = {"settings": SETTINGS, "secret": SECRETS, "state": STATE}
+    volumes: list[Object] = [
+        {"name": "settings", "configMap": {"name": EXPORTER}},
+        {"name": "secret", "secret": {"secretName": EXPORTER}},
+        {"name": "state", "emptyDir": {}},
+    ]
+    if cluster.authority:
+        mounts["tls"] = CERTIFICATE
+        volumes.append({"name": "tls", "secret": {"secretName": f"{EXPORTER}-tls"}})
+    if cluster.scales:
         mounts["account"] = ACCOUNT
+        volumes.append(costs.volume("account"))
     container = {
         "name": "exporter",
         "image": IMAGE,
@@ -94,16 +101,6 @@ def _deployment(cluster: Cluster, text: str, is_asked: bool, has_costs: bool) ->
             *certificate_mounts(cluster),
         ],
     }
-    volumes: list[Object] = [
-        {"name": "settings", "configMap": {"name": EXPORTER}},
-        {"name": "secret", "secret": {"secretName": EXPORTER}},
-        {"name": "state", "emptyDir": {}},
-        *certificate_volumes(cluster),
-    ]
-    if is_asked:
-        volumes.append({"name": "tls", "secret": {"secretName": f"{EXPORTER}-tls"}})
-    if has_costs:
-        volumes.append(costs.volume("account"))
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -115,19 +112,19 @@ def _deployment(cluster: Cluster, text: str, is_asked: bool, has_costs: bool) ->
                 # Settings and certificate are read at the start alone: a change has to start another.
                 "metadata": {"labels": {**LABELS, **PART_OF}, "annotations": {"checksum/settings": digest}},
                 "spec": {
-                    **({"serviceAccountName": EXPORTER} if has_costs else {}),
+                    **({"serviceAccountName": EXPORTER} if cluster.scales else {}),
                     **confined(),
                     "containers": [container],
-                    "volumes": volumes,
+                    "volumes": [*volumes, *certificate_volumes(cluster)],
                 },
             },
         },
     }
 
 
-def _service(is_asked: bool) -> Object:
+def _service(cluster: Cluster) -> Object:
     ports: list[Object] = [{"name": "metrics", "port": PORT, "targetPort": PORT}]
-    if is_asked:
+    if cluster.authority:
         ports.append({"name": "external", "port": 443, "targetPort": SECURE_PORT})
     return {
         "apiVersion": "v1",
@@ -137,11 +134,11 @@ def _service(is_asked: bool) -> Object:
     }
 
 
-def _policy(cluster: Cluster, is_asked: bool, has_costs: bool) -> Object:
+def _policy(cluster: Cluster) -> Object:
     """Whoever scrapes, KEDA and the API server are in other namespaces, or in none: they are let in, and the API server is
     connected to, by the port."""
-    ports = [PORT, *([SECURE_PORT] if is_asked else [])]
-    api: list[Object] = [{"ports": [{"protocol": "TCP", "port": port} for port in API_PORTS]}] if has_costs else []
+    ports = [PORT, *([SECURE_PORT] if cluster.authority else [])]
+    api: list[Object] = [{"ports": [{"protocol": "TCP", "port": port} for port in API_PORTS]}] if cluster.scales else []
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

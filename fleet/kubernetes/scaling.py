@@ -29,14 +29,15 @@ EXPORTER = "fleet-exporter"
 PORT = 9150
 
 
-def autoscaler(cluster: Cluster, role: str, scale: Scale) -> Object:
+def autoscaler(cluster: Cluster, role: str) -> Object:
     """The manifest of what scales a role. Raises ClusterError if this Kubernetes cannot."""
+    scale = cluster.scales[role]
     return _keda(cluster, role, scale) if scale.by == "keda" else _hpa(cluster, role, scale)
 
 
 def deployments(cluster: Cluster) -> dict[str, str]:
     """Role → its Deployment, of roles that scale."""
-    return {role: name(cluster, role) for role, instance in cluster.roles.items() if instance.worker.kubernetes.scale}
+    return {role: name(cluster, role) for role in cluster.scales}
 
 
 def demand_per_pod(cluster: Cluster, role: str, scale: Scale) -> float:

@@ -25,7 +25,7 @@ def scale_of(cluster: Cluster, role: str) -> Scale:
     """A role's scaling. Raises FleetError if there is none."""
     if role not in cluster.roles:
         raise FleetError(f"no role {role}{did_you_mean(role, cluster.roles)}")
-    scale = cluster.roles[role].worker.kubernetes.scale
+    scale = cluster.scales.get(role)
     if scale is None:
         raise FleetError(f'{role}_worker.kubernetes.scale: there is none to play; write {{"min": 1, "max": 10}}')
     return scale
@@ -55,7 +55,7 @@ def played(cluster: Cluster, role: str, trace: Trace) -> dict[str, Played]:
     scale, slots = scale_of(cluster, role), cluster.roles[role].sized.concurrency
 
     def scaler() -> Scaler:
-        manifest = scaling.autoscaler(cluster, role, scale)
+        manifest = scaling.autoscaler(cluster, role)
         if scale.by == "hpa":
             return Autoscaler(scaling_of(manifest))
         rules = manifest["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
