@@ -5,8 +5,7 @@ from __future__ import annotations
 from fleet.plan.plan import broker_memory
 from fleet.spec.fleet import Host
 from fleet.spec.secrets import BROKER_ADMIN, accepted
-from fleet.spec.sizes import resolve
-from fleet.state import redis_users
+from fleet.state import redis_configuration, redis_users
 from fleet.state.desired import Directory, File, State, Unit, revision
 from fleet.state.observed import ObservedMachine
 from fleet.state.paths import UNITS as UNIT_FOLDER
@@ -15,9 +14,8 @@ from fleet.state.render import render
 from fleet.state.role import RunView
 
 UNIT = "redis-server.service"
-CONFIGURATION, USERS_FILE = "/etc/redis/redis.conf", "/etc/redis/users.acl"
-TLS_FOLDER = "/etc/redis/tls"
-TLS_FILES = tuple(f"{TLS_FOLDER}/{name}" for name in ("ca.pem", "broker.pem", "broker.key"))
+CONFIGURATION, USERS_FILE = redis_configuration.PATH, redis_configuration.USERS_PATH
+TLS_FOLDER, TLS_FILES = redis_configuration.TLS_FOLDER, redis_configuration.TLS_PATHS
 OVERRIDES = f"{UNIT_FOLDER}/{UNIT}.d"
 OVERRIDE = f"{OVERRIDES}/fleet.conf"
 
@@ -70,17 +68,7 @@ def desired(run: RunView, host: Host) -> State:
     if host.name != fleet.broker_host or settings is None:
         return State()
     memory = run.observed[host.name].memory
-    configuration = render(
-        "etc/redis/redis.conf.j2",
-        address=fleet.broker_address,
-        port=settings.port if settings.port in settings.ports else 0,
-        tls_port=settings.tls_port if settings.tls else 0,
-        tls_files=TLS_FILES,
-        maxmemory=resolve(settings.maxmemory, memory),
-        maxclients=settings.maxclients,
-        maxmemory_policy=settings.maxmemory_policy,
-        appendonly="yes" if settings.appendonly else "no",
-    )
+    configuration = redis_configuration.configuration(settings, fleet.broker_address, memory)
     limits = {"memory_max": broker_memory(fleet, host, memory), "open_files": settings.maxclients + 1024}
     template = f"{OVERRIDE.lstrip('/')}.j2"
     tls = _tls(run) if settings.tls else State()

@@ -17,6 +17,7 @@ from fleet.plan import process
 from fleet.spec.certificates import AUTHORITIES, CLUSTER_SERVER, folder_of, paths_of
 from fleet.spec.endpoint import ON_MACHINES
 from fleet.spec.fleet import Fleet
+from fleet.state import redis_configuration
 
 HEAD = "# Written by `fleet k8s`: change group_data, and write it again.\n"
 
@@ -76,7 +77,7 @@ def secrets(cluster: Cluster) -> Iterator[Object]:
 def _redis_certificates(fleet: Fleet) -> dict[str, bytes]:
     if not fleet.redis or not fleet.redis.tls:
         return {}
-    files = zip(redis.TLS_FILES, (AUTHORITIES, *CLUSTER_SERVER), strict=True)
+    files = zip(redis_configuration.TLS_NAMES, (AUTHORITIES, *CLUSTER_SERVER), strict=True)
     return {name: (folder_of(fleet) / file).read_bytes() for name, file in files}
 
 

@@ -10,8 +10,7 @@ from fleet.kubernetes.pod import CONFINED, PART_OF, Object, confined, mebibytes
 from fleet.plan.plan import broker_memory
 from fleet.spec.broker import Redis
 from fleet.spec.sizes import resolve
-from fleet.state import redis_users
-from fleet.state.render import render
+from fleet.state import redis_configuration, redis_users
 
 IMAGE = "fleet-redis"
 """In a base: an overlay has the name and the tag."""
@@ -19,8 +18,8 @@ NEWEST = "redis:7.2-bookworm"
 """What an overlay names: the last of Redis that is free software under its old licence, and newer than any Debian's here."""
 USER = 999
 """Of that image."""
-CONFIGURATION, DATA = "/etc/redis", "/data"
-USERS, TLS_FILES = "users.acl", ("ca.pem", "broker.pem", "broker.key")
+DATA = "/data"
+USERS = "users.acl"
 """In its Secret."""
 GROWTH = 3
 """The volume, in times the data: the append-only file grows to twice, and is rewritten beside itself."""
@@ -69,18 +68,7 @@ def secret_values(cluster: Cluster) -> dict[str, bytes]:
 
 def configuration(cluster: Cluster, redis: Redis) -> str:
     """As on a machine, for the memory of the broker's machine."""
-    total = _memory(cluster)
-    text = render(
-        "etc/redis/redis.conf.j2",
-        address="*",
-        port=redis.port if redis.port in redis.ports else 0,
-        tls_port=redis.tls_port if redis.tls else 0,
-        tls_files=[f"{CONFIGURATION}/tls/{name}" for name in TLS_FILES],
-        maxmemory=resolve(redis.maxmemory, total),
-        maxclients=redis.maxclients,
-        maxmemory_policy=redis.maxmemory_policy,
-        appendonly="yes" if redis.appendonly else "no",
-    ).decode()
+    text = redis_configuration.configuration(redis, "*", _memory(cluster)).decode()
     # Other than systemd's, of the pod.
     own = {"bind": "*", "supervised": "no", "dir": DATA}
     lines = [f"{line.split()[0]} {own[line.split()[0]]}" if line.split(" ")[0] in own else line for line in text.splitlines()]
@@ -100,7 +88,7 @@ def _set(cluster: Cluster, redis: Redis, text: str) -> Object:
     container: Object = {
         "name": "redis",
         "image": IMAGE,
-        "command": ["redis-server", f"{CONFIGURATION}/redis.conf"],
+        "command": ["redis-server", redis_configuration.PATH],
         "ports": [{"name": f"redis-{port}", "containerPort": port} for port in redis.ports],
         "resources": {"requests": {"cpu": "500m", "memory": mebibytes(limit)}, "limits": {"memory": mebibytes(limit)}},
         # A large file takes minutes to read; the port is open meanwhile, and Redis says that it loads.
@@ -109,11 +97,11 @@ def _set(cluster: Cluster, redis: Redis, text: str) -> Object:
         "livenessProbe": {"tcpSocket": {"port": redis.ports[0]}, "periodSeconds": 20, "failureThreshold": 6},
         "securityContext": CONFINED,
         "volumeMounts": [
-            {"name": "configuration", "mountPath": CONFIGURATION, "readOnly": True},
+            {"name": "configuration", "mountPath": redis_configuration.FOLDER, "readOnly": True},
             {"name": "data", "mountPath": DATA},
         ],
     }
-    files = {USERS: USERS} | ({name: f"tls/{name}" for name in TLS_FILES} if redis.tls else {})
+    files = {USERS: USERS} | ({name: f"tls/{name}" for name in redis_configuration.TLS_NAMES} if redis.tls else {})
     items = [{"key": key, "path": path} for key, path in files.items()]
     sources = [{"configMap": {"name": REDIS}}, {"secret": {"name": REDIS, "items": items}}]
     storage = GROWTH * resolve(redis.maxmemory, total)

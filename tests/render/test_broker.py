@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError
 from fleet.spec.broker import Redis as RedisSettings
 from fleet.spec.fleet import Fleet
 from fleet.spec.secrets import BROKER_ADMIN, BROKER_WORKER
-from fleet.state import redis_users
+from fleet.state import redis_configuration, redis_users
 from fleet.state.desired import State
 from fleet.state.render import render
 from roles import broker
@@ -40,7 +40,7 @@ def test_redis_keeps_what_it_is_given(fleet: Fleet) -> None:
 def test_a_comment_that_changes_is_no_reason_to_restart_redis(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     def revision_if(change: Callable[[bytes], bytes]) -> str | None:
         with monkeypatch.context() as patched:
-            patched.setattr(broker, "render", lambda name, **values: change(render(name, **values)))
+            patched.setattr(redis_configuration, "render", lambda name, **values: change(render(name, **values)))
             return state_of(fleet).units[0].revision
 
     now = revision_if(lambda text: text)
