@@ -18,12 +18,12 @@ def costs(roles: Iterable[Role], workers: Iterable[Worker], deployments: Mapping
     have to be enough for so long before one goes. A pod whose worker has said nothing keeps the cost that it has.
     """
     idle = {role.name for role in roles if role.tasks < role.slots}
-    found = {}
+    by_pod = {}
     for worker in workers:
         if not (worker.is_up and worker.sign) or worker.role not in idle or worker.sign["draining"]:
             continue
         # Anyone who has the broker's password can write a sign.
         if (deployment := deployments.get(worker.role)) and worker.machine.startswith(f"{deployment}-"):
             held = sum(worker.sign["running"].values()) + worker.sign["reserved"]
-            found[worker.machine] = int(held).bit_length()
-    return found
+            by_pod[worker.machine] = int(held).bit_length()
+    return by_pod

@@ -8,6 +8,7 @@ import re
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
@@ -60,7 +61,7 @@ class Pods:
 def start(costs: Callable[[], Mapping[str, int]], pods: Pods) -> None:
     """Write them from now on, in a thread. costs: reads them; raises OSError if the broker does not answer. What goes wrong is in
     the log, once."""
-    threading.Thread(target=_run, args=(costs, pods, threading.Event()), name="deletion-costs", daemon=True).start()
+    threading.Thread(target=_run, args=(costs, pods), name="deletion-costs", daemon=True).start()
 
 
 def of_cluster(account: str) -> Pods:
@@ -68,7 +69,7 @@ def of_cluster(account: str) -> Pods:
     return Pods(Path(account), os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"]))
 
 
-def _run(costs: Callable[[], Mapping[str, int]], pods: Pods, never: threading.Event) -> None:
+def _run(costs: Callable[[], Mapping[str, int]], pods: Pods) -> None:
     reported = ""
     while True:
         try:
@@ -79,7 +80,7 @@ def _run(costs: Callable[[], Mapping[str, int]], pods: Pods, never: threading.Ev
         if problem != reported:
             reported = problem
             sys.stderr.write(f"deletion costs of pods: {problem or 'written again'}\n")
-        never.wait(EVERY)
+        time.sleep(EVERY)
 
 
 def _message(content: bytes) -> str:

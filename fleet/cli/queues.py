@@ -17,11 +17,10 @@ from fleet.cli.lines import print_line
 from fleet.inventory import last_facts
 from fleet.inventory.read import read_inventory
 from fleet.kubernetes import pods
-from fleet.observe.broker import Expected, expected_of
+from fleet.observe.collect import Survey
 from fleet.observe.queues import Queue, queues_as_json, queues_of
 from fleet.observe.sampling import samples
-from fleet.plan.plan import Plan, resolved
-from fleet.spec.fleet import Inventory
+from fleet.plan.plan import resolved
 from fleet.spec.load import load_fleet
 from fleet.spec.text import short, span, table_lines
 
@@ -49,7 +48,7 @@ def show_queues(
     Example: fleet queues inventory/prod.py
     """
     with looking():
-        queues, problem, unknown = _look(_surveyed(file, kubeconfig, namespace), seconds)
+        queues, problem, unknown = _look(_survey(file, kubeconfig, namespace), seconds)
     if problem:
         say(problem)
     if as_json:
@@ -61,22 +60,20 @@ def show_queues(
     raise typer.Exit(0 if not problem and all(queue.is_served for queue in queues) else 1)
 
 
-def _surveyed(file: Path, kubeconfig: Path | None, namespace: str) -> tuple[Inventory, Plan, Expected]:
-    """The fleet as it was last known, or as a cluster has it, and what its broker is asked for."""
+def _survey(file: Path, kubeconfig: Path | None, namespace: str) -> Survey:
+    """The fleet as a cluster has it, or as it was last known."""
     if kubeconfig:
-        survey = pods.survey(file, pods.access(kubeconfig, namespace))
-        return survey.inventory, survey.plan, survey.expected
+        return pods.survey(file, pods.access(kubeconfig, namespace))
     inventory = read_inventory(file)
     fleet = load_fleet(inventory)
-    plan = resolved(fleet, last_facts.read(file)[0].completed({}, fleet.hosts))
-    return inventory, plan, expected_of(plan)
+    return Survey(inventory, resolved(fleet, last_facts.read(file)[0].completed({}, fleet.hosts)), machines={})
 
 
-def _look(surveyed: tuple[Inventory, Plan, Expected], seconds: float) -> tuple[list[Queue], str, Mapping[str, str]]:
+def _look(survey: Survey, seconds: float) -> tuple[list[Queue], str, Mapping[str, str]]:
     """The queues, why the workers were not asked, if they were not, and what the broker does not know."""
-    inventory, plan, expected = surveyed
-    with connect.read_session(inventory, plan.fleet) as port:
-        before, now = samples(port, seconds, plan.fleet.settings.lease, expected)
+    plan = survey.plan
+    with connect.read_session(survey.inventory, plan.fleet) as port:
+        before, now = samples(port, seconds, plan.fleet.settings.lease, survey.expected)
         problem = now.problem or port.health().problem
     return queues_of(plan, before, now), problem, now.unknown
 

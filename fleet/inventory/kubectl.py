@@ -80,7 +80,7 @@ def forward(access: Access, address: str, port: int, on_start: Callable[[Any], N
     on_start: gets each process of kubectl, for whoever has to end it from another thread. Raises KubectlError.
     """
     _run(access.exec("-c", ""))
-    going: set[subprocess.Popen[bytes]] = set()
+    processes: set[subprocess.Popen[bytes]] = set()
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -92,10 +92,10 @@ def forward(access: Access, address: str, port: int, on_start: Callable[[Any], N
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is this process's matter
             )
-            going.add(process)
+            processes.add(process)
             on_start(process)
             _connect(self.request, process)
-            going.discard(process)
+            processes.discard(process)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
@@ -105,7 +105,7 @@ def forward(access: Access, address: str, port: int, on_start: Callable[[Any], N
             yield server.server_address[1]
         finally:
             server.shutdown()
-            for process in [*going]:
+            for process in [*processes]:
                 process.kill()
                 process.wait()
 

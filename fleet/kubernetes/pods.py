@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleet.errors import FleetError
 from fleet.inventory import kubectl
@@ -34,6 +34,14 @@ ROOM = MachineFacts(cores=1024, memory=1 << 50, gpus=64)
 _FAILED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 
 
+class Worker(NamedTuple):
+    """Of a pod, as Kubernetes' API has it."""
+
+    role: str
+    slots: int
+    pod: Any
+
+
 class NoPodsError(FleetError):
     """No pod of the fleet is there, and there should be."""
 
@@ -49,14 +57,13 @@ def access(kubeconfig: Path, namespace: str) -> Access:
 def survey(file: Path, way: Access) -> Survey:
     """Ask the cluster. Raises KubectlError, SpecError and NoPodsError."""
     inventory = read_inventory(file)
-    found = kubectl.pods(way, SELECTOR)
-    workers = dict(_workers(inventory, found))
+    workers = {worker.pod["metadata"]["name"]: worker for worker in _workers(inventory, kubectl.pods(way, SELECTOR))}
     if not workers and not all(_reaches_zero(inventory, role) for role in _roles(inventory)):
         roles = ", ".join(_roles(inventory))
         raise NoPodsError(f"no pod of {roles} is in the namespace: apply the manifests, or name another --namespace")
     there = as_inventory(inventory, workers, way)
     now = datetime.now(UTC)
-    machines = {pod: machine(content, role, now, way) for pod, (role, _, content) in workers.items()}
+    machines = {name: machine(worker.pod, worker.role, now, way) for name, worker in workers.items()}
     return Survey(there, plan_of(behind_service(load_fleet(there)), machines), machines)
 
 
@@ -70,19 +77,19 @@ def plan_of(fleet: Fleet, machines: Collection[str]) -> Plan:
     return replace(plan, workers=sized)
 
 
-def as_inventory(inventory: Inventory, workers: Mapping[str, tuple[str, int, Any]], way: Access) -> Inventory:
+def as_inventory(inventory: Inventory, workers: Mapping[str, Worker], way: Access) -> Inventory:
     """The inventory with pods in place of machines. A role that has none now keeps its first host, which then has no worker.
-    workers: pod → (role, slots, …)."""
+    workers: by the pod's name."""
     hosts: dict[str, dict[str, Any]] = {}
     groups: dict[str, list[str]] = {}
     for host in inventory.groups.get(BROKER, ()):
         hosts[host] = {**inventory.hosts[host], ACCESS: way}
         groups.setdefault(BROKER, []).append(host)
-    for pod, (role, slots, _) in workers.items():
-        first = inventory.hosts[inventory.groups[role][0]]
-        settings = {**first[f"{role}{WORKER_SUFFIX}"], "instances": 1, "concurrency": slots}
-        hosts[pod] = {**first, f"{role}{WORKER_SUFFIX}": settings, ACCESS: way}
-        groups.setdefault(role, []).append(pod)
+    for pod, worker in workers.items():
+        first, name = inventory.hosts[inventory.groups[worker.role][0]], f"{worker.role}{WORKER_SUFFIX}"
+        settings = {**first[name], "instances": 1, "concurrency": worker.slots}
+        hosts[pod] = {**first, name: settings, ACCESS: way}
+        groups.setdefault(worker.role, []).append(pod)
     for role in _roles(inventory):
         if role not in groups:
             host, name = inventory.groups[role][0], f"{role}{WORKER_SUFFIX}"
@@ -112,10 +119,10 @@ def _reaches_zero(inventory: Inventory, role: str) -> bool:
     return bool(scale.get("min") == 0)
 
 
-def _workers(inventory: Inventory, found: Iterable[Any]) -> Iterator[tuple[str, tuple[str, int, Any]]]:
-    """Pod → (role, slots, pod), of roles of the inventory. One that has ended, as an evicted one, is replaced by another."""
+def _workers(inventory: Inventory, pods: Iterable[Any]) -> Iterator[Worker]:
+    """Of roles of the inventory. One that has ended, as an evicted one, is replaced by another."""
     roles = _roles(inventory)
-    for pod in found:
+    for pod in pods:
         if pod.get("status", {}).get("phase") in ("Failed", "Succeeded"):
             continue
         container = _container(pod)
@@ -124,7 +131,7 @@ def _workers(inventory: Inventory, found: Iterable[Any]) -> Iterator[tuple[str, 
         parts = process.parse_node(node.replace(NODE_HOST, "pod"))
         slots = next((value for flag, value in pairwise(words) if flag == "-c"), "")
         if parts and parts.role in roles and slots.isdecimal():
-            yield pod["metadata"]["name"], (parts.role, int(slots), pod)
+            yield Worker(parts.role, int(slots), pod)
 
 
 def _container(pod: Any) -> Any:

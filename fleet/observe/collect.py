@@ -50,7 +50,7 @@ class Collected:
 
 @dataclass(frozen=True)
 class Survey:
-    """A fleet whose machines have been asked otherwise than over SSH. inventory, plan: of these machines."""
+    """A fleet, and what is known of its machines otherwise than over SSH: of those that were not asked, nothing."""
 
     inventory: Inventory
     plan: Plan

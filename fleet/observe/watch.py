@@ -58,19 +58,21 @@ class Watch:
         """Read the settings. interval: seconds between two looks at the broker. survey: asks for all machines at once, in place
         of SSH; there are no records then, and no drift. Raises SpecError and SecretsError, and what survey raises."""
         self.file, self._interval, self._survey = file, interval, survey
-        known = survey() if survey else None
-        self.inventory = known.inventory if known else read_inventory(file)
-        self.fleet = known.plan.fleet if known else load_fleet(self.inventory)
+        if survey:
+            known = survey()
+            self.inventory, self.fleet = known.inventory, known.plan.fleet
+            self._reading = Reading(known.plan, interval=interval, records_problem=NO_RECORDS, drift_problem=NO_RECORDS)
+        else:
+            self.inventory = read_inventory(file)
+            self.fleet = load_fleet(self.inventory)
+            self._facts = last_facts.read(file)[0]
+            self._reading = Reading(resolved(self.fleet, self._facts.completed({}, self.fleet.hosts)), interval=interval)
         self.secrets = endpoint.broker_secrets(self.fleet)
         self.url = ""
         """Of the broker with the worker's user, while it can be reached; empty if not."""
         self.connections = Connections()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._facts = last_facts.read(file)[0]
-        self._reading = Reading(resolved(self.fleet, self._facts.completed({}, self.fleet.hosts)), interval=interval)
-        if known:
-            self._reading = Reading(known.plan, interval=interval, records_problem=NO_RECORDS, drift_problem=NO_RECORDS)
         self._machines: dict[str, tuple[float, Machine]] = {}
         self._silent: dict[str, str] = {}
         self._answered: dict[str, float] = {}

@@ -96,12 +96,12 @@ def test_the_exporter_is_told_what_the_fleet_should_be(fleet: Fleet) -> None:
     slo = {"default": 10.0}
     with_slo = {name: replace(host, settings=host.settings.model_copy(update={"slo": slo})) for name, host in fleet.hosts.items()}
     run = run_with(replace(fleet, hosts=with_slo))
-    told = settings.parse(json.loads(content(state_of(run), "/etc/fleet-exporter/fleet.json")))
-    assert len(told.workers) == len(run.plan.instances)
-    assert told.workers[0] == settings.ExpectedWorker(("web-worker-1@web1",), "web", "web1.example.com")
-    assert told.queues["default"] == settings.ExpectedQueue(run.plan.consumers["default"], 1, 10.0, ("web",))
-    assert told.queues["batch"].objective is None
-    assert told.lease == 60
+    of_exporter = settings.parse(json.loads(content(state_of(run), "/etc/fleet-exporter/fleet.json")))
+    assert len(of_exporter.workers) == len(run.plan.instances)
+    assert of_exporter.workers[0] == settings.ExpectedWorker(("web-worker-1@web1",), "web", "web1.example.com")
+    assert of_exporter.queues["default"] == settings.ExpectedQueue(run.plan.consumers["default"], 1, 10.0, ("web",))
+    assert of_exporter.queues["batch"].objective is None
+    assert of_exporter.lease == 60
 
 
 def test_while_its_password_changes_flower_takes_both(fleet: Fleet) -> None:

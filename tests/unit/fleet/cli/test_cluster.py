@@ -107,9 +107,9 @@ def test_the_queues_of_pods(shop: Project) -> None:
         for number in range(20):
             send(client, number, 20)
         assert until(lambda: len(begun(shop.here)) == 4)
-    found = shop.json("queues", "prod.py", *CLUSTER)["queues"]["default"]
-    assert (found["consumers"], found["expected_consumers"], found["in_flight"]["running"]) == (1, 3, 4)
-    assert found["waiting"] + found["in_flight"]["prefetched"] == 16
+    queue = shop.json("queues", "prod.py", *CLUSTER)["queues"]["default"]
+    assert (queue["consumers"], queue["expected_consumers"], queue["in_flight"]["running"]) == (1, 3, 4)
+    assert queue["waiting"] + queue["in_flight"]["prefetched"] == 16
 
 
 @pytest.mark.parametrize(

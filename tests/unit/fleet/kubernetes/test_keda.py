@@ -22,11 +22,11 @@ def scaled(**more: Any) -> Any:
 
 def mistakes(each: Any) -> list[str]:
     """All that KEDA's server would refuse."""
-    found = [error.message for error in Draft202012Validator(SCALED_OBJECT).iter_errors(each)]
+    refusals = [error.message for error in Draft202012Validator(SCALED_OBJECT).iter_errors(each)]
     spec = each["spec"]
     if spec["minReplicaCount"] > spec["maxReplicaCount"]:
-        found.append("minReplicaCount is more than maxReplicaCount")
-    return found
+        refusals.append("minReplicaCount is more than maxReplicaCount")
+    return refusals
 
 
 @pytest.mark.parametrize("more", [{}, {"slo": {"default": 10}}])
