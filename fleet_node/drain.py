@@ -24,7 +24,7 @@ from kombu.pidbox import Mailbox
 
 from fleet_node import broker
 from fleet_node.gate import control_file
-from fleet_node.protocol import CONTROL_FILE, DRAIN_FILE, DrainReport, WorkerState
+from fleet_node.protocol import ALIVE_FILE, CONTROL_FILE, DRAIN_FILE, DrainReport, WorkerState
 
 PATIENCE = 5.0
 """Seconds that a worker has to answer a question."""
@@ -113,6 +113,17 @@ def summarize(report: DrainReport) -> str:
     return f"does not answer ({report.get('why', '')}); SIGTERM drains it"
 
 
+def gives_no_sign(folder: Path, stall: float) -> bool:
+    """Whether a pod's worker stalls, or is not ready yet: the kubelet runs the hook then, too, within a probe's own short grace.
+
+    folder: its runtime directory. stall: seconds; 0 if no probe asks for signs.
+    """
+    try:
+        return stall > 0 and time.time() - (folder / ALIVE_FILE).stat().st_mtime > stall
+    except FileNotFoundError:
+        return True
+
+
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -124,6 +135,9 @@ def main() -> int:
         return 0
     node, seconds = sys.argv[1], float(sys.argv[2])
     folder = Path(os.environ.get("RUNTIME_DIRECTORY", "."))
+    if not os.environ.get("MAINPID") and gives_no_sign(folder, float(os.environ.get("FLEET_STALL_TIMEOUT") or 0)):
+        _say("gives no sign of life: SIGTERM at once")
+        return 0
     control = control_file.combined(control_file.read(folder / CONTROL_FILE))
     tls = control["broker_use_ssl"]
     with Connection(os.environ["CELERY_BROKER_URL"], ssl=tls, connect_timeout=PATIENCE) as connection:  # type: ignore[no-untyped-call]

@@ -11,13 +11,14 @@ from fleet.kubernetes.pod import (
     NODE_HOST,
     PART_OF,
     RUNTIME,
-    START_EVERY,
     Object,
-    alive,
     certificate_mounts,
     certificate_volumes,
     confined,
+    liveness,
     mebibytes,
+    run,
+    startup,
     variables,
 )
 from fleet.plan import process
@@ -70,21 +71,11 @@ def _deployment(cluster: Cluster, host: Host, has_lock: bool) -> Object:
         "name": "beat",
         "image": IMAGE,
         "workingDir": FOLDER,
-        "command": [f"{APP}/venv/bin/python", "-m", "fleet_node.beat", *arguments],
+        **run([f"{APP}/venv/bin/python", "-m", "fleet_node.beat", *arguments]),
         "env": variables(NAME, environment(cluster), beat.secrets, fixed),
         "resources": {"requests": {"cpu": CPU, "memory": memory}, "limits": {"memory": memory}},
-        "startupProbe": {
-            "exec": {"command": ["test", "-e", f"{RUNTIME}/ready"]},
-            "periodSeconds": START_EVERY,
-            "failureThreshold": -(-process.START_SECONDS // START_EVERY),
-        },
-        "livenessProbe": {
-            "exec": {"command": ["sh", "-c", alive(process.BEAT_WATCHDOG)]},
-            "periodSeconds": 10,
-            "timeoutSeconds": 10,
-            "failureThreshold": 3,
-            "terminationGracePeriodSeconds": process.ABORT_SECONDS,
-        },
+        "startupProbe": startup(),
+        "livenessProbe": liveness(process.BEAT_WATCHDOG),
         "securityContext": CONFINED,
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    """Quoted also where PyYAML reads a text and kubectl's parser, a YAML 1.2, a number (4712e08) or a truth value (y)."""
+    quoted = re.match(r"[-+]?\.?\d", text) or text.lower() in ("y", "n")
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else "'" if quoted else None)
 
 
 _Dumper.add_representer(str, _text)

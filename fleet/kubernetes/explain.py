@@ -16,7 +16,11 @@ class Row:
 
 
 ROWS = (
-    Row(("ExecStart", "WorkingDirectory"), "command, workingDir", note="the host in the node's name is the pod's"),
+    Row(
+        ("ExecStart", "WorkingDirectory"),
+        "args, workingDir",
+        note="the host in the node's name is the pod's; command removes what a container before has left in /run/fleet",
+    ),
     Row(("Environment", "EnvironmentFile"), "env; what is secret by secretKeyRef"),
     Row(("User", "Group"), "runAsUser, runAsGroup, runAsNonRoot", note="10001, the image's"),
     Row(("ExecStop",), "lifecycle.preStop"),
@@ -29,7 +33,7 @@ ROWS = (
     Row(("KillMode",), "the kubelet's own: SIGTERM to the first process alone"),
     Row(
         ("TimeoutStartSec", "Type", "NotifyAccess"),
-        "startupProbe",
+        "startupProbe, with a grace of its own",
         note="by a file that the worker writes where it would tell systemd",
     ),
     Row(("WatchdogSec",), "livenessProbe", "about", "noticed at most three probes later"),

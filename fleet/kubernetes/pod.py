@@ -14,6 +14,7 @@ from fleet.spec.certificates import paths_of
 from fleet.spec.endpoint import FOLDER as CERTIFICATES
 from fleet.spec.worker import Worker
 from fleet.state.paths import HOME
+from fleet_node.protocol import ALIVE_FILE, CONSUMES_FILE, READY_FILE
 
 Object = dict[str, Any]
 """A part of a manifest."""
@@ -24,6 +25,7 @@ APP = "/app"
 """The image's folder of a release: src, node and venv, as on a machine."""
 RUNTIME = "/run/fleet"
 """A worker's RuntimeDirectory: what it tells its probes and its drain."""
+READY, CONSUMES, ALIVE = (f"{RUNTIME}/{name}" for name in (READY_FILE, CONSUMES_FILE, ALIVE_FILE))
 NODE_HOST = "$(POD_NAME)"
 """What the kubelet replaces in a command."""
 CONTAINER = "worker"
@@ -114,11 +116,12 @@ def container(cluster: Cluster, role: str) -> Object:
     settings = cluster.host(role).settings
     # A hook's words are not expanded as a command's are.
     drain = f'exec {APP}/venv/bin/python -m fleet_node.drain "{process.node(role, 1, "$POD_NAME")}" {worker.drain_seconds}'
+    program = [f"{APP}/venv/bin/celery", "-A", settings.celery_app, "worker"]
     made: Object = {
         "name": CONTAINER,
         "image": IMAGE,
         "workingDir": f"{HOME}/{role}",
-        "command": [f"{APP}/venv/bin/celery", "-A", settings.celery_app, "worker", *process.arguments(role, sized, 1, NODE_HOST)],
+        **run([*program, *process.arguments(role, sized, 1, NODE_HOST)]),
         "resources": resources(sized),
         # The first phase of a stop; SIGTERM, which the kubelet sends to the first process alone, is the second.
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", drain]}}},
@@ -133,6 +136,15 @@ def container(cluster: Cluster, role: str) -> Object:
     }
     made["env"] = environment(cluster, role)
     return made
+
+
+def run(argv: Iterable[str]) -> Object:
+    """A container's command and arguments. RUNTIME is the pod's, and outlives a container that is restarted: the probes of the
+    next one must not read what the one before has left."""
+    return {
+        "command": ["sh", "-c", f'rm -f {READY} {CONSUMES} {ALIVE}; exec "$@"', "sh"],
+        "args": [_literal(word).replace(_literal(NODE_HOST), NODE_HOST) for word in argv],
+    }
 
 
 def environment(cluster: Cluster, role: str) -> list[Object]:
@@ -206,13 +218,9 @@ def probes(worker: Worker) -> Object:
     """By files that the worker writes, in a shell: 2 ms of processor time, where asking Celery takes 400. None asks the broker:
     one that is away restarts nobody."""
     made: Object = {
-        "startupProbe": {
-            "exec": {"command": ["test", "-e", f"{RUNTIME}/ready"]},
-            "periodSeconds": START_EVERY,
-            "failureThreshold": -(-process.START_SECONDS // START_EVERY),
-        },
+        "startupProbe": startup(),
         "readinessProbe": {
-            "exec": {"command": ["test", "-e", f"{RUNTIME}/consumes"]},
+            "exec": {"command": ["test", "-e", CONSUMES]},
             "periodSeconds": PROBE_EVERY,
             # A pod that computes is slow to answer, and no worse for it.
             "timeoutSeconds": PROBE_EVERY,
@@ -220,19 +228,34 @@ def probes(worker: Worker) -> Object:
         },
     }
     if worker.stall_seconds is not None:
-        made["livenessProbe"] = {
-            "exec": {"command": ["sh", "-c", alive(worker.stall_seconds)]},
-            "periodSeconds": PROBE_EVERY,
-            "timeoutSeconds": PROBE_EVERY,
-            "failureThreshold": 3,
-            "terminationGracePeriodSeconds": process.ABORT_SECONDS,
-        }
+        made["livenessProbe"] = liveness(worker.stall_seconds)
     return made
+
+
+def startup() -> Object:
+    """The probe of what is READY by a time. A process that is not has nothing to finish."""
+    return {
+        "exec": {"command": ["test", "-e", READY]},
+        "periodSeconds": START_EVERY,
+        "failureThreshold": -(-process.START_SECONDS // START_EVERY),
+        "terminationGracePeriodSeconds": process.ABORT_SECONDS,
+    }
+
+
+def liveness(seconds: int) -> Object:
+    """The probe of what has given a sign of life within so many seconds."""
+    return {
+        "exec": {"command": ["sh", "-c", alive(seconds)]},
+        "periodSeconds": PROBE_EVERY,
+        "timeoutSeconds": PROBE_EVERY,
+        "failureThreshold": 3,
+        "terminationGracePeriodSeconds": process.ABORT_SECONDS,
+    }
 
 
 def alive(seconds: int) -> str:
     """sh that fails if the worker has given no sign of life for so long."""
-    return f'test -n "$(find {RUNTIME}/alive -newermt "-{seconds} seconds" 2>/dev/null)"'
+    return f'test -n "$(find {ALIVE} -newermt "-{seconds} seconds" 2>/dev/null)"'
 
 
 def certificate_volumes(cluster: Cluster) -> list[Object]:
@@ -253,5 +276,5 @@ def mebibytes(size: int) -> str:
 
 
 def _literal(value: str) -> str:
-    """A value in which the kubelet is to replace nothing."""
-    return value.replace("$(", "$$(")
+    """A value in which the kubelet is to replace nothing: it takes $$ for $, too."""
+    return value.replace("$", "$$")

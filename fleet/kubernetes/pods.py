@@ -126,7 +126,7 @@ def _workers(inventory: Inventory, pods: Iterable[Any]) -> Iterator[Worker]:
         if pod.get("status", {}).get("phase") in ("Failed", "Succeeded"):
             continue
         container = _container(pod)
-        words = container.get("command", ())
+        words = container.get("args", ())
         node = next((word.partition("=")[2] for word in words if word.startswith("--hostname=")), "")
         parts = process.parse_node(node.replace(NODE_HOST, "pod"))
         slots = next((value for flag, value in pairwise(words) if flag == "-c"), "")

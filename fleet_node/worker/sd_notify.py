@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+from fleet_node.protocol import ALIVE_FILE, CONSUMES_FILE, READY_FILE
+
 CONSUMES, CONSUMES_NOT = "X_FLEET_CONSUMES=1", "X_FLEET_CONSUMES=0"
 """Whether a worker takes tasks now. systemd ignores what begins with X_."""
 
@@ -29,13 +31,13 @@ def leave(folder: Path, lines: tuple[str, ...]) -> None:
     old as the last sign of life. A process that stalls has none: the kubelet restarts it at its next look."""
     for line in lines:
         if line == "READY=1":
-            (folder / "ready").touch()
-            (folder / "alive").touch()
+            (folder / READY_FILE).touch()
+            (folder / ALIVE_FILE).touch()
         elif line == "WATCHDOG=1":
-            (folder / "alive").touch()
+            (folder / ALIVE_FILE).touch()
         elif line == "WATCHDOG=trigger":
-            (folder / "alive").unlink(missing_ok=True)
+            (folder / ALIVE_FILE).unlink(missing_ok=True)
         elif line == CONSUMES:
-            (folder / "consumes").touch()
+            (folder / CONSUMES_FILE).touch()
         elif line in (CONSUMES_NOT, "STOPPING=1"):
-            (folder / "consumes").unlink(missing_ok=True)
+            (folder / CONSUMES_FILE).unlink(missing_ok=True)

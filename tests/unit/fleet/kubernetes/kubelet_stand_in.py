@@ -57,6 +57,11 @@ class Pod:
         with (self.folder / "hooks").open("a") as log:
             return subprocess.run(words, env=self.environment, stdout=log, stderr=log, timeout=timeout, check=False).returncode
 
+    def restart(self) -> None:
+        """What a kubelet does with a container that has ended: another, with the volumes as they are."""
+        self.restarts += 1
+        self.process = started(self.container, self.folder, self.places, self.environment)
+
     def delete(self) -> None:
         """What a kubelet does with a pod that goes, in the background: the hook, SIGTERM to the first process, and SIGKILL when
         the grace is over, which the hook's time is a part of."""
@@ -75,6 +80,22 @@ class Pod:
             self.killed = True
             self.process.kill()
             self.process.wait()
+
+
+def started(container: Any, folder: Path, places: Mapping[str, str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """The first process of a container."""
+    words = [placed(expanded(word, environment), places) for word in (*container["command"], *container["args"])]
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(words, env=environment, cwd=placed(container["workingDir"], places), stdout=log, stderr=log)
+
+
+def expanded(text: str, variables: Mapping[str, str]) -> str:
+    """A value, or a word of a command, as the kubelet passes it on: $(NAME) is that variable, if there is one, and $$ is $."""
+
+    def one(match: re.Match[str]) -> str:
+        return "$" if match[0] == "$$" else variables.get(match[1], match[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", one, text)
 
 
 def placed(text: str, places: Mapping[str, str]) -> str:
@@ -169,7 +190,7 @@ class StandIn:
         }
         for each in container["volumeMounts"]:
             (folder / each["name"]).mkdir(parents=True)
-        environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+        environment: dict[str, str] = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
         for each in container["env"]:
             source = each.get("valueFrom", {})
             if "fieldRef" in source:
@@ -177,13 +198,8 @@ class StandIn:
             elif "secretKeyRef" in source:
                 environment[each["name"]] = self.secrets[source["secretKeyRef"]["name"]][source["secretKeyRef"]["key"]]
             else:
-                environment[each["name"]] = placed(each["value"], places)
-        command = [placed(word, places).replace("$(POD_NAME)", name) for word in container["command"]]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                command, env=environment, cwd=placed(container["workingDir"], places), stdout=log, stderr=log
-            )
-        self.pods.append(Pod(name, template, folder, places, environment, process))
+                environment[each["name"]] = placed(expanded(each["value"], environment), places)
+        self.pods.append(Pod(name, template, folder, places, environment, started(container, folder, places, environment)))
 
 
 def _share(value: int | str, replicas: int, up: bool) -> int:

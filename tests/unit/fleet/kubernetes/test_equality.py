@@ -47,8 +47,8 @@ def differences(role: str, settings: dict[str, Any]) -> list[str]:
     liveness, startup = container.get("livenessProbe"), container["startupProbe"]
     drain = unit["ExecStop"][0].split()[-1]
     pairs: dict[str, tuple[Any, Any]] = {
-        "argv": (argv[1:], [word.replace("$(POD_NAME)", "%H") for word in container["command"][1:]]),
-        "program": (argv[0].rpartition("/")[2], container["command"][0].rpartition("/")[2]),
+        "argv": (argv[1:], [word.replace("$(POD_NAME)", "%H") for word in container["args"][1:]]),
+        "program": (argv[0].rpartition("/")[2], container["args"][0].rpartition("/")[2]),
         "names of variables": (
             set(environment) - ONLY_IN_UNITS,
             (set(env) | {"FLEET_RELEASE", "FLEET_REVISION"}) - ONLY_IN_PODS,

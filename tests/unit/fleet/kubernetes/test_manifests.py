@@ -17,6 +17,7 @@ from fleet.kubernetes import beat, bundle, checks
 from fleet.kubernetes.cluster import MINORS, Cluster, ClusterError
 from fleet.kubernetes.names import LabelError
 from fleet.spec.broker import External
+from tests.unit.fleet.kubernetes.kubelet_stand_in import expanded
 from tests.unit.fleet.kubernetes.kubernetes_support import BATCH, GPU, HIDDEN, IMAGE, ROLES, WEB, cluster_of, of_kind, written
 
 SCALED = {"web": {**WEB, "kubernetes": {"scale": {"min": 1, "max": 20}}}, "batch": BATCH}
@@ -58,6 +59,17 @@ def test_an_overlay_has_the_image_and_how_many_pods(tmp_path: Path) -> None:
     env = {each["name"]: each.get("value") for each in container["env"]}
     assert env["FLEET_RELEASE"] == "ab" * 6
     assert env["FLEET_REVISION"]
+
+
+def test_a_value_comes_to_the_worker_as_it_is_written(tmp_path: Path) -> None:
+    """By kustomize, which is kubectl's own reader, and the kubelet's rules."""
+    texts = ["4712e08", "1e3", "0o17", "0x1F", ".5", "-1", "y", "N", "yes", "null", "~", "1_000", "12:30", "2026-12-01", " a"]
+    dollars = ["$", "$$", "$(POD_NAME)", "$$(HOME)", "a$b", "pa$$word", "$(", "$)"]
+    values = {f"VALUE_{number}": value for number, value in enumerate([*texts, *dollars])}
+    objects = built(written(cluster_of({"web": {**WEB, "environment": values}}), tmp_path))
+    web = next(each for each in objects if each["metadata"]["name"] == "celery-web" and each["kind"] == "Deployment")
+    env = {each["name"]: each.get("value") for each in web["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert {name: expanded(str(env[name]), {"POD_NAME": "web-0", "HOME": "/"}) for name in values} == values
 
 
 def test_a_revision_is_another_with_the_pod_or_the_image(tmp_path: Path) -> None:
@@ -232,8 +244,8 @@ def test_one_beat_whose_successor_waits_for_its_lock(tmp_path: Path) -> None:
     assert beat["spec"]["replicas"] == 1
     assert beat["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     (container,) = beat["spec"]["template"]["spec"]["containers"]
-    assert container["command"][1:4] == ["-m", "fleet_node.beat", "shop.app"]
-    assert "--node=beat@$(POD_NAME)" in container["command"]
+    assert container["args"][1:4] == ["-m", "fleet_node.beat", "shop.app"]
+    assert "--node=beat@$(POD_NAME)" in container["args"]
     assert container["image"] == IMAGE
     kubernetes_validate.validate(beat, "1.37", strict=True)
     assert "celery-beat" in {each["metadata"]["name"] for each in bundle.secrets(cluster)}

@@ -80,13 +80,35 @@ def sender(here: Machine, sent: list[Sent], over: Event) -> None:
                 return
 
 
-def test_from_none_to_four_and_back(here: Machine, api: ApiServer, tmp_path: Path) -> None:
-    cluster = cluster_of(here, "shop:1")
-    autoscaler = Autoscaler(scaling_of(of_kind(cluster, "HorizontalPodAutoscaler", "web")))
-    secrets = {
+def secrets_of(cluster: Cluster) -> dict[str, dict[str, str]]:
+    """The Secrets by name, as the kubelet has them."""
+    return {
         each["metadata"]["name"]: {key: base64.b64decode(value).decode() for key, value in each["data"].items()}
         for each in bundle.secrets(cluster)
     }
+
+
+def test_a_container_that_is_restarted_is_not_ready_by_what_the_one_before_left(here: Machine, tmp_path: Path) -> None:
+    cluster = cluster_of(here, "shop:1")
+    standing = StandIn(tmp_path / "pods", here.release("r"), secrets_of(cluster), deployment_of(cluster), replicas=1)
+    try:
+        standing.reconcile()
+        (pod,) = standing.pods
+        assert until(lambda: pod.is_ready and pod.probe("livenessProbe"), 60)
+        pod.process.kill()
+        pod.process.wait()
+        assert pod.is_ready, "as the volume has it"
+        pod.restart()
+        assert until(lambda: not (pod.probe("startupProbe") or pod.probe("readinessProbe") or pod.probe("livenessProbe")), 10)
+        assert until(lambda: pod.is_ready and pod.probe("livenessProbe"), 60)
+    finally:
+        standing.end()
+
+
+def test_from_none_to_four_and_back(here: Machine, api: ApiServer, tmp_path: Path) -> None:
+    cluster = cluster_of(here, "shop:1")
+    autoscaler = Autoscaler(scaling_of(of_kind(cluster, "HorizontalPodAutoscaler", "web")))
+    secrets = secrets_of(cluster)
     queue = {"consumers": 1, "minimum": 1, "roles": ["web"]}
     scaled = api.scaled(**scaling.deployments(cluster))
     exporter = Exporter(here, tmp_path / "exporter", lease=60, queues={"default": queue}, workers=[], scaled=scaled)

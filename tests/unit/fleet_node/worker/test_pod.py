@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleet.kubernetes.pod import alive
+from fleet_node.drain import gives_no_sign
 from fleet_node.worker.sd_notify import CONSUMES, CONSUMES_NOT, leave
 from tests.unit.fleet_node.delivery.lease_support import begun, send, until
 from tests.unit.process_support import ROOT, Machine, machine
@@ -35,6 +36,16 @@ def test_the_same_as_files(tmp_path: Path) -> None:
     assert there() == {"ready", "alive"}
     leave(tmp_path, ("STATUS=stalled", "WATCHDOG=trigger"))
     assert there() == {"ready"}, "the kubelet restarts it at its next look"
+
+
+def test_a_hook_knows_a_worker_that_stalls(tmp_path: Path) -> None:
+    assert gives_no_sign(tmp_path, 20), "it is not ready, or its watchdog has taken the sign away"
+    sign = tmp_path / "alive"
+    sign.touch()
+    assert not gives_no_sign(tmp_path, 20)
+    os.utime(sign, (0, sign.stat().st_mtime - 30))
+    assert gives_no_sign(tmp_path, 20)
+    assert not gives_no_sign(tmp_path, 0), "no probe asks for signs"
 
 
 def test_the_liveness_probe_is_about_the_last_sign(tmp_path: Path) -> None:
@@ -82,10 +93,14 @@ def test_a_worker_in_a_pod(here: Machine, tmp_path: Path) -> None:
             before = (runtime / "alive").stat().st_mtime
             assert until(lambda: (runtime / "alive").stat().st_mtime > before, 20)
 
-            send(client, 1, 3)
-            assert until(lambda: 1 in begun(here), 20)
             # What a preStop hook runs, which has no MAINPID.
             hook = [sys.executable, "-m", "fleet_node.drain", NODE, "30"]
+            stalled = environment | {"RUNTIME_DIRECTORY": str(tmp_path / "stalled")}
+            done = subprocess.run(hook, env=stalled, capture_output=True, text=True, timeout=60, check=False)
+            assert (done.returncode, done.stdout) == (0, "gives no sign of life: SIGTERM at once\n"), done.stderr
+            assert (runtime / "consumes").exists(), "it was not asked"
+            send(client, 1, 3)
+            assert until(lambda: 1 in begun(here), 20)
             done = subprocess.run(hook, env=environment, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0 and "drained in " in done.stdout, done.stdout + done.stderr
             assert not (runtime / "consumes").exists(), "no more work is meant for it"
