@@ -81,21 +81,26 @@ def forward(access: Access, address: str, port: int, on_start: Callable[[Any], N
     """
     _run(access.exec("-c", ""))
     processes: set[subprocess.Popen[bytes]] = set()
+    lock, is_over = threading.Lock(), threading.Event()
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            process = subprocess.Popen(
-                access.exec("-I", "-c", RELAY, address, str(port)),
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is this process's matter
-            )
-            processes.add(process)
+            with lock:
+                if is_over.is_set():
+                    return
+                process = subprocess.Popen(
+                    access.exec("-I", "-c", RELAY, address, str(port)),
+                    bufsize=0,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is this process's matter
+                )
+                processes.add(process)
             on_start(process)
             _connect(self.request, process)
-            processes.discard(process)
+            with lock:
+                processes.discard(process)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
@@ -105,9 +110,11 @@ def forward(access: Access, address: str, port: int, on_start: Callable[[Any], N
             yield server.server_address[1]
         finally:
             server.shutdown()
-            for process in [*processes]:
-                process.kill()
-                process.wait()
+            with lock:  # a connection that has just come starts nothing any more
+                is_over.set()
+                for process in processes:
+                    process.kill()
+                    process.wait()
 
 
 def _connect(client: socket.socket, process: subprocess.Popen[bytes]) -> None:

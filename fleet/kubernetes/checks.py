@@ -12,7 +12,8 @@ from typing import Any
 from fleet.kubernetes.cluster import ZERO_BY_HPA
 from fleet.kubernetes.pod import Object
 
-_SUFFIXES = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_DECIMAL = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_SUFFIXES: dict[str, float] = {**_DECIMAL, **{f"{prefix}i": 1024**power for power, prefix in enumerate("KMGTPE", 1)}}
 LONGEST_WINDOW, LONGEST_PERIOD = 3600, 1800
 """Seconds, of an autoscaler's stabilisation and of a policy."""
 
@@ -28,8 +29,8 @@ def mistakes(objects: Iterable[Object], minor: int) -> list[str]:
 
 
 def quantity(value: object) -> float:
-    """A quantity as a number. Raises ValueError."""
-    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?", str(value))
+    """A quantity, such as 500m, 1.5Gi or 1e9, as a number. Raises ValueError."""
+    match = re.fullmatch(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)([numkMGTPE]|[KMGTPE]i)?", str(value), re.ASCII)
     if not match:
         raise ValueError(f"{value!r} is no quantity")
     return float(match[1]) * _SUFFIXES[match[2] or ""]

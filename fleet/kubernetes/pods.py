@@ -31,7 +31,15 @@ from fleet.spec.load import load_fleet
 SELECTOR = "app.kubernetes.io/name=celery-worker"
 ROOM = MachineFacts(cores=1024, memory=1 << 50, gpus=64)
 """Of a pod, which has its sizes already: none that is shown is computed by these."""
-_FAILED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+_IMAGE = (
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "ImagePullBackOff",
+    "ImageInspectError",
+    "InvalidImageName",
+    "SignatureValidationFailed",
+)
+_FAILED = (*_IMAGE, "CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
 
 class Worker(NamedTuple):
@@ -142,21 +150,20 @@ def _unit(pod: Any, now: datetime) -> Unit:
     """As systemd would say it."""
     container = _container(pod)
     env = {each["name"]: each.get("value") for each in container.get("env", ())}
-    limit = container.get("resources", {}).get("limits", {}).get("memory")
     common: dict[str, Any] = {
-        "memory_max": int(quantity(limit)) if limit else None,
+        "memory_max": _bytes(container.get("resources", {}).get("limits", {}).get("memory")),
         "release": env.get("FLEET_RELEASE"),
         "revision": env.get("FLEET_REVISION"),
     }
     status = next((each for each in pod.get("status", {}).get("containerStatuses", ()) if each["name"] == CONTAINER), None)
+    if pod["metadata"].get("deletionTimestamp"):
+        return Unit(active="deactivating", **common)
     if status is None:
         return Unit(active="failed" if (why := _unscheduled(pod)) else "activating", result=why, **common)
     common["restarts"] = status.get("restartCount", 0)
     state, last = status.get("state", {}), status.get("lastState", {}).get("terminated", {})
     if running := state.get("running"):
         active = "active" if status.get("started", True) else "activating"
-        if pod["metadata"].get("deletionTimestamp"):
-            active = "deactivating"
         return Unit(active=active, up=_since(running.get("startedAt"), now) if active == "active" else None, **common)
     if ended := state.get("terminated"):
         return Unit(active="failed", result=_ending(ended), **common)
@@ -166,6 +173,14 @@ def _unit(pod: Any, now: datetime) -> Unit:
     if reason == "CrashLoopBackOff":
         return Unit(active="failed", sub="auto-restart", result=_ending(last), **common)
     return Unit(active="activating", **common)
+
+
+def _bytes(limit: object) -> int | None:
+    """Of a quantity; None if there is none that can be read."""
+    try:
+        return int(quantity(limit))
+    except ValueError:
+        return None
 
 
 def _ending(terminated: Mapping[str, Any]) -> str:

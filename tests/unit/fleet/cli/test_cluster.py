@@ -7,8 +7,10 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,18 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
         made.here.hostname = BUSY
         made.here.start(made.here.release("1.2"))
         yield made
+
+
+def relays() -> list[str]:
+    """Command lines of what relays now, of children of this process."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            words = (path / "cmdline").read_text().split("\0")
+            if int(parent) == os.getpid() and "fleet-redis" in words:
+                lines.append(" ".join(words))
+    return lines
 
 
 def write_cluster(made: Project, **changes: Any) -> None:
@@ -173,6 +187,10 @@ def test_what_relays_ends_with_its_client(shop: Project, monkeypatch: pytest.Mon
             assert client.set("big", b"x" * 5_000_000)
             assert len(client.get("big") or b"") == 5_000_000
         assert until(lambda: started and all(process.poll() is not None for process in started))
+    for _ in range(10):
+        with forward(access, "fleet-redis", shop.here.port, started.append) as port:
+            socket.create_connection(("127.0.0.1", port)).close()
+        assert not relays(), "one that came at the end leaves nothing"
     write_cluster(shop, relay="deployment/another")
     with pytest.raises(KubectlError, match="not found"), forward(access, "fleet-redis", shop.here.port):
         pass

@@ -66,11 +66,18 @@ def test_what_a_server_refuses(kind: str, role: str, path: tuple[Any, ...], valu
     assert complaint in mistake
 
 
-@pytest.mark.parametrize(("text", "number"), [("500m", 0.5), ("2", 2), (3, 3), ("1Gi", 2**30), ("1.5k", 1500), ("0", 0)])
+QUANTITIES: dict[object, float] = {
+    **{"500m": 0.5, "2": 2, 3: 3, "1Gi": 2**30, "1.5k": 1500, "0": 0, "1e9": 1e9, "1E": 1e18, "2E3": 2000},
+    **{"1Pi": 2**50, "1Ei": 2**60, "250u": 0.00025, "1n": 1e-9, ".5": 0.5, "1.": 1, "+3P": 3e15, "-1": -1},
+}
+
+
+@pytest.mark.parametrize(("text", "number"), QUANTITIES.items())
 def test_quantities(text: object, number: float) -> None:
-    assert checks.quantity(text) == number
+    assert checks.quantity(text) == pytest.approx(number)
 
 
-def test_no_quantity() -> None:
-    with pytest.raises(ValueError, match="'much' is no quantity"):
-        checks.quantity("much")
+@pytest.mark.parametrize("text", ["much", "", None, "1KB", "1ki", "٣", "1 Gi", "1e", "nan", ".", "1e999"])
+def test_no_quantity(text: object) -> None:
+    with pytest.raises(ValueError, match="is no quantity"):
+        checks.quantity(text)
