@@ -46,8 +46,13 @@ def demand_per_pod(cluster: Cluster, role: str, scale: Scale) -> float:
 
 
 def has_objective(cluster: Cluster, role: str) -> bool:
-    """Whether a queue of the role has an objective for the wait."""
-    return any(queue in cluster.host(role).settings.slo for queue in cluster.roles[role].queues)
+    """Whether a queue of the role has an objective for the wait, and the broker knows how long its oldest task waits.
+
+    RabbitMQ does not, and with a metric that is missing no pod would ever go.
+    """
+    return cluster.plan.fleet.transport == "redis" and any(
+        queue in cluster.host(role).settings.slo for queue in cluster.roles[role].queues
+    )
 
 
 def _hpa(cluster: Cluster, role: str, scale: Scale) -> Object:

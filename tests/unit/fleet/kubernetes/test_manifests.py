@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 
 import fleet_exporter.settings
-from fleet.kubernetes import beat, bundle, checks
+from fleet.kubernetes import beat, bundle, checks, scaling
 from fleet.kubernetes.cluster import MINORS, Cluster, ClusterError
 from fleet.kubernetes.names import LabelError
 from fleet.spec.broker import External
@@ -43,6 +43,7 @@ def test_kubernetes_knows_every_field(tmp_path: Path, minor: int, roles: dict[st
     admission = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
     everywhere = {"APIService", "ClusterRole", "ClusterRoleBinding", *admission}
     assert {each["metadata"].get("namespace") for each in objects if each["kind"] not in everywhere} == {"shop"}
+    assert {each["metadata"].get("namespace") for each in objects if each["kind"] in everywhere} == {None}
     api = next(each for each in objects if each["kind"] == "APIService")
     assert api["spec"]["service"] == {"name": "fleet-exporter", "namespace": "shop", "port": 443}
     (subject,) = next(each for each in objects if each["kind"] == "ClusterRoleBinding")["subjects"]
@@ -251,14 +252,28 @@ def test_one_beat_whose_successor_waits_for_its_lock(tmp_path: Path) -> None:
     assert "celery-beat" in {each["metadata"]["name"] for each in bundle.secrets(cluster)}
 
 
-def test_without_a_lock_there_are_never_two() -> None:
-    cluster = with_beat(result_backend="none")
+def on_rabbitmq(cluster: Cluster) -> Cluster:
+    """The same with a RabbitMQ that somebody else runs."""
     fleet = replace(cluster.plan.fleet, broker=External(url="amqp://10.0.0.5/shop"), broker_host=None, external_scheme="amqp")
-    cluster = replace(cluster, plan=replace(cluster.plan, fleet=fleet))
+    return replace(cluster, plan=replace(cluster.plan, fleet=fleet))
+
+
+def test_without_a_lock_there_are_never_two() -> None:
+    cluster = on_rabbitmq(with_beat(result_backend="none"))
     deployment, _, claim = beat.objects(cluster)
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
     volumes = {each["name"]: each for each in deployment["spec"]["template"]["spec"]["volumes"]}
     assert volumes["state"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"] == "celery-beat"
+
+
+@pytest.mark.parametrize("by", ["hpa", "keda"])
+def test_on_rabbitmq_nothing_scales_by_an_age_that_nobody_knows(by: str) -> None:
+    """A metric that is missing would keep pods from going, for ever."""
+    roles = {"web": {**WEB, "kubernetes": {"scale": {"min": 1, "max": 5, "by": by}}}}
+    cluster = cluster_of(roles, slo={"default": 10})
+    texts = [json.dumps(scaling.autoscaler(each, "web")) for each in (cluster, on_rabbitmq(cluster))]
+    assert ["fleet_role_tasks" in text for text in texts] == [True, True]
+    assert ["fleet_role_age_ratio" in text for text in texts] == [True, False]
 
 
 def test_a_rabbitmq_of_the_fleets_own_is_refused_by_name() -> None:
