@@ -45,7 +45,7 @@ def write_manifests(
     kubernetes: Annotated[
         str, typer.Option(help=f"The cluster's version: 1.{MINORS[0]} to 1.{MINORS[-1]}.", metavar="VERSION")
     ] = f"1.{MINORS[-2]}",
-    namespace: Annotated[str, typer.Option(help="The namespace of the overlay.", metavar="NAME")] = "default",
+    namespace: Annotated[str, typer.Option(help="The namespace of all objects.", metavar="NAME")] = "default",
     secret: Annotated[
         bool, typer.Option("--secret", help="Write no file: print the Secrets that the manifests name, for kubectl apply -f -.")
     ] = False,
@@ -119,17 +119,20 @@ def write_manifests(
     if mistakes := checks.mistakes((each for part in bundle.objects(cluster).values() for each in part), minor):
         raise FleetError("\n".join(["nothing was written, since Kubernetes would refuse it:", *mistakes]))
     try:
-        changed = bundle.difference(made, output)
+        changed, removed, deletions = bundle.difference(made, output), bundle.stale(made, output), bundle.dropped(made, output)
         for path in changed:
             (output / path).parent.mkdir(parents=True, exist_ok=True)
             (output / path).write_text(made[path])
+        for path in removed:
+            (output / path).unlink()
         if build:
             _write_context(cluster, build, python)
     except OSError as error:
         raise FleetError(f"{error.filename or output}: {error.strerror or error}") from None
     notes = [*made_certificates, *_notes(cluster)]
     if as_json:
-        typer.echo(json.dumps({"folder": str(output), "files": list(made), "changed": changed, "notes": notes}))
+        written = {"folder": str(output), "files": list(made), "changed": changed, "removed": removed}
+        typer.echo(json.dumps({**written, "deletions": deletions, "notes": notes}))
         return
     for note in notes:
         say(f"note: {note}")
@@ -143,6 +146,9 @@ def write_manifests(
     typer.echo("Next:")
     typer.echo(f"  fleet k8s {file} --image {image}{given} --secret | kubectl apply -f -")
     typer.echo(f"  kubectl apply -k {output}/overlays/{overlay}")
+    if deletions:
+        typer.echo("Then remove what is no longer written:")
+        typer.echo("\n".join(f"  {command}" for command in deletions))
 
 
 def _certified(cluster: Cluster) -> tuple[Cluster, list[str]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ from fleet.spec.fleet import Fleet
 from fleet.state import redis_configuration
 
 HEAD = "# Written by `fleet k8s`: change group_data, and write it again.\n"
+OF_THE_CLUSTER = {
+    "APIService",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
+"""Kinds that are in no namespace. Kustomize does not know all of them, so that it is not left to put the others into theirs."""
 
 
 def objects(cluster: Cluster) -> dict[str, list[Object]]:
@@ -41,7 +50,14 @@ def objects(cluster: Cluster) -> dict[str, list[Object]]:
     for name, made in (("beat", beat.objects(cluster)), ("redis", redis.objects(cluster))):
         if made:
             files[name] = made
-    return files
+    return {file: [_placed(each, cluster.namespace) for each in made] for file, made in files.items()}
+
+
+def _placed(each: Object, namespace: str) -> Object:
+    if each["kind"] in OF_THE_CLUSTER:
+        return each
+    name, *more = each["metadata"].items()
+    return {**each, "metadata": dict([name, ("namespace", namespace), *more])}
 
 
 def files(cluster: Cluster, overlay: str) -> dict[str, str]:
@@ -110,12 +126,50 @@ _Dumper.add_representer(str, _text)
 
 def overlays(folder: Path) -> set[str]:
     """The overlays that were written into a folder."""
-    return {path.parent.name for path in folder.glob("overlays/*/kustomization.yaml") if path.read_text().startswith(HEAD)}
+    return {
+        path.parent.name
+        for path in folder.glob("overlays/*/kustomization.yaml")
+        if path.read_text(errors="replace").startswith(HEAD)
+    }
 
 
 def difference(made: Mapping[str, str], folder: Path) -> list[str]:
     """The files that would be new or others."""
     return [path for path, text in made.items() if not (folder / path).is_file() or (folder / path).read_text() != text]
+
+
+def stale(made: Mapping[str, str], folder: Path) -> list[str]:
+    """The files of the base that were written before, and are not any more."""
+    return [path for path in _base(folder) if path not in made]
+
+
+def dropped(made: Mapping[str, str], folder: Path) -> list[str]:
+    """The commands that remove what was written before and is not any more: `kubectl apply -k` removes nothing."""
+    now = {path: text for path, text in made.items() if path.startswith("base/")}
+    names: dict[str, list[str]] = {}
+    for kind, namespace, name in _places(_base(folder)) - _places(now):
+        names.setdefault(namespace, []).append(f"{kind.lower()}/{name}")
+    return [
+        " ".join(["kubectl", "delete", *(["--namespace", namespace] if namespace else []), *sorted(names[namespace])])
+        for namespace in sorted(names)
+    ]
+
+
+def _base(folder: Path) -> dict[str, str]:
+    """Path → text of the files of a base that `fleet k8s` wrote."""
+    texts = {str(path.relative_to(folder)): path.read_text(errors="replace") for path in folder.glob("base/*.yaml")}
+    return {path: text for path, text in texts.items() if text.startswith(HEAD)}
+
+
+def _places(texts: Mapping[str, str]) -> set[tuple[str, str, str]]:
+    """(kind, namespace, name) of all objects of some files. Of a file that somebody has changed into no YAML there are none."""
+    places = set()
+    for text in texts.values():
+        with suppress(yaml.YAMLError, KeyError, TypeError, AttributeError):
+            for each in documents(text):
+                if metadata := each.get("metadata"):
+                    places.add((each["kind"], metadata.get("namespace", ""), metadata["name"]))
+    return places
 
 
 def _hidden(variables: Mapping[str, str], secrets: Iterable[str]) -> dict[str, bytes]:
@@ -133,7 +187,7 @@ def _secret(name: str, namespace: str, values: Mapping[str, bytes], kind: str = 
 
 
 def _overlay(cluster: Cluster) -> Object:
-    """What is the inventory's own: the namespace, the image, and how many pods."""
+    """What is the inventory's own: the image, and how many pods."""
     name, at, digest = cluster.image.partition("@")
     head, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
@@ -144,7 +198,6 @@ def _overlay(cluster: Cluster) -> Object:
         {"name": pod.name(cluster, role), "count": cluster.replicas(role)} for role in cluster.roles if role not in cluster.scales
     ]
     return _kustomization(
-        namespace=cluster.namespace,
         resources=["../../base"],
         images=[{"name": IMAGE, "newName": f"{head}{slash}{last}", **version}, *of_redis],
         **({"replicas": numbers} if numbers else {}),
@@ -160,7 +213,7 @@ def _identity(cluster: Cluster, role: str) -> Object:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": pod.name(cluster, role)},
+        "metadata": {"name": pod.name(cluster, role), "namespace": cluster.namespace},
         "spec": {"template": {"spec": {"containers": [{"name": CONTAINER, "env": env}]}}},
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.kubernetes.bundle import documents
+from fleet.kubernetes.bundle import HEAD, documents
 from fleet.spec import secrets
 from tests.unit.fleet.cli.cli_support import fleet, make_project
 
@@ -34,17 +34,40 @@ def test_files_are_written_once(project: Path) -> None:
         "  kubectl apply -k k8s/overlays/prod",
     ]
     (overlay,) = documents((project / KUSTOMIZATION).read_text())
-    assert (overlay["namespace"], overlay["images"]) == (
-        "shop",
-        [
-            {"name": "fleet-app", "newName": "registry.example.com/shop", "newTag": "1.2"},
-            {"name": "fleet-redis", "newName": "redis", "newTag": "7.2-bookworm"},
-        ],
-    )
+    assert overlay["images"] == [
+        {"name": "fleet-app", "newName": "registry.example.com/shop", "newTag": "1.2"},
+        {"name": "fleet-redis", "newName": "redis", "newTag": "7.2-bookworm"},
+    ]
     again = json.loads(fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--namespace", "shop", "--json").stdout)
     assert (len(again["files"]), again["changed"]) == (6, [])
     newer = json.loads(fleet(project, "k8s", "prod.py", "--image", "shop:1.3", *SIZE, "--namespace", "shop", "--json").stdout)
     assert newer["changed"] == [str(KUSTOMIZATION.relative_to("k8s"))], "the image is the overlay's"
+
+
+@pytest.mark.long
+def test_what_is_no_longer_written_is_named(project: Path) -> None:
+    group = project / "group_data" / "web.py"
+    before = group.read_text()
+    scaled(project)
+    assert "remove what is no longer" not in fleet(project, "k8s", "prod.py", *IMAGE, *SIZE).stdout
+    group.write_text(before)
+    (project / "k8s" / "base" / "of_mine.yaml").write_text("kind: ConfigMap\n")
+    (project / "k8s" / "base" / "gpu.yaml").write_text(
+        f"{HEAD}kind: Deployment\nmetadata:\n  name: celery-gpu\n  namespace: default\n"
+    )
+    done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE)
+    assert done.stdout.splitlines()[-3:] == [
+        "Then remove what is no longer written:",
+        "  kubectl delete apiservice/v1beta1.external.metrics.k8s.io clusterrole/fleet-exporter-reader "
+        "clusterrolebinding/fleet-exporter-reader validatingadmissionpolicy/fleet-exporter-default "
+        "validatingadmissionpolicybinding/fleet-exporter-default",
+        "  kubectl delete --namespace default deployment/celery-gpu horizontalpodautoscaler/celery-web role/fleet-exporter "
+        "rolebinding/fleet-exporter serviceaccount/fleet-exporter",
+    ]
+    assert {path.name for path in (project / "k8s" / "base").iterdir()} >= {"of_mine.yaml", "web.yaml"}
+    assert not (project / "k8s" / "base" / "gpu.yaml").exists()
+    again = json.loads(fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--json").stdout)
+    assert (again["changed"], again["removed"], again["deletions"]) == ([], [], [])
 
 
 @pytest.mark.long
