@@ -24,6 +24,6 @@ def costs(roles: Iterable[Role], workers: Iterable[Worker], deployments: Mapping
             continue
         # Anyone who has the broker's password can write a sign.
         if (deployment := deployments.get(worker.role)) and worker.machine.startswith(f"{deployment}-"):
-            held = sum(worker.sign["running"].values()) + worker.sign["reserved"]
+            held = sum(worker.sign["running"].values()) + worker.sign["reserved"] + worker.sign["eta"]
             by_pod[worker.machine] = int(held).bit_length()
     return by_pod

@@ -69,9 +69,13 @@ class Queue:
 
 @dataclass(frozen=True)
 class Role:
-    """What a role's workers have to do. tasks: that they run or have prefetched, and that wait in its queues, also those of
-    queues that other roles consume too; what a worker that drains still runs is its own to end. age_ratio: how long the oldest
-    waits, divided by its queue's objective; None without an objective, and if nobody knows."""
+    """What a role's workers have to do.
+
+    tasks: that they run or have prefetched, and that wait in its queues, also those of queues that other roles consume too; 1 if
+    there are none and a worker holds some until their ETA, so that somebody goes on to hold them. What a worker that drains still
+    runs is its own to end. age_ratio: how long the oldest waits, divided by its queue's objective; None without an objective, and
+    if nobody knows.
+    """
 
     name: str
     tasks: int
@@ -91,8 +95,9 @@ def _role(name: str, settings: Settings, workers: list[Worker], queues: list[Que
     signs = [sign for sign in signs if not sign["draining"]]
     held = sum(sum(sign["running"].values()) + sign["reserved"] for sign in signs)
     waiting = sum(queue.waiting + queue.in_flight.get("orphaned", 0) for queue in own)
+    later = any(sign["eta"] for sign in signs)
     ratios = [queue.least / queue.objective for queue in own if queue.objective and queue.least is not None]
-    return Role(name, held + waiting, sum(sign["slots"] for sign in signs), max(ratios, default=None))
+    return Role(name, held + waiting or int(later), sum(sign["slots"] for sign in signs), max(ratios, default=None))
 
 
 def workers_of(reading: Reading, settings: Settings) -> list[Worker]:
