@@ -5,6 +5,7 @@ What cannot be read is an error and never a zero: an autoscaler that gets an err
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ METRICS: Mapping[str, Callable[[Role], float | None]] = {
     "fleet_role_tasks": lambda role: role.tasks,
     "fleet_role_age_ratio": lambda role: role.age_ratio,
 }
-_METRIC = re.compile(rf"{re.escape(ROOT)}/namespaces/[a-z0-9-]+/([A-Za-z0-9_]+)")
+_METRIC = re.compile(rf"{re.escape(ROOT)}/namespaces/([a-z0-9-]+)/([A-Za-z0-9_]+)")
 _EQUAL = re.compile(r"role\s*==?\s*([^\s,()=]+)")
 _IN = re.compile(r"role\s+in\s*\(([^()]*)\)")
 
@@ -27,13 +28,19 @@ class SelectorError(ValueError):
     """A selector that is not about roles alone."""
 
 
-def respond(path: str, query: str, roles: Callable[[], Sequence[Role]], now: str) -> tuple[int, Any]:
-    """(status, body) of a GET. roles: reads them; raises OSError if the broker does not answer. now: RFC 3339."""
+def respond(path: str, query: str, namespace: str, roles: Callable[[], Sequence[Role]], now: str) -> tuple[int, Any]:
+    """(status, body) of a GET.
+
+    namespace: of the fleet. A cluster asks one exporter for all namespaces, and another fleet may have roles of the same names.
+    roles: reads them; raises OSError if the broker does not answer. now: RFC 3339.
+    """
     if path in (ROOT, f"{ROOT}/"):
         return 200, _resources()
     if not (match := _METRIC.fullmatch(path)):
         return 404, _status(404, "NotFound", f"there is nothing at {path}")
-    name = match[1]
+    asked, name = match.groups()
+    if asked != namespace:
+        return 404, _status(404, "NotFound", f"this is the exporter of the namespace {namespace}: it knows nothing of {asked}")
     if name not in METRICS:
         return 404, _status(404, "NotFound", f"no metric {name}: there are {', '.join(METRICS)}")
     try:
@@ -43,8 +50,10 @@ def respond(path: str, query: str, roles: Callable[[], Sequence[Role]], now: str
         return 400, _status(400, "BadRequest", str(error))
     except OSError as error:
         return 503, _status(503, "ServiceUnavailable", f"the broker does not answer: {error}")
+    except Exception as error:  # what a broker has written may be anything; the autoscaler shows the answer
+        return 500, _status(500, "InternalError", repr(error))
     values = {role: known.get(role) for role in (wanted if wanted is not None else known)}
-    if missing := [role for role, value in values.items() if value is None]:
+    if missing := [role for role, value in values.items() if value is None or not math.isfinite(value)]:
         return 404, _status(404, "NotFound", f"{name} of {', '.join(missing)} is not known")
     return 200, {
         "kind": "ExternalMetricValueList",

@@ -10,13 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from http.client import HTTPException, HTTPSConnection
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 
 ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 EVERY = 5.0
 """Seconds between two looks. Kubernetes' autoscaler decides each 15."""
-PATIENCE = 10.0
+PATIENCE, LONGEST = 10.0, 30.0
+"""Seconds that the API server may say nothing, and that all patches of a look may take."""
+MOST_BYTES = 1 << 20
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json"
+"""What an answer should be: a pod without its specification."""
 POD = re.compile(r"[a-z0-9]([a-z0-9-]{0,251}[a-z0-9])?", re.ASCII)
 
 
@@ -30,7 +34,7 @@ class Pods:
 
     def write(self, costs: Mapping[str, int]) -> None:
         """Write the costs that are others than the last. A pod that is gone is left out. Raises OSError if the API server does
-        not answer, or refuses some, when all have been tried."""
+        not answer in time, or refuses some, when all have been tried."""
         self._written = {pod: cost for pod, cost in self._written.items() if pod in costs}
         changed = {pod: cost for pod, cost in costs.items() if self._written.get(pod) != cost and POD.fullmatch(pod)}
         if not changed:
@@ -39,13 +43,14 @@ class Pods:
         token, namespace = ((self._account / name).read_text().strip() for name in ("token", "namespace"))
         connection = HTTPSConnection(self._host, self._port, timeout=PATIENCE, context=context)
         refused = ""
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json", "Accept": METADATA}
+        deadline = time.monotonic() + LONGEST
         try:
             for pod, cost in changed.items():
                 patch = json.dumps({"metadata": {"annotations": {ANNOTATION: str(cost)}}})
                 connection.request("PATCH", f"/api/v1/namespaces/{namespace}/pods/{pod}", patch, headers)
                 answer = connection.getresponse()
-                content = answer.read()
+                content = _content(answer, deadline)
                 if answer.status in (200, 404):
                     self._written[pod] = cost
                 else:
@@ -83,9 +88,19 @@ def _run(costs: Callable[[], Mapping[str, int]], pods: Pods) -> None:
         time.sleep(EVERY)
 
 
+def _content(answer: HTTPResponse, deadline: float) -> bytes:
+    """Of an answer. Raises OSError if it does not end."""
+    content = b""
+    while piece := answer.read1(MOST_BYTES):
+        content += piece
+        if len(content) > MOST_BYTES or time.monotonic() > deadline:
+            raise OSError("the API server's answer does not end")
+    return content + answer.read()  # nothing more: it is over for http.client only now
+
+
 def _message(content: bytes) -> str:
     """Of a Status."""
     try:
         return str(json.loads(content)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return content[:200].decode(errors="replace")

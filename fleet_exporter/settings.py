@@ -31,8 +31,10 @@ class ExpectedQueue:
 
 @dataclass(frozen=True)
 class External:
-    """Where Kubernetes finds its metrics. certificate, key: files, which are read as the exporter starts."""
+    """Where Kubernetes finds its metrics. namespace: of the fleet. certificate, key: files, which are read as the exporter
+    starts."""
 
+    namespace: str
     port: int
     certificate: str
     key: str

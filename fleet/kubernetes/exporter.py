@@ -53,7 +53,12 @@ def secret_values(cluster: Cluster) -> dict[str, bytes]:
 def settings(cluster: Cluster) -> str:
     """`fleet_exporter.settings`: pods come and go, so that no worker is expected by its name."""
     fleet = cluster.plan.fleet
-    external = {"port": SECURE_PORT, "certificate": f"{CERTIFICATE}/tls.crt", "key": f"{CERTIFICATE}/tls.key"}
+    external = {
+        "namespace": cluster.namespace,
+        "port": SECURE_PORT,
+        "certificate": f"{CERTIFICATE}/tls.crt",
+        "key": f"{CERTIFICATE}/tls.key",
+    }
     content: dict[str, Any] = {
         "lease": cluster.plan.lease,
         "master_name": fleet.master_name,

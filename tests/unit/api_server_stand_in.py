@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +22,7 @@ NAMESPACE = "shop"
 @dataclass
 class ApiServer:
     """account: what a pod has of its account. costs: pod → what was written last. patches: all that was. gone: pods that are not
-    there. refuses: whether it lets nobody."""
+    there. refuses: whether it lets nobody. answer: what it answers, in pieces, in place of what it should."""
 
     account: Path
     port: int = 0
@@ -30,6 +30,7 @@ class ApiServer:
     patches: list[tuple[str, int]] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     refuses: bool = False
+    answer: Callable[[], Iterable[bytes]] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -78,9 +79,13 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
             status, message = server.patch(self.path, self.headers, content)
             answer = json.dumps({"kind": "Status", "message": message} if message else {"kind": "Pod"}).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(answer)))
+            if not server.answer:
+                self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.close_connection = server.answer is not None
+            with suppress(OSError):
+                for piece in server.answer() if server.answer else [answer]:
+                    self.wfile.write(piece)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

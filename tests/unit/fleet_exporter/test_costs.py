@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
+from time import sleep
 from typing import Any, cast
 
 import pytest
@@ -19,17 +22,20 @@ from tests.unit.fleet_node.delivery.lease_support import ended, leased, send, un
 DEPLOYMENTS = {"web": "celery-web"}
 
 
-def worker(machine: str, running: int = 0, reserved: int = 0, role: str = "web", **more: Any) -> Worker:
-    sign = {"running": {"mail": running} if running else {}, "reserved": reserved, "draining": False, **more.pop("sign", {})}
+def worker(machine: str, running: int = 0, reserved: int = 0, eta: int = 0, role: str = "web", **more: Any) -> Worker:
+    held = {"running": {"mail": running} if running else {}, "reserved": reserved, "eta": eta}
+    sign = {**held, "draining": False, **more.pop("sign", {})}
     known = {"is_up": True, "sign": cast(WorkerSign, sign), **more}
     return Worker(f"{role}-worker-1@{machine}", role, machine, False, heard=1.0, **known)
 
 
 @pytest.mark.parametrize(
-    ("running", "reserved", "cost"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 2), (2, 1, 2), (4, 0, 3), (60, 4, 7)]
+    ("running", "reserved", "eta", "cost"),
+    [(0, 0, 0, 0), (1, 0, 0, 1), (0, 1, 0, 1), (1, 1, 0, 2), (2, 1, 0, 2), (4, 0, 0, 3), (60, 4, 0, 7), (0, 0, 40, 6)],
 )
-def test_idle_pods_go_first_and_then_those_with_the_least(running: int, reserved: int, cost: int) -> None:
-    assert costs([Role("web", 1, 100, None)], [worker("celery-web-a", running, reserved)], DEPLOYMENTS) == {"celery-web-a": cost}
+def test_idle_pods_go_first_and_then_those_with_the_least(running: int, reserved: int, eta: int, cost: int) -> None:
+    held = worker("celery-web-a", running, reserved, eta)
+    assert costs([Role("web", 1, 100, None)], [held], DEPLOYMENTS) == {"celery-web-a": cost}
 
 
 @pytest.mark.parametrize(
@@ -72,6 +78,35 @@ def test_only_what_has_changed_is_written(tmp_path: Path) -> None:
         (api.account / "token").write_text("another")
         pods.write({"celery-web-a": 3})
         assert api.costs["celery-web-a"] == 3, "the token is read anew: the kubelet renews it"
+
+
+def drip() -> Iterator[bytes]:
+    """Bytes that never end, and come slowly."""
+    while True:
+        sleep(0.1)
+        yield b" "
+
+
+@pytest.mark.parametrize("answer", [lambda: repeat(b"x" * (1 << 16)), drip], ids=["fast", "slow"])
+def test_an_api_server_whose_answer_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Iterable[bytes]]
+) -> None:
+    monkeypatch.setattr("fleet_exporter.pods.LONGEST", 1)
+    with api_server(tmp_path / "api") as api:
+        pods = Pods(api.account, "127.0.0.1", api.port)
+        api.answer = answer
+        with pytest.raises(OSError, match="does not end"):
+            pods.write({"celery-web-a": 3})
+        api.answer = None
+        pods.write({"celery-web-a": 3})
+        assert api.patches == [("celery-web-a", 3)] * 2, "it was not taken for written"
+
+
+def test_an_api_server_that_speaks_no_sense(tmp_path: Path) -> None:
+    with api_server(tmp_path / "api") as api:
+        api.refuses, api.answer = True, lambda: iter([b"[" * 100_000])
+        with pytest.raises(OSError, match=r"celery-web-a: HTTP 403: \[\["):
+            Pods(api.account, "127.0.0.1", api.port).write({"celery-web-a": 5})
 
 
 def test_an_api_server_that_is_away_or_somebody_else(tmp_path: Path) -> None:

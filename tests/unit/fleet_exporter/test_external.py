@@ -16,7 +16,9 @@ from urllib.request import urlopen
 import pytest
 
 from fleet.spec import certificates
+from fleet_exporter import external_server
 from fleet_exporter.external import GROUP_VERSION, METRICS, ROOT, respond
+from fleet_exporter.settings import External
 from fleet_exporter.state import Role
 from tests.unit.fleet_exporter.test_exporter import Exporter
 from tests.unit.fleet_node.delivery.lease_support import leased, send, until
@@ -27,11 +29,11 @@ NOW = "2026-12-01T00:00:00Z"
 
 
 def ask(metric: str, selector: str = "") -> tuple[int, dict[str, object]]:
-    return respond(f"{ROOT}/namespaces/shop/{metric}", f"labelSelector={quote(selector)}", lambda: ROLES, NOW)
+    return respond(f"{ROOT}/namespaces/shop/{metric}", f"labelSelector={quote(selector)}", "shop", lambda: ROLES, NOW)
 
 
 def test_what_there_is() -> None:
-    status, body = respond(ROOT, "", lambda: ROLES, NOW)
+    status, body = respond(ROOT, "", "shop", lambda: ROLES, NOW)
     assert (status, body["groupVersion"]) == (200, GROUP_VERSION)
     assert [resource["name"] for resource in body["resources"]] == list(METRICS)
 
@@ -73,12 +75,34 @@ def test_a_broker_that_is_away_scales_nothing_down() -> None:
     def away() -> Sequence[Role]:
         raise OSError("connection refused")
 
-    status, body = respond(f"{ROOT}/namespaces/shop/fleet_role_tasks", "labelSelector=role%3Dweb", away, NOW)
+    status, body = respond(f"{ROOT}/namespaces/shop/fleet_role_tasks", "labelSelector=role%3Dweb", "shop", away, NOW)
     assert (status, body["reason"]) == (503, "ServiceUnavailable")
 
 
+def test_a_broker_with_something_unreadable_in_it_scales_nothing_down() -> None:
+    def unreadable() -> Sequence[Role]:
+        raise KeyError("slots")
+
+    status, body = respond(f"{ROOT}/namespaces/shop/fleet_role_tasks", "labelSelector=role%3Dweb", "shop", unreadable, NOW)
+    assert (status, body["message"]) == (500, "KeyError('slots')")
+
+
 def test_another_place() -> None:
-    assert respond("/apis/other", "", lambda: ROLES, NOW)[0] == 404
+    assert respond("/apis/other", "", "shop", lambda: ROLES, NOW)[0] == 404
+
+
+def test_a_fleet_of_another_namespace_is_told_nothing() -> None:
+    """Its role may have the same name, and would be scaled by what ours does."""
+    place = f"{ROOT}/namespaces/other/fleet_role_tasks"
+    status, body = respond(place, "labelSelector=role%3Dweb", "shop", lambda: ROLES, NOW)
+    assert (status, body["message"]) == (404, "this is the exporter of the namespace shop: it knows nothing of other")
+
+
+def test_a_number_that_is_none() -> None:
+    for ratio in (float("inf"), float("nan")):
+        roles = [Role("web", 1, 1, ratio)]
+        place = f"{ROOT}/namespaces/shop/fleet_role_age_ratio"
+        assert respond(place, "labelSelector=role%3Dweb", "shop", lambda roles=roles: roles, NOW)[0] == 404  # type: ignore[misc]
 
 
 @pytest.mark.long
@@ -96,7 +120,7 @@ def test_an_exporter_that_is_asked_over_tls(tmp_path: Path) -> None:
             return error.code, json.load(error)
 
     with leased(tmp_path, lease=4) as here, here.client() as client:
-        exporter = Exporter(here, tmp_path / "exporter", external={"port": port, **files})
+        exporter = Exporter(here, tmp_path / "exporter", external={"namespace": "shop", "port": port, **files})
         place = f"{ROOT}/namespaces/shop/fleet_role_tasks?labelSelector=role%3Dweb"
         with exporter.running():
             assert until(lambda: answers(port))
@@ -110,6 +134,38 @@ def test_an_exporter_that_is_asked_over_tls(tmp_path: Path) -> None:
             with here.redis() as redis:
                 redis.shutdown(nosave=True)
             assert asked(place)[0] == 503
+
+
+def test_a_client_that_stays_is_cut_off_and_too_many_are_turned_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(external_server, "LONGEST", 1.0)
+    monkeypatch.setattr(external_server, "MOST_CLIENTS", 2)
+    certificates.make(tmp_path, ["localhost"])
+    port = free_port()
+    settings = External("shop", port, str(tmp_path / "broker.pem"), str(tmp_path / "broker.key"))
+    with external_server.start(settings, "127.0.0.1", lambda: ROLES) as server:
+        clients = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(3)]
+        *stay, turned_away = clients
+        assert turned_away.recv(1) == b"", "there are two already"
+        for client in stay:
+            client.sendall(b"\x16")  # the beginning of a handshake
+        assert [client.recv(1) for client in stay] == [b"", b""]
+        context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+
+        def asked() -> bool:
+            with suppress(OSError), urlopen(f"https://localhost:{port}{ROOT}", context=context, timeout=10) as answer:
+                return bool(answer.status == 200)
+            return False
+
+        assert until(asked)
+        for client in clients:
+            client.close()
+        with socket.create_connection(("127.0.0.1", port), 20) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert not plain.recv(1000).startswith(b"HTTP")
+        server.shutdown()
+    assert capfd.readouterr().err == "", "clients that speak no TLS are no news"
 
 
 def answers(port: int) -> bool:
