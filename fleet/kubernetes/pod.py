@@ -26,7 +26,9 @@ APP = "/app"
 RUNTIME = "/run/fleet"
 """A worker's RuntimeDirectory: what it tells its probes and its drain."""
 READY, CONSUMES, ALIVE = (f"{RUNTIME}/{name}" for name in (READY_FILE, CONSUMES_FILE, ALIVE_FILE))
-NODE_HOST = "$(POD_NAME)"
+POD = "FLEET_POD"
+"""The variable with the pod's name, by which a worker also knows that it is in one. Users cannot set it."""
+NODE_HOST = f"$({POD})"
 """What the kubelet replaces in a command."""
 CONTAINER = "worker"
 IMAGE = "fleet-app"
@@ -115,7 +117,7 @@ def container(cluster: Cluster, role: str) -> Object:
     sized, worker = instance.sized, instance.worker
     settings = cluster.host(role).settings
     # A hook's words are not expanded as a command's are.
-    drain = f'exec {APP}/venv/bin/python -m fleet_node.drain "{process.node(role, 1, "$POD_NAME")}" {worker.drain_seconds}'
+    drain = f'exec {APP}/venv/bin/python -m fleet_node.drain "{process.node(role, 1, f"${POD}")}" {worker.drain_seconds}'
     program = [f"{APP}/venv/bin/celery", "-A", settings.celery_app, "worker"]
     made: Object = {
         "name": CONTAINER,
@@ -167,11 +169,10 @@ def variables(secret: str, known: Mapping[str, str], secrets: Iterable[str], fix
         "PYTHONPATH": f"{APP}/src:{APP}/node",
         "HOME": HOME,
         "RUNTIME_DIRECTORY": RUNTIME,
-        "FLEET_POD": "1",
     }
     return [
         # Before those that are made of it.
-        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": POD, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         *({"name": each, "valueFrom": {"secretKeyRef": {"name": secret, "key": each}}} for each in sorted(hidden)),
         *({"name": each, "value": _literal(value)} for each, value in sorted(shown.items())),
     ]

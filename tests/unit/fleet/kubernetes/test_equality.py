@@ -22,7 +22,7 @@ MB = 1 << 20
 BASES: dict[str, dict[str, Any]] = {"web": WEB, "batch": BATCH, "gpu": GPU}
 ONLY_IN_UNITS = {"CUDA_VISIBLE_DEVICES", "FLEET_GPU", "FLEET_GPU_STATE"}
 """Of devices, which a pod gets by its limit."""
-ONLY_IN_PODS = {"POD_NAME", "FLEET_POD", "RUNTIME_DIRECTORY"}
+ONLY_IN_PODS = {"FLEET_POD", "RUNTIME_DIRECTORY"}
 ELSEWHERE = {"FLEET_RELEASE", "FLEET_REVISION", "PYTHONPATH", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"}
 """Of a release's place, and of a broker's address: other values, of the same names."""
 
@@ -47,7 +47,7 @@ def differences(role: str, settings: dict[str, Any]) -> list[str]:
     liveness, startup = container.get("livenessProbe"), container["startupProbe"]
     drain = unit["ExecStop"][0].split()[-1]
     pairs: dict[str, tuple[Any, Any]] = {
-        "argv": (argv[1:], [word.replace("$(POD_NAME)", "%H") for word in container["args"][1:]]),
+        "argv": (argv[1:], [word.replace("$(FLEET_POD)", "%H") for word in container["args"][1:]]),
         "program": (argv[0].rpartition("/")[2], container["args"][0].rpartition("/")[2]),
         "names of variables": (
             set(environment) - ONLY_IN_UNITS,

@@ -65,12 +65,12 @@ def test_an_overlay_has_the_image_and_how_many_pods(tmp_path: Path) -> None:
 def test_a_value_comes_to_the_worker_as_it_is_written(tmp_path: Path) -> None:
     """By kustomize, which is kubectl's own reader, and the kubelet's rules."""
     texts = ["4712e08", "1e3", "0o17", "0x1F", ".5", "-1", "y", "N", "yes", "null", "~", "1_000", "12:30", "2026-12-01", " a"]
-    dollars = ["$", "$$", "$(POD_NAME)", "$$(HOME)", "a$b", "pa$$word", "$(", "$)"]
+    dollars = ["$", "$$", "$(FLEET_POD)", "$$(HOME)", "a$b", "pa$$word", "$(", "$)"]
     values = {f"VALUE_{number}": value for number, value in enumerate([*texts, *dollars])}
     objects = built(written(cluster_of({"web": {**WEB, "environment": values}}), tmp_path))
     web = next(each for each in objects if each["metadata"]["name"] == "celery-web" and each["kind"] == "Deployment")
     env = {each["name"]: each.get("value") for each in web["spec"]["template"]["spec"]["containers"][0]["env"]}
-    assert {name: expanded(str(env[name]), {"POD_NAME": "web-0", "HOME": "/"}) for name in values} == values
+    assert {name: expanded(str(env[name]), {"FLEET_POD": "web-0", "HOME": "/"}) for name in values} == values
 
 
 def test_a_revision_is_another_with_the_pod_or_the_image(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_one_beat_whose_successor_waits_for_its_lock(tmp_path: Path) -> None:
     assert beat["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     (container,) = beat["spec"]["template"]["spec"]["containers"]
     assert container["args"][1:4] == ["-m", "fleet_node.beat", "shop.app"]
-    assert "--node=beat@$(POD_NAME)" in container["args"]
+    assert "--node=beat@$(FLEET_POD)" in container["args"]
     assert container["image"] == IMAGE
     kubernetes_validate.validate(beat, "1.37", strict=True)
     assert "celery-beat" in {each["metadata"]["name"] for each in bundle.secrets(cluster)}
