@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from fleet.spec.fields import Model, setting
 from fleet.spec.sources import OURS
-from fleet.spec.values import Cores, Destinations, Line, Share, Whole
+from fleet.spec.values import Cores, Destinations, DnsName, LabelKey, LabelValue, Share, Whole
 
 KUBERNETES = "Kubernetes' reference of its API"
 
@@ -24,7 +24,7 @@ class Scale(Model):
         unit="pods",
         ge=0,
     )
-    max: Whole = setting("The most pods.", why="It bounds what a burst may cost.", source=OURS, unit="pods", gt=0)
+    max: Whole = setting("The most pods.", why="It bounds what a burst may cost.", source=OURS, unit="pods", gt=0, le=10_000)
     target: Share = setting(
         "Tasks for each slot that a pod is there for: those that run, are prefetched or wait, by all slots.",
         why="With 0.8, a fifth of the slots is free for what comes while pods start. A list's length alone is blind to what "
@@ -63,10 +63,10 @@ class Pod(Model):
         unit="cores",
         shown="`None` (by workload)",
     )
-    node_selector: dict[Line, Line] = setting(
+    node_selector: dict[LabelKey, LabelValue] = setting(
         'Labels of the nodes that may run the pods, e.g. {"pool": "workers"}.', why="Any node.", source=KUBERNETES, default={}
     )
-    priority_class: Line | None = setting(
+    priority_class: DnsName | None = setting(
         "PriorityClass of the pods. It has to exist.", why="None: that of the cluster.", source=KUBERNETES, default=None
     )
     egress: Destinations = setting(

@@ -215,4 +215,9 @@ Variables = Annotated[list[Variable], BeforeValidator(_check_list), AfterValidat
 Reason = Annotated[str, AfterValidator(_check_reason)]
 Cores = Annotated[str, BeforeValidator(_check_cores), ShownType('number or "500m"')]
 Share = Annotated[float, Field(gt=0, le=100)]
+LabelKey = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")
+]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$")]
+DnsName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 Destinations = Annotated[list[Annotated[str, AfterValidator(_check_destination)]], BeforeValidator(_check_list)]
