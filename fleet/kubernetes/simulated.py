@@ -37,7 +37,10 @@ def trace_of(text: str | None, name: str, slots: int, pods: int, service: float)
         known = traces(slots, pods, service)
         if name not in known:
             raise FleetError(f"--simulate {name}: no such file, and no load of that name; there are {', '.join(known)}")
-        return known[name]
+        trace = known[name]
+        if sum(map(trace.rate, range(int(trace.seconds)))) > MOST_TASKS:
+            raise FleetError(f"{name}: at most {MOST_TASKS:,} tasks are played; give longer --task-seconds, or a smaller max")
+        return trace
     steps = [_step(line, number, name) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
     if len(steps) < 2 or [at for at, _ in steps] != sorted({at for at, _ in steps}):
         raise FleetError(f"{name}: write at least two lines of SECOND TASKS-A-SECOND, the seconds in their order")
