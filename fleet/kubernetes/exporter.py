@@ -21,8 +21,8 @@ SECURE_PORT = 6443
 SETTINGS, SECRETS, CERTIFICATE, STATE, ACCOUNT = (
     f"/etc/fleet-exporter/{name}" for name in ("settings", "secret", "tls", "state", "account")
 )
-API_PORTS = (443, 6443)
-"""Of API servers: of the service, and of the servers behind it, which a policy is asked about."""
+API_PORTS = (443, 6443, 8443, 16443)
+"""Of API servers: of the service, and of the servers behind it, which a policy is asked about (minikube's and MicroK8s', too)."""
 GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
 
 
