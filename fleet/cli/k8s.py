@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -17,14 +17,16 @@ from rich.table import Table
 
 from fleet.cli.arguments import InventoryFile, Json, say
 from fleet.errors import FleetError
-from fleet.kubernetes import bundle, checks, exporter, names, redis, simulated
+from fleet.kubernetes import bundle, checks, exporter, folders, names, redis, simulated
 from fleet.kubernetes import image as images
 from fleet.kubernetes.cluster import MINORS, Cluster, on_kubernetes
 from fleet.kubernetes.explain import ROWS
 from fleet.kubernetes.pod import Object
 from fleet.lint import run as linting
 from fleet.spec import certificates, endpoint
+from fleet.spec.app_files import is_shipped
 from fleet.spec.files import read_text
+from fleet.state.desired import File
 
 NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
@@ -113,23 +115,25 @@ def write_manifests(
         typer.echo(bundle.dump(*bundle.secrets(cluster), *_exporter_secret(cluster)), nl=False)
         return
     overlay = names.label(file.stem)
-    if others := bundle.overlays(output) - {overlay}:
-        raise FleetError(f"{output}: has the base of the inventory {min(others)}; name another folder with -o")
-    made = bundle.files(cluster, overlay)
+    inventory = os.path.relpath(file.resolve(), output.resolve())
+    made = bundle.files(cluster, overlay, inventory)
     if mistakes := checks.mistakes((each for part in bundle.objects(cluster).values() for each in part), minor):
         raise FleetError("\n".join(["nothing was written, since Kubernetes would refuse it:", *mistakes]))
     try:
+        if others := bundle.owners(output) - {f"{inventory}, in the namespace {namespace}"}:
+            raise FleetError(f"{output}: has the manifests of {min(others)}; name another folder with -o")
+        image_files = _image_files(cluster, build, python) if build else ()
         changed, removed, deletions = bundle.difference(made, output), bundle.stale(made, output), bundle.dropped(made, output)
-        for path in changed:
-            (output / path).parent.mkdir(parents=True, exist_ok=True)
-            (output / path).write_text(made[path])
+        folders.write(output, {path: made[path] for path in changed})
         for path in removed:
             (output / path).unlink()
         if build:
-            _write_context(cluster, build, python)
+            folders.replace(build, image_files)
     except OSError as error:
         raise FleetError(f"{error.filename or output}: {error.strerror or error}") from None
     notes = [*made_certificates, *_notes(cluster)]
+    if _is_shipped(cluster, output):
+        notes.append(f"{output} is inside app_source: each change of it is a new release; name it in app_exclude")
     if as_json:
         written = {"folder": str(output), "files": list(made), "changed": changed, "removed": removed}
         typer.echo(json.dumps({**written, "deletions": deletions, "notes": notes}))
@@ -157,29 +161,29 @@ def _certified(cluster: Cluster) -> tuple[Cluster, list[str]]:
     fleet, lines = cluster.plan.fleet, []
     if fleet.redis and fleet.redis.tls:
         folder = certificates.folder_of(fleet)
-        file, key = (folder / name for name in certificates.CLUSTER_SERVER)
+        names_of_files = certificates.server_in_cluster(cluster.namespace)
+        file, key = (folder / name for name in names_of_files)
         dns = redis.names(cluster.namespace)
         if (folder / certificates.AUTHORITY_KEY).exists():
-            lines += certificates.make(folder, dns, server=certificates.CLUSTER_SERVER)
+            lines += certificates.make(folder, dns, server=names_of_files)
         elif not (file.exists() and key.exists()):
             raise FleetError(f"{folder}: its certificates are yours: put {file.name} and {key.name} there, for {', '.join(dns)}")
         cluster = replace(cluster, certificate=file.read_bytes())
     if any(scale.by == "hpa" for scale in cluster.scales.values()):
-        folder = _exporter_folder(cluster)
+        folder = certificates.folder_of_exporter(fleet, cluster.namespace)
+        if _is_shipped(cluster, folder):
+            raise FleetError(
+                f"secrets_file: {folder}, with private keys, would be inside app_source and shipped; move secrets_file"
+            )
         lines += certificates.make(folder, exporter.names(cluster.namespace))
         authority, certificate = ((folder / name).read_bytes() for name in (certificates.AUTHORITIES, certificates.SERVER))
         cluster = replace(cluster, authority=authority, exporter_certificate=certificate)
     return cluster, lines
 
 
-def _exporter_folder(cluster: Cluster) -> Path:
-    file = Path(cluster.plan.fleet.settings.secrets_file)
-    return file.with_name(f"{file.stem}-k8s") / cluster.namespace
-
-
 def _exporter_secret(cluster: Cluster) -> Iterator[Object]:
     if cluster.authority:
-        folder = _exporter_folder(cluster)
+        folder = certificates.folder_of_exporter(cluster.plan.fleet, cluster.namespace)
         certificate, key = ((folder / name).read_bytes() for name in (certificates.SERVER, certificates.SERVER_KEY))
         yield bundle.tls_secret(cluster.namespace, certificate, key)
 
@@ -210,21 +214,20 @@ def _simulate(cluster: Cluster, load: str, role: str | None, seconds: float, cha
     Console().print(table)
 
 
-def _write_context(cluster: Cluster, folder: Path, python: str) -> None:
-    """Write what the image is built from. Nothing else may be in the folder: it would be in the image. Raises OSError."""
+def _image_files(cluster: Cluster, folder: Path, python: str) -> Sequence[File]:
+    """What the image is built from, for a folder that has nothing else. Raises OSError."""
     if not re.fullmatch(r"3\.\d+", python, re.ASCII):
         raise FleetError(f"--python {python}: write a version such as 3.11")
-    files = images.context(cluster, python)
-    if folder.exists() and any(folder.iterdir()):
-        before = folder / "Containerfile"
-        if not before.is_file() or not before.read_text(errors="replace").startswith(images.MARK):
-            raise FleetError(f"--build {folder}: the folder has files that are not of an earlier --build; name a new one")
-        shutil.rmtree(folder)
-    for file in files:
-        path = folder / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.content)
-        path.chmod(file.mode)
+    folders.refuse_others(folder)
+    if _is_shipped(cluster, folder):
+        raise FleetError(f"--build {folder}: is inside app_source, and would be in the next image; name another folder")
+    return images.context(cluster, python)
+
+
+def _is_shipped(cluster: Cluster, path: Path) -> bool:
+    """Whether something would be in a release."""
+    all_settings = (cluster.host(role).settings for role in cluster.roles)
+    return any(is_shipped(path, Path(settings.app_source), settings.app_exclude) for settings in all_settings)
 
 
 def _explain(as_json: bool) -> None:

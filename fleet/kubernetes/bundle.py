@@ -16,12 +16,13 @@ from fleet.kubernetes import beat, deployment, exporter, network, pod, redis, sc
 from fleet.kubernetes.cluster import REDIS, Cluster, ClusterError
 from fleet.kubernetes.pod import CERTIFICATE_SECRET, CONTAINER, IMAGE, PART_OF, Object
 from fleet.plan import process
-from fleet.spec.certificates import AUTHORITIES, CLUSTER_SERVER, folder_of, paths_of
+from fleet.spec.certificates import AUTHORITIES, folder_of, paths_of, server_in_cluster
 from fleet.spec.endpoint import ON_MACHINES
 from fleet.spec.fleet import Fleet
 from fleet.state import redis_configuration
 
 HEAD = "# Written by `fleet k8s`: change group_data, and write it again.\n"
+OF = "# Of "
 OF_THE_CLUSTER = {
     "APIService",
     "ClusterRole",
@@ -60,12 +61,14 @@ def _placed(each: Object, namespace: str) -> Object:
     return {**each, "metadata": dict([name, ("namespace", namespace), *more])}
 
 
-def files(cluster: Cluster, overlay: str) -> dict[str, str]:
-    """Path below the output folder → text. overlay: its name. Raises ClusterError and LabelError."""
+def files(cluster: Cluster, overlay: str, inventory: str = "") -> dict[str, str]:
+    """Path below the output folder → text. overlay: its name. inventory: where its file is from there. Raises ClusterError and
+    LabelError."""
     base = objects(cluster)
     made = {f"base/{file}.yaml": dump(*parts) for file, parts in base.items()}
     made["base/kustomization.yaml"] = dump(_kustomization(resources=[f"{file}.yaml" for file in base]))
-    made[f"overlays/{overlay}/kustomization.yaml"] = dump(_overlay(cluster))
+    owner = f"{OF}{inventory}, in the namespace {cluster.namespace}\n" if inventory else ""
+    made[f"overlays/{overlay}/kustomization.yaml"] = dump(_overlay(cluster)).replace(HEAD, HEAD + owner, 1)
     return made
 
 
@@ -79,7 +82,7 @@ def secrets(cluster: Cluster) -> Iterator[Object]:
     if of_beat := beat.environment(cluster):
         values[beat.NAME] = _hidden(of_beat, cluster.plan.fleet.beat.secrets)
     if of_redis := redis.secret_values(cluster):
-        values[REDIS] = of_redis | _redis_certificates(cluster.plan.fleet)
+        values[REDIS] = of_redis | _redis_certificates(cluster.plan.fleet, cluster.namespace)
     values[scaling.EXPORTER] = exporter.secret_values(cluster)
     if any(given := paths_of(cluster.plan.fleet)):
         # Certificate and key of our own broker are the server's.
@@ -91,10 +94,10 @@ def secrets(cluster: Cluster) -> Iterator[Object]:
         yield _secret(name, cluster.namespace, content)
 
 
-def _redis_certificates(fleet: Fleet) -> dict[str, bytes]:
+def _redis_certificates(fleet: Fleet, namespace: str) -> dict[str, bytes]:
     if not fleet.redis or not fleet.redis.tls:
         return {}
-    files = zip(redis_configuration.TLS_NAMES, (AUTHORITIES, *CLUSTER_SERVER), strict=True)
+    files = zip(redis_configuration.TLS_NAMES, (AUTHORITIES, *server_in_cluster(namespace)), strict=True)
     return {name: (folder_of(fleet) / file).read_bytes() for name, file in files}
 
 
@@ -124,18 +127,15 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _text)
 
 
-def overlays(folder: Path) -> set[str]:
-    """The overlays that were written into a folder."""
-    return {
-        path.parent.name
-        for path in folder.glob("overlays/*/kustomization.yaml")
-        if path.read_text(errors="replace").startswith(HEAD)
-    }
+def owners(folder: Path) -> set[str]:
+    """Whose manifests are in a folder: "prod.py, in the namespace default"."""
+    heads = (path.read_text(errors="replace").splitlines()[:2] for path in folder.glob("overlays/*/kustomization.yaml"))
+    return {of.removeprefix(OF) for head, *more in heads for of in more if f"{head}\n" == HEAD and of.startswith(OF)}
 
 
 def difference(made: Mapping[str, str], folder: Path) -> list[str]:
     """The files that would be new or others."""
-    return [path for path, text in made.items() if not (folder / path).is_file() or (folder / path).read_text() != text]
+    return [path for path, text in made.items() if not (folder / path).is_file() or (folder / path).read_bytes() != text.encode()]
 
 
 def stale(made: Mapping[str, str], folder: Path) -> list[str]:

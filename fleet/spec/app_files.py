@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from fleet.spec.certificates import folders_beside
 from fleet.spec.files import read_text
 from fleet.spec.mistakes import SpecError
 from fleet.spec.requirements import entries, unpinned
@@ -52,8 +53,11 @@ def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, excl
     if not source.is_dir():
         yield f"app_source: no such folder: {app_source} (seen from {Path.cwd()}); write the path of the app's code"
         return
-    if _is_shipped(Path(secrets_file), source, exclude):
+    if is_shipped(Path(secrets_file), source, exclude):
         yield f"secrets_file: {secrets_file} is inside app_source and would be shipped to every machine; move it"
+    for folder in folders_beside(secrets_file):
+        if folder.is_dir() and is_shipped(folder, source, exclude):
+            yield f"secrets_file: {folder}, with private keys, is inside app_source and would be shipped everywhere; move both"
     requirements = source / app_requirements
     try:
         yield from source_mistakes(file for file in source_files(source, exclude) if file.path != requirements)
@@ -82,7 +86,8 @@ def _plain(path: Path) -> str:
     return os.path.normpath(path)
 
 
-def _is_shipped(file: Path, source: Path, exclude: Iterable[str]) -> bool:
+def is_shipped(file: Path, source: Path, exclude: Iterable[str]) -> bool:
+    """Whether a file or folder is in a release of the app, or would be."""
     inside, top = file.resolve(), source.resolve()
     if not inside.is_relative_to(top):
         return False

@@ -32,8 +32,6 @@ from fleet.spec.text import count
 
 AUTHORITIES, AUTHORITY_KEY = "ca.pem", "ca.key"
 SERVER, SERVER_KEY = "broker.pem", "broker.key"
-CLUSTER_SERVER = ("k8s.pem", "k8s.key")
-"""Of the same broker on Kubernetes, where its names are others."""
 AUTHORITY_DAYS, SERVER_DAYS = 3650, 730
 SOON = timedelta(days=30)
 """A certificate that ends within this time is named by every deploy, and renewed by `fleet certificates`."""
@@ -55,10 +53,25 @@ class Certificates:
     key: bytes = field(default=b"", repr=False)
 
 
+def folders_beside(secrets_file: str) -> tuple[Path, Path]:
+    """The folders with private keys: secrets/prod-tls, of our own broker, and secrets/prod-k8s for secrets/prod.env."""
+    path = Path(secrets_file)
+    return path.with_name(f"{path.stem}-tls"), path.with_name(f"{path.stem}-k8s")
+
+
 def folder_of(fleet: Fleet) -> Path:
-    """Where the certificates of our own broker are: secrets/prod-tls for secrets/prod.env."""
-    path = Path(fleet.settings.secrets_file)
-    return path.with_name(f"{path.stem}-tls")
+    """Where the certificates of our own broker are."""
+    return folders_beside(fleet.settings.secrets_file)[0]
+
+
+def folder_of_exporter(fleet: Fleet, namespace: str) -> Path:
+    """Where the certificate is that the exporter of a namespace shows to Kubernetes' API server."""
+    return folders_beside(fleet.settings.secrets_file)[1] / namespace
+
+
+def server_in_cluster(namespace: str) -> tuple[str, str]:
+    """The files of our own broker's certificate and key on Kubernetes, where its names are others. They are in folder_of."""
+    return f"k8s-{namespace}.pem", f"k8s-{namespace}.key"
 
 
 def names_of(fleet: Fleet) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,7 +92,7 @@ def test_a_redis_with_tls_gets_a_certificate_for_its_names_there(project: Path) 
     assert refused.returncode == 2 and "fleet certificates INVENTORY" in refused.stderr, "lint knows what is missing"
     assert fleet(project, "certificates", "prod.py").returncode == 0
     done = fleet(project, *words)
-    assert "s-tls/k8s.pem: for fleet-redis, fleet-redis.shop.svc, fleet-redis.shop.svc.cluster.local, until" in done.stderr
+    assert "s-tls/k8s-shop.pem: for fleet-redis, fleet-redis.shop.svc, fleet-redis.shop.svc.cluster.local, until" in done.stderr
     again = json.loads(fleet(project, *words, "--json").stdout)
     assert (again["changed"], again["notes"]) == ([], [])
     printed = documents(fleet(project, *words, "--secret").stdout)
@@ -99,9 +101,9 @@ def test_a_redis_with_tls_gets_a_certificate_for_its_names_there(project: Path) 
     assert secret["fleet-broker-files"] == ["ca.pem"]
     (project / "s-tls" / "ca.key").unlink()
     assert fleet(project, *words).returncode == 0, "a certificate of one's own is used as it is"
-    (project / "s-tls" / "k8s.pem").unlink()
+    (project / "s-tls" / "k8s-shop.pem").unlink()
     missing = fleet(project, *words)
-    assert missing.returncode == 1 and "put k8s.pem and k8s.key there, for fleet-redis" in missing.stderr
+    assert missing.returncode == 1 and "put k8s-shop.pem and k8s-shop.key there, for fleet-redis" in missing.stderr
 
 
 @pytest.mark.long
@@ -111,8 +113,15 @@ def test_two_inventories_do_not_share_a_base(project: Path) -> None:
     done = fleet(project, "k8s", "staging.py", *IMAGE, *SIZE)
     assert (done.returncode, done.stderr) == (
         1,
-        "k8s: has the base of the inventory prod; name another folder with -o\n",
+        "k8s: has the manifests of ../prod.py, in the namespace default; name another folder with -o\n",
     )
+    (project / "other_place").mkdir()
+    (project / "other_place" / "prod.py").write_text((project / "prod.py").read_text())
+    for words in (("Prod_.py",), ("prod.py", "--namespace", "two"), ("other_place/prod.py",)):
+        if words[0] == "Prod_.py":
+            (project / "Prod_.py").write_text((project / "prod.py").read_text())
+        refused = fleet(project, "k8s", *words, *IMAGE, *SIZE)
+        assert refused.returncode == 1 and "has the manifests of ../prod.py, in the namespace default" in refused.stderr, words
     assert fleet(project, "k8s", "staging.py", *IMAGE, *SIZE, "-o", "other").returncode == 0
     both = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--secret", "--json")
     assert (both.returncode, both.stdout) == (1, "")
@@ -194,6 +203,7 @@ def test_a_load_is_played(project: Path) -> None:
         (("--simulate", "bad"), "bad, line 2: write SECOND TASKS-A-SECOND, such as 60 12.5"),
         (("--simulate", "short"), "short: write at least two lines"),
         (("--simulate", "huge"), "at most 2,000,000 tasks are played"),
+        (("--simulate", "burst", "--task-seconds", "0.0001"), "at most 2,000,000 tasks are played; give longer --task-seconds"),
         (("--chart", "x.svg"), "--role and --chart go with --simulate"),
     ],
 )
@@ -237,10 +247,48 @@ def test_what_an_image_is_built_from(project: Path) -> None:
 def test_a_folder_of_somebody_else_s_stays(project: Path) -> None:
     (project / "mine").mkdir()
     (project / "mine" / "Containerfile").write_text("FROM scratch\n")
-    done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--build", "mine")
+    words = ("k8s", "prod.py", *IMAGE, *SIZE)
+    done = fleet(project, *words, "--build", "mine")
     assert done.returncode == 1
-    assert "--build mine: the folder has files that are not of an earlier --build; name a new one" in done.stderr
+    assert "--build mine: no earlier --build wrote Containerfile, which is there; name a new folder" in done.stderr
     assert [path.name for path in (project / "mine").iterdir()] == ["Containerfile"]
+    assert not (project / "k8s").exists(), "a build that is refused writes nothing"
+    assert fleet(project, *words, "--build", "image").returncode == 0
+    (project / "image" / "precious").write_text("")
+    refused = fleet(project, *words, "--build", "image")
+    assert refused.returncode == 1 and "no earlier --build wrote precious" in refused.stderr
+    assert (project / "image" / "src").is_dir()
+    for folder, complaint in ((".", "this command runs there"), ("app/image", "is inside app_source"), ("..", "runs there")):
+        refused = fleet(project, *words, "--build", folder)
+        assert refused.returncode == 1 and complaint in refused.stderr, folder
+
+
+@pytest.mark.long
+def test_a_manifest_is_whole_or_as_it_was(project: Path) -> None:
+    words = ("k8s", "prod.py", *IMAGE, *SIZE)
+    assert fleet(project, *words).returncode == 0
+    base = project / "k8s" / "base"
+    before = {path: path.read_bytes() for path in base.iterdir()}
+    group = project / "group_data" / "web.py"
+    group.write_text(group.read_text().replace("'concurrency': 1", "'concurrency': 2"))
+    full = ["prlimit", "--fsize=2500", Path(sys.executable).parent / "fleet", *words]
+    done = subprocess.run(full, cwd=project, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert {path: path.read_bytes() for path in base.iterdir()} == before
+    (base / "web.yaml").write_bytes(b"\xff")
+    assert fleet(project, *words).returncode == 0, "a file that is no text is written anew"
+
+
+@pytest.mark.long
+def test_private_keys_come_into_no_image(project: Path) -> None:
+    scaled(project)
+    group = project / "group_data" / "all.py"
+    (project / "app" / "conf").mkdir()
+    (project / "s.env").rename(project / "app" / "conf" / "s.env")
+    group.write_text(group.read_text() + "\nsecrets_file = 'app/conf/s.env'\napp_exclude = ['*.env']\n")
+    done = fleet(project, "k8s", "prod.py", *IMAGE, *SIZE, "--build", "image")
+    assert done.returncode == 1 and "app/conf/s-k8s/default, with private keys, would be inside app_source" in done.stderr
+    assert not (project / "app" / "conf" / "s-k8s").exists() and not (project / "image").exists()
 
 
 @pytest.mark.long

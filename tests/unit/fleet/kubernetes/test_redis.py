@@ -56,7 +56,7 @@ def test_who_connects_with_tls_knows_it_by_its_name(tmp_path: Path, monkeypatch:
     cluster = cluster_of(broker={"port": plain, "tls_port": port, "tls": True})
     tls = certificates.folder_of(cluster.plan.fleet)
     certificates.make(tls, ["10.0.0.10"])
-    certificates.make(tls, of_cluster.names("shop"), server=certificates.CLUSTER_SERVER)
+    certificates.make(tls, of_cluster.names("shop"), server=certificates.server_in_cluster("shop"))
     secret = next(each for each in bundle.secrets(cluster) if each["metadata"]["name"] == "fleet-redis")
     config, stateful, *_ = of_cluster.objects(cluster)
     spec = stateful["spec"]["template"]["spec"]

@@ -51,3 +51,13 @@ def test_a_secrets_file_that_would_be_shipped_is_refused() -> None:
     (mistake,) = mistakes(inventory_of(everywhere={**ALL, "secrets_file": "app/prod.env"}))
     assert mistake == "secrets_file: app/prod.env is inside app_source and would be shipped to every machine; move it"
     load_fleet(inventory_of(everywhere={**ALL, "secrets_file": "app/secrets/prod.env"}))
+
+
+@pytest.mark.parametrize("folder", ["prod-tls", "prod-k8s"])
+def test_private_keys_that_would_be_shipped_are_refused(tmp_path: Path, folder: str) -> None:
+    """Also if the secrets file beside them is left out by its own name."""
+    everywhere = {**ALL, "secrets_file": "app/conf/prod.env", "app_exclude": ["*.env"]}
+    (tmp_path / "app" / "conf" / folder).mkdir(parents=True)
+    (mistake,) = mistakes(inventory_of(everywhere=everywhere))
+    assert mistake.startswith(f"secrets_file: app/conf/{folder}, with private keys, is inside app_source")
+    load_fleet(inventory_of(everywhere={**everywhere, "app_exclude": ["conf"]}))
