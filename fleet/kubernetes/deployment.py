@@ -40,13 +40,15 @@ def deployment(cluster: Cluster, role: str) -> Object:
 
 
 def rolling_update(cluster: Cluster, role: str) -> Object:
-    """maxUnavailable and maxSurge, such that min_consumers go on: where there are not enough, a pod more comes first."""
+    """maxUnavailable and maxSurge, such that min_consumers go on: if there are not enough, a pod more comes first. Of a role that
+    scales the least number counts, and there may be many more: as many come first as may be away otherwise."""
     worker, replicas = cluster.roles[role].worker, max(1, cluster.replicas(role))
     away = _share(worker.max_unavailable, replicas)
     if replicas - away >= worker.min_consumers:
         # At least one, as on machines; a share below one would be none.
         return {"maxUnavailable": worker.max_unavailable if away < replicas or replicas == 1 else away, "maxSurge": 0}
-    return {"maxUnavailable": max(0, replicas - worker.min_consumers), "maxSurge": 1}
+    surge = worker.max_unavailable if role in cluster.scales else 1
+    return {"maxUnavailable": max(0, replicas - worker.min_consumers), "maxSurge": surge}
 
 
 def disruption_budget(cluster: Cluster, role: str) -> Object:

@@ -129,6 +129,7 @@ def test_no_manifest_has_a_secret() -> None:
             {"maxUnavailable": 2, "maxSurge": 0},
             {"maxUnavailable": 1},
         ),
+        ({"kubernetes": {"scale": {"min": 1, "max": 20}}}, 1, {"maxUnavailable": 0, "maxSurge": "25%"}, {"maxUnavailable": 1}),
     ],
 )
 def test_how_many_pods_may_be_away(
