@@ -58,9 +58,17 @@ def pods(access: Access, selector: str) -> list[Any]:
     """The pods with some labels, as Kubernetes' API has them. Raises KubectlError."""
     output = _run([*access.command, "get", "pods", f"--selector={selector}", "--output=json", f"--request-timeout={PATIENCE:g}s"])
     try:
-        return list(json.loads(output)["items"])
+        items = json.loads(output, object_hook=_without_nulls)["items"]
     except (ValueError, KeyError, TypeError):
-        raise KubectlError(f"kubectl get pods: it printed no list: {output[:200]!r}") from None
+        items = None
+    if not isinstance(items, list):
+        raise KubectlError(f"kubectl get pods: it printed no list: {output[:200]!r}")
+    return items
+
+
+def _without_nulls(content: dict[str, Any]) -> dict[str, Any]:
+    """What is null is what is not there, as the API has it."""
+    return {name: value for name, value in content.items() if value is not None}
 
 
 def log(access: Access, pod: str, lines: int) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from fleet.errors import FleetError
 from fleet.inventory import kubectl
-from fleet.inventory.kubectl import ACCESS, Access
+from fleet.inventory.kubectl import ACCESS, Access, KubectlError
 from fleet.inventory.read import read_inventory
 from fleet.kubernetes.checks import quantity
 from fleet.kubernetes.cluster import behind_service
@@ -65,13 +65,16 @@ def access(kubeconfig: Path, namespace: str) -> Access:
 def survey(file: Path, way: Access) -> Survey:
     """Ask the cluster. Raises KubectlError, SpecError and NoPodsError."""
     inventory = read_inventory(file)
-    workers = {worker.pod["metadata"]["name"]: worker for worker in _workers(inventory, kubectl.pods(way, SELECTOR))}
+    pods, now = kubectl.pods(way, SELECTOR), datetime.now(UTC)
+    try:
+        workers = {worker.pod["metadata"]["name"]: worker for worker in _workers(inventory, pods)}
+        machines = {name: machine(worker.pod, worker.role, now, way) for name, worker in workers.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise KubectlError(f"kubectl get pods: it printed a pod that is none: {error!r}") from None
     if not workers and not all(_reaches_zero(inventory, role) for role in _roles(inventory)):
         roles = ", ".join(_roles(inventory))
         raise NoPodsError(f"no pod of {roles} is in the namespace: apply the manifests, or name another --namespace")
     there = as_inventory(inventory, workers, way)
-    now = datetime.now(UTC)
-    machines = {name: machine(worker.pod, worker.role, now, way) for name, worker in workers.items()}
     return Survey(there, plan_of(behind_service(load_fleet(there)), machines), machines)
 
 
@@ -138,7 +141,7 @@ def _workers(inventory: Inventory, pods: Iterable[Any]) -> Iterator[Worker]:
         node = next((word.partition("=")[2] for word in words if word.startswith("--hostname=")), "")
         parts = process.parse_node(node.replace(NODE_HOST, "pod"))
         slots = next((value for flag, value in pairwise(words) if flag == "-c"), "")
-        if parts and parts.role in roles and slots.isdecimal():
+        if parts and parts.role in roles and slots.isdecimal() and int(slots):
             yield Worker(parts.role, int(slots), pod)
 
 

@@ -163,6 +163,20 @@ def test_a_role_that_reaches_zero(shop: Project) -> None:
     assert shop.fleet("queues", "prod.py", *CLUSTER).returncode == 1, "a task waits, and nobody consumes"
 
 
+def test_pods_that_are_none(shop: Project) -> None:
+    template: Any = json.loads((shop.folder / "cluster.json").read_text())["pods"][0]
+    nulls = {**template, "status": {"containerStatuses": None, "conditions": None}}
+    write_cluster(shop, pods=[nulls])
+    assert shop.json("load", "prod.py", *CLUSTER)["workers"][f"web-worker-1@{BUSY}"]["state"] != "dead"
+    odd: list[Any] = [{}, 1, {**template, "spec": {}}, {**template, "status": {"containerStatuses": [{}]}}]
+    for each in odd:
+        write_cluster(shop, pods=[each])
+        done = shop.fleet("load", "prod.py", *CLUSTER)
+        assert done.returncode == 2 and "kubectl get pods: it printed a pod that is none" in done.stderr, done.stderr
+    write_cluster(shop, pods={"a": 1})
+    assert "kubectl get pods: it printed no list" in shop.fleet("queues", "prod.py", *CLUSTER).stderr
+
+
 def test_an_exporter_that_is_missing(shop: Project) -> None:
     write_cluster(shop, relay="deployment/another")
     load = shop.json("load", "prod.py", *CLUSTER)

@@ -271,7 +271,7 @@ def test_a_manifest_is_whole_or_as_it_was(project: Path) -> None:
     before = {path: path.read_bytes() for path in base.iterdir()}
     group = project / "group_data" / "web.py"
     group.write_text(group.read_text().replace("'concurrency': 1", "'concurrency': 2"))
-    full = ["prlimit", "--fsize=2500", Path(sys.executable).parent / "fleet", *words]
+    full = ["prlimit", "--fsize=2500", str(Path(sys.executable).parent / "fleet"), *words]
     done = subprocess.run(full, cwd=project, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert {path: path.read_bytes() for path in base.iterdir()} == before
