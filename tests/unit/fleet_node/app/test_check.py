@@ -53,6 +53,19 @@ def test_the_tracebacks_last_line_is_shown(folder: Path, app: str, stdin: str, l
     assert done.stderr == f"celery_app {app} does not import: {last_line.format(folder=folder)}\n"
 
 
+def test_an_app_that_ends_itself_shows_what_it_printed(folder: Path) -> None:
+    (folder / "ends.py").write_text(
+        "import os, sys\nprint('a line before')\n"
+        "sys.stderr.write(f'refusing to start: insecure key {os.environ[\"KEY\"]}\\nset it\\n')\nsys.exit(1)\n"
+    )
+    done = check("ends", folder, "KEY=correct-horse\n")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"celery_app ends does not import: SystemExit: 1 ({folder}/ends.py, line 4); "
+        "it printed last: a line before | refusing to start: insecure key <KEY> | set it"
+    )
+
+
 def test_a_module_that_fails_to_import_is_found_too(folder: Path) -> None:
     (folder / "more.py").write_text("import no_such_package\n")
     done = check("jobs", folder, "LEVEL=3\n")
