@@ -17,6 +17,8 @@ STEP_MARK = "fleet-step: "
 """Begins the line in which `fleet_node.step` prints its StepResult."""
 TASKS_MARK = "fleet-tasks: "
 """Begins the line in which `fleet_node.app.unregistered` prints its UnregisteredTasks."""
+HOOK_MARK = "fleet-hook: "
+"""Before the HookResult, at the end of what a hook printed."""
 APP_MARK = "fleet-app: "
 """Begins the line in which `fleet_node.app.check` prints its AppDescription."""
 RETIRED_MARK = "fleet-retired: "
@@ -568,6 +570,13 @@ class AppDescription(TypedDict):
     scheduler: NotRequired[SchedulerDescription]
     untried: NotRequired[list[str]]
     """In words: those of the installed versions with which the fleet's promises are not tested."""
+
+
+class HookResult(TypedDict):
+    """How a hook of the user's ended. code: 124 if it was killed because of its time limit."""
+
+    code: int
+    seconds: float
 
 
 class UnregisteredTasks(TypedDict):

@@ -51,6 +51,9 @@ app_source = "examples/shop"
 # Seconds that a task may wait, by queue, e.g. {"default": 10, "reports": 600}. Alerts and `fleet top` compare with it.
 # slo = {}
 
+# Your own commands before_rollout, after_rollout and on_failure: {"before_rollout": {"command": "python -m shop.migrate"}}.
+# hooks = {}
+
 # Rules of `fleet lint` to silence, each with the reason: {"single-consumer": "one device is all we have"}.
 # lint_ignore = {}
 

@@ -16,6 +16,7 @@ from fleet.spec.alerts import Alerts
 from fleet.spec.beat import Beat
 from fleet.spec.broker import External, RabbitMQ, Redis
 from fleet.spec.fields import Model
+from fleet.spec.hooks import Hook, Hooks
 from fleet.spec.monitor import Monitor
 from fleet.spec.nvidia import Nvidia, Repository
 from fleet.spec.pod import Pod, Scale
@@ -129,6 +130,14 @@ FLEET = """## The whole fleet
 Write these names in `group_data/all.py`.
 """
 
+HOOKS = """### Hooks
+
+Write a dict `hooks`, with a dict for each hook. [Deploying](deploying.md#hooks) has an example.
+"""
+
+HOOK = """A hook has these fields:
+"""
+
 NVIDIA = """## NVIDIA devices
 
 Write a dict `nvidia` in `group_data/gpu.py`, or for a host in the inventory.
@@ -184,6 +193,10 @@ def document() -> str:
             table(Alerts),
             FLEET,
             table(Settings),
+            HOOKS,
+            table(Hooks),
+            HOOK,
+            table(Hook),
             NVIDIA,
             table(Nvidia),
             REPOSITORY,

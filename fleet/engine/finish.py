@@ -11,6 +11,7 @@ from pyinfra import logger
 from rich.console import Console
 from rich.table import Table
 
+from fleet.engine import hooks
 from fleet.engine.inventory import inventory_argument
 from fleet.engine.run import Run
 from fleet.lint import news
@@ -24,6 +25,8 @@ def end(run: Run, state: Any) -> None:
         for step in run.rollout.steps if run.rollout else ():
             run.collect(step)  # of a run that was interrupted nobody has judged the last step
         give_back(run, failed=bool(state.failed_hosts))
+        if run.changed and not os.environ.get(lock.DRILL):
+            hooks.on_failure(run, run.outcome(bool(state.failed_hosts)))
     finally:
         if run.rollout and run.rollout.results.began and not run.all_well:
             print_summary(run.rollout.results)

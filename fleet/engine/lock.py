@@ -23,6 +23,7 @@ def acquire(run: Run, script: str, brings: bool = True) -> Generator[FunctionCom
     script: the file that pyinfra runs. brings: whether it brings a release. To be declared for every host, first of all: whether
     anything changes is known when all of them are prepared.
     """
+    run.script = script
     if run.changed and host.name == next(candidate.name for candidate in inventory if candidate in state.active_hosts):
         yield FunctionCommand(_acquire, [], {"run": run, "script": script, "brings": brings})
 

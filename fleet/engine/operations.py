@@ -9,6 +9,7 @@ from pyinfra import logger
 from pyinfra.context import host
 from pyinfra.operations import python, server
 
+from fleet.engine import hooks
 from fleet.engine.apply import Hidden, describe, perform, phase, report_error
 from fleet.engine.progress import CHECK_STEP
 from fleet.engine.refusal import refusing
@@ -50,12 +51,20 @@ def roll_out(run: Run, role: WorkerRole) -> None:
     everyone = [instance for step in rollout.steps for instance in step.instances]
     before, after = request.around(changes, desired, [instance for instance in everyone if instance.host == local.name])
     perform(before)
-    if everyone and everyone[0].host == local.name:
+    is_first = bool(everyone) and everyone[0].host == local.name
+    before_rollout, after_rollout = (local.settings.hooks.before_rollout, local.settings.hooks.after_rollout)
+    if is_first:
         _check_tasks(run, local, everyone, run.release_of(local))
+        if before_rollout and run.target is None:
+            hooks.on_machine(run, local, everyone[0], "before_rollout", before_rollout)
     _declare(run, role, rollout, local, releases, desired)
     if targets := [name for name in changes.start if not name.endswith(".service")]:
         server.shell(name="Start services", commands=[activate("start", targets)])
     perform(after)
+    if after_rollout and everyone and run.target is None:
+        phase(name="After the rollout")
+        if is_first:
+            hooks.on_machine(run, local, everyone[0], "after_rollout", after_rollout)
 
 
 def restart(run: Run, role: WorkerRole, name: str | None) -> None:

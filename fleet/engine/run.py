@@ -15,6 +15,7 @@ from gevent.lock import Semaphore
 from fleet.errors import FleetError
 from fleet.lint import Finding
 from fleet.plan.plan import Plan
+from fleet.rollout.hooks import HookRun
 from fleet.rollout.request import expected_workers
 from fleet.rollout.result import Results, parse, shortened
 from fleet.rollout.steps import Step
@@ -60,7 +61,8 @@ class Run:
     target: the release that a rollback goes to; None if the sources make the release. drivers: host → its NVIDIA driver, of the
     hosts that are to get one. changed: hosts that this run changes. planned: instances that it restarts, as in "web1:web@1".
     findings: none is an error, by the look that found them (see `fleet.lint.news`). notes: lines for the end of the run, each
-    once. errors: why it failed outside a step. overrides: what it was told by --data to leave behind.
+    once. errors: why it failed outside a step. overrides: what it was told by --data to leave behind. hooks: those that ran.
+    script: the file that pyinfra runs.
     """
 
     fleet: Fleet
@@ -78,6 +80,8 @@ class Run:
     notes: dict[str, None] = field(default_factory=dict)
     errors: dict[str, None] = field(default_factory=dict)
     overrides: dict[str, str] = field(default_factory=dict)
+    hooks: list[HookRun] = field(default_factory=list)
+    script: str = ""
     held: HeldLock | None = None
     interrupted: bool = False
     preparing: Semaphore = field(default_factory=Semaphore)
@@ -192,14 +196,18 @@ class Run:
         """Whether every worker that this run was to bring runs what it should."""
         return self.rollout is None or self.rollout.results.all_well
 
+    def outcome(self, failed: bool) -> str:
+        """How this run ended. failed: whether pyinfra counts a host as failed."""
+        return "interrupted" if self.interrupted else "failed" if failed or not self.all_well else "done"
+
     def history_entry(self, failed: bool, seconds: float) -> dict[str, Any]:
-        """How this run ended, as the history keeps it. failed: whether pyinfra counts a host as failed."""
-        outcome = "interrupted" if self.interrupted else "failed" if failed or not self.all_well else "done"
+        """How this run ended, as the history keeps it. failed: as in outcome()."""
         return {
-            "outcome": outcome,
+            "outcome": self.outcome(failed),
             "seconds": round(seconds, 1),
             "planned": sorted(self.planned),
             **({"overrides": self.overrides} if self.overrides else {}),
             "errors": [shortened(error) for error in self.errors],
+            **({"hooks": self.hooks} if self.hooks else {}),
             "steps": self.rollout.results.as_records() if self.rollout else [],
         }

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NotRequired, TypedDict
 
+from fleet.rollout.hooks import HookRun, summarize
+
 
 class UnitRecord(TypedDict):
     """One systemd unit in a step. state: what it is now, e.g. "new" or "put back". drain: one line about its drain."""
@@ -44,8 +46,8 @@ class HistoryEntry(TypedDict):
     """One run. at: when it began, in UTC. releases: id by Python version. outcome: done, failed, interrupted or killed.
 
     drill: whether a drill started the run. seconds: how long it took. planned: the instances that were to restart.
-    errors: why the run failed outside a step. notes: what a run without steps did, in lines. paused: queue → whether the run
-    paused it, or let it go on.
+    errors: why the run failed outside a step. hooks: the user's own commands that ran on machines. notes: what a run
+    without steps did, in lines. paused: queue → whether the run paused it, or let it go on.
     """
 
     who: str
@@ -61,6 +63,7 @@ class HistoryEntry(TypedDict):
     errors: NotRequired[list[str]]
     steps: NotRequired[list[StepRecord]]
     notes: NotRequired[list[str]]
+    hooks: NotRequired[list[HookRun]]
     paused: NotRequired[dict[str, bool]]
 
 
@@ -129,7 +132,7 @@ def summary(entry: HistoryEntry) -> str:
 
 def explain(entry: HistoryEntry) -> list[str]:
     """The run, step by step: each host's verdict, how long it took and its drains."""
-    lines = _head(entry)
+    lines = [*_head(entry), *_hooks(entry, "before_rollout")]
     for step in _begun(entry):
         lines.append(f"{_step(step)}: {' '.join(step['instances'])}")
         for name, host in step["hosts"].items():
@@ -142,12 +145,15 @@ def explain(entry: HistoryEntry) -> list[str]:
     not_reached = [instance for instance in dict.fromkeys(planned) if instance not in reached]
     if "steps" in entry and not_reached:
         lines.append(f"not reached: {' '.join(not_reached)}")
-    return [*lines, *_without_steps(entry), *_errors(entry)]
+    return [*lines, *_hooks(entry, "after_rollout"), *_without_steps(entry), *_errors(entry)]
 
 
 def explain_failure(entry: HistoryEntry) -> list[str]:
     """Why the run did not end well: its errors, and each failed step with all notes, hosts that failed themselves first."""
     lines = [*_head(entry), *_errors(entry)]
+    for hook in entry.get("hooks", []):
+        if hook["code"] != 0:
+            lines += [f"{hook['name']} on {hook['host']} printed last:", *(f"  {line}" for line in hook["lines"])]
     failed = [step for step in entry.get("steps", []) if is_failed(step)]
     for step in failed:
         lines.append(f"{_step(step)} failed: {' '.join(step['instances'])}")
@@ -195,6 +201,12 @@ def _errors(entry: HistoryEntry) -> Iterable[str]:
         first, *others = error.splitlines() or [""]
         yield f"error: {first}"
         yield from (f"  {line}" for line in others)
+
+
+def _hooks(entry: HistoryEntry, name: str) -> Iterable[str]:
+    for hook in entry.get("hooks", []):
+        if hook["name"] == name:
+            yield f"on {hook['host']}: {summarize(hook)}"
 
 
 def _without_steps(entry: HistoryEntry) -> list[str]:

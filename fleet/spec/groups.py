@@ -32,6 +32,7 @@ RUN_ARGUMENTS = ("role", "release", *OVERRIDES)
 """Names that a single run takes by --data. They are no settings."""
 
 FLEET_WIDE = (
+    "hooks",
     "lease",
     "visibility_timeout",
     "database_max_connections",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleet.spec.fields import Model, setting
+from fleet.spec.hooks import Hooks
 from fleet.spec.nvidia import Nvidia
 from fleet.spec.reliability import Reliability
 from fleet.spec.sizes import SizeOrShare
@@ -133,6 +134,13 @@ class Settings(Model):
         source=OURS,
         unit="seconds",
         default={},
+    )
+    hooks: Hooks = setting(
+        "Your own commands around a rollout; see below.",
+        why="A new release may need its migrations first, and somebody may want to know that a deploy failed.",
+        source=OURS,
+        default=Hooks(),
+        shown="see below",
     )
     lint_ignore: dict[str, Reason] = setting(
         'Rules of `fleet lint` to silence, each with the reason, e.g. {"single-consumer": "one device is all we have"}.',

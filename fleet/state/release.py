@@ -199,6 +199,11 @@ def unregistered_command(release: Release, queues: Iterable[str]) -> str:
     return _as_worker(release, "unregistered", [release.app, *queues])
 
 
+def hook_command(release: Release, command: str, seconds: int) -> str:
+    """sh that runs a hook in the folder of the app's code. stdin: as above."""
+    return _as_worker(release, "hook", [str(seconds), f"cd {release.path}/src && {{ {command}\n}}"])
+
+
 def retire_command(release: Release, nodes: Iterable[str]) -> str:
     """sh that gives back what these workers held, if they are gone, and prints RetiredWorkers. stdin: as above."""
     return _as_worker(release, "retire", [release.app, *nodes])

@@ -7,6 +7,7 @@ import pytest
 
 from fleet.rollout import history
 from fleet.rollout.history import HistoryEntry, HostRecord, StepRecord, UnitRecord
+from fleet.rollout.hooks import HookRun
 
 OLD = cast(
     "HistoryEntry",
@@ -74,6 +75,18 @@ FAILED = entry(
         ),
     ],
 )
+
+
+def test_the_users_own_commands() -> None:
+    before: HookRun = {"name": "before_rollout", "host": "web1", "code": 0, "seconds": 3.5, "lines": ["migrated"]}
+    after: HookRun = {"name": "after_rollout", "host": "web1", "code": 2, "seconds": 1.0, "lines": ["no route", "gave up"]}
+    run = entry(outcome="failed", steps=[], hooks=[before, after])
+    assert history.explain(run)[-3:] == [
+        "on web1: before_rollout: done in 3.5 s",
+        "on web1: after_rollout failed with exit code 2: gave up",
+        "no step began",
+    ]
+    assert history.explain_failure(run)[1:4] == ["after_rollout on web1 printed last:", "  no route", "  gave up"]
 
 
 def test_which_run() -> None:
