@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -68,10 +69,41 @@ def kill_in_a_surge(lab: Lab, *more: str) -> None:
     assert deploy.returncode == -signal.SIGKILL
 
 
+def rolling_with(folder: Path, **commands: str) -> tuple[str, str]:
+    """ROLLING, with hooks."""
+    made = folder / "-".join(commands)
+    shutil.copytree(ROLLING[1], made)
+    with (made / "all.py").open("a") as file:
+        file.write(f"hooks = { ({name: {'command': command, 'timeout': 60} for name, command in commands.items()})!r}\n")
+    return ROLLING[0], str(made)
+
+
+def test_a_hook_that_fails_stops_a_deploy_before_anything_goes_down(lab: Lab, other: tuple[str, str], tmp_path: Path) -> None:
+    before = running_units(lab)
+    failure = tmp_path / "failure"
+    more = rolling_with(
+        tmp_path,
+        before_rollout="echo no such table: orders; exit 3",
+        on_failure=f'echo "$FLEET_SCRIPT $FLEET_OUTCOME $FLEET_ERRORS" >{failure}',
+    )
+    done = lab.deploy(*more, *other)
+    assert done.returncode == 1, done.stdout
+    assert "before_rollout failed with exit code 3: no such table: orders" in done.stdout
+    assert steps_of(done) == [] and running_units(lab) == before
+    assert failure.read_text().startswith("deploy.py failed ") and "no such table: orders" in failure.read_text()
+    assert "before_rollout on " in lab.run("fleet", "history", "inventory/lab.py", "--why").stdout
+
+
 def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab, other: tuple[str, str], tmp_path: Path) -> None:
     """From now on, there are two workers of web and batch."""
-    done = lab.deploy(*ROLLING, *other)
+    about = "echo $(id -un) in $(pwd); python -c 'import shop.app, os; print(os.environ[\"CELERY_BROKER_URL\"])'"
+    more = rolling_with(tmp_path, before_rollout=about, after_rollout="echo all of them run it; touch here || echo read-only")
+    done = lab.deploy(*more, *other)
     assert done.returncode == 0, done.stdout
+    assert "before_rollout: done in " in done.stdout and "after_rollout: done in " in done.stdout
+    assert re.search(r"celery in /opt/fleet/releases/[0-9a-f]{12}/src", done.stdout) and "<CELERY_BROKER_URL>" in done.stdout
+    assert done.stdout.index("Run before_rollout") < done.stdout.index("Step 1 of") < done.stdout.index("all of them run it")
+    assert "read-only" in done.stdout, "the release is not the hook's to change"
     before = running_units(lab)
     assert len({release for _, release in before.values()}) == 1
     log = tmp_path / "log"
