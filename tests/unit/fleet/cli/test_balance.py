@@ -38,8 +38,8 @@ def two_roles(tmp_path: Path) -> Iterator[Project]:
         yield made
 
 
-def busy(made: Project, tasks: int = 60) -> None:
-    """Some have ended, so that it is known how long they take, and many wait."""
+def busy(made: Project, tasks: int) -> None:
+    """Some have ended, so that it is known how long they take, and many wait: also where a command takes ten seconds to start."""
     with made.here.client() as client:
         for number in range(tasks):
             send(client, number, 1)
@@ -51,7 +51,7 @@ def balance(made: Project, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_it_says_who_could_help_and_moves_nothing(two_roles: Project) -> None:
-    busy(two_roles)
+    busy(two_roles, 400)
     done = balance(two_roles)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -66,7 +66,7 @@ def test_it_says_who_could_help_and_moves_nothing(two_roles: Project) -> None:
 
 
 def test_it_lends_an_idle_worker_out_and_records_it(two_roles: Project) -> None:
-    busy(two_roles)
+    busy(two_roles, 120)
     done = balance(two_roles, "--apply", "--json")
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
@@ -75,7 +75,7 @@ def test_it_lends_an_idle_worker_out_and_records_it(two_roles: Project) -> None:
     assert move["orders"] == [{"node": LENDER, "queues": ["default"], "slots": 0, "seconds": 300.0}]
     assert plan["roles"]["web"]["wait_s"] > 1
     assert (plan["roles"]["batch"]["takes"], plan["roles"]["web"]["objective_s"]) == (["web"], 1.0)
-    assert until(lambda: ended(two_roles.here) == set(range(60)), 60)
+    assert until(lambda: ended(two_roles.here) == set(range(120)), 90)
     assert workers(two_roles) == {"web-worker-1@web1", LENDER}
     assert not twice(two_roles.here)
     entry = two_roles.fleet("history", "prod.py", "--last").stdout
@@ -87,7 +87,7 @@ def test_it_lends_an_idle_worker_out_and_records_it(two_roles: Project) -> None:
 
 
 def test_it_moves_nothing_while_a_run_is_at_work(two_roles: Project) -> None:
-    busy(two_roles)
+    busy(two_roles, 400)
     (two_roles.machines["web1"].root.parent / "b" / "state" / "lock").write_text("{}")
     done = balance(two_roles, "--apply")
     assert done.returncode != 0
@@ -118,7 +118,7 @@ def test_it_moves_nothing_for_workers_that_have_just_started(tmp_path: Path) -> 
     data = {"all": GROUP_DATA["all"] + 'slo = {"default": 1}\n'}
     with project(tmp_path, group_data=data) as made:
         made.here.start(made.here.release("r"), queues=("default",))
-        busy(made)
+        busy(made, 400)
         done = balance(made, "--apply")
     assert done.returncode == 0, done.stderr
     assert "nothing is moved for web: its tasks wait" in done.stdout
@@ -139,7 +139,7 @@ def test_it_says_why_nobody_can_help(tmp_path: Path, more: str, why: str) -> Non
     }
     with project(tmp_path, machines={"web1": "web", "batch1": "batch"}, group_data=data) as made:
         made.machines["web1"].start(made.here.release("r", OLD), queues=("default",))
-        busy(made)
+        busy(made, 400)
         done = balance(made, "--apply")
     assert done.returncode == 1, done.stderr
     assert "web lacks slots: its tasks wait" in done.stdout
