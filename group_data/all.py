@@ -8,7 +8,8 @@ pyinfra replaces a value as a whole and does not merge dicts: a value in a group
 celery_app = "shop.app"
 app_source = "examples/shop"
 
-# Its pinned requirements, relative to app_source. The packages of a pool (gevent, eventlet) are added if a role uses that pool.
+# Its pinned requirements, relative to app_source: requirements.txt, uv.lock, poetry.lock or pylock.toml. The packages of a pool
+# (gevent, eventlet) are added if a role uses that pool.
 # app_requirements = "requirements.txt"
 
 # Names in app_source that are not shipped; shell patterns.

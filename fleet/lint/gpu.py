@@ -12,7 +12,7 @@ from fleet.plan import gpu
 from fleet.plan.gpu import GpuReport, Version
 from fleet.plan.plan import Plan
 from fleet.plan.sizing import mib
-from fleet.spec import openpgp
+from fleet.spec import openpgp, pins
 from fleet.spec.settings import Settings
 
 
@@ -163,7 +163,7 @@ def _cuda_mismatches(plan: Plan, fails: bool) -> Iterator[Violation]:
         if not settings.nvidia.cuda:
             path, file = "app_requirements", Path(settings.app_source) / settings.app_requirements
             if file not in cuda_of_file:  # most hosts share one file
-                cuda_of_file[file] = gpu.cuda_of_requirements(file.read_text())
+                cuda_of_file[file] = gpu.cuda_of_requirements(pins.text_of(file))
             required = cuda_of_file[file]
         to_install = gpu.DRIVER_OF.get(report.distribution, "") if settings.nvidia.repository is None else ""
         driver = report.driver or to_install

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from fleet.errors import FleetError
+from fleet.spec import pins
 from fleet.spec.pools import GREEN
 from fleet.spec.requirements import merge
 
@@ -30,7 +31,7 @@ def python_with(requirements: Path, pools: tuple[str, ...], say: Callable[[str],
     say: takes a message if the venv is built. Raises VenvError.
     """
     pool_requirements = [(ROOT / "requirements" / f"{pool}.txt").read_text() for pool in GREEN if pool in pools]
-    merged = merge(requirements.read_text(), pool_requirements)
+    merged = merge(pins.text_of(requirements), pool_requirements)
     digest = sha256(f"{sys.version_info[:2]}\0{merged}".encode()).hexdigest()[:16]
     venv = cache_folder() / digest
     if (venv / "done").exists():
@@ -38,14 +39,14 @@ def python_with(requirements: Path, pools: tuple[str, ...], say: Callable[[str],
     say(f"building a venv with {requirements}, to read the app's settings (once; --python names one that you have)")
     # The venv is built aside and renamed: two processes may build it at once, and one may be cut off.
     unfinished = venv.with_suffix(f".{os.getpid()}")
-    pins = unfinished.with_suffix(".txt")
+    pinned = unfinished.with_suffix(".txt")
     try:
-        _build(unfinished, pins, merged)
+        _build(unfinished, pinned, merged)
         (unfinished / "done").touch()
         with suppress(OSError):  # another process was first
             unfinished.rename(venv)
     finally:
-        pins.unlink(missing_ok=True)
+        pinned.unlink(missing_ok=True)
         shutil.rmtree(unfinished, ignore_errors=True)
     return venv / "bin" / "python"
 

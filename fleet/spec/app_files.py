@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from fleet.spec import pins
 from fleet.spec.certificates import folders_beside
-from fleet.spec.files import read_text
 from fleet.spec.mistakes import SpecError
 from fleet.spec.requirements import entries, unpinned
 from fleet.spec.settings import Settings
@@ -64,13 +64,19 @@ def _mistakes_of(app_source: str, app_requirements: str, secrets_file: str, excl
     except OSError as error:
         yield f"app_source: {error.filename}: {error.strerror}; make it readable, or name it in app_exclude"
     if not requirements.is_file():
-        yield (
-            f"app_requirements: no such file: {_plain(requirements)}; pin the app's requirements there, "
-            "e.g. with `uv pip compile --universal --generate-hashes`"
+        locks = [f'app_requirements = "{name}"' for name in pins.locks_beside(requirements)]
+        advice = (
+            f"write {' or '.join(locks)}, which is there"
+            if locks
+            else ("pin the app's requirements there, e.g. with `uv pip compile --universal --generate-hashes`")
         )
+        yield f"app_requirements: no such file: {_plain(requirements)}; {advice}"
         return
     try:
-        text = read_text(requirements)
+        text = pins.text_of(requirements)
+    except pins.PinsError as error:
+        yield f"app_requirements: {error}"
+        return
     except OSError as error:
         yield f"{_plain(requirements)}: {error.strerror}"
         return

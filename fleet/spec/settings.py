@@ -37,7 +37,7 @@ class Settings(Model):
         source=OURS,
     )
     app_requirements: Line = setting(
-        "File with the app's pinned requirements, relative to app_source.",
+        "File with the app's pinned requirements, relative to app_source: requirements.txt, uv.lock, poetry.lock or pylock.toml.",
         why="With pins, a release is the same on every machine.",
         source=OURS,
         default="requirements.txt",

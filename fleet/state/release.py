@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from fleet.errors import FleetError
+from fleet.spec import pins
 from fleet.spec.fleet import Host
 from fleet.spec.requirements import merge
 from fleet.spec.settings import Settings
@@ -84,7 +85,7 @@ def of(settings: Settings, pools: tuple[str, ...], python: str) -> Release:
     """
     source = Path(settings.app_source)
     requirements = merge(
-        (source / settings.app_requirements).read_text(),
+        pins.text_of(source / settings.app_requirements),
         ((REQUIREMENTS / f"{pool}.txt").read_text() for pool in POOL_PACKAGES if pool in pools),
     )
     files = [
