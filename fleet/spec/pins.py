@@ -52,7 +52,7 @@ def _of_uv(path: Path) -> str:
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
         raise PinsError(f"{shown(path)}: reading it needs uv: pip install uv")
-    command = [uv, *EXPORT, "--project", str(path.parent), "--directory", str(path.parent)]
+    command = [uv, *EXPORT, "--directory", str(path.parent.resolve())]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:

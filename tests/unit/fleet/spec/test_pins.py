@@ -133,8 +133,10 @@ def lock(folder: Path, name: str, text: str) -> Path:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_says_the_same_whoever_wrote_it(tmp_path: Path, name: str) -> None:
-    text = pins.text_of(lock(tmp_path, name, LOCKS[name]))
+def test_a_lock_says_the_same_whoever_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("app").mkdir()
+    text = pins.text_of(lock(Path("app"), name, LOCKS[name]))
     packages = entries(text)
     assert list(packages) == ["amqp", "celery", "dotty"], "nothing for development, and not the app itself"
     assert unpinned(text) == []
