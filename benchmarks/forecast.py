@@ -1,11 +1,13 @@
 """What `fleet plan` forecasts beside what real workers do:
 
-    .venv/bin/python -m benchmarks.forecast [--seconds 60] >benchmarks/results/forecast-$(date +%F).md
+    .venv/bin/python -m benchmarks.forecast [--seconds 60] [--load 0.95] >benchmarks/results/forecast-$(date +%F).md
 
 Two workers of four threads on loopback, with a deploy's settings, get tasks that sleep, on a schedule that waits for nobody. How
 long a task waited is counted from the time at which it was due, so that a producer that is late hides nothing. Three shapes of
 service times, four loads. Then the number of workers that is recommended for an objective, and one fewer. It takes 56 times as
-long as the seconds, and some more.
+long as the seconds, and some more; with --load or --shape, only these are tried, and no recommendation.
+
+Nothing else may use the machine: at 95 %, a worker that is held up for a moment after each task has too much to do.
 
 A queue that is 95 % busy takes minutes to become steady: this load lasts fifteen times as long. And its p95 differs by half
 from one time to the next: so each schedule is, of 40 by chance, the one whose waits are in the middle. The forecast knows rate,
@@ -111,15 +113,18 @@ def _held(plan: Plan) -> Plan:
     return [(at, service + MEASURED.between) for at, service in plan]
 
 
-def rows(seconds: float, say: Callable[[str], object]) -> tuple[Sequence[Sequence[str]], Overhead]:
+def rows(
+    seconds: float, shapes: Sequence[str], loads: Sequence[float], say: Callable[[str], object]
+) -> tuple[Sequence[Sequence[str]], Overhead]:
     """A row of the table for each shape and load, and what a worker takes here."""
     made: list[tuple[str, ...]] = []
     with workers(LAYOUT) as (client, ledger):
         say(f"{ALONE} tasks that come alone …")
         alone, _ = measure(client, ledger, [(number * EVERY, 0.01) for number in range(ALONE)])
         here = Overhead(fmean(alone), MEASURED.between)
-        for shape, kinds in SHAPES.items():
-            for load in LOADS:
+        for shape in shapes:
+            for load in loads:
+                kinds = SHAPES[shape]
                 demand, lasts = Demand(load * LAYOUT.slots / 0.1, kinds), seconds * (LONGER if load == STEADY else 1)
                 plan = representative(demand, LAYOUT, int(demand.rate * lasts))
                 say(f"{shape}, {load:.0%} busy: {len(plan)} tasks in {lasts:.0f} s …")
@@ -161,7 +166,10 @@ def milliseconds(value: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60, help="how long each load but the last lasts (default: 60)")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--load", type=float, choices=LOADS, help="try this load alone")
+    parser.add_argument("--shape", choices=SHAPES, help="try this shape of service times alone")
+    given = parser.parse_args()
+    seconds, is_whole = given.seconds, not (given.load or given.shape)
     head = (
         "service times",
         "load",
@@ -177,18 +185,24 @@ def main() -> None:
     def say(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
-    (measured, here), tried = rows(seconds, say), recommended(seconds, say)
+    shapes, loads = [given.shape] if given.shape else [*SHAPES], [given.load] if given.load else LOADS
+    measured, here = rows(seconds, shapes, loads, say)
+    tried = recommended(seconds, say) if is_whole else ()
     about = "".join(f"- {name}: {value}\n" for name, value in machine().items())
+    alone = (f" --load {given.load:g}" if given.load else "") + (f' --shape "{given.shape}"' if given.shape else "")
     sys.stdout.write(
         f"# Forecasts of `fleet plan` beside real workers, {time.strftime('%Y-%m-%d')}\n\n"
-        f"    .venv/bin/python -m benchmarks.forecast --seconds {seconds:g}\n\n{about}"
+        f"    .venv/bin/python -m benchmarks.forecast --seconds {seconds:g}{alone}\n\n{about}"
         f"- a worker begins a task that comes alone after {milliseconds(here.begins)}; `fleet plan` has "
-        f'{milliseconds(MEASURED.begins)}, and "forecast p95" what it is here\n\n{table(head, measured)}\n'
-        f"## What is recommended, and one fewer\n\n"
-        f"{QUESTION.demand.rate:g} tasks a second of {QUESTION.demand.service:g} s (exponential), workers of "
-        f"{QUESTION.concurrency} slots; {SHARE:.0%} of the tasks may wait {milliseconds(OBJECTIVE.seconds)}.\n\n"
-        f"{table(('workers', 'forecast p95', 'measured p95', 'objective', 'others CPU'), tried)}"
+        f'{milliseconds(MEASURED.begins)}, and "forecast p95" what it is here\n\n{table(head, measured)}'
     )
+    if tried:
+        sys.stdout.write(
+            f"\n## What is recommended, and one fewer\n\n"
+            f"{QUESTION.demand.rate:g} tasks a second of {QUESTION.demand.service:g} s (exponential), workers of "
+            f"{QUESTION.concurrency} slots; {SHARE:.0%} of the tasks may wait {milliseconds(OBJECTIVE.seconds)}.\n\n"
+            f"{table(('workers', 'forecast p95', 'measured p95', 'objective', 'others CPU'), tried)}"
+        )
 
 
 if __name__ == "__main__":
