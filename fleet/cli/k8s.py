@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -115,33 +115,23 @@ def write_manifests(
         typer.echo(bundle.dump(*bundle.secrets(cluster), *_exporter_secret(cluster)), nl=False)
         return
     overlay = names.label(file.stem)
-    inventory = os.path.relpath(file.resolve(), output.resolve())
-    made = bundle.files(cluster, overlay, inventory)
-    if mistakes := checks.mistakes((each for part in bundle.objects(cluster).values() for each in part), minor):
-        raise FleetError("\n".join(["nothing was written, since Kubernetes would refuse it:", *mistakes]))
     try:
-        if others := bundle.owners(output) - {f"{inventory}, in the namespace {namespace}"}:
-            raise FleetError(f"{output}: has the manifests of {min(others)}; name another folder with -o")
-        image_files = _image_files(cluster, build, python) if build else ()
-        changed, removed, deletions = bundle.difference(made, output), bundle.stale(made, output), bundle.dropped(made, output)
-        folders.write(output, {path: made[path] for path in changed})
-        for path in removed:
-            (output / path).unlink()
-        if build:
-            folders.replace(build, image_files)
+        written = _write(cluster, output, overlay, file, build, python)
     except OSError as error:
         raise FleetError(f"{error.filename or output}: {error.strerror or error}") from None
     notes = [*made_certificates, *_notes(cluster)]
     if _is_shipped(cluster, output):
         notes.append(f"{output} is inside app_source: each change of it is a new release; name it in app_exclude")
     if as_json:
-        written = {"folder": str(output), "files": list(made), "changed": changed, "removed": removed}
-        typer.echo(json.dumps({**written, "deletions": deletions, "notes": notes}))
+        typer.echo(json.dumps({"folder": str(output), **asdict(written), "notes": notes}))
         return
     for note in notes:
         say(f"note: {note}")
+    number = len(written.files)
     typer.echo(
-        f"{output}: wrote {len(changed)} of {len(made)} files" if changed else f"{output}: all {len(made)} files are as they were"
+        f"{output}: wrote {len(written.changed)} of {number} files"
+        if written.changed
+        else f"{output}: all {number} files are as they were"
     )
     if build:
         typer.echo(f"{build}: what the image is built from: docker build --tag {image} --file {build}/Containerfile {build}")
@@ -150,9 +140,38 @@ def write_manifests(
     typer.echo("Next:")
     typer.echo(f"  fleet k8s {file} --image {image}{given} --secret | kubectl apply -f -")
     typer.echo(f"  kubectl apply -k {output}/overlays/{overlay}")
-    if deletions:
+    if written.deletions:
         typer.echo("Then remove what is no longer written:")
-        typer.echo("\n".join(f"  {command}" for command in deletions))
+        typer.echo("\n".join(f"  {command}" for command in written.deletions))
+
+
+@dataclass(frozen=True)
+class Written:
+    """files: all that belong to the manifests. changed: those that were written now. removed: those of an earlier run. deletions:
+    commands for what only the earlier run's manifests have."""
+
+    files: list[str]
+    changed: list[str]
+    removed: list[str]
+    deletions: list[str]
+
+
+def _write(cluster: Cluster, output: Path, overlay: str, file: Path, build: Path | None, python: str) -> Written:
+    """Write the manifests, and what an image is built from: all or, if anything is wrong, nothing. Raises OSError."""
+    inventory = os.path.relpath(file.resolve(), output.resolve())
+    if others := bundle.owners(output) - {f"{inventory}, in the namespace {cluster.namespace}"}:
+        raise FleetError(f"{output}: has the manifests of {min(others)}; name another folder with -o")
+    made = bundle.files(cluster, overlay, inventory)
+    if mistakes := checks.mistakes((each for part in bundle.objects(cluster).values() for each in part), cluster.minor):
+        raise FleetError("\n".join(["nothing was written, since Kubernetes would refuse it:", *mistakes]))
+    image_files = _image_files(cluster, build, python) if build else ()
+    written = Written([*made], bundle.difference(made, output), bundle.stale(made, output), bundle.dropped(made, output))
+    folders.write(output, {path: made[path] for path in written.changed})
+    for path in written.removed:
+        (output / path).unlink()
+    if build:
+        folders.replace(build, image_files)
+    return written
 
 
 def _certified(cluster: Cluster) -> tuple[Cluster, list[str]]:
