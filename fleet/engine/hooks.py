@@ -22,6 +22,8 @@ from fleet.spec.fleet import Host
 from fleet.spec.hooks import Hook
 from fleet.state import release
 
+MOST_ERRORS = 10_000
+"""Characters of errors that on_failure is told."""
 GRACE = 30
 """Seconds that a machine has to say that a hook was killed."""
 
@@ -61,7 +63,7 @@ def on_failure(run: Run, outcome: str) -> None:
         "FLEET_SCRIPT": run.script,
         "FLEET_INVENTORY": inventory_argument(),
         "FLEET_OUTCOME": outcome,
-        "FLEET_ERRORS": "\n".join([*run.errors, *(run.rollout.results.reasons() if run.rollout else ())]),
+        "FLEET_ERRORS": "\n".join([*run.errors, *(run.rollout.results.reasons() if run.rollout else ())])[:MOST_ERRORS],
     }
     logger.info(f"--> on_failure: {hook.command}")
     with subprocess.Popen(
