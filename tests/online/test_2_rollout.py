@@ -103,7 +103,8 @@ def test_releases_good_and_bad_under_load_and_every_task_accounted_for(lab: Lab,
     assert done.returncode == 0, done.stdout
     assert "before_rollout: done in " in done.stdout and "after_rollout: done in " in done.stdout
     assert re.search(r"celery in /opt/fleet/releases/[0-9a-f]{12}/src", done.stdout) and "<CELERY_BROKER_URL>" in done.stdout
-    assert done.stdout.index("Run before_rollout") < done.stdout.index("Step 1 of") < done.stdout.index("all of them run it")
+    begun = [done.stdout.index(f"Starting operation: {name}") for name in ("Run before", "Step 1 of", "Step 2 of", "Run after")]
+    assert begun == sorted(begun)
     assert "read-only" in done.stdout, "the release is not the hook's to change"
     before = running_units(lab)
     assert len({release for _, release in before.values()}) == 1
