@@ -78,6 +78,7 @@ def rolling_with(folder: Path, **commands: str) -> tuple[str, str]:
     return ROLLING[0], str(made)
 
 
+@pytest.mark.slow
 def test_a_hook_that_fails_stops_a_deploy_before_anything_goes_down(lab: Lab, other: tuple[str, str], tmp_path: Path) -> None:
     first = {host: units[:1] for host, units in UNITS.items()}  # the first deploy made one of each
     before = running_units(lab, first)
