@@ -51,7 +51,7 @@ def balance(made: Project, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_it_says_who_could_help_and_moves_nothing(two_roles: Project) -> None:
-    busy(two_roles, 400)
+    busy(two_roles, 120)
     done = balance(two_roles)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -87,7 +87,7 @@ def test_it_lends_an_idle_worker_out_and_records_it(two_roles: Project) -> None:
 
 
 def test_it_moves_nothing_while_a_run_is_at_work(two_roles: Project) -> None:
-    busy(two_roles, 400)
+    busy(two_roles, 120)
     (two_roles.machines["web1"].root.parent / "b" / "state" / "lock").write_text("{}")
     done = balance(two_roles, "--apply")
     assert done.returncode != 0
