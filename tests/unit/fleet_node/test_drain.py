@@ -10,6 +10,7 @@ import pytest
 from fleet.drill.ledger import Sent
 from fleet_node.protocol import DrainReport
 from fleet_node.step.snapshot import UNIT_FOLDER
+from tests.unit.fleet_node.delivery.lease_support import until
 from tests.unit.process_support import Machine, machine
 from tests.unit.shop_support import PATIENCE
 
@@ -71,8 +72,9 @@ def test_what_it_holds_is_finished_and_what_waits_goes_back(here: Machine, pool:
 
 @pytest.mark.long
 def test_what_takes_too_long_gets_its_sigterm_and_is_still_finished(here: Machine) -> None:
-    here.drain_seconds = 1
-    sent = begin(here, "prefork", [12.0] * 2, etas=0)
+    here.drain_seconds = 3
+    sent = begin(here, "prefork", [15.0] * 2, etas=0)
+    assert until(lambda: len(here.entries("r")) == 2), "both have begun"
     here.stop([UNIT])
     drained = report(here)
     assert (drained["outcome"], drained["running"]) == ("timeout", {"fleet.drill": 2})
