@@ -17,7 +17,7 @@ from fleet.engine.inventory import inventory_argument
 from fleet.engine.run import Run
 from fleet.plan import process
 from fleet.plan.instance import Instance
-from fleet.rollout.hooks import HookRun, parse, summarize
+from fleet.rollout.hooks import parse, summarize
 from fleet.spec.fleet import Host
 from fleet.spec.hooks import Hook
 from fleet.state import release
@@ -77,6 +77,5 @@ def on_failure(run: Run, outcome: str) -> None:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process_of_hook.pid, signal.SIGKILL)
-    ended: HookRun = {"name": "on_failure", "host": "this machine", "code": code, "seconds": 0.0, "lines": []}
     if code:
-        logger.error(summarize(ended))
+        logger.error(f"on_failure failed with exit code {code}")

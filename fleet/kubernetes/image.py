@@ -11,8 +11,7 @@ from fleet.state.desired import File
 from fleet.state.paths import HOME
 
 EXPORTER = release.ROOT / "fleet_exporter"
-MARK = "# Written by `fleet k8s --build`."
-CONTAINERFILE = f"""{MARK} Build it here: docker build --tag IMAGE --file Containerfile .
+CONTAINERFILE = f"""# Written by `fleet k8s --build`. Build it here: docker build --tag IMAGE --file Containerfile .
 ARG PYTHON=3.11
 FROM python:${{PYTHON}}-slim-bookworm AS build
 # What builds packages that have no wheel. It stays in this stage.

@@ -24,12 +24,13 @@ class HookRun(TypedDict):
 
 def parse(name: str, host: str, output: Iterable[str]) -> HookRun:
     """output: lines."""
-    output = list(output)
-    lines = [line for line in output if not line.startswith(HOOK_MARK)]
+    lines: list[str] = []
     result: HookResult | None = None
     for line in output:
         if line.startswith(HOOK_MARK):
             result = json.loads(line.removeprefix(HOOK_MARK))
+        else:
+            lines.append(line)
     code, seconds = (result["code"], result["seconds"]) if result else (None, 0.0)
     return {"name": name, "host": host, "code": code, "seconds": seconds, "lines": lines[-LINES:]}
 

@@ -19,8 +19,8 @@ FAILED = 'no such table: orders\nfleet-hook: {"code": 3, "seconds": 0.2}\n'
 
 def hooks(folder: Path, answer: str) -> str:
     """Python for the inventory. on_failure writes what it is told into `failure`."""
-    told = f'printf "%s\\n" "$FLEET_SCRIPT $FLEET_OUTCOME" "$FLEET_ERRORS" >{folder}/failure'
-    commands = {"before_rollout": "shop migrate", "after_rollout": "shop warm", "on_failure": told}
+    notification = f'printf "%s\\n" "$FLEET_SCRIPT $FLEET_OUTCOME" "$FLEET_ERRORS" >{folder}/failure'
+    commands = {"before_rollout": "shop migrate", "after_rollout": "shop warm", "on_failure": notification}
     return HOOKS.format(answer=answer, hooks={name: {"command": command} for name, command in commands.items()})
 
 

@@ -92,10 +92,10 @@ def started(container: Any, folder: Path, places: Mapping[str, str], environment
 def expanded(text: str, variables: Mapping[str, str]) -> str:
     """A value, or a word of a command, as the kubelet passes it on: $(NAME) is that variable, if there is one, and $$ is $."""
 
-    def one(match: re.Match[str]) -> str:
+    def value(match: re.Match[str]) -> str:
         return "$" if match[0] == "$$" else variables.get(match[1], match[0])
 
-    return re.sub(r"\$\$|\$\(([^)]*)\)", one, text)
+    return re.sub(r"\$\$|\$\(([^)]*)\)", value, text)
 
 
 def placed(text: str, places: Mapping[str, str]) -> str:
