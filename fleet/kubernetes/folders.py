@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fleet.errors import FleetError
+from fleet.spec.files import write_whole
 from fleet.state.desired import File
 
 RECORD = ".fleet-build"
@@ -18,12 +19,7 @@ def write(folder: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        try:
-            new.write_text(text)
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        write_whole(path, text.encode())
 
 
 def refuse_others(folder: Path) -> None:

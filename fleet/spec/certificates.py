@@ -5,7 +5,6 @@ Those of our own broker are in a folder next to the secrets file. `fleet certifi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from fleet.errors import FleetError
 from fleet.spec.broker import External
+from fleet.spec.files import write_whole
 from fleet.spec.fleet import Fleet
 from fleet.spec.text import count
 
@@ -35,6 +35,8 @@ SERVER, SERVER_KEY = "broker.pem", "broker.key"
 AUTHORITY_DAYS, SERVER_DAYS = 3650, 730
 SOON = timedelta(days=30)
 """A certificate that ends within this time is named by every deploy, and renewed by `fleet certificates`."""
+OWNERS = 0o600
+"""The mode of a file that only its owner can read."""
 _EARLIER = timedelta(hours=1)
 """A new certificate is valid from so long ago: clocks differ."""
 
@@ -145,8 +147,8 @@ def make(
             return []
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _signed(names[0], key, authority, now, now + timedelta(days=SERVER_DAYS), names)
-        _write(folder / server[1], _private(key))
-        _write(file, certificate.public_bytes(Encoding.PEM))
+        write_whole(folder / server[1], _private(key), OWNERS)
+        write_whole(file, certificate.public_bytes(Encoding.PEM), OWNERS)
         return [*lines, f"{file}: for {', '.join(names)}, until {certificate.not_valid_after_utc:%Y-%m-%d}"]
     except (OSError, ValueError) as error:
         raise CertificateError(f"{folder}: {error}") from None
@@ -174,8 +176,8 @@ def _authority(folder: Path, now: datetime) -> tuple[_Authority, list[str]]:
     key = ec.generate_private_key(ec.SECP256R1())
     made = _signed("celery-fleet broker", key, None, now, now + timedelta(days=AUTHORITY_DAYS))
     trusted = [made, *(certificate for certificate in known if certificate.not_valid_after_utc > now)]
-    _write(key_file, _private(key))
-    _write(file, b"".join(certificate.public_bytes(Encoding.PEM) for certificate in trusted))
+    write_whole(key_file, _private(key), OWNERS)
+    write_whole(file, b"".join(certificate.public_bytes(Encoding.PEM) for certificate in trusted), OWNERS)
     return _Authority(made, key, trusted), [f"{file}: a new authority, until {made.not_valid_after_utc:%Y-%m-%d}"]
 
 
@@ -320,12 +322,3 @@ def _belong(certificate: x509.Certificate, key: object) -> bool:
 
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all, that only its owner can read."""
-    new = path.with_name(f".{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    new.replace(path)
